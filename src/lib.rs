@@ -1,0 +1,7 @@
+//! fgq
+
+mod error;
+mod graph;
+mod tensor;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,3 @@
+//! The `fgq` command.
+
+fn main() {}
