@@ -1,7 +1,15 @@
 //! fgq
 
 mod error;
+mod fixed;
+mod format;
 mod graph;
+mod kernels;
+mod runtime;
 mod tensor;
+mod ternarize;
 
 pub use error::{Error, ErrorKind, Result};
+pub use format::{PackedModel, read_model, write_model};
+pub use runtime::{Kernels, Logits, Session};
+pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
