@@ -3,6 +3,12 @@
 /// Index of a node in [`Graph::nodes`]; a node is known by the value it produces.
 pub type NodeId = usize;
 
+mod interpret;
+mod shape;
+mod taps;
+
+pub use interpret::Interpreter;
+
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 
