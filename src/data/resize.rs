@@ -1,7 +1,7 @@
 //! Resampling that equals Pillow's to the byte.
 //!
-//! Pillow resizes 8-bit images in two passes, columns first, rounding to bytes in between. Each output pixel
-//! is a weighted sum of source pixels with 22-bit fixed-point weights. When an image shrinks, the filter is
+//! Pillow resizes 8-bit images in two passes, one per axis, rounding to bytes in between. Each output pixel is
+//! a weighted sum of source pixels with 22-bit fixed-point weights. When an image shrinks, the filter is
 //! stretched by the same factor, which averages instead of skipping. Only the wanted window of the result is
 //! computed, so that extreme proportions cost no memory.
 
@@ -33,26 +33,50 @@ pub fn resize(
 ) -> Picture {
     let across = axis(picture.width, width, columns, filter);
     let down = axis(picture.height, height, rows, filter);
-    match picture.channels {
-        1 => resample::<1>(picture, &across, &down),
-        _ => resample::<3>(picture, &across, &down),
-    }
+    let data = match (picture.channels, down_first(picture, height, width)) {
+        (1, false) => across_then_down::<1>(picture, &across, &down),
+        (1, true) => down_then_across::<1>(picture, &across, &down),
+        (_, false) => across_then_down::<3>(picture, &across, &down),
+        (_, true) => down_then_across::<3>(picture, &across, &down),
+    };
+    Picture { height: down.len(), width: across.len(), channels: picture.channels, data }
 }
 
-fn resample<const C: usize>(picture: &Picture, across: &[Taps], down: &[Taps]) -> Picture {
+/// Pillow's choice since version 13, when the height loses over twice as many pixels as the width. Older versions
+/// always begin across, which changes a few bytes by one.
+fn down_first(picture: &Picture, height: usize, width: usize) -> bool {
+    let lost = |before: usize, after: usize| before as i64 - after as i64;
+    lost(picture.height, height) > (2 * lost(picture.width, width)).max(0)
+}
+
+fn across_then_down<const C: usize>(picture: &Picture, across: &[Taps], down: &[Taps]) -> Vec<u8> {
     let from = down.iter().map(|t| t.first).min().unwrap_or(0);
     let to = down.iter().map(Taps::end).max().unwrap_or(0);
-    let stride = across.len() * C;
-    let mut narrowed = vec![0; (to - from) * stride];
-    let source = picture.data.chunks_exact(picture.width * C).skip(from);
-    for (out, row) in narrowed.chunks_exact_mut(stride).zip(source) {
+    let stride = picture.width * C;
+    let narrowed = pass_across::<C>(&picture.data[from * stride..to * stride], stride, across);
+    pass_down(&narrowed, across.len() * C, down, from)
+}
+
+fn down_then_across<const C: usize>(picture: &Picture, across: &[Taps], down: &[Taps]) -> Vec<u8> {
+    let stride = picture.width * C;
+    pass_across::<C>(&pass_down(&picture.data, stride, down, 0), stride, across)
+}
+
+fn pass_across<const C: usize>(rows: &[u8], stride: usize, across: &[Taps]) -> Vec<u8> {
+    let mut result = vec![0; rows.len() / stride * across.len() * C];
+    for (out, row) in result.chunks_exact_mut(across.len() * C).zip(rows.chunks_exact(stride)) {
         sum_across::<C>(row, across, out);
     }
-    let mut data = vec![0; down.len() * stride];
-    for (out, taps) in data.chunks_exact_mut(stride).zip(down) {
-        sum_down(&narrowed[(taps.first - from) * stride..], taps, out);
+    result
+}
+
+/// `offset` is the index of the first of `rows` in the source of `down`.
+fn pass_down(rows: &[u8], stride: usize, down: &[Taps], offset: usize) -> Vec<u8> {
+    let mut result = vec![0; down.len() * stride];
+    for (out, taps) in result.chunks_exact_mut(stride).zip(down) {
+        sum_down(&rows[(taps.first - offset) * stride..], taps, out);
     }
-    Picture { height: down.len(), width: across.len(), channels: C, data }
+    result
 }
 
 fn sum_across<const C: usize>(row: &[u8], across: &[Taps], out: &mut [u8]) {
