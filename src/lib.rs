@@ -1,10 +1,18 @@
 //! fgq
+#![allow(dead_code, unused_imports)]
 
+mod calibrate;
+mod data;
 mod error;
 mod fixed;
 mod format;
 mod graph;
 mod kernels;
+mod pack;
+mod plan;
+mod progress;
+mod quantize;
+mod reestimate;
 mod runtime;
 mod tensor;
 mod ternarize;

@@ -20,7 +20,13 @@ pub(crate) struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; 2 * HALF], exponent: -64, min: f32::INFINITY, max: f32::NEG_INFINITY, total: 0 }
+        Self {
+            counts: vec![0; 2 * HALF],
+            exponent: -64,
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+            total: 0,
+        }
     }
 }
 
@@ -99,7 +105,11 @@ impl Histogram {
 /// Smallest and largest value; NaN if any value is.
 fn extremes(values: &[f32]) -> (f32, f32) {
     let fold = |(min, max): (f32, f32), &value: &f32| {
-        if value.is_nan() { (f32::NAN, f32::NAN) } else { (if value < min { value } else { min }, if value > max { value } else { max }) }
+        if value.is_nan() {
+            (f32::NAN, f32::NAN)
+        } else {
+            (if value < min { value } else { min }, if value > max { value } else { max })
+        }
     };
     values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), fold)
 }

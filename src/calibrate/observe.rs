@@ -24,7 +24,11 @@ impl ChannelStatistics {
             let channels = values.chunks_exact(shape.positions());
             channels.map(|channel| channel.iter().map(|&value| term(f64::from(value))).sum()).collect()
         };
-        Self { count: shape.positions() as u64, sums: sum(|value| value), squares: sum(|value| value * value) }
+        Self {
+            count: shape.positions() as u64,
+            sums: sum(|value| value),
+            squares: sum(|value| value * value),
+        }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -100,7 +104,8 @@ impl Observer<'_> {
         let image = normalise(pixels, self.preprocess)?;
         let mut channels = self.empty_channels();
         let mut infinite = None;
-        let values = image.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "image in no standard order"))?;
+        let values =
+            image.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "image in no standard order"))?;
         interpreter.observe(values, |node, values| {
             if let Some(histogram) = share.histograms[node].as_mut()
                 && !histogram.extend(values)

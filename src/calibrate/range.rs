@@ -45,7 +45,9 @@ impl FromStr for RangeMethod {
             ("minmax", ..) => Ok(Self::MinMax),
             ("mse", ..) => Ok(Self::Mse),
             (_, Some(share), _) if share > 50.0 && share <= 100.0 => Ok(Self::Percentile(share)),
-            (_, _, Some((low, high))) if low <= 0.0 && high >= 0.0 && low < high => Ok(Self::Fixed(low, high)),
+            (_, _, Some((low, high))) if low <= 0.0 && high >= 0.0 && low < high => {
+                Ok(Self::Fixed(low, high))
+            }
             _ => Err(Error::new(
                 ErrorKind::Argument,
                 format!(
@@ -111,7 +113,7 @@ fn affine([low, high]: [f64; 2], max: u8) -> Quantizer {
 fn percentile(histogram: &Histogram, share: f64) -> [f64; 2] {
     let [min, max] = histogram.extremes();
     let outside = histogram.total() as f64 * (1.0 - share / 100.0);
-    let edge = |bins: &mut dyn Iterator<Item = (f64, u64)>, allowed: f64, end: f64| {
+    let edge = |mut bins: Box<dyn Iterator<Item = (f64, u64)> + '_>, allowed: f64, end: f64| {
         let mut seen = 0.0;
         let inner = bins.find(|&(_, count)| {
             seen += count as f64;
@@ -120,8 +122,8 @@ fn percentile(histogram: &Histogram, share: f64) -> [f64; 2] {
         inner.map_or(end, |(centre, _)| if centre.abs() < end.abs() { centre } else { end })
     };
     let allowed = if min < 0.0 { outside / 2.0 } else { outside };
-    let high = edge(&mut histogram.bins().rev(), allowed, max);
-    let low = if min < 0.0 { edge(&mut histogram.bins(), allowed, min) } else { min };
+    let high = edge(Box::new(histogram.bins().rev()), allowed, max);
+    let low = if min < 0.0 { edge(Box::new(histogram.bins()), allowed, min) } else { min };
     [low, high]
 }
 

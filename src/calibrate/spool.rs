@@ -94,7 +94,8 @@ mod tests {
                 spool.push(chunk).unwrap();
             }
             assert_eq!((spool.images(), spool.chunks()), (2 * CHUNK + 3, 3));
-            let restored: Vec<u8> = (0..3).rev().map(|i| spool.chunk(i).unwrap().data).rev().flatten().collect();
+            let restored: Vec<u8> =
+                (0..3).rev().map(|i| spool.chunk(i).unwrap().data).rev().flatten().collect();
             assert_eq!(restored, data);
         }
     }

@@ -48,7 +48,7 @@ impl Preprocess {
             Resize::Exact(size) => check_size("resize", size)?,
         }
         check_size("crop", self.crop)?;
-        if self.crop.height * self.crop.width > MAX_CROP_PIXELS {
+        if self.crop.height.saturating_mul(self.crop.width) > MAX_CROP_PIXELS {
             return Err(unusable(format!("crop {} has more than {MAX_CROP_PIXELS} pixels", self.crop)));
         }
         self.check_values("mean", &self.mean, |v| v.is_finite(), "finite")?;

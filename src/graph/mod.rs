@@ -8,6 +8,7 @@ mod shape;
 mod taps;
 
 pub use interpret::Interpreter;
+pub(crate) use interpret::evaluate;
 
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;

@@ -34,17 +34,12 @@ impl Pattern {
     }
 
     /// An error that lists `names` if none of them matches.
-    pub(crate) fn check_matches<'a>(
-        &self,
-        option: &str,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Result<()> {
+    pub(crate) fn check_matches<'a>(&self, option: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
         let names: Vec<&str> = names.collect();
         if names.iter().any(|name| self.matches(name)) {
             return Ok(());
         }
-        let message =
-            format!("{option} '{}' matches no layer; layers are: {}", self.text, names.join(", "));
+        let message = format!("{option} '{}' matches no layer; layers are: {}", self.text, names.join(", "));
         Err(Error::new(ErrorKind::Argument, message))
     }
 }

@@ -37,7 +37,13 @@ pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
     for (operator, &quantizer) in assembly.structure.operators.iter().zip(&quantizers) {
         let op = assembly.op(operator, &quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
         let shape = shapes[operator.value];
-        nodes.push(QuantizedNode { name: operator.name.clone(), op, inputs: operator.inputs.clone(), shape, quantizer });
+        nodes.push(QuantizedNode {
+            name: operator.name.clone(),
+            op,
+            inputs: operator.inputs.clone(),
+            shape,
+            quantizer,
+        });
     }
     Ok(QuantizedGraph { name: assembly.graph.name.clone(), input: assembly.graph.input, nodes })
 }
@@ -106,9 +112,8 @@ impl Assembly<'_> {
         if members.iter().any(|&id| narrow[id]) {
             bits = self.activation_bits;
         }
-        let named = |pattern: &Pattern| {
-            members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name))
-        };
+        let named =
+            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
         for (_, rule) in self.rules.iter().filter(|(pattern, _)| named(pattern)) {
             match rule {
                 ActivationRule::Bits(count) => bits = *count,
@@ -205,7 +210,13 @@ impl Assembly<'_> {
         Ok(quantized)
     }
 
-    fn weights(&self, conv: &Conv, node: &Node, precision: Precision, reads_pixels: bool) -> Result<(Weights, Vec<f64>)> {
+    fn weights(
+        &self,
+        conv: &Conv,
+        node: &Node,
+        precision: Precision,
+        reads_pixels: bool,
+    ) -> Result<(Weights, Vec<f64>)> {
         let mut weights = conv.weight.clone();
         if reads_pixels {
             self.scale_to_pixels(&mut weights, conv.groups);
@@ -230,7 +241,8 @@ impl Assembly<'_> {
         let (outputs, inputs, ..) = weights.dim();
         for ((output, input, ..), weight) in weights.indexed_iter_mut() {
             let channel = output / (outputs / groups) * inputs + input;
-            *weight = (f64::from(*weight) * self.pixel_step() / f64::from(self.preprocess.std[channel])) as f32;
+            *weight =
+                (f64::from(*weight) * self.pixel_step() / f64::from(self.preprocess.std[channel])) as f32;
         }
     }
 
@@ -243,7 +255,8 @@ impl Assembly<'_> {
         for (output, weights) in weights.chunks_exact(per_channel).enumerate() {
             let first = output / (conv.outputs / conv.groups) * conv.group_inputs;
             let rest = rest[first..][..conv.group_inputs].iter().cycle();
-            let constant: f64 = weights.iter().zip(rest).map(|(&weight, rest)| f64::from(weight) * rest).sum();
+            let constant: f64 =
+                weights.iter().zip(rest).map(|(&weight, rest)| f64::from(weight) * rest).sum();
             conv.bias[output] += conv.gain[output] * conv.factors[output] * constant;
         }
     }
@@ -275,7 +288,8 @@ impl Assembly<'_> {
                 values.insert(id, output);
             }
         }
-        let outputs = values.remove(&to).ok_or_else(|| Error::new(ErrorKind::Shape, "no function of one tensor"))?;
+        let outputs =
+            values.remove(&to).ok_or_else(|| Error::new(ErrorKind::Shape, "no function of one tensor"))?;
         let first = &outputs[..256];
         let uniform = outputs.chunks_exact(256).all(|channel| channel == first);
         Ok(if uniform { first.to_vec() } else { outputs })

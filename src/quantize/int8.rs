@@ -23,7 +23,8 @@ mod tests {
 
     #[test]
     fn channels_have_their_own_factor_and_storage_order() {
-        let weights = Array4::from_shape_vec((2, 2, 1, 2), vec![1.0, 0.5, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]).unwrap();
+        let weights =
+            Array4::from_shape_vec((2, 2, 1, 2), vec![1.0, 0.5, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]).unwrap();
         let (codes, factors) = quantize(weights.view());
         assert_eq!(codes, [127, -127, 64, 0, 0, 0, 0, 0]);
         assert_eq!(factors, [1.0 / 127.0, 1.0]);

@@ -36,23 +36,34 @@ pub(crate) struct QuantizedNode {
 #[derive(Debug, Clone)]
 pub(crate) enum QuantizedOp {
     /// Pixels; the code that stands for zero, per channel.
-    Input { pad: Vec<u8> },
+    Input {
+        pad: Vec<u8>,
+    },
     Conv(Box<QuantizedConv>),
     /// The real output for each of 256 input codes, for one or for all channels.
-    Table { outputs: Vec<f32> },
+    Table {
+        outputs: Vec<f32>,
+    },
     /// Sum of the inputs, each with its sign.
-    Add { negate: [bool; 2] },
+    Add {
+        negate: [bool; 2],
+    },
     Mul,
     Concat,
     Slice(Slice),
     Pad(Pad),
     MaxPool(Window),
-    AveragePool { window: Window, count_include_pad: bool },
+    AveragePool {
+        window: Window,
+        count_include_pad: bool,
+    },
     GlobalAveragePool,
     /// The last global average, kept as a sum.
     GlobalSum,
     Flatten,
-    ChannelShuffle { groups: usize },
+    ChannelShuffle {
+        groups: usize,
+    },
 }
 
 /// A convolution: `gain[o] · factor[o] · Σ code·(x − zero point) · x_scale + bias[o]`.

@@ -30,21 +30,34 @@ pub(crate) struct Operator {
 pub(crate) enum Kind {
     Input,
     /// Convolution `source`, perhaps with a residual as second input, clamped to `clamp`.
-    Conv { source: NodeId, residual: bool, clamp: [f32; 2] },
+    Conv {
+        source: NodeId,
+        residual: bool,
+        clamp: [f32; 2],
+    },
     /// The function that leads from node `from` to this operator's value.
-    Table { from: NodeId },
+    Table {
+        from: NodeId,
+    },
     /// Sum of the inputs, each with its sign.
-    Add { negate: [bool; 2] },
+    Add {
+        negate: [bool; 2],
+    },
     Mul,
     Concat,
     Slice(Slice),
     Pad(Pad),
     MaxPool(Window),
-    AveragePool { window: Window, count_include_pad: bool },
+    AveragePool {
+        window: Window,
+        count_include_pad: bool,
+    },
     GlobalAveragePool,
     GlobalSum,
     Flatten,
-    ChannelShuffle { groups: usize },
+    ChannelShuffle {
+        groups: usize,
+    },
 }
 
 impl Kind {
