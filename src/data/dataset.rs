@@ -149,7 +149,7 @@ fn from_file(file: &Path, names: &[PathBuf], outputs: usize) -> Result<Found> {
         true => imagenet_offset(outputs, &mut notes)?,
         false => index_offset(&source, outputs, &mut notes),
     };
-    let labels: Vec<usize> = labels.into_iter().map(|label| label + offset).collect();
+    let labels: Vec<usize> = labels.into_iter().map(|label| label.saturating_add(offset)).collect();
     match labels.iter().zip(names).find(|&(&label, _)| label >= outputs) {
         Some((label, name)) => {
             let name = name.display();
