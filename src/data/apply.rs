@@ -118,3 +118,31 @@ pub fn normalise(pixels: &[u8], preprocess: &Preprocess) -> Result<Array3<f32>> 
         (f32::from(pixels[(y * width + x) * channels + c]) / divisor - mean[c]) / std[c]
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Python's `round` takes halves to even.
+        #[test]
+        fn centre_is_torchvisions(size in 1usize..2000, crop in 1usize..2000) {
+            let expected = if crop > size {
+                Span { source: 0..size, target: (crop - size) / 2 }
+            } else {
+                let start = ((size - crop) as f64 / 2.0).round_ties_even() as usize;
+                Span { source: start..start + crop, target: 0 }
+            };
+            prop_assert_eq!(Span::centre(size, crop), expected);
+        }
+
+        #[test]
+        fn shorter_side_is_exact(height in 1usize..5000, width in 1usize..5000, side in 1usize..600) {
+            let size = shorter_side(Size { height, width }, side);
+            prop_assert_eq!(size.height.min(size.width), side);
+            let (short, long) = (height.min(width), height.max(width));
+            prop_assert_eq!(size.height.max(size.width), (side as f64 * long as f64 / short as f64) as usize);
+        }
+    }
+}
