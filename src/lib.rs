@@ -2,7 +2,10 @@
 
 mod error;
 mod fixed;
+#[allow(dead_code)]
+mod fold;
 mod format;
+#[allow(dead_code, unused_imports)]
 mod graph;
 mod kernels;
 mod runtime;
