@@ -5,7 +5,10 @@ mod calibrate;
 mod data;
 mod error;
 mod fixed;
+#[allow(dead_code)]
+mod fold;
 mod format;
+#[allow(dead_code, unused_imports)]
 mod graph;
 mod kernels;
 mod pack;

@@ -3,6 +3,8 @@
 /// Index of a node in [`Graph::nodes`]; a node is known by the value it produces.
 pub type NodeId = usize;
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod interpret;
 mod shape;
 mod taps;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 /// The most elements one tensor of one image may have: 1 GiB of `f32`.
 const MAX_ELEMENTS: usize = 1 << 28;
-/// The largest kernel extent, stride, dilation, padding or group count.
+/// The largest stride, dilation or padding.
 const MAX_PARAMETER: usize = 1 << 16;
 
 impl Graph {
@@ -110,6 +110,14 @@ impl Op {
     }
 }
 
+impl Window {
+    /// Whether stride, dilation and padding are small enough for arithmetic on positions not to overflow.
+    pub(crate) fn is_within_limits(&self) -> bool {
+        let numbers = [self.stride, self.dilation];
+        numbers.iter().flatten().chain(&self.pads).all(|&number| number <= MAX_PARAMETER)
+    }
+}
+
 impl Conv {
     fn output_of(&self, input: Shape) -> Result<Shape> {
         let (outputs, per_group, rows, columns) = self.weight.dim();
@@ -196,9 +204,8 @@ fn unchanged(input: Shape, fits: bool, what: impl FnOnce() -> String) -> Result<
 }
 
 fn windowed(window: &Window, input: Shape, channels: usize) -> Result<Shape> {
-    let numbers = [window.kernel, window.stride, window.dilation];
-    if numbers.iter().flatten().chain(&window.pads).any(|&number| number > MAX_PARAMETER) {
-        return Err(misfit(format!("{window:?} has a number above {MAX_PARAMETER}")));
+    if !window.is_within_limits() {
+        return Err(misfit(format!("{window:?} has a stride, dilation or padding above {MAX_PARAMETER}")));
     }
     let [height, width] = window.output(input.height, input.width)?;
     Ok(Shape::new(channels, height, width))

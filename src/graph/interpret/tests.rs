@@ -1,5 +1,6 @@
 use super::super::{BatchNorm, Binary, Conv, Node, Pad, Slice, Unary};
 use super::*;
+use crate::graph::arbitrary::noise;
 use crate::tensor::Window;
 use ndarray::Array4;
 use proptest::prelude::*;
@@ -15,16 +16,6 @@ fn single(op: Op, operands: usize, input: Shape) -> Graph {
 
 fn apply(op: Op, input: Shape, values: &[f32]) -> Vec<f32> {
     Interpreter::new(&single(op, 1, input)).unwrap().run(values).unwrap()
-}
-
-/// Reproducible values in −1..1 without structure.
-fn noise(length: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..length).map(|_| next()).collect()
 }
 
 /// The input at padded coordinates, if inside.
