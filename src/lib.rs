@@ -2,8 +2,10 @@
 #![allow(dead_code, unused_imports)]
 
 mod calibrate;
+mod convert;
 mod data;
 mod error;
+mod eval;
 mod fixed;
 #[allow(dead_code)]
 mod fold;
