@@ -103,6 +103,16 @@ impl Window {
         Ok([self.extent(0, height)?, self.extent(1, width)?])
     }
 
+    /// The input position under `tap` (row-major) of the window of output `position`; none in the padding.
+    #[inline]
+    pub(crate) fn source(&self, position: [usize; 2], tap: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+        let at = |axis: usize, tap: usize| {
+            let padded = position[axis] * self.stride[axis] + tap * self.dilation[axis];
+            padded.checked_sub(self.pads[axis]).filter(|&index| index < size[axis])
+        };
+        Some([at(0, tap / self.kernel[1])?, at(1, tap % self.kernel[1])?])
+    }
+
     fn extent(&self, axis: usize, size: usize) -> Result<usize> {
         let (kernel, stride, dilation) = (self.kernel[axis], self.stride[axis], self.dilation[axis]);
         let padded = size

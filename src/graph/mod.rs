@@ -3,6 +3,15 @@
 /// Index of a node in [`Graph::nodes`]; a node is known by the value it produces.
 pub type NodeId = usize;
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
+mod interpret;
+mod shape;
+mod taps;
+
+pub use interpret::Interpreter;
+pub(crate) use interpret::evaluate;
+
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 

@@ -1,0 +1,12 @@
+//! Calibration: what activations look like on sample images.
+
+mod histogram;
+mod observe;
+mod range;
+mod spool;
+
+pub(crate) use histogram::Histogram;
+pub(crate) use observe::{ChannelStatistics, Observation, Observer};
+pub(crate) use range::quantizer_for;
+pub use range::{ActivationRule, RangeMethod};
+pub(crate) use spool::{CHUNK, Spool};

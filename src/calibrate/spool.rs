@@ -1,0 +1,102 @@
+//! Activations of many images, in memory while they are few, else in a temporary file.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{Batch, Shape};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+/// Images of one chunk.
+pub(crate) const CHUNK: usize = 16;
+/// Tensors up to this many bytes stay in memory.
+const IN_MEMORY: usize = 64 << 20;
+
+/// One activation tensor of all calibration images, written and read in chunks of [`CHUNK`] images.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    shape: Shape,
+    images: usize,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<u8>),
+    /// Deleted by the system when it is closed.
+    File(File),
+}
+
+impl Spool {
+    /// An empty spool for about `expected` images.
+    pub(crate) fn new(shape: Shape, expected: usize) -> Result<Self> {
+        let place = if shape.len().saturating_mul(expected) <= IN_MEMORY {
+            Place::Memory(Vec::with_capacity(shape.len() * expected))
+        } else {
+            Place::File(tempfile::tempfile().map_err(storage)?)
+        };
+        Ok(Self { shape, images: 0, place })
+    }
+
+    /// Appends images; every call but the last must bring a whole chunk.
+    pub(crate) fn push(&mut self, codes: &[u8]) -> Result<()> {
+        match &mut self.place {
+            Place::Memory(bytes) => bytes.extend_from_slice(codes),
+            Place::File(file) => file.write_all(codes).map_err(storage)?,
+        }
+        self.images += codes.len() / self.shape.len();
+        Ok(())
+    }
+
+    /// Number of images.
+    pub(crate) fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Number of chunks.
+    pub(crate) fn chunks(&self) -> usize {
+        self.images.div_ceil(CHUNK)
+    }
+
+    /// The images of chunk `index`.
+    pub(crate) fn chunk(&self, index: usize) -> Result<Batch<u8>> {
+        let (first, chunk_len) = (index * CHUNK, CHUNK * self.shape.len());
+        let images = CHUNK.min(self.images - first);
+        let len = images * self.shape.len();
+        let data = match &self.place {
+            Place::Memory(bytes) => bytes[index * chunk_len..][..len].to_vec(),
+            Place::File(file) => read_at(file, index * chunk_len, len).map_err(storage)?,
+        };
+        Ok(Batch { images, shape: self.shape, data })
+    }
+}
+
+fn read_at(mut file: &File, offset: usize, len: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    file.seek(SeekFrom::Start(offset as u64))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn storage(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "the temporary file for activations failed; is the disk full?").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_and_memory_hold_the_same() {
+        let shape = Shape::new(3, 2, 2);
+        let data: Vec<u8> = (0..shape.len() * (2 * CHUNK + 3)).map(|i| (i * 7 % 251) as u8).collect();
+        for expected in [1, usize::MAX] {
+            let mut spool = Spool::new(shape, expected).unwrap();
+            for chunk in data.chunks(CHUNK * shape.len()) {
+                spool.push(chunk).unwrap();
+            }
+            assert_eq!((spool.images(), spool.chunks()), (2 * CHUNK + 3, 3));
+            let restored: Vec<u8> =
+                (0..3).rev().map(|i| spool.chunk(i).unwrap().data).rev().flatten().collect();
+            assert_eq!(restored, data);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Image folders and what class each image has.
+
+use crate::data::imagenet::{self, CLASS_COUNT};
+use crate::data::labels::Labels;
+use crate::data::walk::images_in;
+use crate::error::{Error, ErrorKind, Result};
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Outputs of ImageNet networks that count a background class first, as TensorFlow's do.
+const WITH_BACKGROUND: usize = CLASS_COUNT + 1;
+/// Label files that are taken without being asked for, in the folder of images or the one above it.
+const LABEL_FILES: [&str; 6] = [
+    "val.txt",
+    "labels.txt",
+    "synset_labels.txt",
+    "imagenet_2012_validation_synset_labels.txt",
+    "LOC_val_solution.csv",
+    "ILSVRC2012_validation_ground_truth.txt",
+];
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Its path below the folder that was opened, with `/`.
+    pub name: String,
+    /// Index of the network's output that is right, if known.
+    pub label: Option<usize>,
+}
+
+/// Images in the order of their relative paths.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    entries: Vec<Entry>,
+    class_names: Option<Vec<String>>,
+    notes: Vec<String>,
+}
+
+impl Dataset {
+    /// All images in a folder and below it, or a single image, without labels.
+    ///
+    /// # Errors
+    /// `Io`, if `path` does not exist or cannot be read; `Image`, if there is no image.
+    pub fn unlabelled(path: &Path) -> Result<Self> {
+        let (root, names) = list(path)?;
+        Ok(Self { entries: entries(&root, names, None), class_names: None, notes: Vec::new() })
+    }
+
+    /// The images at `path` with labels for a network with `outputs` outputs. Labels come from
+    ///
+    /// - `labels`, a text file of any form described in [`crate::data::labels`], if given;
+    /// - class folders named by WordNet ids, if the network has ImageNet's 1000 or 1001 outputs: the index among all 1000
+    ///   ids, even when only some folders are there;
+    /// - other class folders: their index in sorted order (torchvision's `ImageFolder`), of which there must be as many as
+    ///   outputs;
+    /// - a label file with a usual name in a flat folder or the one above it.
+    ///
+    /// For networks with 1001 outputs, labels that do not count the background class are shifted by one.
+    ///
+    /// # Errors
+    /// `Io`, if `path` or `labels` cannot be read; `Image`, if there is no image; `Format`, if a label file cannot be
+    /// understood; `Argument`, if labels are missing, unknown, or do not fit the outputs.
+    pub fn labelled(path: &Path, labels: Option<&Path>, outputs: usize) -> Result<Self> {
+        let (root, names) = list(path)?;
+        let found = match labels.map(Path::to_owned).or_else(|| usual_label_file(&root, &names)) {
+            Some(file) => from_file(&file, &names, outputs).map_err(|e| e.at_path(&file)),
+            None => from_folders(&root, &names, outputs).map_err(|e| e.at_path(path)),
+        }?;
+        let entries = entries(&root, names, Some(found.labels));
+        Ok(Self { entries, class_names: found.class_names, notes: found.notes })
+    }
+
+    /// The images.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Names of the classes in order of their index, if folders say so.
+    pub fn class_names(&self) -> Option<&[String]> {
+        self.class_names.as_deref()
+    }
+
+    /// How labels were understood, for the user to read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// At most `count` images, spread evenly over the sorted list and so over all classes.
+    #[must_use]
+    pub fn spread(mut self, count: usize) -> Self {
+        let chosen = spread(self.entries.len(), count);
+        self.entries = chosen.into_iter().filter_map(|i| self.entries.get(i).cloned()).collect();
+        self
+    }
+}
+
+/// At most `count` indices below `length`, the middles of `count` equal parts.
+pub fn spread(length: usize, count: usize) -> Vec<usize> {
+    let count = count.min(length);
+    (0..count).map(|i| (2 * i + 1) * length / (2 * count)).collect()
+}
+
+/// Labels for the images of a list, and how they were found.
+struct Found {
+    labels: Vec<usize>,
+    class_names: Option<Vec<String>>,
+    notes: Vec<String>,
+}
+
+/// The folder that names are relative to, and the sorted relative paths of the images.
+fn list(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let kind = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    match path.file_name() {
+        Some(name) if !kind.is_dir() => Ok((path.with_file_name(""), vec![PathBuf::from(name)])),
+        _ => Ok((path.to_owned(), images_in(path)?)),
+    }
+}
+
+fn entries(root: &Path, names: Vec<PathBuf>, labels: Option<Vec<usize>>) -> Vec<Entry> {
+    let labels = labels.map_or_else(|| vec![None; names.len()], |l| l.into_iter().map(Some).collect());
+    let entry = |(name, label): (PathBuf, Option<usize>)| Entry {
+        path: root.join(&name),
+        name: slashed(&name),
+        label,
+    };
+    names.into_iter().zip(labels).map(entry).collect()
+}
+
+fn slashed(path: &Path) -> String {
+    path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+}
+
+fn usual_label_file(root: &Path, names: &[PathBuf]) -> Option<PathBuf> {
+    if names.iter().any(|name| name.components().count() > 1) {
+        return None;
+    }
+    let folders = [Some(root), root.parent()].into_iter().flatten();
+    folders.flat_map(|folder| LABEL_FILES.map(|file| folder.join(file))).find(|file| file.is_file())
+}
+
+fn from_file(file: &Path, names: &[PathBuf], outputs: usize) -> Result<Found> {
+    let source = Labels::read(file)?;
+    let labels = source.of(&names.iter().map(|name| slashed(name)).collect::<Vec<_>>())?;
+    let mut notes = vec![format!("labels from {}", file.display())];
+    let offset = match source.imagenet {
+        true => imagenet_offset(outputs, &mut notes)?,
+        false => index_offset(&source, outputs, &mut notes),
+    };
+    let labels: Vec<usize> = labels.into_iter().map(|label| label.saturating_add(offset)).collect();
+    match labels.iter().zip(names).find(|&(&label, _)| label >= outputs) {
+        Some((label, name)) => {
+            let name = name.display();
+            Err(argument(format!(
+                "label {label} of '{name}' is too large for {outputs} outputs (labels count from 0)"
+            )))
+        }
+        None => Ok(Found { labels, class_names: None, notes }),
+    }
+}
+
+/// What to add to an ImageNet class index for a network with `outputs` outputs.
+fn imagenet_offset(outputs: usize, notes: &mut Vec<String>) -> Result<usize> {
+    match outputs {
+        CLASS_COUNT => Ok(0),
+        WITH_BACKGROUND => {
+            notes.push(
+                "1001 outputs: the first is taken as a background class, labels are shifted by one".into(),
+            );
+            Ok(1)
+        }
+        _ => Err(argument(format!(
+            "the labels are of ImageNet's 1000 classes, but the network has {outputs} outputs"
+        ))),
+    }
+}
+
+/// Indices in a file may count the background class or not; the highest tells.
+fn index_offset(source: &Labels, outputs: usize, notes: &mut Vec<String>) -> usize {
+    if outputs != WITH_BACKGROUND {
+        return 0;
+    }
+    let counted = source.classes().any(|class| class == CLASS_COUNT);
+    notes.push(match counted {
+        true => "1001 outputs: the labels reach 1000, so they count the background class".into(),
+        false => "1001 outputs: the first is taken as a background class, labels are shifted by one".into(),
+    });
+    usize::from(!counted)
+}
+
+fn from_folders(root: &Path, names: &[PathBuf], outputs: usize) -> Result<Found> {
+    let folders: Vec<String> = names.iter().map(|name| class_folder(name)).collect::<Result<_>>()?;
+    let present: BTreeSet<&str> = folders.iter().map(String::as_str).collect();
+    let wordnet = present.iter().all(|name| imagenet::is_wordnet_id(name));
+    let mut notes = Vec::new();
+    let (order, class_names) = if wordnet && matches!(outputs, CLASS_COUNT | WITH_BACKGROUND) {
+        notes.push(format!(
+            "{} folders with WordNet ids, indexed among ImageNet's 1000 classes",
+            present.len()
+        ));
+        let offset = imagenet_offset(outputs, &mut notes)?;
+        (wordnet_order(&present, offset)?, imagenet::class_names(outputs))
+    } else {
+        refuse_empty_folders(root, &present)?;
+        let names: Vec<String> = present.iter().map(|&name| name.to_owned()).collect();
+        (sorted_order(&present, outputs, &mut notes)?, Some(names))
+    };
+    let places: HashMap<&str, usize> = present.into_iter().zip(order).collect();
+    let labels = folders.iter().filter_map(|folder| places.get(folder.as_str()).copied()).collect();
+    Ok(Found { labels, class_names, notes })
+}
+
+fn class_folder(name: &Path) -> Result<String> {
+    let mut parts = name.iter();
+    match (parts.next(), parts.next()) {
+        (Some(folder), Some(_)) => Ok(folder.to_string_lossy().into_owned()),
+        _ => Err(argument(format!(
+            "'{}' lies in no class folder and there is no label file; give a text file with lines 'name label'",
+            name.display()
+        ))),
+    }
+}
+
+fn wordnet_order(present: &BTreeSet<&str>, offset: usize) -> Result<Vec<usize>> {
+    let class = |&id: &&str| {
+        let unknown = || argument(format!("folder '{id}' is none of ImageNet's 1000 WordNet ids"));
+        imagenet::class_of(id).map(|class| class + offset).ok_or_else(unknown)
+    };
+    present.iter().map(class).collect()
+}
+
+fn sorted_order(present: &BTreeSet<&str>, outputs: usize, notes: &mut Vec<String>) -> Result<Vec<usize>> {
+    let count = present.len();
+    if count != outputs {
+        return Err(argument(format!(
+            "{count} class folders, but the network has {outputs} outputs; folders are numbered in sorted order, so all \
+             classes must be there: otherwise give a text file with lines 'name label'"
+        )));
+    }
+    let numbers: Option<Vec<u64>> = present.iter().map(|name| name.parse().ok()).collect();
+    if numbers.is_some_and(|numbers| !numbers.is_sorted()) {
+        notes.push("class folders are numbers, but indexed in the order of their text (0, 1, 10, 2) as by ImageFolder".into());
+    }
+    Ok((0..count).collect())
+}
+
+/// A folder without images would be left out of the numbering, and every class behind it get the wrong index.
+fn refuse_empty_folders(root: &Path, present: &BTreeSet<&str>) -> Result<()> {
+    for entry in fs::read_dir(root).map_err(|e| Error::io(root, e))? {
+        let entry = entry.map_err(|e| Error::io(root, e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !name.starts_with('.') && !present.contains(name.as_str()) {
+            return Err(argument(format!("class folder '{name}' holds no image; remove it or fill it")));
+        }
+    }
+    Ok(())
+}
+
+fn argument(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Argument, message)
+}

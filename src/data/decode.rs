@@ -1,0 +1,219 @@
+//! Image files → pixels, as Pillow decodes them and converts them to RGB or grey.
+
+use crate::error::{Error, ErrorKind, Result};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, PixelFormat};
+use std::io::Cursor;
+
+/// Most pixels of one image, to stop decompression bombs; the size at which Pillow warns.
+const MAX_PIXELS: u64 = 89_478_485;
+/// Longest side of one image.
+const MAX_SIDE: usize = 65_535;
+/// Most passes of a progressive JPEG, each of which costs time proportional to its size.
+const MAX_SCANS: usize = 512;
+
+/// A decoded image: rows of pixels of one (grey) or three (red, green, blue) bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+    /// `height × width × channels` bytes.
+    pub data: Vec<u8>,
+}
+
+impl Picture {
+    /// The image in three channels; grey is repeated.
+    pub fn into_rgb(self) -> Self {
+        match self.channels {
+            3 => self,
+            _ => self.map_pixels(3, |pixel, out| out.extend(pixel.iter().cycle().take(3))),
+        }
+    }
+
+    /// The image in one channel, by Pillow's fixed-point ITU-R 601 luma.
+    pub fn into_grey(self) -> Self {
+        match self.channels {
+            1 => self,
+            _ => self.map_pixels(1, |pixel, out| out.push(luma(pixel))),
+        }
+    }
+
+    fn map_pixels(self, channels: usize, mut convert: impl FnMut(&[u8], &mut Vec<u8>)) -> Self {
+        let mut data = Vec::with_capacity(self.height * self.width * channels);
+        self.data.chunks_exact(self.channels).for_each(|pixel| convert(pixel, &mut data));
+        Self { channels, data, ..self }
+    }
+}
+
+fn luma(pixel: &[u8]) -> u8 {
+    let weighted = pixel.iter().zip([19595u32, 38470, 7471]).map(|(&p, w)| u32::from(p) * w);
+    ((weighted.sum::<u32>() + 0x8000) >> 16) as u8
+}
+
+/// The file formats that can be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Jpeg,
+    Other(ImageFormat),
+}
+
+/// Whether `bytes` begin like an image of any kind, readable or not.
+pub fn looks_like_image(bytes: &[u8]) -> bool {
+    format_of(bytes).is_some() || foreign_format(bytes).is_some()
+}
+
+fn format_of(bytes: &[u8]) -> Option<Format> {
+    match bytes {
+        [0xFF, 0xD8, 0xFF, ..] => Some(Format::Jpeg),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(Format::Other(ImageFormat::Png)),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            Some(Format::Other(ImageFormat::WebP))
+        }
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some(Format::Other(ImageFormat::Bmp)),
+        _ => None,
+    }
+}
+
+/// The name of an image format that is recognised but not decoded.
+fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'G', b'I', b'F', b'8', ..] => Some("GIF"),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("TIFF"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f', ..] => Some("AVIF"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', b'i', ..] => Some("HEIF"),
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => Some("JPEG 2000"),
+        [0xFF, 0x0A, ..] => Some("JPEG XL"),
+        [b'P', b'1'..=b'6', b' ' | b'\t' | b'\n' | b'\r', ..] => Some("PNM"),
+        _ => None,
+    }
+}
+
+/// Decodes JPEG, PNG, WebP or BMP, told apart by content. Alpha is dropped, animations give their first
+/// image, EXIF orientation is ignored: like Pillow's `Image.open(file).convert("RGB")`.
+///
+/// # Errors
+/// `Image`, if the bytes are of another format, damaged, truncated or too large.
+pub fn decode(bytes: &[u8]) -> Result<Picture> {
+    let format = format_of(bytes).ok_or_else(|| unknown(bytes))?;
+    let decoded = std::panic::catch_unwind(|| match format {
+        Format::Jpeg => decode_jpeg(bytes),
+        Format::Other(format) => decode_other(bytes, format),
+    });
+    // A defect of a decoder concerns one image; it must not end a run over thousands.
+    decoded.unwrap_or_else(|_| Err(broken("the decoder failed on it")))
+}
+
+fn unknown(bytes: &[u8]) -> Error {
+    match (foreign_format(bytes), bytes) {
+        (Some(name), _) => broken(format!("{name} images are not supported; convert it to PNG")),
+        (None, []) => broken("the file is empty"),
+        (None, _) => broken("not a JPEG, PNG, WebP or BMP image"),
+    }
+}
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Image, message)
+}
+
+fn unreadable(format: &str, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    broken(format!("unreadable {format} image: {cause}")).because(cause)
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
+    let limits = DecodeLimits {
+        max_width: MAX_SIDE,
+        max_height: MAX_SIDE,
+        max_pixels: MAX_PIXELS,
+        max_scans: MAX_SCANS,
+        ..Default::default()
+    };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| unreadable("JPEG", e))?;
+    let target = match decoder.jpeg_color_space() {
+        ColorSpace::Grayscale => PixelFormat::Grayscale,
+        ColorSpace::Cmyk | ColorSpace::Ycck => PixelFormat::Cmyk,
+        _ => PixelFormat::Rgb,
+    };
+    decoder.set_output_format(target);
+    decoder.set_block_smoothing(true);
+    let image = decoder.decode_image().map_err(|e| unreadable("JPEG", e))?;
+    let data = if target == PixelFormat::Cmyk { cmyk_to_rgb(&image.data) } else { image.data };
+    picture(image.height, image.width, if target == PixelFormat::Grayscale { 1 } else { 3 }, data)
+}
+
+/// Pillow takes every four-channel JPEG as Adobe writes it, with inverted inks.
+fn cmyk_to_rgb(inverted: &[u8]) -> Vec<u8> {
+    let mut rgb = Vec::with_capacity(inverted.len() / 4 * 3);
+    for pixel in inverted.chunks_exact(4) {
+        let paper = i32::from(pixel[3]);
+        rgb.extend(
+            pixel[..3].iter().map(|&ink| (paper - product_255(255 - i32::from(ink), paper)).max(0) as u8),
+        );
+    }
+    rgb
+}
+
+/// `a·b / 255`, rounded, for both in 0..=255.
+fn product_255(a: i32, b: i32) -> i32 {
+    let product = a * b + 128;
+    ((product >> 8) + product) >> 8
+}
+
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
+    let name = match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        _ => "BMP",
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE as u32);
+    limits.max_image_height = Some(MAX_SIDE as u32);
+    limits.max_alloc = Some(MAX_PIXELS * 8);
+    reader.limits(limits);
+    let (width, height) = reader_size(bytes, format).map_err(|e| unreadable(name, e))?;
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(broken(format!("{name} image of {width}x{height} has more than {MAX_PIXELS} pixels")));
+    }
+    from_dynamic(reader.decode().map_err(|e| unreadable(name, e))?)
+}
+
+fn reader_size(bytes: &[u8], format: ImageFormat) -> image::ImageResult<(u32, u32)> {
+    ImageReader::with_format(Cursor::new(bytes), format).into_dimensions()
+}
+
+/// Drops alpha. Of 16-bit samples Pillow keeps the high byte, but clips plain 16-bit grey to 255.
+fn from_dynamic(image: DynamicImage) -> Result<Picture> {
+    let (height, width) = (image.height() as usize, image.width() as usize);
+    let high = |samples: Vec<u16>| samples.into_iter().map(|s| (s >> 8) as u8).collect();
+    let (stored, channels, data): (usize, usize, Vec<u8>) = match image {
+        DynamicImage::ImageLuma8(b) => (1, 1, b.into_raw()),
+        DynamicImage::ImageLumaA8(b) => (2, 1, b.into_raw()),
+        DynamicImage::ImageRgb8(b) => (3, 3, b.into_raw()),
+        DynamicImage::ImageRgba8(b) => (4, 3, b.into_raw()),
+        DynamicImage::ImageLuma16(b) => (1, 1, b.into_raw().into_iter().map(|s| s.min(255) as u8).collect()),
+        DynamicImage::ImageLumaA16(b) => (2, 1, high(b.into_raw())),
+        DynamicImage::ImageRgb16(b) => (3, 3, high(b.into_raw())),
+        DynamicImage::ImageRgba16(b) => (4, 3, high(b.into_raw())),
+        _ => return Err(broken("floating-point images are not supported; convert it to PNG")),
+    };
+    picture(height, width, channels, keep_first(data, stored, channels))
+}
+
+/// The first `kept` of every `stored` samples.
+fn keep_first(data: Vec<u8>, stored: usize, kept: usize) -> Vec<u8> {
+    if stored == kept {
+        return data;
+    }
+    data.chunks_exact(stored).flat_map(|pixel| &pixel[..kept]).copied().collect()
+}
+
+fn picture(height: usize, width: usize, channels: usize, data: Vec<u8>) -> Result<Picture> {
+    if data.is_empty() || data.len() != height * width * channels {
+        return Err(broken(format!("image of {height}x{width} gave {} bytes of pixels", data.len())));
+    }
+    Ok(Picture { height, width, channels, data })
+}

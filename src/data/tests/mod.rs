@@ -1,0 +1,5 @@
+mod damaged;
+mod datasets;
+mod loading;
+mod pillow;
+mod resampling;

@@ -1,0 +1,30 @@
+//! The packed model: the waist between converter and runtime, its file reader and writer.
+//!
+//! `docs/format.md` specifies the file byte by byte.
+
+mod model;
+mod preprocess;
+mod provenance;
+mod read;
+mod record;
+mod validate;
+mod weights;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use model::{
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
+    Rescale, Store,
+};
+pub use preprocess::*;
+pub use provenance::Provenance;
+pub use read::read_model;
+pub(crate) use weights::pack_codes;
+pub use write::{Written, write_model};
+
+/// The format version this library reads and writes.
+const VERSION: u32 = 1;
+/// The one key of the file's metadata.
+const METADATA_KEY: &str = "fgq";

@@ -1,0 +1,187 @@
+//! Reading packed models: every byte is checked before it is used.
+
+use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
+use super::{
+    METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION,
+};
+use crate::error::{Error, ErrorKind, Result};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Reads a packed model.
+///
+/// # Errors
+/// An input error, or a file that is not a valid packed model in every part: unknown format version,
+/// missing, surplus or misshapen tensors, invalid codes, sums that could overflow 32 bits.
+pub fn read_model(path: &Path) -> Result<PackedModel> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    from_bytes(&bytes).map_err(|error| error.at_path(path))
+}
+
+/// A packed model from a file's bytes.
+pub(super) fn from_bytes(bytes: &[u8]) -> Result<PackedModel> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| {
+        invalid("not a packed model: fgq models are safetensors files written by `fgq convert`")
+            .because(error)
+    })?;
+    let record = metadata(bytes)?;
+    let tensors: HashMap<&str, _> = file.iter().collect();
+    let mut tensors = Tensors { tensors };
+    let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
+    let model = PackedModel {
+        name: record.name,
+        input: record.input,
+        preprocess: record.preprocess,
+        classes: record.classes,
+        provenance: record.provenance,
+        nodes: nodes?,
+        logit_scale: record.logit_scale,
+    };
+    tensors.all_used()?;
+    model.shapes()?;
+    Ok(model)
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, message)
+}
+
+fn metadata(bytes: &[u8]) -> Result<ModelRecord> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes)
+        .map_err(|error| invalid("the safetensors header cannot be read").because(error))?;
+    let keys = metadata.metadata().as_ref().filter(|keys| keys.len() == 1);
+    let json = keys.and_then(|keys| keys.get(METADATA_KEY)).ok_or_else(|| {
+        invalid("not a packed model: the metadata must have the one key 'fgq'; convert the model first")
+    })?;
+    let version = serde_json::from_str::<serde_json::Value>(json)
+        .map_err(|error| invalid("the metadata is not JSON").because(error))?;
+    match version.get("version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version == u64::from(VERSION) => {}
+        Some(version) => {
+            return Err(invalid(format!(
+                "format version {version}; this fgq reads version {VERSION}: use a matching fgq or convert again"
+            )));
+        }
+        None => return Err(invalid("the metadata has no format version")),
+    }
+    serde_json::from_str(json)
+        .map_err(|error| invalid(format!("the metadata is not what the format requires: {error}")))
+}
+
+struct Tensors<'a> {
+    tensors: HashMap<&'a str, safetensors::tensor::TensorView<'a>>,
+}
+
+impl<'a> Tensors<'a> {
+    fn node(&mut self, record: NodeRecord) -> Result<PackedNode> {
+        let NodeRecord { name, inputs, quantizer, op } = record;
+        let op = self.op(&name, op).map_err(|error| error.at_node(&name))?;
+        Ok(PackedNode { name, op, inputs, quantizer })
+    }
+
+    fn op(&mut self, name: &str, record: OpRecord) -> Result<PackedOp> {
+        Ok(match record {
+            OpRecord::Input { pad } => PackedOp::Input { pad },
+            OpRecord::Conv(conv) => PackedOp::Conv(self.conv(name, conv)?),
+            OpRecord::Table => PackedOp::Table { entries: self.table(name)? },
+            OpRecord::Add { left, right, fraction } => PackedOp::Add { left, right, fraction },
+            OpRecord::Mul(by) => PackedOp::Mul(by),
+            OpRecord::Concat => PackedOp::Concat,
+            OpRecord::Slice(slice) => PackedOp::Slice(slice),
+            OpRecord::Pad { before, after } => PackedOp::Pad { before, after },
+            OpRecord::MaxPool(window) => PackedOp::MaxPool(window),
+            OpRecord::AveragePool { window, count_include_pad, by_count } => {
+                PackedOp::AveragePool { window, count_include_pad, by_count }
+            }
+            OpRecord::GlobalAveragePool(by) => PackedOp::GlobalAveragePool(by),
+            OpRecord::GlobalSum => PackedOp::GlobalSum,
+            OpRecord::Flatten => PackedOp::Flatten,
+            OpRecord::ChannelShuffle { groups } => PackedOp::ChannelShuffle { groups },
+        })
+    }
+
+    fn conv(&mut self, name: &str, record: ConvRecord) -> Result<PackedConv> {
+        let ConvRecord { outputs, group_inputs, groups, window, weights, store } = record;
+        let [kh, kw] = window.kernel;
+        let weights = match weights {
+            WeightsRecord::Int8 => {
+                let bytes = self.take(name, "codes", Dtype::I8, &[outputs, kh, kw, group_inputs])?;
+                PackedWeights::Int8 { codes: bytes.iter().map(|&byte| byte as i8).collect() }
+            }
+            WeightsRecord::Ternary { group } if group > 0 => {
+                let count = product(&[outputs, kh, kw, group_inputs])?;
+                let runs = [outputs, kh, kw, group_inputs.div_ceil(group)];
+                let codes = self.take(name, "codes", Dtype::U8, &[count.div_ceil(4)])?.to_vec();
+                let scales = self.take(name, "scales", Dtype::U8, &runs)?.to_vec();
+                PackedWeights::Ternary { group, codes, scales }
+            }
+            WeightsRecord::Ternary { .. } => return Err(invalid("a group size of zero")),
+        };
+        let requant = self.take(name, "requant", Dtype::I32, &[outputs, 2])?;
+        let (bias, words) = words(requant);
+        let store = read_store(store, &words)?;
+        Ok(PackedConv { weights, outputs, group_inputs, groups, window, bias, store })
+    }
+
+    fn table(&mut self, name: &str) -> Result<Vec<u8>> {
+        let tensor = self.remove(name, "table")?;
+        match (tensor.dtype(), tensor.shape()) {
+            (Dtype::U8, [_, 256]) => Ok(tensor.data().to_vec()),
+            (dtype, shape) => {
+                Err(invalid(format!("tensor '{name}.table' is {dtype:?} {shape:?}, not U8 [n, 256]")))
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &str, kind: &str) -> Result<safetensors::tensor::TensorView<'a>> {
+        let full = format!("{name}.{kind}");
+        self.tensors.remove(full.as_str()).ok_or_else(|| invalid(format!("tensor '{full}' is missing")))
+    }
+
+    fn take(&mut self, name: &str, kind: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
+        let tensor = self.remove(name, kind)?;
+        if tensor.dtype() != dtype || tensor.shape() != shape {
+            return Err(invalid(format!(
+                "tensor '{name}.{kind}' is {:?} {:?}, not {dtype:?} {shape:?}",
+                tensor.dtype(),
+                tensor.shape()
+            )));
+        }
+        Ok(tensor.data())
+    }
+
+    fn all_used(&self) -> Result<()> {
+        match self.tensors.keys().min() {
+            None => Ok(()),
+            Some(name) => Err(invalid(format!("tensor '{name}' belongs to no node"))),
+        }
+    }
+}
+
+fn product(extents: &[usize]) -> Result<usize> {
+    let product = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    product.ok_or_else(|| invalid(format!("extents {extents:?} overflow")))
+}
+
+/// Splits pairs of little-endian words.
+fn words(bytes: &[u8]) -> (Vec<i32>, Vec<i32>) {
+    let (words, _) = bytes.as_chunks::<4>();
+    let pairs = words.chunks_exact(2).map(|pair| (i32::from_le_bytes(pair[0]), i32::from_le_bytes(pair[1])));
+    pairs.unzip()
+}
+
+fn read_store(record: StoreRecord, words: &[i32]) -> Result<Store> {
+    Ok(match record {
+        StoreRecord::Logits { shift } => Store::Logits { factors: words.to_vec(), shift },
+        StoreRecord::Codes { residual, fraction, low, high } => {
+            let multipliers: Result<Vec<_>> = words.iter().map(|&word| multiplier(word)).collect();
+            Store::Codes { multipliers: multipliers?, residual, fraction, low, high }
+        }
+    })
+}
+
+fn multiplier(word: i32) -> Result<Multiplier> {
+    let shift = u8::try_from(word >> 16).map_err(|_| invalid(format!("requantization word {word:#x}")))?;
+    Ok(Multiplier { shift, value: word as i16 })
+}

@@ -1,0 +1,320 @@
+//! What makes a packed model valid: after this check no operator can fail, overflow or read outside.
+
+use super::weights::codes_are_valid;
+use super::{
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
+    Rescale, Store,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{Shape, Window};
+use std::collections::HashSet;
+
+/// Largest extent of any axis.
+const MAX_EXTENT: usize = 1 << 24;
+/// Largest number of elements of one image's activations.
+const MAX_ELEMENTS: usize = 1 << 28;
+/// Largest shift of an accumulator.
+const MAX_SHIFT: u8 = 30;
+
+impl PackedModel {
+    /// The shape of every node's output, after checking the whole model.
+    ///
+    /// # Errors
+    /// The first node whose operands, weights or parameters are not what its operator requires.
+    pub fn shapes(&self) -> Result<Vec<Shape>> {
+        self.preprocess.validate()?;
+        self.check_frame()?;
+        let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
+        for (id, node) in self.nodes.iter().enumerate() {
+            let shape = self.node_shape(id, node, &shapes).map_err(|error| error.at_node(&node.name))?;
+            shapes.push(shape);
+        }
+        self.check_output(&shapes)?;
+        Ok(shapes)
+    }
+
+    fn check_frame(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        ensure(self.nodes.iter().all(|node| names.insert(&node.name)), || "two nodes have one name".into())?;
+        ensure(self.nodes.len() > 1, || "the model has no operator".into())?;
+        ensure(self.logit_scale.is_finite() && self.logit_scale > 0.0, || {
+            format!("logit scale {}", self.logit_scale)
+        })
+    }
+
+    fn check_output(&self, shapes: &[Shape]) -> Result<()> {
+        let classes = shapes.last().map_or(0, |shape| shape.channels);
+        let flat = shapes.last().is_some_and(|shape| shape.positions() == 1);
+        ensure(flat, || "the last node must yield one vector of logits".into())?;
+        ensure(self.classes.is_empty() || self.classes.len() == classes, || {
+            format!("{} class names for {classes} classes", self.classes.len())
+        })
+    }
+
+    fn node_shape(&self, id: usize, node: &PackedNode, shapes: &[Shape]) -> Result<Shape> {
+        check_quantizer(&node.quantizer)?;
+        ensure(node.inputs.iter().all(|&input| input < id), || "an input is not an earlier node".into())?;
+        let last = id + 1 == self.nodes.len();
+        let inputs: Vec<Operand> = node
+            .inputs
+            .iter()
+            .map(|&input| Operand { shape: shapes[input], quantizer: &self.nodes[input].quantizer })
+            .collect();
+        let shape = match &node.op {
+            PackedOp::Input { pad } => {
+                ensure(id == 0 && inputs.is_empty(), || "the input is node 0".into())?;
+                ensure(pad.len() == self.input.channels, || "one pad code per input channel".into())?;
+                self.input
+            }
+            PackedOp::Conv(conv) => conv_shape(conv, &inputs, &node.quantizer, last)?,
+            op => other_shape(op, &inputs, &node.quantizer, last)?,
+        };
+        ensure(id > 0 || matches!(node.op, PackedOp::Input { .. }), || "node 0 is not the input".into())?;
+        check_shape(shape)?;
+        Ok(shape)
+    }
+}
+
+struct Operand<'a> {
+    shape: Shape,
+    quantizer: &'a Quantizer,
+}
+
+fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
+    if condition { Ok(()) } else { Err(Error::new(ErrorKind::Format, message())) }
+}
+
+fn check_quantizer(quantizer: &Quantizer) -> Result<()> {
+    let valid = quantizer.scale.is_finite()
+        && quantizer.scale > 0.0
+        && quantizer.max > 0
+        && quantizer.zero_point <= quantizer.max;
+    ensure(valid, || format!("{quantizer:?}"))
+}
+
+fn check_shape(shape: Shape) -> Result<()> {
+    let extents = [shape.channels, shape.height, shape.width];
+    let elements = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    let valid = extents.iter().all(|extent| (1..=MAX_EXTENT).contains(extent))
+        && elements.is_some_and(|elements| elements <= MAX_ELEMENTS);
+    ensure(valid, || format!("activations of {extents:?}"))
+}
+
+fn check_multiplier(multiplier: Multiplier) -> Result<()> {
+    let valid = multiplier.shift <= MAX_SHIFT && multiplier.value != i16::MIN;
+    ensure(valid, || format!("{multiplier:?}"))
+}
+
+fn check_rescale(rescale: Rescale) -> Result<()> {
+    ensure(rescale.shift <= 7 && rescale.value != i16::MIN, || format!("{rescale:?}"))
+}
+
+fn check_fraction(fraction: u8) -> Result<()> {
+    ensure(fraction <= 6, || format!("{fraction} fraction bits"))
+}
+
+fn check_window(window: &Window, input: Shape) -> Result<[usize; 2]> {
+    let extents = [&window.kernel[..], &window.stride, &window.dilation, &window.pads].concat();
+    ensure(extents.iter().all(|&extent| extent <= MAX_EXTENT), || format!("{window:?}"))?;
+    ensure(window.area() <= MAX_EXTENT, || format!("{window:?}"))?;
+    window.output(input.height, input.width)
+}
+
+fn conv_shape(conv: &PackedConv, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {
+    let input = inputs.first().ok_or_else(|| Error::new(ErrorKind::Format, "no input"))?;
+    let [height, width] = check_window(&conv.window, input.shape)?;
+    let shape = Shape::new(conv.outputs, height, width);
+    ensure(!conv.window.ceil, || "convolutions have no ceil mode".into())?;
+    ensure(conv.groups > 0 && conv.outputs.is_multiple_of(conv.groups), || {
+        format!("{} outputs in {} groups", conv.outputs, conv.groups)
+    })?;
+    ensure(conv.group_inputs.checked_mul(conv.groups) == Some(input.shape.channels), || {
+        format!("{} groups of {} inputs for {}", conv.groups, conv.group_inputs, input.shape)
+    })?;
+    check_weights(conv)?;
+    check_store(conv, inputs, shape, output, last)?;
+    check_sums(conv)?;
+    Ok(shape)
+}
+
+fn check_weights(conv: &PackedConv) -> Result<()> {
+    let len = [conv.outputs, conv.window.area(), conv.group_inputs]
+        .iter()
+        .try_fold(1usize, |product, &extent| product.checked_mul(extent))
+        .filter(|&len| len <= isize::MAX as usize / 8);
+    ensure(len.is_some(), || "the number of weights overflows".into())?;
+    let len = len.unwrap_or(0);
+    match &conv.weights {
+        PackedWeights::Int8 { codes } => {
+            ensure(codes.len() == len, || format!("{} weights, not {len}", codes.len()))?;
+            ensure(!codes.contains(&i8::MIN), || "weight codes are at least −127".into())
+        }
+        PackedWeights::Ternary { group, codes, scales } => {
+            ensure(*group > 0, || "a group size of zero".into())?;
+            let groups = conv.outputs * conv.window.area() * conv.group_inputs.div_ceil(*group);
+            ensure(scales.len() == groups, || format!("{} scales, not {groups}", scales.len()))?;
+            ensure(scales.iter().all(|&scale| scale <= 127), || "scales are at most 127".into())?;
+            ensure(codes_are_valid(codes, len), || format!("invalid codes for {len} ternary weights"))
+        }
+    }
+}
+
+fn check_store(
+    conv: &PackedConv,
+    inputs: &[Operand],
+    shape: Shape,
+    output: &Quantizer,
+    last: bool,
+) -> Result<()> {
+    let per_channel = |len: usize| ensure(len == conv.outputs, || "one value per output channel".into());
+    per_channel(conv.bias.len())?;
+    match &conv.store {
+        Store::Logits { factors, shift } => {
+            per_channel(factors.len())?;
+            ensure(last && inputs.len() == 1, || "only the last node stores logits".into())?;
+            ensure(*shift <= 62, || format!("logit shift {shift}"))
+        }
+        Store::Codes { multipliers, residual, fraction, low, high } => {
+            per_channel(multipliers.len())?;
+            multipliers.iter().try_for_each(|&multiplier| check_multiplier(multiplier))?;
+            residual.iter().try_for_each(|&rescale| check_rescale(rescale))?;
+            check_fraction(*fraction)?;
+            ensure(low <= high && *high <= output.max, || format!("codes {low}..={high}"))?;
+            ensure(inputs.len() == 1 + usize::from(residual.is_some()), || "number of inputs".into())?;
+            ensure(inputs.get(1).is_none_or(|residual| residual.shape == shape), || {
+                format!("the residual's shape is not {shape}")
+            })
+        }
+    }
+}
+
+/// No sum, whatever the activations, leaves 32 bits, rounding included.
+fn check_sums(conv: &PackedConv) -> Result<()> {
+    let weights = conv.expand();
+    let largest_sum = |weights: &[i8]| weights.iter().map(|w| i64::from(w.unsigned_abs()) * 255).sum::<i64>();
+    let sums = weights.chunks_exact(conv.channel_len().max(1)).map(largest_sum);
+    let fits = |(channel, sum): (usize, i64)| {
+        let shift = match &conv.store {
+            Store::Codes { multipliers, .. } => multipliers[channel].shift,
+            Store::Logits { .. } => 0,
+        };
+        sum + i64::from(conv.bias[channel]).abs() + (1i64 << shift) <= i64::from(i32::MAX)
+    };
+    ensure(sums.enumerate().all(fits), || "sums of products overflow 32 bits".into())
+}
+
+fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {
+    match (op, inputs) {
+        (PackedOp::Concat, inputs) => concat_shape(inputs, output),
+        (PackedOp::Add { left, right, fraction }, [a, b]) => {
+            check_rescale(*left)?;
+            check_rescale(*right)?;
+            check_fraction(*fraction)?;
+            broadcast_shape(a, b)
+        }
+        (PackedOp::Mul(multiplier), [a, b]) => {
+            check_multiplier(*multiplier)?;
+            broadcast_shape(a, b)
+        }
+        (op, [input]) => unary_shape(op, input, output, last),
+        _ => Err(Error::new(ErrorKind::Format, format!("{} inputs", inputs.len()))),
+    }
+}
+
+fn same_quantizer(input: &Operand, output: &Quantizer) -> Result<()> {
+    ensure(input.quantizer == output, || "input and output must share one quantizer".into())
+}
+
+fn unary_shape(op: &PackedOp, input: &Operand, output: &Quantizer, last: bool) -> Result<Shape> {
+    let Shape { channels, height, width } = input.shape;
+    Ok(match op {
+        PackedOp::Table { entries } => {
+            let tables = entries.len() / 256;
+            let valid = entries.len() % 256 == 0 && (tables == 1 || tables == channels);
+            ensure(valid, || format!("{} table entries for {channels} channels", entries.len()))?;
+            ensure(entries.iter().all(|&code| code <= output.max), || {
+                "table codes exceed the maximum".into()
+            })?;
+            input.shape
+        }
+        PackedOp::MaxPool(window) => {
+            same_quantizer(input, output)?;
+            let [height, width] = check_window(window, input.shape)?;
+            Shape::new(channels, height, width)
+        }
+        PackedOp::AveragePool { window, by_count, .. } => {
+            let [height, width] = check_window(window, input.shape)?;
+            check_average(window, by_count)?;
+            Shape::new(channels, height, width)
+        }
+        PackedOp::GlobalAveragePool(multiplier) => {
+            check_multiplier(*multiplier)?;
+            ensure(input.shape.positions() <= 1 << 22, || "a map too large to sum".into())?;
+            Shape::flat(channels)
+        }
+        PackedOp::GlobalSum => {
+            ensure(last, || "only the last node stores logits".into())?;
+            ensure(input.shape.positions() <= 1 << 22, || "a map too large to sum".into())?;
+            Shape::flat(channels)
+        }
+        PackedOp::Flatten => {
+            same_quantizer(input, output)?;
+            Shape::flat(input.shape.len())
+        }
+        PackedOp::ChannelShuffle { groups } => {
+            same_quantizer(input, output)?;
+            ensure(*groups > 0 && channels.is_multiple_of(*groups), || {
+                format!("{groups} groups of channels")
+            })?;
+            input.shape
+        }
+        PackedOp::Slice(slice) => {
+            same_quantizer(input, output)?;
+            slice_shape(slice, [channels, height, width])?
+        }
+        PackedOp::Pad { before, after } => {
+            same_quantizer(input, output)?;
+            let extent = |axis: usize, size: usize| {
+                let total = size.checked_add(before[axis]).and_then(|size| size.checked_add(after[axis]));
+                total.ok_or_else(|| Error::new(ErrorKind::Format, "padding overflows"))
+            };
+            Shape::new(extent(0, channels)?, extent(1, height)?, extent(2, width)?)
+        }
+        _ => return Err(Error::new(ErrorKind::Format, "one input is not what the operator reads")),
+    })
+}
+
+fn check_average(window: &Window, by_count: &[Multiplier]) -> Result<()> {
+    by_count.iter().try_for_each(|&multiplier| check_multiplier(multiplier))?;
+    ensure(window.area() <= 1 << 22 && by_count.len() == window.area(), || "one multiplier per count".into())
+}
+
+fn slice_shape(slice: &PackedSlice, extents: [usize; 3]) -> Result<Shape> {
+    let extent = |axis: usize| {
+        let (start, end, step) = (slice.start[axis], slice.end[axis], slice.step[axis]);
+        ensure(start < end && end <= extents[axis] && step > 0, || format!("{slice:?} of {extents:?}"))?;
+        Ok((end - start).div_ceil(step))
+    };
+    Ok(Shape::new(extent(0)?, extent(1)?, extent(2)?))
+}
+
+fn concat_shape(inputs: &[Operand], output: &Quantizer) -> Result<Shape> {
+    inputs.iter().try_for_each(|input| same_quantizer(input, output))?;
+    let first = inputs.first().ok_or_else(|| Error::new(ErrorKind::Format, "nothing to concatenate"))?;
+    let map = (first.shape.height, first.shape.width);
+    ensure(inputs.iter().all(|input| (input.shape.height, input.shape.width) == map), || {
+        "concatenated maps differ in size".into()
+    })?;
+    let channels = inputs.iter().try_fold(0usize, |sum, input| sum.checked_add(input.shape.channels));
+    Ok(Shape::new(channels.unwrap_or(usize::MAX), map.0, map.1))
+}
+
+fn broadcast_shape(a: &Operand, b: &Operand) -> Result<Shape> {
+    let fits = |a: usize, b: usize| b == a || b == 1;
+    let (left, right) = (a.shape, b.shape);
+    let valid = fits(left.channels, right.channels)
+        && fits(left.height, right.height)
+        && fits(left.width, right.width);
+    ensure(valid, || format!("{right} cannot be broadcast to {left}"))?;
+    Ok(left)
+}

@@ -1,0 +1,186 @@
+//! Writing packed models: same model, same bytes; never half a file.
+
+use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
+use super::{METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION};
+use crate::error::{Error, ErrorKind, Result};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+/// What [`write_model`] wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Size of the file in bytes.
+    pub bytes: usize,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes `model` to `path`, replacing a file that is there only once the new one is complete.
+///
+/// # Errors
+/// An invalid model, or an input or output error; the file that was at `path` is then still there.
+pub fn write_model(model: &PackedModel, path: &Path) -> Result<Written> {
+    let bytes = to_bytes(model)?;
+    replace_file(path, &bytes)?;
+    Ok(Written { bytes: bytes.len(), sha256: hex(&Sha256::digest(&bytes)) })
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let io = |error| Error::io(path, error);
+    let mut file = tempfile::Builder::new().prefix(".fgq-").tempfile_in(folder).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    make_readable(file.as_file()).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+/// Temporary files are private; a model is as public as any file.
+#[cfg(unix)]
+fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The file's bytes.
+pub(super) fn to_bytes(model: &PackedModel) -> Result<Vec<u8>> {
+    model.shapes()?;
+    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).collect();
+    let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
+    let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
+    safetensors::serialize(views?, Some(metadata)).map_err(unserialisable)
+}
+
+fn unserialisable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Format, "the model cannot be written").because(error)
+}
+
+struct OwnedTensor {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl OwnedTensor {
+    fn view(&self) -> Result<TensorView<'_>> {
+        TensorView::new(self.dtype, self.shape.clone(), &self.bytes).map_err(unserialisable)
+    }
+}
+
+fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
+    let tensor = |kind: &str, dtype, shape: Vec<usize>, bytes| {
+        let name = format!("{}.{kind}", node.name);
+        OwnedTensor { name, dtype, shape, bytes }
+    };
+    match &node.op {
+        PackedOp::Table { entries } => {
+            vec![tensor("table", Dtype::U8, vec![entries.len() / 256, 256], entries.clone())]
+        }
+        PackedOp::Conv(conv) => {
+            let [kh, kw] = conv.window.kernel;
+            let mut all = match &conv.weights {
+                PackedWeights::Int8 { codes } => {
+                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs];
+                    vec![tensor("codes", Dtype::I8, shape, codes.iter().map(|&c| c as u8).collect())]
+                }
+                PackedWeights::Ternary { group, codes, scales } => {
+                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil(*group)];
+                    vec![
+                        tensor("codes", Dtype::U8, vec![codes.len()], codes.clone()),
+                        tensor("scales", Dtype::U8, shape, scales.clone()),
+                    ]
+                }
+            };
+            all.push(tensor("requant", Dtype::I32, vec![conv.outputs, 2], requant_bytes(conv)));
+            all
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Per output channel the bias, then the multiplier (low 16 bits) with its shift, or the logit factor.
+fn requant_bytes(conv: &PackedConv) -> Vec<u8> {
+    let words: Vec<i32> = match &conv.store {
+        Store::Codes { multipliers, .. } => {
+            let word = |m: &super::Multiplier| i32::from(m.shift) << 16 | i32::from(m.value as u16);
+            multipliers.iter().map(word).collect()
+        }
+        Store::Logits { factors, .. } => factors.clone(),
+    };
+    conv.bias.iter().zip(&words).flat_map(|(b, w)| [b.to_le_bytes(), w.to_le_bytes()].concat()).collect()
+}
+
+fn record(model: &PackedModel) -> ModelRecord {
+    ModelRecord {
+        version: VERSION,
+        name: model.name.clone(),
+        input: model.input,
+        preprocess: model.preprocess.clone(),
+        classes: model.classes.clone(),
+        provenance: model.provenance.clone(),
+        logit_scale: model.logit_scale,
+        nodes: model.nodes.iter().map(node_record).collect(),
+    }
+}
+
+fn node_record(node: &PackedNode) -> NodeRecord {
+    NodeRecord {
+        name: node.name.clone(),
+        inputs: node.inputs.clone(),
+        quantizer: node.quantizer,
+        op: op_record(&node.op),
+    }
+}
+
+fn op_record(op: &PackedOp) -> OpRecord {
+    match op.clone() {
+        PackedOp::Input { pad } => OpRecord::Input { pad },
+        PackedOp::Conv(conv) => OpRecord::Conv(conv_record(&conv)),
+        PackedOp::Table { .. } => OpRecord::Table,
+        PackedOp::Add { left, right, fraction } => OpRecord::Add { left, right, fraction },
+        PackedOp::Mul(by) => OpRecord::Mul(by),
+        PackedOp::Concat => OpRecord::Concat,
+        PackedOp::Slice(slice) => OpRecord::Slice(slice),
+        PackedOp::Pad { before, after } => OpRecord::Pad { before, after },
+        PackedOp::MaxPool(window) => OpRecord::MaxPool(window),
+        PackedOp::AveragePool { window, count_include_pad, by_count } => {
+            OpRecord::AveragePool { window, count_include_pad, by_count }
+        }
+        PackedOp::GlobalAveragePool(by) => OpRecord::GlobalAveragePool(by),
+        PackedOp::GlobalSum => OpRecord::GlobalSum,
+        PackedOp::Flatten => OpRecord::Flatten,
+        PackedOp::ChannelShuffle { groups } => OpRecord::ChannelShuffle { groups },
+    }
+}
+
+fn conv_record(conv: &PackedConv) -> ConvRecord {
+    let weights = match conv.weights {
+        PackedWeights::Ternary { group, .. } => WeightsRecord::Ternary { group },
+        PackedWeights::Int8 { .. } => WeightsRecord::Int8,
+    };
+    let store = match conv.store {
+        Store::Codes { residual, fraction, low, high, .. } => {
+            StoreRecord::Codes { residual, fraction, low, high }
+        }
+        Store::Logits { shift, .. } => StoreRecord::Logits { shift },
+    };
+    let PackedConv { outputs, group_inputs, groups, window, .. } = *conv;
+    ConvRecord { outputs, group_inputs, groups, window, weights, store }
+}

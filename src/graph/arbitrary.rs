@@ -1,0 +1,168 @@
+//! Random small networks for property tests.
+
+use super::{Affine, BatchNorm, Binary, Conv, Graph, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::tensor::{Shape, Window};
+use ndarray::Array4;
+use proptest::prelude::*;
+
+/// Networks of up to about twenty nodes with every kind of operator; values stay of moderate size.
+pub(crate) fn graphs() -> impl Strategy<Value = Graph> {
+    let input = (1usize..=6, 1usize..=8, 1usize..=8);
+    (input, prop::collection::vec(any::<u64>(), 1..20)).prop_map(|((channels, height, width), choices)| {
+        let mut graph = Graph {
+            name: "arbitrary".into(),
+            input: Shape::new(channels, height, width),
+            nodes: vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }],
+            output: 0,
+        };
+        choices.into_iter().for_each(|choice| grow(&mut graph, &mut Choices(choice)));
+        graph
+    })
+}
+
+/// Reproducible values in −1..1 without structure.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<f32> {
+    let mut choices = Choices(seed);
+    (0..length).map(|_| choices.below(1 << 24) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// A stream of numbers (splitmix64).
+struct Choices(u64);
+
+impl Choices {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    fn pair(&mut self, low: usize, high: usize) -> [usize; 2] {
+        [0; 2].map(|_| low + self.below(high - low + 1))
+    }
+
+    fn values(&mut self, length: usize) -> Vec<f32> {
+        noise(length, self.next())
+    }
+
+    fn window(&mut self) -> Window {
+        let (kernel, stride, dilation) = (self.pair(1, 3), self.pair(1, 2), self.pair(1, 2));
+        let pads = [0; 4].map(|_| self.below(2));
+        let ceil = self.below(2) == 0;
+        Window { kernel, stride, dilation, pads, ceil }
+    }
+}
+
+/// Adds one node, if the operator drawn fits its inputs.
+fn grow(graph: &mut Graph, choices: &mut Choices) {
+    let Ok(shapes) = graph.shapes() else { return };
+    // Mostly the newest value, so that chains form that can be folded.
+    let newest = shapes.len() - 1;
+    let source = if choices.below(4) == 0 { choices.below(shapes.len()) } else { newest };
+    let (op, inputs) = operator(choices, source, newest, &shapes);
+    graph.nodes.push(Node { name: format!("node{}", newest + 1), op, inputs });
+    graph.output = graph.nodes.len() - 1;
+    if graph.shapes().map_or(true, |shapes| shapes.last().is_some_and(|shape| shape.len() > 2000)) {
+        graph.nodes.pop();
+        graph.output = graph.nodes.len() - 1;
+    }
+}
+
+fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shape]) -> (Op, Vec<NodeId>) {
+    let shape = shapes[source];
+    let channels = shape.channels;
+    let op = match choices.below(16) {
+        0..=2 => Op::Conv(convolution(choices, shape)),
+        3 | 4 => Op::BatchNorm(batch_norm(choices, channels)),
+        5 => {
+            let length = [1, channels][choices.below(2)];
+            Op::Affine(Affine { scale: choices.values(length), shift: choices.values(length) })
+        }
+        6 | 7 => Op::Unary(function(choices)),
+        8 => Op::PRelu(choices.values(channels)),
+        9 => {
+            let binary = [Binary::Add, Binary::Sub, Binary::Mul][choices.below(3)];
+            return (Op::Binary(binary), vec![source, other]);
+        }
+        10 => return (Op::Concat, [source, other][..1 + choices.below(2)].to_vec()),
+        11 => Op::Slice(slice(choices, shape)),
+        12 => Op::Pad(padding(choices)),
+        13 => match choices.below(3) {
+            0 => Op::MaxPool(choices.window()),
+            1 => Op::AveragePool { window: choices.window(), count_include_pad: choices.below(2) == 0 },
+            _ => {
+                Op::AveragePool { window: Window::new([shape.height, shape.width]), count_include_pad: true }
+            }
+        },
+        14 => [Op::GlobalAveragePool, Op::Flatten][choices.below(2)].clone(),
+        _ => Op::ChannelShuffle { groups: 1 + choices.below(channels) },
+    };
+    (op, vec![source])
+}
+
+fn convolution(choices: &mut Choices, shape: Shape) -> Conv {
+    let channels = shape.channels;
+    let groups = [1, 1, channels, if channels % 2 == 0 { 2 } else { 1 }][choices.below(4)];
+    let outputs = groups * (1 + choices.below(3));
+    let window = match choices.below(2) {
+        0 => Window::new([1, 1]),
+        _ => Window { ceil: false, ..choices.window() },
+    };
+    let (rows, columns) = (window.kernel[0], window.kernel[1]);
+    let per_group = channels / groups;
+    // Keeps outputs about as large as inputs.
+    let size = 1.0 / ((per_group * window.area()) as f32).sqrt();
+    let weight = choices.values(outputs * per_group * window.area()).iter().map(|w| w * size).collect();
+    Conv {
+        weight: Array4::from_shape_vec((outputs, per_group, rows, columns), weight).unwrap(),
+        gain: if choices.below(2) == 0 { vec![1.0; outputs] } else { choices.values(outputs) },
+        bias: choices.values(outputs),
+        window,
+        groups,
+    }
+}
+
+fn batch_norm(choices: &mut Choices, channels: usize) -> BatchNorm {
+    BatchNorm {
+        gamma: choices.values(channels),
+        beta: choices.values(channels),
+        mean: choices.values(channels),
+        variance: choices.values(channels).iter().map(|v| v.abs() + 0.5).collect(),
+        epsilon: 1e-5,
+    }
+}
+
+fn function(choices: &mut Choices) -> Unary {
+    let functions = [
+        Unary::Relu,
+        Unary::LeakyRelu(0.1),
+        Unary::Clip(0.0, 6.0),
+        Unary::Clip(f32::NEG_INFINITY, f32::INFINITY),
+        Unary::HardSwish,
+        Unary::HardSigmoid(0.2, 0.5),
+        Unary::Sigmoid,
+        Unary::Silu,
+        Unary::Tanh,
+        Unary::Elu(1.0),
+        Unary::Gelu,
+        Unary::Softplus,
+        Unary::Abs,
+    ];
+    functions[choices.below(functions.len())]
+}
+
+fn slice(choices: &mut Choices, shape: Shape) -> Slice {
+    let extents = [shape.channels, shape.height, shape.width];
+    let start = extents.map(|extent| choices.below(extent.min(2)));
+    Slice { start, end: extents, step: [0; 3].map(|_| 1 + choices.below(2)) }
+}
+
+fn padding(choices: &mut Choices) -> Pad {
+    let spatial = choices.below(2) == 0;
+    let mut side = || [usize::from(!spatial) * choices.below(2), choices.below(2), choices.below(2)];
+    Pad { before: side(), after: side(), value: [0.0, 0.0, 0.5][choices.below(3)] }
+}

@@ -1,0 +1,166 @@
+//! Convolutions: matrix products over patches of the input, or a direct loop for depthwise ones.
+
+use super::super::Conv;
+use super::super::taps::outputs_reading;
+use super::{Operand, layout_error};
+use crate::error::Result;
+use crate::tensor::{Shape, Window};
+use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use std::cell::Cell;
+use std::ops::Range;
+
+/// Size of the patch matrix: small enough to stay in the second-level cache.
+const PATCH_VALUES: usize = 1 << 18;
+
+thread_local! {
+    /// The patch matrix, kept so that not every convolution pays for fresh memory.
+    static PATCHES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// The convolution of one image.
+pub(super) fn conv(conv: &Conv, input: Operand<'_>, output: Shape) -> Result<Vec<f32>> {
+    let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
+    let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
+    for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
+        let (gain, bias) = (conv.gain[channel], conv.bias[channel]);
+        plane.iter_mut().for_each(|value| *value = gain * *value + bias);
+    }
+    Ok(values)
+}
+
+/// A convolution with one input channel per group, tap by tap.
+fn direct(conv: &Conv, (values, shape): Operand<'_>, output: Shape) -> Vec<f32> {
+    let per_input = output.channels / conv.groups;
+    let mut result = vec![0.0; output.len()];
+    for (channel, plane) in result.chunks_exact_mut(output.positions()).enumerate() {
+        let input = &values[channel / per_input * shape.positions()..][..shape.positions()];
+        for tap in taps(&conv.window) {
+            let weight = conv.weight[[channel, 0, tap[0], tap[1]]];
+            add_tap(&conv.window, tap, weight, (input, shape), (plane, output));
+        }
+    }
+    result
+}
+
+/// Adds `weight` times the inputs that kernel position `tap` reads to one output plane.
+fn add_tap(window: &Window, tap: [usize; 2], weight: f32, input: Operand<'_>, output: (&mut [f32], Shape)) {
+    let ((values, shape), (plane, output)) = (input, output);
+    let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
+    for row in outputs_reading(window, 0, tap[0], shape.height, output.height) {
+        let target = &mut plane[row * output.width..][..output.width][columns.clone()];
+        let source = tap_row(window, tap, row, columns.start, values, shape.width);
+        for (target, source) in target.iter_mut().zip(source.iter().step_by(window.stride[1])) {
+            *target += weight * source;
+        }
+    }
+}
+
+/// The inputs that kernel position `tap` reads for output `row` from output column `start` on (a stride apart).
+fn tap_row<'a>(
+    window: &Window,
+    tap: [usize; 2],
+    row: usize,
+    start: usize,
+    values: &'a [f32],
+    width: usize,
+) -> &'a [f32] {
+    let coordinate = |axis: usize, index: usize| {
+        (index * window.stride[axis] + tap[axis] * window.dilation[axis]).saturating_sub(window.pads[axis])
+    };
+    let line = &values[coordinate(0, row) * width..][..width];
+    line.get(coordinate(1, start)..).unwrap_or_default()
+}
+
+fn taps(window: &Window) -> impl Iterator<Item = [usize; 2]> {
+    let [rows, columns] = window.kernel;
+    (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]))
+}
+
+/// A convolution as one matrix product per group and block of output rows.
+fn by_products(conv: &Conv, (values, shape): Operand<'_>, output: Shape) -> Result<Vec<f32>> {
+    let (outputs, per_group, ..) = conv.weight.dim();
+    let weight = conv.weight.to_shape((outputs, per_group * conv.window.area())).map_err(layout_error)?;
+    let mut result = Array2::zeros((outputs, output.positions()));
+    let group_shape = Shape { channels: per_group, ..shape };
+    let rows = outputs / conv.groups;
+    for (group, input) in values.chunks_exact(group_shape.len()).enumerate() {
+        let range = s![group * rows..(group + 1) * rows, ..];
+        let (weight, target) = (weight.slice(range), result.slice_mut(range));
+        if conv.window.is_pointwise() {
+            let input =
+                ArrayView2::from_shape((per_group, output.positions()), input).map_err(layout_error)?;
+            multiply(weight, input, target);
+        } else {
+            multiply_patches(&conv.window, weight, (input, group_shape), target, output)?;
+        }
+    }
+    Ok(result.into_raw_vec_and_offset().0)
+}
+
+fn multiply_patches(
+    window: &Window,
+    weight: ArrayView2<'_, f32>,
+    input: Operand<'_>,
+    mut target: ArrayViewMut2<'_, f32>,
+    output: Shape,
+) -> Result<()> {
+    let depth = weight.ncols();
+    let rows = (PATCH_VALUES / (depth * output.width)).clamp(1, output.height);
+    let mut patches = PATCHES.take();
+    patches.resize(patches.len().max(depth * rows * output.width), 0.0);
+    for start in (0..output.height).step_by(rows) {
+        let rows = start..output.height.min(start + rows);
+        let columns = rows.len() * output.width;
+        let block = &mut patches[..depth * columns];
+        fill_patches(window, input, output, rows, block);
+        let block = ArrayView2::from_shape((depth, columns), &*block).map_err(layout_error)?;
+        let first = start * output.width;
+        multiply(weight, block, target.slice_mut(s![.., first..first + columns]));
+    }
+    PATCHES.set(patches);
+    Ok(())
+}
+
+/// Writes the inputs of output `rows`: one line per channel and kernel position, one column per output.
+fn fill_patches(
+    window: &Window,
+    (values, shape): Operand<'_>,
+    output: Shape,
+    rows: Range<usize>,
+    block: &mut [f32],
+) {
+    let mut lines = block.chunks_exact_mut(rows.len() * output.width);
+    for plane in values.chunks_exact(shape.positions()) {
+        for (tap, line) in taps(window).zip(&mut lines) {
+            let inside = outputs_reading(window, 0, tap[0], shape.height, output.height);
+            let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
+            for (row, part) in rows.clone().zip(line.chunks_exact_mut(output.width)) {
+                if !inside.contains(&row) || columns.is_empty() {
+                    part.fill(0.0);
+                    continue;
+                }
+                part[..columns.start].fill(0.0);
+                part[columns.end..].fill(0.0);
+                let source = tap_row(window, tap, row, columns.start, plane, shape.width);
+                copy_strided(&mut part[columns.clone()], source, window.stride[1]);
+            }
+        }
+    }
+}
+
+fn copy_strided(target: &mut [f32], source: &[f32], stride: usize) {
+    if stride == 1 {
+        target.copy_from_slice(&source[..target.len()]);
+    } else {
+        target.iter_mut().zip(source.iter().step_by(stride)).for_each(|(target, source)| *target = *source);
+    }
+}
+
+fn multiply(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, mut target: ArrayViewMut2<'_, f32>) {
+    if b.ncols() == 1 {
+        general_mat_vec_mul(1.0, &a, &b.column(0), 0.0, &mut target.column_mut(0));
+    } else {
+        general_mat_mul(1.0, &a, &b, 0.0, &mut target);
+    }
+}

@@ -1,0 +1,321 @@
+//! Quantized graph → packed model: real numbers end here. `docs/numerics.md` derives the parameters.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    Multiplier, PackedConv, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale, Store,
+    pack_codes,
+};
+use crate::quantize::{QuantizedConv, QuantizedNode, QuantizedOp, Weights};
+use crate::tensor::Shape;
+
+/// Bits of a multiplier whose result is stored at once: the least error for 8-bit results.
+const DIRECT_BITS: i32 = 12;
+/// Bits of a multiplier whose result has fraction bits.
+const FRACTION_BITS: i32 = 15;
+/// Fraction bits of sums of two rescaled terms.
+const FRACTION: u8 = 4;
+/// Bits and shift of logit factors.
+const LOGIT_SHIFT: u8 = 30;
+
+/// What a packed node must know of a value it reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub quantizer: Quantizer,
+    pub shape: Shape,
+}
+
+/// A packed operator and what its integers stand for.
+#[derive(Debug)]
+pub(crate) struct Packing {
+    pub node: PackedNode,
+    /// Real value of one unit of a convolution's sums, per output channel.
+    pub units: Vec<f64>,
+    /// Real value of one unit of the logits, if this operator yields them.
+    pub logit_scale: Option<f64>,
+}
+
+/// The integer operator of a quantized node.
+///
+/// # Errors
+/// Real parameters that integers cannot hold: scales that differ by many orders of magnitude.
+pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[Source]) -> Result<Packing> {
+    let (mut logit_scale, mut units) = (None, Vec::new());
+    let output = node.quantizer;
+    let op = match (&node.op, inputs) {
+        (QuantizedOp::Input { pad }, _) => PackedOp::Input { pad: pad.clone() },
+        (QuantizedOp::Conv(conv), [input, rest @ ..]) => {
+            let (packed, real_units) = pack_conv(conv, input.quantizer.scale, rest.first(), &output)?;
+            logit_scale = conv.logits.then(|| largest(&real_units));
+            units = real_units;
+            PackedOp::Conv(packed)
+        }
+        (QuantizedOp::Table { outputs }, [_]) => PackedOp::Table {
+            entries: outputs.iter().map(|&value| code(f64::from(value), &output)).collect(),
+        },
+        (QuantizedOp::Add { negate }, [a, b]) => pack_add(*negate, [a, b], &output),
+        (QuantizedOp::Mul, [a, b]) => {
+            PackedOp::Mul(multiplier(a.quantizer.scale * b.quantizer.scale / output.scale, DIRECT_BITS))
+        }
+        (QuantizedOp::AveragePool { window, count_include_pad }, [input]) => {
+            let by_count = |count: usize| mean(input, count, &output);
+            PackedOp::AveragePool {
+                window: *window,
+                count_include_pad: *count_include_pad,
+                by_count: (1..=window.area()).map(by_count).collect(),
+            }
+        }
+        (QuantizedOp::GlobalAveragePool, [input]) => {
+            PackedOp::GlobalAveragePool(mean(input, input.shape.positions(), &output))
+        }
+        (QuantizedOp::GlobalSum, [input]) => {
+            logit_scale = Some(input.quantizer.scale / input.shape.positions() as f64);
+            PackedOp::GlobalSum
+        }
+        (QuantizedOp::Concat, _) => PackedOp::Concat,
+        (QuantizedOp::Slice(slice), _) => {
+            PackedOp::Slice(PackedSlice { start: slice.start, end: slice.end, step: slice.step })
+        }
+        (QuantizedOp::Pad(pad), _) => PackedOp::Pad { before: pad.before, after: pad.after },
+        (QuantizedOp::MaxPool(window), _) => PackedOp::MaxPool(*window),
+        (QuantizedOp::Flatten, _) => PackedOp::Flatten,
+        (QuantizedOp::ChannelShuffle { groups }, _) => PackedOp::ChannelShuffle { groups: *groups },
+        _ => return Err(Error::new(ErrorKind::Shape, "number of operands").at_node(&node.name)),
+    };
+    let packed = PackedNode { name: node.name.clone(), op, inputs: node.inputs.clone(), quantizer: output };
+    Ok(Packing { node: packed, units, logit_scale })
+}
+
+/// The code nearest to a real value; NaN becomes the zero point.
+fn code(value: f64, quantizer: &Quantizer) -> u8 {
+    let steps = if value.is_nan() { 0.0 } else { value / quantizer.scale };
+    (steps.round() + f64::from(quantizer.zero_point)).clamp(0.0, f64::from(quantizer.max)) as u8
+}
+
+fn mean(input: &Source, count: usize, output: &Quantizer) -> Multiplier {
+    multiplier(input.quantizer.scale / (count as f64 * output.scale), DIRECT_BITS)
+}
+
+/// The multiplier nearest to `real` with about `bits` significant bits.
+fn multiplier(real: f64, bits: i32) -> Multiplier {
+    let exponent = if real == 0.0 { 0 } else { real.abs().log2().floor() as i32 };
+    let shift = (bits - 16 - exponent).clamp(0, 30);
+    let value = (real * f64::from(15 + shift).exp2()).round().clamp(-32767.0, 32767.0);
+    Multiplier { shift: shift as u8, value: value as i16 }
+}
+
+fn rescale(real: f64) -> Rescale {
+    let exponent = if real == 0.0 { 0 } else { real.abs().log2().floor() as i32 };
+    let shift = (exponent + 1).clamp(0, 7);
+    let value = (real * f64::from(15 - shift).exp2()).round().clamp(-32767.0, 32767.0);
+    Rescale { shift: shift as u8, value: value as i16 }
+}
+
+/// The most fraction bits, up to [`FRACTION`], with which ratios below 128 and sums below 1 stay in range.
+fn fraction_bits(ratios: &[f64], sums: &[f64]) -> u8 {
+    let fits = |bits: &u8| {
+        let factor = f64::from(*bits).exp2();
+        ratios.iter().all(|ratio| ratio.abs() * factor < 127.0)
+            && sums.iter().all(|sum| sum.abs() * factor < 1.0)
+    };
+    (0..=FRACTION).rev().find(fits).unwrap_or(0)
+}
+
+fn pack_add(negate: [bool; 2], inputs: [&Source; 2], output: &Quantizer) -> PackedOp {
+    let ratios = inputs.map(|input| input.quantizer.scale / output.scale);
+    let fraction = fraction_bits(&ratios, &[]);
+    let signed = |index: usize| {
+        let sign = if negate[index] { -1.0 } else { 1.0 };
+        rescale(sign * ratios[index] * f64::from(fraction).exp2())
+    };
+    PackedOp::Add { left: signed(0), right: signed(1), fraction }
+}
+
+fn pack_conv(
+    conv: &QuantizedConv,
+    input_scale: f64,
+    residual: Option<&Source>,
+    output: &Quantizer,
+) -> Result<(PackedConv, Vec<f64>)> {
+    let mut channels = Channels::new(conv, input_scale, output)?;
+    channels.fit(conv);
+    let store = if conv.logits {
+        let largest = largest(&channels.units);
+        let factor = |unit: &f64| (unit / largest * f64::from(LOGIT_SHIFT).exp2()).round() as i32;
+        Store::Logits { factors: channels.units.iter().map(factor).collect(), shift: LOGIT_SHIFT }
+    } else {
+        codes_store(conv, &channels.units, residual, output)
+    };
+    let packed = PackedConv {
+        weights: channels.weights,
+        outputs: conv.outputs,
+        group_inputs: conv.group_inputs,
+        groups: conv.groups,
+        window: conv.window,
+        bias: channels.bias,
+        store,
+    };
+    Ok((packed, channels.units))
+}
+
+fn largest(units: &[f64]) -> f64 {
+    units.iter().fold(0.0, |largest, unit| largest.max(unit.abs()))
+}
+
+fn codes_store(conv: &QuantizedConv, units: &[f64], residual: Option<&Source>, output: &Quantizer) -> Store {
+    let sums: Vec<f64> = units.iter().map(|unit| unit / output.scale).collect();
+    let ratio = residual.map(|residual| residual.quantizer.scale / output.scale);
+    let fraction = ratio.map_or(0, |ratio| fraction_bits(&[ratio], &sums));
+    let (factor, bits) =
+        (f64::from(fraction).exp2(), if ratio.is_some() { FRACTION_BITS } else { DIRECT_BITS });
+    let bound = |bound: f32| code(f64::from(bound), output);
+    Store::Codes {
+        multipliers: sums.iter().map(|sum| multiplier(sum * factor, bits)).collect(),
+        residual: ratio.map(|ratio| rescale(ratio * factor)),
+        fraction,
+        low: bound(conv.clamp[0]),
+        high: bound(conv.clamp[1]),
+    }
+}
+
+/// Weights and biases of a convolution with the real value of one unit of each channel's sum.
+struct Channels {
+    weights: PackedWeights,
+    codes: Vec<i8>,
+    scales: Vec<u8>,
+    units: Vec<f64>,
+    bias: Vec<i32>,
+}
+
+impl Channels {
+    fn new(conv: &QuantizedConv, input_scale: f64, output: &Quantizer) -> Result<Self> {
+        let (codes, scales) = match &conv.weights {
+            Weights::Ternary { codes, scales, .. } => (codes.clone(), scales.clone()),
+            Weights::Int8 { codes } => (codes.clone(), Vec::new()),
+        };
+        let units: Vec<f64> =
+            conv.gain.iter().zip(&conv.factors).map(|(gain, factor)| gain * factor * input_scale).collect();
+        if let Some(channel) =
+            units.iter().zip(&conv.bias).position(|(u, b)| !(u.is_finite() && b.is_finite()))
+        {
+            let message = format!("gain or bias of output channel {channel} is not finite");
+            return Err(Error::new(ErrorKind::NonFinite, message));
+        }
+        let weights = PackedWeights::Int8 { codes: Vec::new() };
+        let mut channels = Self { weights, codes, scales, units, bias: vec![0; conv.outputs] };
+        channels.revive_dead(conv, output);
+        Ok(channels)
+    }
+
+    /// A channel whose sums mean nothing keeps its bias alone, in a unit that resolves it.
+    fn revive_dead(&mut self, conv: &QuantizedConv, output: &Quantizer) {
+        let per_channel = self.codes.len() / conv.outputs;
+        for (channel, unit) in self.units.iter_mut().enumerate() {
+            if *unit == 0.0 {
+                self.codes[channel * per_channel..][..per_channel].fill(0);
+                *unit = output.scale / 64.0;
+            }
+        }
+    }
+
+    /// Halves the weights of channels until no sum can overflow 32 bits, then packs.
+    fn fit(&mut self, conv: &QuantizedConv) {
+        for channel in 0..conv.outputs {
+            while !self.fits(conv, channel) {
+                self.halve(conv, channel);
+            }
+        }
+        self.weights = match &conv.weights {
+            Weights::Int8 { .. } => PackedWeights::Int8 { codes: std::mem::take(&mut self.codes) },
+            Weights::Ternary { group, .. } => PackedWeights::Ternary {
+                group: *group,
+                codes: pack_codes(&self.codes),
+                scales: std::mem::take(&mut self.scales),
+            },
+        };
+    }
+
+    fn fits(&mut self, conv: &QuantizedConv, channel: usize) -> bool {
+        // Leaves room for the rounding of any shift.
+        const LIMIT: f64 = ((1u32 << 31) - 1 - (1 << 30)) as f64;
+        let bias = (conv.bias[channel] / self.units[channel]).round();
+        let fits = self.largest_sum(conv, channel) as f64 + bias.abs() <= LIMIT;
+        self.bias[channel] = bias.clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i32;
+        fits
+    }
+
+    fn largest_sum(&self, conv: &QuantizedConv, channel: usize) -> i64 {
+        let per_channel = self.codes.len() / conv.outputs;
+        let codes = &self.codes[channel * per_channel..][..per_channel];
+        match &conv.weights {
+            Weights::Int8 { .. } => codes.iter().map(|code| i64::from(code.unsigned_abs()) * 255).sum(),
+            Weights::Ternary { group, .. } => {
+                let groups = conv.group_inputs.div_ceil(*group);
+                let runs = codes.chunks(conv.group_inputs).enumerate();
+                let sum = |(run, codes): (usize, &[i8])| -> i64 {
+                    let scales = &self.scales[(channel * conv.window.area() + run) * groups..];
+                    let ones = |codes: &[i8]| codes.iter().filter(|&&code| code != 0).count() as i64;
+                    codes.chunks(*group).zip(scales).map(|(c, &scale)| ones(c) * i64::from(scale) * 255).sum()
+                };
+                runs.map(sum).sum()
+            }
+        }
+    }
+
+    fn halve(&mut self, conv: &QuantizedConv, channel: usize) {
+        let share = |len: usize| channel * len / conv.outputs..(channel + 1) * len / conv.outputs;
+        match &conv.weights {
+            Weights::Int8 { .. } => {
+                let range = share(self.codes.len());
+                self.codes[range].iter_mut().for_each(|code| *code /= 2);
+            }
+            Weights::Ternary { .. } => {
+                let range = share(self.scales.len());
+                self.scales[range].iter_mut().for_each(|scale| *scale /= 2);
+            }
+        }
+        self.units[channel] *= 2.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixed;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn multipliers_are_precise(real in 1e-6f64..0.9, negative: bool) {
+            let real = if negative { -real } else { real };
+            for bits in [DIRECT_BITS, FRACTION_BITS] {
+                let Multiplier { shift, value } = multiplier(real, bits);
+                let restored = f64::from(value) / 32768.0 / f64::from(shift).exp2();
+                prop_assert!((restored - real).abs() <= real.abs() * f64::from(1 - bits).exp2());
+            }
+        }
+
+        #[test]
+        fn direct_requantization_is_within_the_documented_bound(real in 1e-5f64..0.05, acc in -(1i32 << 22)..(1 << 22)) {
+            let exact = f64::from(acc) * real;
+            prop_assume!(exact.abs() <= 255.0);
+            let Multiplier { shift, value } = multiplier(real, DIRECT_BITS);
+            let error = f64::from(fixed::requantize(acc, shift, value)) - exact;
+            prop_assert!(error.abs() <= 0.6, "{error}");
+        }
+
+        #[test]
+        fn rescaling_is_within_the_documented_bound(real in 1e-3f64..120.0, code: u8, zero: u8) {
+            let Rescale { shift, value } = rescale(real);
+            let exact = (f64::from(code) - f64::from(zero)) * real;
+            let error = f64::from(fixed::rescale(code, zero, shift, value)) - exact;
+            prop_assert!(error.abs() <= 0.5 + 255.0 * f64::from(shift).exp2() / 65536.0 + 1e-9, "{error}");
+        }
+    }
+
+    #[test]
+    fn codes_saturate_and_nan_is_zero() {
+        let q = Quantizer { scale: 0.5, zero_point: 10, max: 15 };
+        let values = [f64::NEG_INFINITY, -4.0, 0.0, 0.3, 9.0, f64::INFINITY, f64::NAN];
+        assert_eq!(values.map(|value| code(value, &q)), [0, 2, 10, 11, 15, 15, 10]);
+    }
+}

@@ -1,0 +1,15 @@
+//! How long work reports how far it is; the library itself never prints.
+
+/// Receives the progress of long work, from any thread.
+pub trait Progress: Sync {
+    /// A stage of `total` steps begins.
+    fn start(&self, stage: &str, total: usize);
+    /// `steps` more steps of the stage are done.
+    fn advance(&self, steps: usize);
+}
+
+/// No reports.
+impl Progress for () {
+    fn start(&self, _: &str, _: usize) {}
+    fn advance(&self, _: usize) {}
+}

@@ -1,0 +1,318 @@
+//! From structure, ranges and precisions to a quantized network.
+
+use super::structure::{Kind, Operator, Structure};
+use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
+use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Preprocess, Quantizer, Scale};
+use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
+use crate::plan::{Choice, Pattern, Precision, Reason};
+use crate::tensor::Shape;
+use crate::ternarize::{TernarizeOptions, ternarize_tensor};
+use std::collections::HashMap;
+
+/// Everything the quantized network is made from.
+#[derive(Debug)]
+pub(crate) struct Assembly<'a> {
+    pub graph: &'a Graph,
+    pub structure: &'a Structure,
+    pub observation: &'a Observation,
+    pub preprocess: &'a Preprocess,
+    /// By node of the graph.
+    pub choices: &'a [Option<Choice>],
+    /// 4 or 8.
+    pub activation_bits: u8,
+    pub range: RangeMethod,
+    pub rules: &'a [(Pattern, ActivationRule)],
+}
+
+/// The quantized network with closed-form weights and the affines of full precision.
+///
+/// # Errors
+/// A pattern that matches no activation tensor; weights or activations that are not finite.
+pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
+    let shapes = assembly.graph.shapes()?;
+    let quantizers = assembly.quantizers()?;
+    let mut nodes = Vec::with_capacity(quantizers.len());
+    for (operator, &quantizer) in assembly.structure.operators.iter().zip(&quantizers) {
+        let op = assembly.op(operator, &quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
+        let shape = shapes[operator.value];
+        nodes.push(QuantizedNode {
+            name: operator.name.clone(),
+            op,
+            inputs: operator.inputs.clone(),
+            shape,
+            quantizer,
+        });
+    }
+    Ok(QuantizedGraph { name: assembly.graph.name.clone(), input: assembly.graph.input, nodes })
+}
+
+impl Structure {
+    /// Nodes of the graph whose distribution decides a quantizer.
+    pub(crate) fn range_nodes(&self) -> Vec<NodeId> {
+        let makers = self.operators.iter().filter(|operator| !operator.kind.keeps_codes());
+        makers.map(|operator| operator.value).collect()
+    }
+
+    /// Operators that share a quantizer have the same class: the index of the first of them.
+    fn quantizer_classes(&self) -> Vec<usize> {
+        let mut classes: Vec<usize> = (0..self.operators.len()).collect();
+        for (id, operator) in self.operators.iter().enumerate() {
+            if !operator.kind.keeps_codes() {
+                continue;
+            }
+            for &input in &operator.inputs {
+                let (old, new) = (classes[id].max(classes[input]), classes[id].min(classes[input]));
+                classes.iter_mut().filter(|class| **class == old).for_each(|class| *class = new);
+            }
+        }
+        classes
+    }
+}
+
+impl Assembly<'_> {
+    fn quantizers(&self) -> Result<Vec<Quantizer>> {
+        self.check_rules()?;
+        let classes = self.structure.quantizer_classes();
+        let narrow = self.read_by_narrow_layers();
+        let mut made: HashMap<usize, Quantizer> = HashMap::new();
+        for class in 0..classes.len() {
+            let members: Vec<usize> = (0..classes.len()).filter(|&id| classes[id] == class).collect();
+            if !members.is_empty() {
+                made.insert(class, self.class_quantizer(&members, &narrow));
+            }
+        }
+        Ok(classes.iter().map(|class| made[class]).collect())
+    }
+
+    fn check_rules(&self) -> Result<()> {
+        let names = || self.structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
+        self.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
+    }
+
+    /// Operators whose codes a convolution reads that is neither the first nor the classifier.
+    fn read_by_narrow_layers(&self) -> Vec<bool> {
+        let mut narrow = vec![false; self.structure.operators.len()];
+        for operator in &self.structure.operators {
+            if let Kind::Conv { source, .. } = operator.kind {
+                let reason = self.choices[source].map(|choice| choice.reason);
+                let wide = matches!(reason, Some(Reason::First | Reason::Classifier) | None);
+                narrow[operator.inputs[0]] |= !wide;
+            }
+        }
+        narrow
+    }
+
+    fn class_quantizer(&self, members: &[usize], narrow: &[bool]) -> Quantizer {
+        if members.contains(&0) {
+            return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
+        }
+        let (mut bits, mut method) = (8, self.range);
+        if members.iter().any(|&id| narrow[id]) {
+            bits = self.activation_bits;
+        }
+        let named =
+            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
+        for (_, rule) in self.rules.iter().filter(|(pattern, _)| named(pattern)) {
+            match rule {
+                ActivationRule::Bits(count) => bits = *count,
+                ActivationRule::Range(range) => method = *range,
+            }
+        }
+        let mut histogram = crate::calibrate::Histogram::default();
+        let makers = members.iter().map(|&id| &self.structure.operators[id]);
+        for operator in makers.filter(|operator| !operator.kind.keeps_codes()) {
+            if let Some(observed) = &self.observation.histograms[operator.value] {
+                histogram.merge(observed);
+            }
+        }
+        quantizer_for(&histogram, method, bits)
+    }
+
+    fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {
+        Ok(match &operator.kind {
+            Kind::Input => QuantizedOp::Input { pad: self.pixel_zeros() },
+            Kind::Conv { source, residual, clamp } => {
+                let conv = self.conv(*source, operator.inputs[0] == 0, operator.value)?;
+                QuantizedOp::Conv(Box::new(QuantizedConv {
+                    residual: *residual,
+                    clamp: *clamp,
+                    logits: operator.value == self.graph.output
+                        && !residual
+                        && *clamp == [f32::NEG_INFINITY, f32::INFINITY],
+                    ..conv
+                }))
+            }
+            Kind::Table { from } => {
+                let reals = self.real_codes(*from, shapes[*from].channels, &quantizers[operator.inputs[0]]);
+                QuantizedOp::Table { outputs: self.table(*from, operator.value, reals, shapes)? }
+            }
+            Kind::Add { negate } => QuantizedOp::Add { negate: *negate },
+            Kind::Mul => QuantizedOp::Mul,
+            Kind::Concat => QuantizedOp::Concat,
+            Kind::Slice(slice) => QuantizedOp::Slice(*slice),
+            Kind::Pad(pad) => QuantizedOp::Pad(*pad),
+            Kind::MaxPool(window) => QuantizedOp::MaxPool(*window),
+            Kind::AveragePool { window, count_include_pad } => {
+                QuantizedOp::AveragePool { window: *window, count_include_pad: *count_include_pad }
+            }
+            Kind::GlobalAveragePool => QuantizedOp::GlobalAveragePool,
+            Kind::GlobalSum => QuantizedOp::GlobalSum,
+            Kind::Flatten => QuantizedOp::Flatten,
+            Kind::ChannelShuffle { groups } => QuantizedOp::ChannelShuffle { groups: *groups },
+        })
+    }
+
+    /// Real value of one pixel step.
+    fn pixel_step(&self) -> f64 {
+        match self.preprocess.scale {
+            Scale::Unit => 1.0 / 255.0,
+            Scale::Byte => 1.0,
+        }
+    }
+
+    /// The pixel value that normalisation makes zero, per channel; it need not be a whole number.
+    fn pixel_means(&self) -> Vec<f64> {
+        self.preprocess.mean.iter().map(|&mean| f64::from(mean) / self.pixel_step()).collect()
+    }
+
+    fn pixel_zeros(&self) -> Vec<u8> {
+        self.pixel_means().iter().map(|mean| mean.round().clamp(0.0, 255.0) as u8).collect()
+    }
+
+    fn conv(&self, source: NodeId, reads_pixels: bool, value: NodeId) -> Result<QuantizedConv> {
+        let node = &self.graph.nodes[source];
+        let (Op::Conv(conv), Some(choice)) = (&node.op, self.choices[source]) else {
+            return Err(Error::new(ErrorKind::Shape, "a convolution without a precision").at_node(&node.name));
+        };
+        debug_assert!(value >= source);
+        let (weights, factors) = self.weights(conv, node, choice.precision, reads_pixels)?;
+        let (outputs, group_inputs, ..) = conv.weight.dim();
+        let mut quantized = QuantizedConv {
+            weights,
+            factors,
+            gain: conv.gain.iter().map(|&gain| f64::from(gain)).collect(),
+            bias: conv.bias.iter().map(|&bias| f64::from(bias)).collect(),
+            window: conv.window,
+            groups: conv.groups,
+            group_inputs,
+            outputs,
+            clamp: [f32::NEG_INFINITY, f32::INFINITY],
+            residual: false,
+            logits: false,
+            source,
+            choice,
+        };
+        if reads_pixels {
+            self.move_means_into_bias(&mut quantized);
+        }
+        Ok(quantized)
+    }
+
+    fn weights(
+        &self,
+        conv: &Conv,
+        node: &Node,
+        precision: Precision,
+        reads_pixels: bool,
+    ) -> Result<(Weights, Vec<f64>)> {
+        let mut weights = conv.weight.clone();
+        if reads_pixels {
+            self.scale_to_pixels(&mut weights, conv.groups);
+        }
+        match precision {
+            Precision::Int8 => {
+                let (codes, factors) = int8::quantize(weights.view());
+                Ok((Weights::Int8 { codes }, factors))
+            }
+            Precision::Ternary { group } => {
+                let ternary = ternarize_tensor(weights.view(), &TernarizeOptions::group(group))
+                    .map_err(|error| error.at_node(&node.name))?;
+                let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
+                let (codes, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
+                Ok((Weights::Ternary { group, codes, scales }, factors))
+            }
+        }
+    }
+
+    /// Weights on pixels instead of normalised inputs: divided by the standard deviation.
+    fn scale_to_pixels(&self, weights: &mut ndarray::Array4<f32>, groups: usize) {
+        let (outputs, inputs, ..) = weights.dim();
+        for ((output, input, ..), weight) in weights.indexed_iter_mut() {
+            let channel = output / (outputs / groups) * inputs + input;
+            *weight =
+                (f64::from(*weight) * self.pixel_step() / f64::from(self.preprocess.std[channel])) as f32;
+        }
+    }
+
+    /// The sums count from whole pixel zeros; the rest of the mean is constant per output channel.
+    fn move_means_into_bias(&self, conv: &mut QuantizedConv) {
+        let zeros = self.pixel_zeros().into_iter().map(f64::from);
+        let rest: Vec<f64> = zeros.zip(self.pixel_means()).map(|(zero, mean)| zero - mean).collect();
+        let weights = conv.expand();
+        let per_channel = weights.len() / conv.outputs;
+        for (output, weights) in weights.chunks_exact(per_channel).enumerate() {
+            let first = output / (conv.outputs / conv.groups) * conv.group_inputs;
+            let rest = rest[first..][..conv.group_inputs].iter().cycle();
+            let constant: f64 =
+                weights.iter().zip(rest).map(|(&weight, rest)| f64::from(weight) * rest).sum();
+            conv.bias[output] += conv.gain[output] * conv.factors[output] * constant;
+        }
+    }
+
+    /// The real value of each of 256 codes, per channel, of the operator for node `id`.
+    fn real_codes(&self, id: NodeId, channels: usize, quantizer: &Quantizer) -> Vec<f32> {
+        let (step, preprocess) = (self.pixel_step(), self.preprocess);
+        let value = |channel: usize, code: usize| {
+            if id == 0 {
+                let (mean, std) = (f64::from(preprocess.mean[channel]), f64::from(preprocess.std[channel]));
+                (code as f64 * step - mean) / std
+            } else {
+                (code as f64 - f64::from(quantizer.zero_point)) * quantizer.scale
+            }
+        };
+        (0..channels).flat_map(|channel| (0..256).map(move |code| value(channel, code) as f32)).collect()
+    }
+
+    /// The function that leads from node `from` to node `to`, at 256 values per channel.
+    fn table(&self, from: NodeId, to: NodeId, reals: Vec<f32>, shapes: &[Shape]) -> Result<Vec<f32>> {
+        let shape = Shape::new(shapes[from].channels, 1, 256);
+        let mut values: HashMap<NodeId, Vec<f32>> = HashMap::from([(from, reals)]);
+        for id in from + 1..=to {
+            let node = &self.graph.nodes[id];
+            let inputs: Option<Vec<_>> =
+                node.inputs.iter().map(|input| values.get(input).map(|v| (v.as_slice(), shape))).collect();
+            if let Some(inputs) = inputs.filter(|inputs| !inputs.is_empty() && is_pointwise(&node.op)) {
+                let output = evaluate(&node.op, &inputs, shape)?;
+                values.insert(id, output);
+            }
+        }
+        let outputs =
+            values.remove(&to).ok_or_else(|| Error::new(ErrorKind::Shape, "no function of one tensor"))?;
+        let first = &outputs[..256];
+        let uniform = outputs.chunks_exact(256).all(|channel| channel == first);
+        Ok(if uniform { first.to_vec() } else { outputs })
+    }
+}
+
+fn is_pointwise(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Affine(_) | Op::PRelu(_) | Op::Binary(_))
+}
+
+impl QuantizedConv {
+    /// The weight codes times their scales, in storage order.
+    pub(crate) fn expand(&self) -> Vec<i8> {
+        match &self.weights {
+            Weights::Int8 { codes } => codes.clone(),
+            Weights::Ternary { group, codes, scales } => {
+                let groups = self.group_inputs.div_ceil(*group);
+                let value = |(index, &code): (usize, &i8)| {
+                    let (run, input) = (index / self.group_inputs, index % self.group_inputs);
+                    code * scales[run * groups + input / group] as i8
+                };
+                codes.iter().enumerate().map(value).collect()
+            }
+        }
+    }
+}

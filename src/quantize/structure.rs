@@ -1,0 +1,351 @@
+//! Which integer operators a full-precision graph becomes, before any number is known.
+//!
+//! A convolution absorbs a residual addition and a clamp behind it; every function of one tensor, however
+//! many nodes it is made of, becomes one table.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::tensor::{Shape, Window};
+use std::collections::HashMap;
+
+/// The integer operators of a network, in execution order; operator 0 is the input.
+#[derive(Debug, Clone)]
+pub(crate) struct Structure {
+    pub operators: Vec<Operator>,
+}
+
+/// One integer operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    pub name: String,
+    pub kind: Kind,
+    /// Indices of earlier operators.
+    pub inputs: Vec<usize>,
+    /// The node of the graph whose value this operator approximates.
+    pub value: NodeId,
+}
+
+/// What an integer operator computes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    Input,
+    /// Convolution `source`, perhaps with a residual as second input, clamped to `clamp`.
+    Conv {
+        source: NodeId,
+        residual: bool,
+        clamp: [f32; 2],
+    },
+    /// The function that leads from node `from` to this operator's value.
+    Table {
+        from: NodeId,
+    },
+    /// Sum of the inputs, each with its sign.
+    Add {
+        negate: [bool; 2],
+    },
+    Mul,
+    Concat,
+    Slice(Slice),
+    Pad(Pad),
+    MaxPool(Window),
+    AveragePool {
+        window: Window,
+        count_include_pad: bool,
+    },
+    GlobalAveragePool,
+    GlobalSum,
+    Flatten,
+    ChannelShuffle {
+        groups: usize,
+    },
+}
+
+impl Kind {
+    /// Whether output codes are input codes, so that both must share a quantizer.
+    pub(crate) fn keeps_codes(&self) -> bool {
+        matches!(
+            self,
+            Self::Concat
+                | Self::Slice(_)
+                | Self::Pad(_)
+                | Self::MaxPool(_)
+                | Self::Flatten
+                | Self::ChannelShuffle { .. }
+        )
+    }
+}
+
+/// A convolution with what it absorbs; known by its last node.
+#[derive(Debug, Clone)]
+struct Fused {
+    source: NodeId,
+    residual: Option<NodeId>,
+    clamp: [f32; 2],
+}
+
+/// What has been found out about a graph.
+struct Analysis<'g> {
+    graph: &'g Graph,
+    shapes: Vec<Shape>,
+    consumers: Vec<Vec<NodeId>>,
+    /// By last node.
+    fused: HashMap<NodeId, Fused>,
+    /// The tensor of which each node is a function of one number.
+    roots: Vec<NodeId>,
+}
+
+impl Structure {
+    /// The integer operators of `graph`, which must be folded.
+    ///
+    /// # Errors
+    /// What integers cannot express: padding with other values than zero, two operands that are both
+    /// broadcast.
+    pub(crate) fn new(graph: &Graph) -> Result<Self> {
+        let analysis = Analysis::new(graph)?;
+        let mut builder = Builder::new(&analysis);
+        for node in analysis.needed() {
+            builder.emit(node).map_err(|error| error.at_node(&graph.nodes[node].name))?;
+        }
+        Ok(Self { operators: builder.operators })
+    }
+
+    /// For each operator, the operators that read it.
+    pub(crate) fn consumers(&self) -> Vec<Vec<usize>> {
+        let inputs = self.operators.iter().map(|operator| operator.inputs.as_slice());
+        invert(inputs, self.operators.len())
+    }
+}
+
+fn invert<'a>(inputs: impl Iterator<Item = &'a [usize]>, len: usize) -> Vec<Vec<usize>> {
+    let mut consumers = vec![Vec::new(); len];
+    for (id, inputs) in inputs.enumerate() {
+        inputs.iter().for_each(|&input| consumers[input].push(id));
+    }
+    consumers
+}
+
+impl<'g> Analysis<'g> {
+    fn new(graph: &'g Graph) -> Result<Self> {
+        let shapes = graph.shapes()?;
+        let consumers = invert(graph.nodes.iter().map(|node| node.inputs.as_slice()), graph.nodes.len());
+        let mut analysis = Self { graph, shapes, consumers, fused: HashMap::new(), roots: Vec::new() };
+        analysis.fuse();
+        analysis.find_roots();
+        Ok(analysis)
+    }
+
+    fn node(&self, id: NodeId) -> &'g Node {
+        &self.graph.nodes[id]
+    }
+
+    /// The one reader of a value that is not the output.
+    fn sole_consumer(&self, id: NodeId) -> Option<NodeId> {
+        match self.consumers[id].as_slice() {
+            [consumer] if id != self.graph.output => Some(*consumer),
+            _ => None,
+        }
+    }
+
+    /// Later convolutions come first: of two that are added, the later one takes the sum.
+    fn fuse(&mut self) {
+        let mut taken = vec![false; self.graph.nodes.len()];
+        for source in (0..self.graph.nodes.len()).rev() {
+            if !matches!(self.node(source).op, Op::Conv(_)) {
+                continue;
+            }
+            let (mut last, mut residual) = (source, None);
+            if let Some((sum, other)) = self.residual_of(source).filter(|(sum, _)| !taken[*sum]) {
+                taken[sum] = true;
+                (last, residual) = (sum, Some(other));
+            }
+            let clamp = self.clamp_of(last);
+            let (last, clamp) = clamp.unwrap_or((last, [f32::NEG_INFINITY, f32::INFINITY]));
+            self.fused.insert(last, Fused { source, residual, clamp });
+        }
+    }
+
+    /// The addition that is the only reader of `id`, and its other operand of the same shape.
+    fn residual_of(&self, id: NodeId) -> Option<(NodeId, NodeId)> {
+        let sum = self.sole_consumer(id)?;
+        let (Op::Binary(Binary::Add), [a, b]) = (&self.node(sum).op, self.node(sum).inputs.as_slice()) else {
+            return None;
+        };
+        let other = if *a == id { *b } else { *a };
+        (self.shapes[other] == self.shapes[id]).then_some((sum, other))
+    }
+
+    fn clamp_of(&self, id: NodeId) -> Option<(NodeId, [f32; 2])> {
+        let next = self.sole_consumer(id)?;
+        match self.node(next).op {
+            Op::Unary(Unary::Relu) => Some((next, [0.0, f32::INFINITY])),
+            Op::Unary(Unary::Clip(low, high)) => Some((next, [low, high])),
+            _ => None,
+        }
+    }
+
+    fn find_roots(&mut self) {
+        for id in 0..self.graph.nodes.len() {
+            let root = self.pointwise_root(id).filter(|_| !self.fused.contains_key(&id));
+            self.roots.push(root.unwrap_or(id));
+        }
+    }
+
+    fn pointwise_root(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.node(id);
+        match (&node.op, node.inputs.as_slice()) {
+            (Op::Unary(_) | Op::Affine(_) | Op::PRelu(_), [input]) => Some(self.roots[*input]),
+            (Op::Binary(_), [a, b]) => {
+                let same = self.roots[*a] == self.roots[*b] && self.shapes[*a] == self.shapes[*b];
+                same.then_some(self.roots[*a])
+            }
+            _ => None,
+        }
+    }
+
+    /// What a node reads once fused nodes and tables are taken together.
+    fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        if let Some(fused) = self.fused.get(&id) {
+            return self.node(fused.source).inputs.iter().copied().chain(fused.residual).collect();
+        }
+        if self.roots[id] != id {
+            return vec![self.roots[id]];
+        }
+        self.node(id).inputs.clone()
+    }
+
+    /// The nodes whose values must exist, in execution order.
+    fn needed(&self) -> Vec<NodeId> {
+        let mut needed = vec![false; self.graph.nodes.len()];
+        let mut open = vec![self.graph.output];
+        needed[0] = true;
+        while let Some(id) = open.pop() {
+            if !std::mem::replace(&mut needed[id], true) || id == self.graph.output {
+                open.extend(self.operands(id).into_iter().filter(|&operand| !needed[operand]));
+            }
+        }
+        (0..needed.len()).filter(|&id| needed[id]).collect()
+    }
+}
+
+struct Builder<'a, 'g> {
+    analysis: &'a Analysis<'g>,
+    operators: Vec<Operator>,
+    /// Operator of each node that has one.
+    places: HashMap<NodeId, usize>,
+    /// The input as an ordinary tensor, for operators other than convolutions.
+    normalised: Option<usize>,
+}
+
+impl<'a, 'g> Builder<'a, 'g> {
+    fn new(analysis: &'a Analysis<'g>) -> Self {
+        Self { analysis, operators: Vec::new(), places: HashMap::new(), normalised: None }
+    }
+
+    fn push(&mut self, name: &str, kind: Kind, inputs: Vec<usize>, value: NodeId) -> usize {
+        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value });
+        self.operators.len() - 1
+    }
+
+    fn emit(&mut self, id: NodeId) -> Result<()> {
+        let analysis = self.analysis;
+        let node = analysis.node(id);
+        let place = if let Some(fused) = analysis.fused.get(&id) {
+            self.emit_convolution(id, fused)
+        } else if analysis.roots[id] != id {
+            let from = analysis.roots[id];
+            self.push(&node.name, Kind::Table { from }, vec![self.places[&from]], id)
+        } else {
+            let (kind, inputs) = self.plain(id)?;
+            self.push(&node.name, kind, inputs, id)
+        };
+        self.places.insert(id, place);
+        Ok(())
+    }
+
+    fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> usize {
+        let source = self.analysis.node(fused.source);
+        let mut inputs = vec![self.places[&source.inputs[0]]];
+        inputs.extend(fused.residual.map(|residual| self.tensor(residual)));
+        let Fused { source: conv, residual, clamp } = *fused;
+        let kind = Kind::Conv { source: conv, residual: residual.is_some(), clamp };
+        self.push(&source.name, kind, inputs, id)
+    }
+
+    /// The operator of a node; the input is normalised first.
+    fn tensor(&mut self, id: NodeId) -> usize {
+        if id != 0 {
+            return self.places[&id];
+        }
+        if let Some(place) = self.normalised {
+            return place;
+        }
+        let name = format!("{}.normalised", self.analysis.node(0).name);
+        let place = self.push(&name, Kind::Table { from: 0 }, vec![0], 0);
+        self.normalised = Some(place);
+        place
+    }
+
+    fn plain(&mut self, id: NodeId) -> Result<(Kind, Vec<usize>)> {
+        let node = self.analysis.node(id);
+        let inputs: Vec<usize> = node.inputs.iter().map(|&input| self.tensor(input)).collect();
+        let last = id == self.analysis.graph.output;
+        let kind = match &node.op {
+            Op::Input => Kind::Input,
+            Op::Binary(binary) => return self.binary(*binary, id, &inputs),
+            Op::Concat => return Ok((Kind::Concat, self.concat_inputs(id, inputs))),
+            Op::Slice(slice) => Kind::Slice(*slice),
+            Op::Pad(pad) if pad.value == 0.0 => Kind::Pad(*pad),
+            Op::Pad(pad) => return Err(unsupported(format!("padding with {}, not zero", pad.value))),
+            Op::MaxPool(window) => Kind::MaxPool(*window),
+            Op::AveragePool { window, count_include_pad } => {
+                Kind::AveragePool { window: *window, count_include_pad: *count_include_pad }
+            }
+            Op::GlobalAveragePool if last => Kind::GlobalSum,
+            Op::GlobalAveragePool => Kind::GlobalAveragePool,
+            Op::Flatten => Kind::Flatten,
+            Op::ChannelShuffle { groups } => Kind::ChannelShuffle { groups: *groups },
+            other => return Err(unsupported(format!("{other:?} was expected to be folded"))),
+        };
+        Ok((kind, inputs))
+    }
+
+    fn binary(&self, binary: Binary, id: NodeId, inputs: &[usize]) -> Result<(Kind, Vec<usize>)> {
+        let shape = self.analysis.shapes[id];
+        let whole = |place: usize| self.analysis.shapes[self.operators[place].value] == shape;
+        let (a, b) = (inputs[0], inputs[1]);
+        let swap = !whole(a);
+        if swap && !whole(b) {
+            return Err(unsupported("both operands would have to be broadcast".into()));
+        }
+        let kind = match binary {
+            Binary::Add => Kind::Add { negate: [false, false] },
+            Binary::Sub => Kind::Add { negate: [swap, !swap] },
+            Binary::Mul => Kind::Mul,
+            Binary::Div => return Err(unsupported("division by a tensor was expected to be folded".into())),
+        };
+        Ok((kind, if swap { vec![b, a] } else { vec![a, b] }))
+    }
+
+    /// All inputs of a concatenation share a quantizer: those that something else needs get a copy.
+    fn concat_inputs(&mut self, id: NodeId, inputs: Vec<usize>) -> Vec<usize> {
+        let nodes = &self.analysis.node(id).inputs;
+        let own = |node: NodeId, place: usize| {
+            let consumers = &self.analysis.consumers[node];
+            consumers.len() == 1 && !self.operators[place].kind.keeps_codes() && place != 0
+        };
+        let owned: Vec<bool> = nodes.iter().zip(&inputs).map(|(&node, &place)| own(node, place)).collect();
+        let name = &self.analysis.node(id).name;
+        let copies = inputs.into_iter().zip(owned).enumerate().map(|(index, (place, own))| {
+            if own {
+                return place;
+            }
+            let value = self.operators[place].value;
+            self.push(&format!("{name}.input{index}"), Kind::Table { from: value }, vec![place], value)
+        });
+        copies.collect()
+    }
+}
+
+fn unsupported(message: String) -> Error {
+    Error::new(ErrorKind::Unsupported, message)
+}

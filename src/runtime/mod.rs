@@ -1,0 +1,132 @@
+//! Integer-only execution of packed models.
+
+mod step;
+
+pub(crate) use step::{Operand, Step};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::PackedModel;
+pub use crate::kernels::Kernels;
+use crate::tensor::{Batch, Shape};
+
+/// A packed model ready to run, with integers only, on any number of threads.
+///
+/// The logits are the same to the bit on every machine, for any batch size and any number of threads.
+/// Threads come from the current `rayon` pool.
+///
+/// # Examples
+/// ```no_run
+/// let model = fgq::read_model("resnet32.fgq".as_ref())?;
+/// let session = fgq::Session::new(&model)?;
+/// let pixels = vec![0; session.input().len()];
+/// let logits = session.run(&pixels)?;
+/// println!("class {}", logits.top(0, 1)[0]);
+/// # Ok::<(), fgq::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    input: Shape,
+    steps: Vec<Step>,
+    inputs: Vec<Vec<usize>>,
+    /// For each step, the values that nobody reads after it.
+    dead_after: Vec<Vec<usize>>,
+}
+
+/// Integer logits of a batch, all classes in one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logits {
+    /// Number of classes.
+    pub classes: usize,
+    /// `images × classes` values.
+    pub data: Vec<i32>,
+}
+
+impl Logits {
+    /// The logits of one image.
+    pub fn image(&self, index: usize) -> &[i32] {
+        &self.data[index * self.classes..][..self.classes]
+    }
+
+    /// The `count` largest classes of image `index`, best first; the smaller class wins a tie.
+    pub fn top(&self, index: usize, count: usize) -> Vec<usize> {
+        let logits = self.image(index);
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by_key(|&class| (std::cmp::Reverse(logits[class]), class));
+        order.truncate(count);
+        order
+    }
+}
+
+impl Session {
+    /// Prepares a model for execution, with the kernels that `FGQ_KERNELS` names or the fastest ones.
+    ///
+    /// # Errors
+    /// A model that is not valid (see [`PackedModel::shapes`]).
+    pub fn new(model: &PackedModel) -> Result<Self> {
+        Self::with_kernels(model, Kernels::from_env()?)
+    }
+
+    /// Prepares a model for execution with the given kernels.
+    ///
+    /// # Errors
+    /// A model that is not valid (see [`PackedModel::shapes`]).
+    pub fn with_kernels(model: &PackedModel, kernels: Kernels) -> Result<Self> {
+        let shapes = model.shapes()?;
+        let operand = |&id: &usize| Operand::new(model, &shapes, id);
+        let steps = model.nodes.iter().zip(&shapes).map(|(node, &shape)| {
+            let inputs: Vec<Operand> = node.inputs.iter().map(operand).collect();
+            Step::new(node, &inputs, shape, kernels)
+        });
+        let inputs: Vec<_> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
+        let dead_after = last_uses(&inputs);
+        Ok(Self { input: model.input, steps: steps.collect(), inputs, dead_after })
+    }
+
+    /// Shape of one input image.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The logits of a batch of images.
+    ///
+    /// `pixels` holds any number of images in the order row, column, channel, preprocessed as the model
+    /// states (see [`PackedModel::preprocess`]).
+    ///
+    /// # Errors
+    /// A number of pixels that is not a multiple of an image's.
+    pub fn run(&self, pixels: &[u8]) -> Result<Logits> {
+        if !pixels.len().is_multiple_of(self.input.len()) {
+            let message = format!("{} pixels are no whole number of {} images", pixels.len(), self.input);
+            return Err(Error::new(ErrorKind::Shape, message));
+        }
+        let images = pixels.len() / self.input.len();
+        let mut values: Vec<Option<Batch<u8>>> = vec![None; self.steps.len()];
+        values[0] = Some(Batch { images, shape: self.input, data: pixels.to_vec() });
+        for (id, step) in self.steps.iter().enumerate().skip(1) {
+            let inputs: Vec<&Batch<u8>> =
+                self.inputs[id].iter().filter_map(|&i| values[i].as_ref()).collect();
+            if id + 1 == self.steps.len() {
+                return step.logits(&inputs);
+            }
+            let output = step.codes(&inputs)?;
+            values[id] = Some(output);
+            self.dead_after[id].iter().for_each(|&dead| values[dead] = None);
+        }
+        Err(Error::new(ErrorKind::Format, "the model has no operator"))
+    }
+}
+
+/// For each node, the values whose last reader it is.
+pub(crate) fn last_uses(inputs: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut last = vec![None; inputs.len()];
+    for (id, inputs) in inputs.iter().enumerate() {
+        inputs.iter().for_each(|&input| last[input] = Some(id));
+    }
+    let mut dead = vec![Vec::new(); inputs.len()];
+    for (value, reader) in last.into_iter().enumerate() {
+        if let Some(reader) = reader {
+            dead[reader].push(value);
+        }
+    }
+    dead
+}

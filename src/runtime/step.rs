@@ -1,0 +1,179 @@
+//! One operator of a packed model, prepared for execution.
+
+use super::Logits;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, Quantizer, Store};
+use crate::kernels::{self, ConvKernel, ConvSpec, Epilogue, Kernels, elementwise, layout, pool};
+use crate::tensor::{Batch, Shape};
+
+/// What a step must know of a value it reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Operand {
+    /// Zero point of each channel, or one for all.
+    pub zero_points: Vec<u8>,
+    /// Shape of one image.
+    pub shape: Shape,
+}
+
+impl Operand {
+    /// The value of node `id`.
+    pub(crate) fn new(model: &PackedModel, shapes: &[Shape], id: usize) -> Self {
+        Self::of(&model.nodes[id], shapes[id])
+    }
+
+    /// The value that `node` produces.
+    pub(crate) fn of(node: &PackedNode, shape: Shape) -> Self {
+        let zero_points = match &node.op {
+            PackedOp::Input { pad } => pad.clone(),
+            _ => vec![node.quantizer.zero_point],
+        };
+        Self { zero_points, shape }
+    }
+
+    fn zero_point(&self) -> u8 {
+        self.zero_points.first().copied().unwrap_or(0)
+    }
+
+    fn per_channel(&self) -> Vec<u8> {
+        self.zero_points.iter().copied().cycle().take(self.shape.channels).collect()
+    }
+}
+
+/// One operator with its weights expanded and its operands' zero points resolved.
+#[derive(Debug)]
+pub(crate) struct Step {
+    work: Work,
+    shape: Shape,
+    quantizer: Quantizer,
+    /// Zero point of each operand.
+    zeros: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Conv { kernel: ConvKernel, epilogue: Epilogue },
+    Logits { kernel: ConvKernel, factors: Vec<i32>, shift: u8 },
+    Other(PackedOp),
+}
+
+impl Step {
+    /// Prepares a validated node.
+    pub(crate) fn new(node: &PackedNode, inputs: &[Operand], shape: Shape, kernels: Kernels) -> Self {
+        let zeros: Vec<u8> = inputs.iter().map(Operand::zero_point).collect();
+        let work = match (&node.op, inputs.first()) {
+            (PackedOp::Conv(conv), Some(input)) => {
+                let kernel = ConvKernel::new(spec(conv, input), kernels);
+                conv_work(conv, kernel, &node.quantizer, zeros.get(1).copied())
+            }
+            (op, _) => Work::Other(op.clone()),
+        };
+        Self { work, shape, quantizer: node.quantizer, zeros }
+    }
+
+    /// The activation codes of a batch.
+    pub(crate) fn codes(&self, inputs: &[&Batch<u8>]) -> Result<Batch<u8>> {
+        match (&self.work, inputs) {
+            (Work::Conv { kernel, epilogue }, [input]) => kernel.codes(input, None, epilogue),
+            (Work::Conv { kernel, epilogue }, [input, residual]) => {
+                kernel.codes(input, Some(residual), epilogue)
+            }
+            (Work::Other(op), [input]) => self.unary(op, input),
+            (Work::Other(op), _) => self.several(op, inputs),
+            _ => Err(misuse()),
+        }
+    }
+
+    /// The sums of a convolution before requantization.
+    pub(crate) fn sums(&self, input: &Batch<u8>) -> Result<Batch<i32>> {
+        match &self.work {
+            Work::Conv { kernel, .. } | Work::Logits { kernel, .. } => kernel.sums(input),
+            Work::Other(_) => Err(misuse()),
+        }
+    }
+
+    /// The logits of a batch, if this is the last step.
+    pub(crate) fn logits(&self, inputs: &[&Batch<u8>]) -> Result<Logits> {
+        let data = match (&self.work, inputs) {
+            (Work::Logits { kernel, factors, shift }, [input]) => {
+                kernels::logits(&kernel.sums(input)?, factors, *shift)
+            }
+            (Work::Other(PackedOp::GlobalSum), [input]) => pool::global_sum(input, self.zeros[0]).data,
+            _ => {
+                let zero = i32::from(self.quantizer.zero_point);
+                self.codes(inputs)?.data.iter().map(|&code| i32::from(code) - zero).collect()
+            }
+        };
+        Ok(Logits { classes: self.shape.len(), data })
+    }
+
+    fn unary(&self, op: &PackedOp, input: &Batch<u8>) -> Result<Batch<u8>> {
+        let zero = self.zeros[0];
+        Ok(match op {
+            PackedOp::Table { entries } => elementwise::table(input, entries),
+            PackedOp::MaxPool(window) => pool::max(input, window, self.shape),
+            PackedOp::AveragePool { window, count_include_pad, by_count } => {
+                let input = (input, zero);
+                pool::average(input, window, *count_include_pad, by_count, self.shape, &self.quantizer)
+            }
+            PackedOp::GlobalAveragePool(by) => pool::global_average(input, zero, *by, &self.quantizer),
+            PackedOp::Slice(slice) => layout::slice(input, slice, self.shape),
+            PackedOp::Pad { before, .. } => layout::pad(input, *before, zero, self.shape),
+            PackedOp::Flatten => layout::flatten(input),
+            PackedOp::ChannelShuffle { groups } => layout::shuffle(input, *groups),
+            PackedOp::Concat => input.clone(),
+            _ => return Err(misuse()),
+        })
+    }
+
+    fn several(&self, op: &PackedOp, inputs: &[&Batch<u8>]) -> Result<Batch<u8>> {
+        Ok(match (op, inputs) {
+            (PackedOp::Add { left, right, fraction }, [a, b]) => {
+                let operands = [(*a, *left, self.zeros[0]), (*b, *right, self.zeros[1])];
+                elementwise::add(operands, *fraction, &self.quantizer)
+            }
+            (PackedOp::Mul(by), [a, b]) => {
+                elementwise::mul([(*a, self.zeros[0]), (*b, self.zeros[1])], *by, &self.quantizer)
+            }
+            (PackedOp::Concat, inputs) => layout::concat(inputs, self.shape),
+            _ => return Err(misuse()),
+        })
+    }
+}
+
+fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
+    ConvSpec {
+        outputs: conv.outputs,
+        group_inputs: conv.group_inputs,
+        groups: conv.groups,
+        window: conv.window,
+        weights: conv.expand(),
+        bias: conv.bias.clone(),
+        zero_points: input.per_channel(),
+    }
+}
+
+fn conv_work(
+    conv: &PackedConv,
+    kernel: ConvKernel,
+    quantizer: &Quantizer,
+    residual_zero: Option<u8>,
+) -> Work {
+    match &conv.store {
+        Store::Logits { factors, shift } => Work::Logits { kernel, factors: factors.clone(), shift: *shift },
+        Store::Codes { multipliers, residual, fraction, low, high } => {
+            let epilogue = Epilogue {
+                multipliers: multipliers.clone(),
+                residual: residual.zip(residual_zero),
+                fraction: *fraction,
+                zero_point: quantizer.zero_point,
+                clamp: [*low, *high],
+            };
+            Work::Conv { kernel, epilogue }
+        }
+    }
+}
+
+/// Only reachable through a model that was not validated.
+fn misuse() -> Error {
+    Error::new(ErrorKind::Format, "operator and operands do not fit; validate the model first")
+}

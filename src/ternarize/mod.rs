@@ -1,0 +1,9 @@
+//! Fine-grained ternary weights: codes −1, 0, +1 in groups that share a scale.
+
+mod closed_form;
+mod tensor;
+
+#[cfg(test)]
+mod tests;
+
+pub use tensor::{TernarizeOptions, TernaryTensor, ternarize_tensor};
