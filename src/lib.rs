@@ -19,6 +19,8 @@ mod progress;
 mod quantize;
 mod reestimate;
 mod runtime;
+#[allow(dead_code)]
+mod source;
 mod tensor;
 mod ternarize;
 
