@@ -17,6 +17,7 @@ mod progress;
 mod quantize;
 mod reestimate;
 mod runtime;
+mod source;
 mod tensor;
 mod ternarize;
 
