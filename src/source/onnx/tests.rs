@@ -1,0 +1,1 @@
+//! Tests of the loader as a whole.
