@@ -1,16 +1,14 @@
 //! Tests of the loader as a whole, against outputs of ONNX Runtime stored in `fixtures/`.
 
+use crate::error::Result;
 use crate::graph::Interpreter;
-use crate::source::{LoadOptions, Loaded, load};
+use crate::source::{LoadOptions, load};
 use safetensors::SafeTensors;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn fixtures(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder)
-}
-
-fn load_fixture(folder: &str, name: &str) -> Loaded {
-    load(&fixtures(folder).join(name), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn models(folder: &str) -> Vec<String> {
@@ -43,29 +41,77 @@ fn normalised(pixels: &[u8]) -> Vec<f32> {
     (0..3).flat_map(plane).collect()
 }
 
+/// Runs `images` and returns the largest difference from `expected`, or why that is not possible.
+fn compare(path: &Path, images: &[f32], expected: &[f32]) -> Result<f32> {
+    let graph = load(path, &LoadOptions::default())?.graph;
+    let interpreter = Interpreter::new(&graph)?;
+    let images = images.chunks_exact(graph.input.len());
+    let results = images.map(|image| interpreter.run(image)).collect::<Result<Vec<_>>>()?;
+    Ok(difference(&results.concat(), expected))
+}
+
+/// Asserts that every comparison stays below `bound`.
+fn assert_close(results: impl Iterator<Item = (String, Result<f32>)>, bound: f32) {
+    let problem = |(name, result)| match result {
+        Ok(difference) if difference <= bound => None,
+        Ok(difference) => Some(format!("{name}: differs by {difference}")),
+        Err(error) => Some(format!("{name}: {error}")),
+    };
+    let problems: Vec<String> = results.filter_map(problem).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
 #[test]
 fn families_agree_with_onnx_runtime() {
-    let mut failures = Vec::new();
-    for model in models("families") {
+    let results = models("families").into_iter().map(|model| {
         let family = model.split(['.', '-']).next().unwrap();
         let bytes =
             std::fs::read(fixtures("families").join(format!("{family}.expected.safetensors"))).unwrap();
-        let expected = SafeTensors::deserialize(&bytes).unwrap();
-        let loaded = match load(&fixtures("families").join(&model), &LoadOptions::default()) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                failures.push(error.to_string());
-                continue;
-            }
+        let stored = SafeTensors::deserialize(&bytes).unwrap();
+        let pixels = stored.tensor("pixels").unwrap().data();
+        let images: Vec<f32> = pixels.chunks_exact(pixels.len() / 4).flat_map(normalised).collect();
+        let result = compare(&fixtures("families").join(&model), &images, &floats(&stored, "logits"));
+        (model, result)
+    });
+    assert_close(results, 3e-5);
+}
+
+#[test]
+fn operators_agree_with_onnx_runtime() {
+    let bytes = std::fs::read(fixtures("onnx/ops.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let results = models("onnx/ops").into_iter().map(|model| {
+        let name = model.trim_end_matches(".onnx");
+        let (images, expected) =
+            (floats(&stored, &format!("{name}.x")), floats(&stored, &format!("{name}.y")));
+        let result = compare(&fixtures("onnx/ops").join(&model), &images, &expected);
+        (model, result)
+    });
+    assert_close(results, 1e-5);
+}
+
+#[test]
+fn refusals_say_what_is_wrong_and_where() {
+    let text = std::fs::read_to_string(fixtures("onnx/refused.json")).unwrap();
+    let refusals: BTreeMap<String, Vec<String>> = serde_json::from_str(&text).unwrap();
+    let mut problems = Vec::new();
+    for (name, pieces) in refusals {
+        let path = fixtures("onnx/refused").join(format!("{name}.onnx"));
+        let message = match load(&path, &LoadOptions::default()) {
+            Ok(_) => "loads".to_owned(),
+            Err(error) => error.to_string(),
         };
-        let interpreter = Interpreter::new(&loaded.graph).unwrap();
-        let pixels = expected.tensor("pixels").unwrap().data();
-        let images = pixels.chunks_exact(pixels.len() / 4);
-        let found: Vec<f32> = images.flat_map(|image| interpreter.run(&normalised(image)).unwrap()).collect();
-        let worst = difference(&found, &floats(&expected, "logits"));
-        if worst > 3e-5 {
-            failures.push(format!("{model}: {worst}"));
+        let mut rest = message.as_str();
+        let found = pieces.iter().all(|piece| match rest.split_once(piece.as_str()) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        });
+        if !found || !message.starts_with(&path.display().to_string()) {
+            problems.push(format!("{name}: {message} (expected {pieces:?})"));
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
