@@ -58,11 +58,26 @@ pub struct Window {
     /// Vertical and horizontal stride.
     pub stride: [usize; 2],
     /// Vertical and horizontal dilation.
+    #[serde(default = "ones", skip_serializing_if = "is_ones")]
     pub dilation: [usize; 2],
     /// Padding at the top, left, bottom and right.
+    #[serde(default, skip_serializing_if = "is_zeros")]
     pub pads: [usize; 4],
     /// Whether the last window may reach over the padded edge (ceil mode of pools).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ceil: bool,
+}
+
+fn ones() -> [usize; 2] {
+    [1, 1]
+}
+
+fn is_ones(extents: &[usize; 2]) -> bool {
+    *extents == ones()
+}
+
+fn is_zeros(extents: &[usize; 4]) -> bool {
+    *extents == [0; 4]
 }
 
 impl Window {

@@ -1,0 +1,201 @@
+//! The pipeline: a trained network and sample images become a packed ternary model.
+
+use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
+use crate::data::Images;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fold::fold;
+use crate::format::{PackedModel, Preprocess, Provenance};
+use crate::graph::{Graph, NodeId, Op};
+use crate::plan::{Choice, Pattern, Precision, choose};
+use crate::progress::Progress;
+use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
+use crate::reestimate::pack_and_reestimate;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// How [`convert`] converts.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    /// Group size of layers that no rule or pattern treats otherwise.
+    pub group: usize,
+    /// Precision of the layers that a pattern names; the last match wins.
+    pub overrides: Vec<(Pattern, Precision)>,
+    /// Bits of activations, 4 or 8. The inputs of the first and last layer, and tensors that no convolution
+    /// reads, keep 8.
+    pub activation_bits: u8,
+    /// How activation ranges are chosen.
+    pub range: RangeMethod,
+    /// Bits and ranges of the activation tensors that a pattern names; the last match wins.
+    pub rules: Vec<(Pattern, ActivationRule)>,
+}
+
+impl Default for ConvertOptions {
+    fn default() -> Self {
+        Self {
+            group: 4,
+            overrides: Vec::new(),
+            activation_bits: 8,
+            range: RangeMethod::default(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl ConvertOptions {
+    fn check(&self) -> Result<()> {
+        let argument = |message: String| Err(Error::new(ErrorKind::Argument, message));
+        if self.group == 0 {
+            return argument("a group size of 0; give at least 1".into());
+        }
+        if ![4, 8].contains(&self.activation_bits) {
+            return argument(format!("{} activation bits; give 4 or 8", self.activation_bits));
+        }
+        Ok(())
+    }
+
+    /// The options as text, for the record in the file.
+    fn record(&self, images: usize) -> BTreeMap<String, String> {
+        let mut record = BTreeMap::from([
+            ("method".into(), "closed-form".into()),
+            ("group".into(), self.group.to_string()),
+            ("activation_bits".into(), self.activation_bits.to_string()),
+            ("range".into(), self.range.to_string()),
+            ("calibration_images".into(), images.to_string()),
+        ]);
+        let mut list = |key: &str, items: Vec<String>| {
+            if !items.is_empty() {
+                record.insert(key.into(), items.join(" "));
+            }
+        };
+        list("set", self.overrides.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
+        list("act", self.rules.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
+        record
+    }
+}
+
+/// What [`convert`] made.
+#[derive(Debug)]
+pub struct Conversion {
+    /// The packed model; `provenance.source` and `source_sha256` are left to the caller.
+    pub model: PackedModel,
+    /// The precision of every convolution and why.
+    pub choices: Vec<(String, Choice)>,
+    /// Images that were used.
+    pub images: usize,
+    /// Images that could not be read: name and error.
+    pub unreadable: Vec<(String, Error)>,
+}
+
+/// Converts a trained network, calibrating on `images`, which need no labels.
+///
+/// The same network, images and options give the same model, on any number of threads.
+///
+/// # Errors
+/// Options that cannot be used, patterns that match nothing, operators that integers cannot express, weights or
+/// activations that are not finite, and no readable image.
+pub fn convert(
+    graph: Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+    options: &ConvertOptions,
+    progress: &dyn Progress,
+) -> Result<Conversion> {
+    options.check()?;
+    preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
+    let graph = fold(graph)?;
+    let structure = Structure::new(&graph)?;
+    let choices = choose(&graph, options.group, &options.overrides)?;
+    let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
+    let calibrated = pixels.images();
+    let observer = Observer {
+        graph: &graph,
+        preprocess,
+        histograms: &structure.range_nodes(),
+        channels: &ternary_nodes(&choices),
+    };
+    let observation = observer.run(&pixels, progress)?;
+    let mut quantized = assemble(&Assembly {
+        graph: &graph,
+        structure: &structure,
+        observation: &observation,
+        preprocess,
+        choices: &choices,
+        activation_bits: options.activation_bits,
+        range: options.range,
+        rules: &options.rules,
+    })?;
+    let packed = pack_and_reestimate(&mut quantized, &observation, pixels, progress)?;
+    let model = PackedModel {
+        name: quantized.name.clone(),
+        input: quantized.input,
+        preprocess: preprocess.clone(),
+        classes: Vec::new(),
+        provenance: Provenance {
+            generator: concat!("fgq ", env!("CARGO_PKG_VERSION")).into(),
+            options: options.record(calibrated),
+            ..Provenance::default()
+        },
+        nodes: packed.nodes,
+        logit_scale: packed.logit_scale,
+    };
+    model.shapes()?;
+    Ok(Conversion { model, choices: layer_choices(&quantized), images: calibrated, unreadable })
+}
+
+fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
+    let ternary = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.precision != Precision::Int8);
+    (0..choices.len()).filter(|&id| ternary(&choices[id])).collect()
+}
+
+fn layer_choices(graph: &QuantizedGraph) -> Vec<(String, Choice)> {
+    let choice = |node: &crate::quantize::QuantizedNode| match &node.op {
+        QuantizedOp::Conv(conv) => Some((node.name.clone(), conv.choice)),
+        _ => None,
+    };
+    graph.nodes.iter().filter_map(choice).collect()
+}
+
+/// Pixels of all readable images, and the names of the others.
+fn read_pixels(
+    graph: &Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+    progress: &dyn Progress,
+) -> Result<(Spool, Vec<(String, Error)>)> {
+    progress.start("reading images", images.len());
+    let mut spool = Spool::new(graph.input, images.len())?;
+    let (mut pending, mut unreadable) = (Vec::new(), Vec::new());
+    for first in (0..images.len()).step_by(CHUNK) {
+        let indices = first..images.len().min(first + CHUNK);
+        let count = indices.len();
+        let read: Vec<_> =
+            indices.into_par_iter().map(|index| (index, images.pixels(index, preprocess))).collect();
+        for (index, pixels) in read {
+            match pixels {
+                Ok(pixels) => pending.extend(pixels),
+                Err(error) => unreadable.push((images.name(index), error)),
+            }
+        }
+        flush(&mut spool, &mut pending, graph.input.len() * CHUNK)?;
+        progress.advance(count);
+    }
+    spool.push(&pending)?;
+    if spool.images() == 0 {
+        let error =
+            Error::new(ErrorKind::Image, format!("none of {} calibration images can be read", images.len()));
+        return Err(match unreadable.into_iter().next() {
+            Some((_, cause)) => error.because(cause),
+            None => error,
+        });
+    }
+    Ok((spool, unreadable))
+}
+
+/// Moves whole chunks to the spool.
+fn flush(spool: &mut Spool, pending: &mut Vec<u8>, chunk_len: usize) -> Result<()> {
+    while pending.len() >= chunk_len {
+        let rest = pending.split_off(chunk_len);
+        spool.push(&std::mem::replace(pending, rest))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Images by index: from files or from memory.
+
+use super::{Dataset, load};
+use crate::error::Result;
+use crate::format::Preprocess;
+
+/// Images that a network can be calibrated or evaluated on.
+pub trait Images: Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The network's input pixels of image `index`, in the order row, column, channel.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    fn pixels(&self, index: usize, preprocess: &Preprocess) -> Result<Vec<u8>>;
+
+    /// The right output of the network for image `index`, if known.
+    fn label(&self, index: usize) -> Option<usize>;
+
+    /// What to call image `index` in messages.
+    fn name(&self, index: usize) -> String;
+}
+
+impl Images for Dataset {
+    fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    fn pixels(&self, index: usize, preprocess: &Preprocess) -> Result<Vec<u8>> {
+        load(&self.entries()[index], preprocess)
+    }
+
+    fn label(&self, index: usize) -> Option<usize> {
+        self.entries()[index].label
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.entries()[index].name.clone()
+    }
+}
+
+/// Images in memory that already have the network's input size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PixelImages {
+    /// Pixels of each image, in the order row, column, channel.
+    pub pixels: Vec<Vec<u8>>,
+    /// The right output for each image; empty if unknown.
+    pub labels: Vec<usize>,
+}
+
+impl Images for PixelImages {
+    fn len(&self) -> usize {
+        self.pixels.len()
+    }
+
+    fn pixels(&self, index: usize, _: &Preprocess) -> Result<Vec<u8>> {
+        Ok(self.pixels[index].clone())
+    }
+
+    fn label(&self, index: usize) -> Option<usize> {
+        self.labels.get(index).copied()
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("image {index}")
+    }
+}
