@@ -2,7 +2,12 @@
 use fgq::*;
 use std::path::Path;
 struct P(std::time::Instant);
-impl Progress for P { fn start(&self, s: &str, n: usize) { eprintln!("{:?} {s} {n}", self.0.elapsed()); } fn advance(&self, _: usize) {} }
+impl Progress for P {
+    fn start(&self, s: &str, n: usize) {
+        eprintln!("{:?} {s} {n}", self.0.elapsed());
+    }
+    fn advance(&self, _: usize) {}
+}
 fn main() -> Result<()> {
     let a: Vec<String> = std::env::args().collect();
     let loaded = load(Path::new(&a[1]), &LoadOptions::default())?;
