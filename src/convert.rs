@@ -9,7 +9,7 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::plan::{Choice, Pattern, Precision, choose};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
-use crate::reestimate::pack_and_reestimate;
+use crate::layerwise::{Full, Method, fit_and_pack};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 pub struct ConvertOptions {
     /// Group size of layers that no rule or pattern treats otherwise.
     pub group: usize,
+    /// How the weights of ternary layers are found.
+    pub method: Method,
     /// Precision of the layers that a pattern names; the last match wins.
     pub overrides: Vec<(Pattern, Precision)>,
     /// Bits of activations, 4 or 8. The inputs of the first and last layer, and tensors that no convolution
@@ -33,6 +35,7 @@ impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
             group: 4,
+            method: Method::default(),
             overrides: Vec::new(),
             activation_bits: 8,
             range: RangeMethod::default(),
@@ -56,7 +59,7 @@ impl ConvertOptions {
     /// The options as text, for the record in the file.
     fn record(&self, images: usize) -> BTreeMap<String, String> {
         let mut record = BTreeMap::from([
-            ("method".into(), "closed-form".into()),
+            ("method".into(), format!("{:?}", self.method)),
             ("group".into(), self.group.to_string()),
             ("activation_bits".into(), self.activation_bits.to_string()),
             ("range".into(), self.range.to_string()),
@@ -124,7 +127,8 @@ pub fn convert(
         range: options.range,
         rules: &options.rules,
     })?;
-    let packed = pack_and_reestimate(&mut quantized, &observation, pixels, progress)?;
+    let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
+    let packed = fit_and_pack(&mut quantized, full, options.method, pixels, progress)?;
     let model = PackedModel {
         name: quantized.name.clone(),
         input: quantized.input,

@@ -1,16 +1,23 @@
-//! Statistics re-estimation: the affine of every ternary layer, so that mean and variance of its outputs
-//! match full precision on the calibration images.
-//!
-//! Layers are visited in execution order, each on the integer activations that the layers before it, already
-//! re-estimated and packed, really produce.
+//! Conversion layer by layer, in execution order: each layer is fitted on the integer activations that the
+//! layers before it, already fitted and packed, really produce.
+
+mod compensate;
+mod gram;
+mod spread;
+mod teacher;
+
+use compensate::compensate;
+use gram::Samples;
+use teacher::Teacher;
 
 use crate::calibrate::{ChannelStatistics, Observation, Spool};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedNode, PackedOp};
+use crate::format::{PackedNode, PackedOp, Preprocess};
+use crate::graph::{Graph, NodeId, Op};
 use crate::pack::{Packing, Source, pack_node};
 use crate::plan::Precision;
 use crate::progress::Progress;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp};
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp, Structure};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
 use crate::tensor::Batch;
 
@@ -23,21 +30,42 @@ pub(crate) struct Packed {
     pub logit_scale: f64,
 }
 
-/// Packs `graph` operator by operator, re-estimating ternary layers on the way.
+/// How the weights of ternary layers are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// Each group on its own, then gain and bias so that mean and variance match full precision.
+    ClosedForm,
+    /// Each layer fitted to full precision's outputs on the inputs it really gets.
+    #[default]
+    Compensated,
+}
+
+/// The full-precision side of a conversion.
+#[derive(Clone, Copy)]
+pub(crate) struct Full<'a> {
+    pub graph: &'a Graph,
+    pub structure: &'a Structure,
+    pub preprocess: &'a Preprocess,
+    pub observation: &'a Observation,
+}
+
+/// Packs `graph` operator by operator, fitting ternary layers on the way.
 ///
 /// # Errors
 /// Parameters that integers cannot hold; a temporary file that cannot be written.
-pub(crate) fn pack_and_reestimate(
+pub(crate) fn fit_and_pack(
     graph: &mut QuantizedGraph,
-    observation: &Observation,
+    full: Full,
+    method: Method,
     pixels: Spool,
     progress: &dyn Progress,
 ) -> Result<Packed> {
     let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
-    let mut walk = Walk { graph, observation, packed: Vec::new(), values: vec![], logit_scale: 1.0 };
+    let teacher = Teacher::new(full.graph, full.preprocess, &wanted(graph, full, method))?;
+    let mut walk = Walk { graph, full, method, teacher, packed: Vec::new(), values: vec![], logit_scale: 1.0 };
     walk.start(pixels)?;
-    progress.start("statistics", walk.graph.nodes.len());
+    progress.start("layers", walk.graph.nodes.len());
     for id in 1..walk.graph.nodes.len() {
         walk.visit(id).map_err(|error| error.at_node(&walk.graph.nodes[id].name))?;
         dead_after[id].iter().for_each(|&dead| walk.values[dead] = None);
@@ -46,9 +74,29 @@ pub(crate) fn pack_and_reestimate(
     Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale })
 }
 
+/// The full-precision values that compensation reads, once per reader; nothing for the closed form.
+fn wanted(graph: &QuantizedGraph, full: Full, method: Method) -> Vec<NodeId> {
+    let convs = graph.nodes.iter().filter_map(|node| match &node.op {
+        QuantizedOp::Conv(conv) if is_compensated(conv, node.inputs[0], method) => Some((conv, &node.inputs)),
+        _ => None,
+    });
+    let values = |(conv, inputs): (&Box<QuantizedConv>, &Vec<usize>)| {
+        let residual = inputs.get(1).map(|&input| full.structure.operators[input].value);
+        std::iter::once(conv.source).chain(residual).collect::<Vec<_>>()
+    };
+    convs.flat_map(values).collect()
+}
+
+/// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
+fn is_compensated(conv: &QuantizedConv, input: usize, method: Method) -> bool {
+    method == Method::Compensated && input != 0 && conv.choice.precision != Precision::Int8
+}
+
 struct Walk<'a> {
     graph: &'a mut QuantizedGraph,
-    observation: &'a Observation,
+    full: Full<'a>,
+    method: Method,
+    teacher: Teacher<'a>,
     packed: Vec<PackedNode>,
     /// Activations that are still to be read.
     values: Vec<Option<Spool>>,
@@ -58,13 +106,19 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn start(&mut self, pixels: Spool) -> Result<()> {
         self.packed.push(pack_node(&self.graph.nodes[0], &[])?.node);
+        if self.method == Method::Compensated {
+            self.teacher.start(&pixels)?;
+        }
         self.values.push(Some(pixels));
         Ok(())
     }
 
     fn visit(&mut self, id: usize) -> Result<()> {
         let mut packing = self.pack(id)?;
-        if let Some(statistics) = self.full_precision(id) {
+        if let Some(fitted) = self.compensated(id)? {
+            self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
+            packing = self.pack(id)?;
+        } else if let Some(statistics) = self.full_precision(id) {
             let sums = self.sum_statistics(id, &self.step(id, &packing.node))?;
             if let QuantizedOp::Conv(conv) = &mut self.graph.nodes[id].op {
                 match_statistics(conv, &sums, &statistics, &packing);
@@ -77,6 +131,44 @@ impl Walk<'_> {
         self.values.push(value);
         self.packed.push(packing.node);
         Ok(())
+    }
+
+    /// The refitted convolution, if node `id` is one to compensate.
+    fn compensated(&mut self, id: usize) -> Result<Option<QuantizedConv>> {
+        let node = &self.graph.nodes[id];
+        let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
+        if !is_compensated(conv, node.inputs[0], self.method) {
+            return Ok(None);
+        }
+        let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
+        self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
+        let spools = self.spools(id)?;
+        let source = &self.graph.nodes[node.inputs[0]];
+        let residual = node.inputs.get(1).zip(residual_node).map(|(&input, full)| {
+            let quantizer = self.graph.nodes[input].quantizer;
+            (spools[1], quantizer.zero_point, quantizer.scale, full)
+        });
+        let samples = Samples {
+            conv,
+            inputs: spools[0],
+            zero_points: &vec![source.quantizer.zero_point; source.shape.channels],
+            input_shape: source.shape,
+            teacher: &self.teacher,
+            target: conv.source,
+            residual,
+        };
+        let fitted = compensate(conv, &self.trained(conv.source), &samples, source.quantizer.scale)?;
+        self.teacher.release(fitted.source);
+        residual_node.into_iter().for_each(|node| self.teacher.release(node));
+        Ok(Some(fitted))
+    }
+
+    /// Trained weights in storage order.
+    fn trained(&self, source: NodeId) -> Vec<f32> {
+        match &self.full.graph.nodes[source].op {
+            Op::Conv(conv) => conv.weight.view().permuted_axes([0, 2, 3, 1]).iter().copied().collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn pack(&self, id: usize) -> Result<Packing> {
@@ -98,7 +190,7 @@ impl Walk<'_> {
     fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
         match &self.graph.nodes[id].op {
             QuantizedOp::Conv(conv) if conv.choice.precision != Precision::Int8 => {
-                self.observation.channels[conv.source].clone()
+                self.full.observation.channels[conv.source].clone()
             }
             _ => None,
         }
@@ -129,6 +221,10 @@ impl Walk<'_> {
         }
         Ok(output)
     }
+}
+
+fn freed() -> Error {
+    Error::new(ErrorKind::Shape, "activations were freed too early")
 }
 
 /// Exact sums of each channel of 32-bit sums.

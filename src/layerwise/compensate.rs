@@ -1,0 +1,122 @@
+//! Error-compensated ternarization: every layer is fitted to what the full-precision network computes, on the
+//! inputs that the already converted network really produces (`docs/method.md`).
+
+use super::gram::{Gram, Samples};
+use super::spread::{Problem, Row};
+use crate::error::{Error, ErrorKind, Result};
+use crate::quantize::{QuantizedConv, Weights};
+use faer::linalg::matmul::matmul;
+use faer::linalg::solvers::Solve;
+use faer::{Accum, Mat, Par, Side};
+use rayon::prelude::*;
+
+/// Damping of the target and of the error spreading, relative to the mean variance of the inputs.
+const TARGET_DAMPING: f64 = 0.01;
+const SPREAD_DAMPING: f64 = 0.01;
+
+/// Refits weights, gain and bias of a ternary layer to the wanted outputs.
+pub(super) fn compensate(
+    conv: &QuantizedConv,
+    trained: &[f32],
+    samples: &Samples,
+    input_scale: f64,
+) -> Result<QuantizedConv> {
+    let Weights::Ternary { group, .. } = conv.weights else { return Ok(conv.clone()) };
+    let mut fitted = conv.clone();
+    let (mut all_codes, mut all_scales) = (Vec::new(), Vec::new());
+    let original = real_weights(conv, trained, input_scale);
+    for (index, gram) in samples.gram()?.into_iter().enumerate() {
+        let outputs = conv.outputs / conv.groups;
+        let weights = original.get(.., index * outputs..(index + 1) * outputs).to_owned();
+        let target = corrected_target(&weights, &gram)?;
+        let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, conv.group_inputs, group))?;
+        let rows: Vec<(Row, f64)> = (0..outputs)
+            .into_par_iter()
+            .map(|output| fit_row(&problem, target.col_as_slice(output), conv.group_inputs, group))
+            .collect();
+        for (output, (row, unit)) in rows.into_iter().enumerate() {
+            let channel = index * outputs + output;
+            let (gain, bias) = affine(&row, unit, &gram, output, conv.group_inputs, group);
+            fitted.gain[channel] = gain;
+            fitted.bias[channel] = bias;
+            fitted.factors[channel] = unit / input_scale;
+            all_codes.extend(row.codes);
+            all_scales.extend(row.scales);
+        }
+    }
+    fitted.weights = Weights::Ternary { group, codes: all_codes, scales: all_scales };
+    Ok(fitted)
+}
+
+/// Weights in real output per integer step of the input, `inputs × outputs`.
+fn real_weights(conv: &QuantizedConv, trained: &[f32], input_scale: f64) -> Mat<f64> {
+    let inputs = conv.window.area() * conv.group_inputs;
+    Mat::from_fn(inputs, conv.outputs, |input, output| {
+        f64::from(trained[output * inputs + input]) * conv.gain[output] * input_scale
+    })
+}
+
+/// `W + (H + λ)⁻¹ (C − H W)`: the ridge regression of the wanted outputs, started from the trained weights.
+fn corrected_target(weights: &Mat<f64>, gram: &Gram) -> Result<Mat<f64>> {
+    let mut error = gram.cross.clone();
+    matmul(error.as_mut(), Accum::Add, gram.inputs.as_ref(), weights.as_ref(), -1.0, Par::Seq);
+    let solver = damped(&gram.inputs, TARGET_DAMPING, |hessian| hessian.llt(Side::Lower).ok())?;
+    Ok(weights + solver.solve(&error))
+}
+
+/// Applies `use_` to `H + λ·mean diagonal`, raising the damping tenfold while it is not positive definite.
+fn damped<T>(hessian: &Mat<f64>, damping: f64, use_: impl Fn(Mat<f64>) -> Option<T>) -> Result<T> {
+    let mean = (0..hessian.nrows()).map(|i| hessian[(i, i)]).sum::<f64>() / hessian.nrows().max(1) as f64;
+    let mean = if mean > 0.0 { mean } else { 1.0 };
+    let mut damping = damping;
+    while damping < 1e3 {
+        let mut damped = hessian.clone();
+        (0..hessian.nrows()).for_each(|i| damped[(i, i)] += damping * mean);
+        if let Some(result) = use_(damped) {
+            return Ok(result);
+        }
+        damping *= 10.0;
+    }
+    Err(Error::new(ErrorKind::NonFinite, "the inputs' covariance has no inverse; are activations finite?"))
+}
+
+/// Codes and scales of one output channel, and the real value of one step of its scales.
+fn fit_row(problem: &Problem, target: &[f64], run: usize, group: usize) -> (Row, f64) {
+    let largest = target
+        .chunks(run)
+        .flat_map(|run| run.chunks(group))
+        .map(super::spread::closed_form_scale)
+        .fold(0.0, f64::max);
+    let unit = if largest > 0.0 { largest * 1.15 / 127.0 } else { 1.0 };
+    let scaled: Vec<f64> = target.iter().map(|weight| weight / unit).collect();
+    (problem.solve(&scaled), unit)
+}
+
+/// Gain and bias with which the outputs match the wanted ones.
+fn affine(row: &Row, unit: f64, gram: &Gram, output: usize, run: usize, group: usize) -> (f64, f64) {
+    let groups = run.div_ceil(group);
+    let value = |index: usize| {
+        let scale = row.scales[index / run * groups + index % run / group];
+        f64::from(row.codes[index]) * f64::from(scale) * unit
+    };
+    let values: Vec<f64> = (0..row.codes.len()).map(value).collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let columns = values.iter().enumerate().filter(|(_, value)| **value != 0.0);
+    let variance: f64 = columns.map(|(i, value)| value * dot(gram.inputs.col_as_slice(i), &values)).sum();
+    let cross = dot(gram.cross.col_as_slice(output), &values);
+    let gain = gain(variance, cross, gram.output_variances[output]);
+    (gain, gram.output_means[output] - gain * dot(&values, &gram.input_means))
+}
+
+fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {
+    if variance <= 0.0 || cross <= 0.0 {
+        return if variance <= 0.0 { 1.0 } else { 0.0 };
+    }
+    let mode = std::env::var("FGQ_GAIN").unwrap_or_default();
+    let (least_squares, matching) = (cross / variance, (wanted / variance).sqrt());
+    match mode.as_str() {
+        "ls" => least_squares,
+        "var" => matching,
+        _ => (least_squares * matching).sqrt(),
+    }
+}

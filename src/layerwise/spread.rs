@@ -1,0 +1,298 @@
+//! Error spreading: groups are rounded one after another, each group's error moved to the weights that are
+//! still free, as OBQ and GPTQ do per column (Frantar et al., arXiv 2210.17323), and coordinate descent after it.
+
+use faer::{Mat, Side};
+
+/// Largest group whose sign patterns are all tried.
+const EXHAUSTIVE: usize = 4;
+/// Scales tried for larger groups, relative to the closed form's.
+const FACTORS: [f64; 7] = [0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45];
+/// Rounds of coordinate descent.
+const ROUNDS: usize = 6;
+
+/// One layer's (or channel group's) least-squares problem, shared by all its output channels.
+pub(super) struct Problem {
+    /// Damped covariance of the inputs, in storage order.
+    hessian: Mat<f64>,
+    /// Storage index of each column in processing order.
+    order: Vec<usize>,
+    /// Upper factor of the inverse covariance in processing order, stored by rows as columns of the lower one.
+    factor: Mat<f64>,
+    blocks: Vec<Block>,
+}
+
+/// One group of weights that share a scale.
+struct Block {
+    /// First column in processing order.
+    start: usize,
+    len: usize,
+    /// Number in storage order.
+    id: usize,
+    /// Sign patterns and their images under the block's inverse factor; empty for large groups.
+    patterns: Vec<Pattern>,
+}
+
+struct Pattern {
+    signs: Vec<i8>,
+    image: Vec<f64>,
+    square: f64,
+}
+
+/// One output channel's solution in storage order.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub codes: Vec<i8>,
+    /// One scale per group.
+    pub scales: Vec<u8>,
+}
+
+impl Row {
+    /// Value of a weight in units of the channel's factor.
+    fn value(&self, index: usize, group: usize) -> f64 {
+        f64::from(self.codes[index]) * f64::from(self.scales[group])
+    }
+}
+
+impl Problem {
+    /// Prepares a damped, positive definite covariance for groups of `group` in runs of `run` inputs.
+    pub(super) fn new(hessian: Mat<f64>, run: usize, group: usize) -> Option<Self> {
+        let inputs = hessian.nrows();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for start in (0..inputs).step_by(run) {
+            let columns: Vec<usize> = (start..start + run).collect();
+            groups.extend(columns.chunks(group).map(<[usize]>::to_vec));
+        }
+        let mass = |group: &[usize]| group.iter().map(|&i| hessian[(i, i)]).sum::<f64>() / group.len() as f64;
+        let mut ranked: Vec<usize> = (0..groups.len()).collect();
+        ranked.sort_by(|&a, &b| mass(&groups[b]).total_cmp(&mass(&groups[a])).then(a.cmp(&b)));
+        let order: Vec<usize> = ranked.iter().flat_map(|&id| groups[id].iter().copied()).collect();
+        let permuted = Mat::from_fn(inputs, inputs, |i, j| hessian[(order[i], order[j])]);
+        let inverse = faer::linalg::solvers::DenseSolveCore::inverse(&permuted.llt(Side::Lower).ok()?);
+        drop(permuted);
+        let factor = inverse.llt(Side::Lower).ok()?.L().to_owned();
+        let mut blocks = Vec::with_capacity(groups.len());
+        let mut start = 0;
+        for id in ranked {
+            let len = groups[id].len();
+            blocks.push(Block::new(start, len, id, &factor));
+            start += len;
+        }
+        Some(Self { hessian, order, factor, blocks })
+    }
+
+    /// Codes and scales for one output channel with target weights `target`, in units of its factor.
+    pub(super) fn solve(&self, target: &[f64]) -> Row {
+        let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
+        let mut row = Row { codes: vec![0; target.len()], scales: vec![0; self.blocks.len()] };
+        for block in &self.blocks {
+            let (signs, scale) = block.round(&free[block.start..][..block.len], &self.factor);
+            self.spread(block, &signs, f64::from(scale), &mut free);
+            row.scales[block.id] = scale;
+            for (offset, &sign) in signs.iter().enumerate() {
+                row.codes[self.order[block.start + offset]] = sign;
+            }
+        }
+        self.descend(target, &mut row);
+        row
+    }
+
+    /// Moves a block's rounding error to the columns after it.
+    fn spread(&self, block: &Block, signs: &[i8], scale: f64, free: &mut [f64]) {
+        for (offset, &sign) in signs.iter().enumerate() {
+            let column = block.start + offset;
+            let lower = self.factor.col_as_slice(column);
+            let error = (free[column] - scale * f64::from(sign)) / lower[column];
+            for (value, factor) in free[column..].iter_mut().zip(&lower[column..]) {
+                *value -= error * factor;
+            }
+        }
+    }
+
+    /// Coordinate descent on codes and scales with the whole covariance.
+    fn descend(&self, target: &[f64], row: &mut Row) {
+        let group_of = self.groups_by_index();
+        let mut gradient = self.gradient(target, row, &group_of);
+        for _ in 0..ROUNDS {
+            let mut changed = false;
+            for block in &self.blocks {
+                changed |= self.improve_block(block, row, &mut gradient);
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+
+    fn groups_by_index(&self) -> Vec<usize> {
+        let mut group_of = vec![0; self.order.len()];
+        for block in &self.blocks {
+            self.order[block.start..][..block.len].iter().for_each(|&index| group_of[index] = block.id);
+        }
+        group_of
+    }
+
+    /// `H (target − value)`.
+    fn gradient(&self, target: &[f64], row: &Row, group_of: &[usize]) -> Vec<f64> {
+        let mut gradient = vec![0.0; target.len()];
+        for (index, &wanted) in target.iter().enumerate() {
+            let error = wanted - row.value(index, group_of[index]);
+            axpy(error, self.hessian.col_as_slice(index), &mut gradient);
+        }
+        gradient
+    }
+
+    fn improve_block(&self, block: &Block, row: &mut Row, gradient: &mut [f64]) -> bool {
+        let columns = &self.order[block.start..][..block.len];
+        let mut changed = false;
+        if row.scales[block.id] > 0 {
+            for &index in columns {
+                let scale = f64::from(row.scales[block.id]);
+                let value = scale * f64::from(row.codes[index]);
+                let wanted = value + gradient[index] / self.hessian[(index, index)];
+                let code = (wanted / scale).round().clamp(-1.0, 1.0) as i8;
+                if code != row.codes[index] {
+                    let step = scale * f64::from(code - row.codes[index]);
+                    row.codes[index] = code;
+                    axpy(-step, self.hessian.col_as_slice(index), gradient);
+                    changed = true;
+                }
+            }
+        }
+        changed | self.improve_scale(block, columns, row, gradient)
+    }
+
+    fn improve_scale(&self, block: &Block, columns: &[usize], row: &mut Row, gradient: &mut [f64]) -> bool {
+        let (mut slope, mut curvature) = (0.0, 0.0);
+        for &i in columns.iter().filter(|&&i| row.codes[i] != 0) {
+            let column = self.hessian.col_as_slice(i);
+            let code = f64::from(row.codes[i]);
+            slope += code * gradient[i];
+            curvature += columns.iter().map(|&j| code * f64::from(row.codes[j]) * column[j]).sum::<f64>();
+        }
+        if curvature <= 0.0 {
+            return false;
+        }
+        let old = row.scales[block.id];
+        let new = (f64::from(old) + slope / curvature).round().clamp(0.0, 127.0) as u8;
+        if new == old {
+            return false;
+        }
+        for &index in columns {
+            let step = (f64::from(new) - f64::from(old)) * f64::from(row.codes[index]);
+            axpy(-step, self.hessian.col_as_slice(index), gradient);
+        }
+        row.scales[block.id] = new;
+        true
+    }
+}
+
+fn axpy(factor: f64, column: &[f64], target: &mut [f64]) {
+    if factor != 0.0 {
+        target.iter_mut().zip(column).for_each(|(value, x)| *value += factor * x);
+    }
+}
+
+impl Block {
+    fn new(start: usize, len: usize, id: usize, factor: &Mat<f64>) -> Self {
+        let mut block = Self { start, len, id, patterns: Vec::new() };
+        if len <= EXHAUSTIVE {
+            block.patterns = (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor)).collect();
+        }
+        block
+    }
+
+    fn pattern(&self, mut number: usize, factor: &Mat<f64>) -> Pattern {
+        let mut digit = || {
+            let digit = number % 3;
+            number /= 3;
+            [0, 1, -1][digit]
+        };
+        let signs: Vec<i8> = (0..self.len).map(|_| digit()).collect();
+        let image = self.image(&signs.iter().map(|&sign| f64::from(sign)).collect::<Vec<_>>(), factor);
+        let square = image.iter().map(|value| value * value).sum();
+        Pattern { signs, image, square }
+    }
+
+    /// Solves `Uᵀ e = w` within the block: the error that rounding `w` to zero would spread.
+    fn image(&self, weights: &[f64], factor: &Mat<f64>) -> Vec<f64> {
+        let mut rest = weights.to_vec();
+        for column in 0..self.len {
+            let lower = &factor.col_as_slice(self.start + column)[self.start..];
+            rest[column] /= lower[column];
+            let error = rest[column];
+            for row in column + 1..self.len {
+                rest[row] -= error * lower[row];
+            }
+        }
+        rest
+    }
+
+    fn round(&self, weights: &[f64], factor: &Mat<f64>) -> (Vec<i8>, u8) {
+        let image = self.image(weights, factor);
+        if self.patterns.is_empty() { self.round_columns(weights, &image, factor) } else { self.round_patterns(&image) }
+    }
+
+    /// The pattern and 8-bit scale with the least error.
+    fn round_patterns(&self, image: &[f64]) -> (Vec<i8>, u8) {
+        let mut best: (f64, Option<&Pattern>, u8) = (0.0, None, 0);
+        for pattern in &self.patterns {
+            let dot: f64 = pattern.image.iter().zip(image).map(|(a, b)| a * b).sum();
+            if dot <= 0.0 {
+                continue;
+            }
+            let scale = (dot / pattern.square).round().clamp(0.0, 127.0);
+            let gain = scale * (2.0 * dot - scale * pattern.square);
+            if gain > best.0 {
+                best = (gain, Some(pattern), scale as u8);
+            }
+        }
+        best.1.map_or_else(|| (vec![0; self.len], 0), |pattern| (pattern.signs.clone(), best.2))
+    }
+
+    /// Column by column for several scales; the codes with the least error then get their best scale.
+    fn round_columns(&self, weights: &[f64], image: &[f64], factor: &Mat<f64>) -> (Vec<i8>, u8) {
+        let start = closed_form_scale(weights);
+        let mut best: (f64, Vec<i8>, u8) = (0.0, vec![0; self.len], 0);
+        for share in FACTORS {
+            let signs = self.column_signs(weights, start * share, factor);
+            let pattern = self.image(&signs.iter().map(|&sign| f64::from(sign)).collect::<Vec<_>>(), factor);
+            let square: f64 = pattern.iter().map(|value| value * value).sum();
+            let dot: f64 = pattern.iter().zip(image).map(|(a, b)| a * b).sum();
+            let scale = if square > 0.0 { (dot / square).round().clamp(0.0, 127.0) } else { 0.0 };
+            let gain = scale * (2.0 * dot - scale * square);
+            if gain > best.0 {
+                best = (gain, signs, scale as u8);
+            }
+        }
+        (best.1, best.2)
+    }
+
+    fn column_signs(&self, weights: &[f64], scale: f64, factor: &Mat<f64>) -> Vec<i8> {
+        let mut rest = weights.to_vec();
+        (0..self.len)
+            .map(|column| {
+                let sign = if scale > 0.0 { (rest[column] / scale).round().clamp(-1.0, 1.0) } else { 0.0 };
+                let lower = &factor.col_as_slice(self.start + column)[self.start..];
+                let error = (rest[column] - scale * sign) / lower[column];
+                for row in column + 1..self.len {
+                    rest[row] -= error * lower[row];
+                }
+                sign as i8
+            })
+            .collect()
+    }
+}
+
+pub(super) fn closed_form_scale(weights: &[f64]) -> f64 {
+    let mut sorted: Vec<f64> = weights.iter().map(|weight| weight.abs()).collect();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut best) = (0.0, (0.0, 0.0));
+    for (index, magnitude) in sorted.iter().enumerate() {
+        sum += magnitude;
+        let kept = (index + 1) as f64;
+        if sum * sum / kept > best.0 {
+            best = (sum * sum / kept, sum / kept);
+        }
+    }
+    best.1
+}
