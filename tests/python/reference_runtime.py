@@ -3,7 +3,7 @@
 It shares no code with the Rust program and is written for reading, not for speed. Its logits must equal those of
 `fgq` to the bit.
 
-    pip install numpy safetensors
+    pip install numpy safetensors                                     # Python 3.10 or later
     python tests/python/reference_runtime.py model.fgq pixels.npy     # u8, images x rows x columns x channels
 
 Activations are arrays `images x rows x columns x channels` of codes; all arithmetic is in 64-bit integers, which no
