@@ -106,7 +106,7 @@ fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shap
 
 fn convolution(choices: &mut Choices, shape: Shape) -> Conv {
     let channels = shape.channels;
-    let groups = [1, 1, channels, if channels % 2 == 0 { 2 } else { 1 }][choices.below(4)];
+    let groups = [1, 1, channels, if channels.is_multiple_of(2) { 2 } else { 1 }][choices.below(4)];
     let outputs = groups * (1 + choices.below(3));
     let window = match choices.below(2) {
         0 => Window::new([1, 1]),

@@ -11,6 +11,7 @@ mod taps;
 
 pub use interpret::Interpreter;
 pub(crate) use interpret::evaluate;
+pub(crate) use shape::all_finite;
 
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;

@@ -1,6 +1,7 @@
 //! Where full-precision networks come from: model files that become a [`Graph`].
 
 mod onnx;
+mod safetensors;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
@@ -13,6 +14,8 @@ pub struct LoadOptions {
     pub input_size: Option<[usize; 2]>,
     /// Name of the output that holds the logits, for files with several outputs.
     pub output: Option<String>,
+    /// Name of the architecture whose weights a safetensors file holds, as torchvision or timm call it.
+    pub architecture: Option<String>,
 }
 
 /// A network as its file describes it.
@@ -31,9 +34,13 @@ pub struct Loaded {
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") => onnx::load(path, options),
-        _ => {
-            Err(Error::new(ErrorKind::Argument, "not a model file that fgq reads: expected .onnx")
-                .at_path(path))
+        Some("safetensors" | "json") => {
+            safetensors::load(path, options).map(|graph| Loaded { graph, notes: Vec::new() })
         }
+        _ => Err(Error::new(
+            ErrorKind::Argument,
+            "not a model file that fgq reads: expected .onnx, .safetensors or .safetensors.index.json",
+        )
+        .at_path(path)),
     }
 }

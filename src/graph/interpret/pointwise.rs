@@ -83,7 +83,7 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 fn hard_sigmoid(alpha: f32, beta: f32, x: f32) -> f32 {
-    (alpha * x + beta).max(0.0).min(1.0)
+    (alpha * x + beta).clamp(0.0, 1.0)
 }
 
 /// `unary` of every value. The common functions get loops of their own, which the compiler can vectorise.

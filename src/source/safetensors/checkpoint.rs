@@ -1,0 +1,191 @@
+//! The tensors of a checkpoint: one safetensors file, or several named by an index file.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::all_finite;
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+/// The most bytes a header or index file may have.
+const MAX_HEADER: u64 = 100 << 20;
+/// Wrappers that training scripts leave in front of every name.
+const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
+
+/// Tensors by name. Only headers are in memory; values are read tensor by tensor.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    path: PathBuf,
+    files: Vec<Shard>,
+    /// Index of the file and name in the file of each tensor, by its name without wrappers.
+    places: BTreeMap<String, (usize, String)>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    header: Metadata,
+    /// Position of the first tensor's bytes.
+    data: u64,
+}
+
+/// `model.safetensors.index.json`, as Hugging Face libraries write it.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Reads the headers of the file at `path`, or of the files that the index at `path` (`*.json`) names.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let is_index = path.extension().is_some_and(|extension| extension == "json");
+        let paths = if is_index { shard_paths(path)? } else { vec![path.to_owned()] };
+        let files = paths.iter().map(|path| Shard::open(path)).collect::<Result<Vec<_>>>()?;
+        let mut places = BTreeMap::new();
+        for (file, shard) in files.iter().enumerate() {
+            for name in shard.header.tensors().into_keys() {
+                if places.insert(name.clone(), (file, name.clone())).is_some() {
+                    return Err(malformed(format!("two files hold a tensor '{name}'")).at_path(path));
+                }
+            }
+        }
+        Ok(Self { path: path.to_owned(), files, places: without_wrappers(places) })
+    }
+
+    /// The file that was opened.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn info(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
+        let (file, name) = self.places.get(name)?;
+        let shard = self.files.get(*file)?;
+        Some((shard, shard.header.info(name)?))
+    }
+}
+
+impl super::Tensors for Checkpoint {
+    fn names(&self) -> Vec<&str> {
+        self.places.keys().map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.info(name).map(|(_, info)| info.shape.as_slice())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let (shard, info) =
+            self.info(name).ok_or_else(|| malformed(format!("no tensor '{name}'")).at_path(&self.path))?;
+        let values = shard
+            .bytes(info)
+            .map_err(|error| Error::io(&shard.path, error))
+            .and_then(|bytes| decoded(name, info.dtype, &bytes))
+            .and_then(|values| all_finite(name, &values).map(|()| values));
+        values.map_err(|error| error.at_path(&shard.path))
+    }
+}
+
+impl Shard {
+    fn open(path: &Path) -> Result<Self> {
+        let (length, header) = read_header(path).map_err(|error| Error::io(path, error))?;
+        let broken = |what: &str| malformed(format!("not a safetensors file: {what}")).at_path(path);
+        let header = header.ok_or_else(|| broken("its header has an impossible length"))?;
+        let data = 8 + header.len() as u64;
+        let header: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| broken("its header is damaged").because(error))?;
+        if data.checked_add(header.data_len() as u64) != Some(length) {
+            return Err(broken("its length is not what its header says; was it downloaded completely?"));
+        }
+        Ok(Self { path: path.to_owned(), header, data })
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> std::io::Result<Vec<u8>> {
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; end - start];
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.data + start as u64))?;
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The length of the file and its header's bytes, if the length that it announces is possible.
+fn read_header(path: &Path) -> std::io::Result<(u64, Option<Vec<u8>>)> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut announced = [0; 8];
+    if length < 8 {
+        return Ok((length, None));
+    }
+    file.read_exact(&mut announced)?;
+    let announced = u64::from_le_bytes(announced);
+    if announced > MAX_HEADER.min(length - 8) {
+        return Ok((length, None));
+    }
+    let mut header = Vec::new();
+    file.take(announced).read_to_end(&mut header)?;
+    Ok((length, Some(header)))
+}
+
+fn shard_paths(index: &Path) -> Result<Vec<PathBuf>> {
+    let folder = index.parent().unwrap_or(Path::new(""));
+    let bytes = read_capped(index)?;
+    let index_of = |bytes: &[u8]| serde_json::from_slice::<Index>(bytes);
+    let parsed = index_of(&bytes)
+        .map_err(|error| malformed("not an index of safetensors files (no 'weight_map')").because(error))
+        .map_err(|error| error.at_path(index))?;
+    let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    let paths = names.iter().map(|name| match Path::new(name).components().collect::<Vec<_>>()[..] {
+        [Component::Normal(file)] => Ok(folder.join(file)),
+        _ => Err(malformed(format!("'{name}' is not the name of a file beside the index")).at_path(index)),
+    });
+    paths.collect()
+}
+
+/// The bytes of a small text file.
+pub(super) fn read_capped(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_HEADER + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::io(path, error))?;
+    if bytes.len() as u64 > MAX_HEADER {
+        return Err(malformed("larger than any such file should be").at_path(path));
+    }
+    Ok(bytes)
+}
+
+/// Drops prefixes that all names have.
+fn without_wrappers(mut places: BTreeMap<String, (usize, String)>) -> BTreeMap<String, (usize, String)> {
+    let shared = |places: &BTreeMap<String, _>| {
+        let prefix = |prefix: &&&str| places.keys().all(|name| name.starts_with(**prefix));
+        if places.is_empty() { None } else { PREFIXES.iter().find(prefix).map(|prefix| prefix.len()) }
+    };
+    while let Some(length) = shared(&places) {
+        places = places.into_iter().map(|(name, place)| (name[length..].to_owned(), place)).collect();
+    }
+    places
+}
+
+fn decoded(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
+    match dtype {
+        Dtype::F32 => Ok(numbers(bytes, f32::from_le_bytes)),
+        Dtype::F16 => Ok(numbers(bytes, |b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => Ok(numbers(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+        Dtype::F64 => Ok(numbers(bytes, |b| f64::from_le_bytes(b) as f32)),
+        _ => {
+            let message = format!("tensor '{name}' is of type {dtype:?}; fgq reads F32, F16, BF16 and F64");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
+
+fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect()
+}
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, message)
+}
