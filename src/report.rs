@@ -115,8 +115,12 @@ impl Summary {
     /// A model that is not valid (see [`PackedModel::shapes`]).
     pub fn new(model: &PackedModel, file_bytes: usize) -> Result<Self> {
         let shapes = model.shapes()?;
-        let layers: Vec<Layer> =
-            model.nodes.iter().zip(&shapes).filter_map(|(node, &output)| layer(node, &shapes, output)).collect();
+        let layers: Vec<Layer> = model
+            .nodes
+            .iter()
+            .zip(&shapes)
+            .filter_map(|(node, &output)| layer(node, &shapes, output))
+            .collect();
         let tables = Bytes { tables: model.nodes.iter().map(table_bytes).sum(), ..Bytes::default() };
         let tensors = layers.iter().fold(tables, |sum, layer| sum.plus(layer.bytes));
         let metadata = file_bytes.saturating_sub(tensors.total());
@@ -178,7 +182,8 @@ fn layer(node: &PackedNode, shapes: &[Shape], output: Shape) -> Option<Layer> {
 fn kind(conv: &PackedConv, input: Shape, output: Shape) -> LayerKind {
     if conv.group_inputs == 1 && conv.groups > 1 {
         LayerKind::Depthwise
-    } else if output.positions() == 1 && conv.groups == 1 && conv.window.kernel == [input.height, input.width] {
+    } else if output.positions() == 1 && conv.groups == 1 && conv.window.kernel == [input.height, input.width]
+    {
         LayerKind::Linear
     } else {
         LayerKind::Conv

@@ -7,6 +7,7 @@ mod demo;
 mod eval;
 mod info;
 mod inspect;
+mod layers;
 mod output;
 mod preprocess;
 mod progress;

@@ -12,14 +12,19 @@ const NAMED: usize = 10;
 pub struct Output {
     text: String,
     json: String,
-    /// The command's exit code.
-    pub code: u8,
+    code: u8,
 }
 
 impl Output {
     /// A result as text and as JSON, with exit code 0.
     pub fn new(text: impl Display, json: &impl Serialize) -> anyhow::Result<Self> {
         Ok(Self { text: text.to_string(), json: serde_json::to_string_pretty(json)?, code: 0 })
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 
     /// Writes the text or the JSON to stdout and returns the exit code.

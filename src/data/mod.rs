@@ -19,6 +19,7 @@ pub use decode::{Picture, decode};
 pub use imagenet::class_names;
 pub use images::{Images, PixelImages};
 pub use load::{for_each_batch, load};
+pub use model_config::preprocess_beside;
 pub use npy::write_npy;
 pub use options::{PRESETS, PreprocessOptions, parse_preprocess, read_preprocess};
 
