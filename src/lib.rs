@@ -1,5 +1,4 @@
 //! fgq
-#![allow(dead_code, unused_imports)]
 
 mod calibrate;
 mod convert;

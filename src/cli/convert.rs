@@ -1,6 +1,6 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
-use super::layers::{LayerJson, why};
+use super::layers::{LayerJson, percent, why};
 use super::output::{Output, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::{Chosen, PreprocessArgs};
 use super::progress::Bars;
@@ -185,7 +185,8 @@ struct ConversionJson<'a> {
     bits_per_ternary_weight: Option<f64>,
     seconds: f64,
     images: usize,
-    unreadable: Vec<&'a str>,
+    unreadable: usize,
+    unreadable_names: Vec<&'a str>,
     preprocess: &'a Preprocess,
     preprocess_origin: &'a str,
     layers: Vec<LayerJson<'a>>,
@@ -213,7 +214,8 @@ fn report(
         bits_per_ternary_weight: summary.bits_per_ternary_weight(),
         seconds,
         images: conversion.images,
-        unreadable: names(&conversion.unreadable),
+        unreadable: conversion.unreadable.len(),
+        unreadable_names: names(&conversion.unreadable),
         preprocess: &chosen.preprocess,
         preprocess_origin: &chosen.origin,
         layers: summary.layers.iter().map(|layer| LayerJson::new(layer, reason(layer))).collect(),
@@ -227,13 +229,12 @@ fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<S
     writeln!(text)?;
     writeln!(text, "output           {}", json.output.display())?;
     let full = 4 * summary.weights();
-    let percent = 100.0 * json.bytes as f64 / full.max(1) as f64;
-    let bytes = [grouped(json.bytes), grouped(full)];
-    writeln!(text, "bytes            {} ({percent:.1}% of {} at 32 bits per weight)", bytes[0], bytes[1])?;
+    let (bytes, share) = (grouped(json.bytes), percent(json.bytes, full));
+    writeln!(text, "bytes            {bytes} ({share:.1}% of {} at 32 bits per weight)", grouped(full))?;
     let ternary = json.bits_per_ternary_weight.map(|bits| format!(" ({bits:.3} per ternary weight)"));
     writeln!(text, "bits per weight  {:.3}{}", json.bits_per_weight, ternary.unwrap_or_default())?;
     writeln!(text, "sha256           {}", json.sha256)?;
-    writeln!(text, "images           {}, {} unreadable", json.images, json.unreadable.len())?;
+    writeln!(text, "images           {}, {} unreadable", json.images, json.unreadable)?;
     writeln!(text, "seconds          {:.1}", json.seconds)?;
     Ok(text)
 }

@@ -1,6 +1,5 @@
 //! `fgq demo`: the whole way on an embedded network and embedded images.
 
-use super::layers::share;
 use super::output::{Output, grouped};
 use super::progress::Bars;
 use super::table::{Column, Table};
@@ -17,6 +16,8 @@ const NETWORK: &[u8] = include_bytes!("../../fixtures/digits/digits-resnet.onnx"
 const IMAGES: &[u8] = include_bytes!("../../fixtures/digits/digits.safetensors");
 /// Rows and columns of an image.
 const SIDE: usize = 8;
+/// Training images used for calibration.
+const SAMPLES: usize = 512;
 /// Group sizes that are compared.
 const GROUPS: [usize; 2] = [4, 64];
 
@@ -45,7 +46,7 @@ struct Row {
 pub fn run() -> anyhow::Result<Output> {
     let start = Instant::now();
     let graph = fgq::load_onnx(NETWORK.to_vec(), "digits-resnet.onnx", &LoadOptions::default())?.graph;
-    let (train, test) = (images("train")?, images("test")?);
+    let (train, test) = (images("train")?.spread(SAMPLES), images("test")?);
     let mut rows = Vec::new();
     for group in GROUPS {
         let (row, summary, comparison) = ternary(&graph, &train, &test, group)?;
@@ -142,7 +143,7 @@ impl Demo {
                 format!("{:.1}%", row.agreement),
                 grouped(row.bytes),
                 format!("{:.2}", row.bits_per_weight),
-                share(row.multiplications_left / 100.0),
+                format!("{:.1}%", row.multiplications_left),
             ]);
         }
         format!(

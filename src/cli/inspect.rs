@@ -1,6 +1,6 @@
 //! `fgq inspect`: what a packed model consists of.
 
-use super::layers::{LayerJson, share};
+use super::layers::{LayerJson, percent};
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
 use fgq::{Bytes, Layer, PackedModel, Preprocess, Provenance, Summary};
@@ -28,6 +28,7 @@ struct Inspection<'a> {
     ternary_weights: usize,
     bits_per_weight: f64,
     bits_per_ternary_weight: Option<f64>,
+    /// In percent.
     multiplications_left: f64,
     preprocess: &'a Preprocess,
     provenance: &'a Provenance,
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         ternary_weights: summary.ternary_weights(),
         bits_per_weight: summary.bits_per_weight(),
         bits_per_ternary_weight: summary.bits_per_ternary_weight(),
-        multiplications_left: summary.multiplications_left(),
+        multiplications_left: 100.0 * summary.multiplications_left(),
         preprocess: &model.preprocess,
         provenance: &model.provenance,
     };
@@ -85,7 +86,7 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     if let Some(bits) = summary.bits_per_ternary_weight() {
         writeln!(text, "bits per ternary weight  {bits:.3} (the whole file)")?;
     }
-    writeln!(text, "multiplications left     {}", share(summary.multiplications_left()))?;
+    writeln!(text, "multiplications left     {:.1}%", 100.0 * summary.multiplications_left())?;
     writeln!(text, "preprocessing            {}", model.preprocess)?;
     writeln!(text, "classes                  {}", classes(&model.classes))?;
     let Provenance { generator, source, source_sha256, options } = &model.provenance;
@@ -114,7 +115,7 @@ fn layer_table(layers: &[Layer]) -> Table {
             layer.shape.map(|extent| extent.to_string()).join("x"),
             grouped(layer.weights),
             grouped(layer.bytes.total()),
-            share(layer.zeros as f64 / layer.weights.max(1) as f64),
+            format!("{:.1}%", percent(layer.zeros, layer.weights)),
         ]);
     }
     table
@@ -134,7 +135,7 @@ fn byte_table(summary: &Summary) -> Table {
         ("file", total),
     ];
     for (what, bytes) in rows {
-        table.row([what.to_owned(), grouped(bytes), share(bytes as f64 / total.max(1) as f64)]);
+        table.row([what.to_owned(), grouped(bytes), format!("{:.1}%", percent(bytes, total))]);
     }
     table
 }

@@ -14,7 +14,7 @@ pub struct LayerJson<'a> {
     shape: [usize; 4],
     weights: usize,
     bytes: usize,
-    /// Share of weights that are zero, 0 to 1.
+    /// Share of weights that are zero, in percent.
     zeros: f64,
 }
 
@@ -29,7 +29,7 @@ impl<'a> LayerJson<'a> {
             shape: layer.shape,
             weights: layer.weights,
             bytes: layer.bytes.total(),
-            zeros: layer.zeros as f64 / layer.weights.max(1) as f64,
+            zeros: percent(layer.zeros, layer.weights),
         }
     }
 }
@@ -45,7 +45,7 @@ pub fn why(reason: Reason) -> &'static str {
     }
 }
 
-/// A share of 0 to 1 in percent.
-pub fn share(share: f64) -> String {
-    format!("{:.1}%", 100.0 * share)
+/// A part of a whole in percent.
+pub fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
 }
