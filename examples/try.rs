@@ -1,6 +1,13 @@
 //! scratch
 use fgq::*;
 use std::path::Path;
+struct P(std::time::Instant);
+impl Progress for P {
+    fn start(&self, s: &str, n: usize) {
+        eprintln!("{:?} {s} {n}", self.0.elapsed());
+    }
+    fn advance(&self, _: usize) {}
+}
 fn main() -> Result<()> {
     let a: Vec<String> = std::env::args().collect();
     let loaded = load(Path::new(&a[1]), &LoadOptions::default())?;
@@ -17,7 +24,7 @@ fn main() -> Result<()> {
     if a[4] == "int8" {
         o.overrides.push((".*".parse()?, Precision::Int8));
     }
-    let c = convert(g.clone(), &pre, &calib, &o, &())?;
+    let c = convert(g.clone(), &pre, &calib, &o, &P(t))?;
     println!("converted in {:?}", t.elapsed());
     let w = write_model(&c.model, Path::new("/tmp/x.fgq"))?;
     println!("{w:?}");

@@ -5,7 +5,7 @@ use super::{malformed, misshapen, unsupported};
 use crate::error::Result;
 
 /// Largest constant that an operator may make out of smaller ones.
-pub(super) const MAX_ELEMENTS: usize = 1 << 26;
+pub(super) const MAX_ELEMENTS: usize = 1 << 24;
 
 /// Arithmetic on two real numbers, and on two integers where that can fail.
 #[derive(Clone, Copy)]
@@ -46,6 +46,12 @@ impl Tensor {
         if broadcast_dims(&self.dims, dims)? != dims {
             return Err(misshapen(format!("extents {:?} do not broadcast to {dims:?}", self.dims)));
         }
+        check_size(dims, self.len())?;
+        self.repeated(dims)
+    }
+
+    /// The tensor repeated to fill `dims`, which are known to fit and to be of reasonable size.
+    fn repeated(&self, dims: &[usize]) -> Result<Self> {
         let lead = dims.len() - self.dims.len();
         let own =
             self.dims.iter().zip(self.strides()).map(|(&extent, step)| if extent == 1 { 0 } else { step });
@@ -56,7 +62,7 @@ impl Tensor {
     /// Element-wise arithmetic with broadcasting.
     pub(super) fn combine(&self, other: &Self, arithmetic: Arithmetic) -> Result<Self> {
         let dims = broadcast_dims(&self.dims, &other.dims)?;
-        let data = match (self.broadcast(&dims)?.data, other.broadcast(&dims)?.data) {
+        let data = match (self.repeated(&dims)?.data, other.repeated(&dims)?.data) {
             (Data::Float(a), Data::Float(b)) => {
                 Data::Float(a.iter().zip(&b).map(|(&a, &b)| (arithmetic.float)(a, b)).collect())
             }
@@ -72,7 +78,7 @@ impl Tensor {
     /// Element-wise comparison with broadcasting.
     pub(super) fn compare(&self, other: &Self, equal: fn(f64, f64) -> bool) -> Result<Self> {
         let dims = broadcast_dims(&self.dims, &other.dims)?;
-        let (a, b) = (self.broadcast(&dims)?.numbers(), other.broadcast(&dims)?.numbers());
+        let (a, b) = (self.repeated(&dims)?.numbers(), other.repeated(&dims)?.numbers());
         Self::new(dims, Data::Bool(a.zip(b).map(|(a, b)| equal(a, b)).collect()))
     }
 
@@ -87,10 +93,10 @@ impl Tensor {
     /// `a` where this tensor is true, else `b`.
     pub(super) fn choose(&self, a: &Self, b: &Self) -> Result<Self> {
         let dims = broadcast_dims(&broadcast_dims(&self.dims, &a.dims)?, &b.dims)?;
-        let Data::Bool(choices) = self.broadcast(&dims)?.data else {
+        let Data::Bool(choices) = self.repeated(&dims)?.data else {
             return Err(malformed("a condition that is not a truth value"));
         };
-        let joined = Self::concat(&[&a.broadcast(&dims)?.flat(), &b.broadcast(&dims)?.flat()], 0)?;
+        let joined = Self::concat(&[&a.repeated(&dims)?.flat(), &b.repeated(&dims)?.flat()], 0)?;
         let places = choices
             .iter()
             .enumerate()
