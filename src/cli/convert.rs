@@ -8,7 +8,7 @@ use super::source::{SourceArgs, outputs};
 use super::table::{Column, Table};
 use anyhow::{Context, bail, ensure};
 use fgq::{
-    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Layer, Pattern, Precision,
+    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Graph, Layer, Pattern, Precision,
     Preprocess, RangeMethod, Reason, Size, Summary, Written,
 };
 use serde::Serialize;
@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = output_path(&args.model, args.output.as_deref())?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let graph = args.source.load(&args.model, args.input_size)?;
+    let graph = load(&args)?;
     let chosen = args.preprocess.resolve(&graph, &args.model)?;
     let classes = class_names(&args, outputs(&graph)?)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
@@ -108,6 +108,14 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let seconds = start.elapsed().as_secs_f64();
     warn_unreadable(&conversion.unreadable);
     report(&conversion, &chosen, &path, &written, seconds)
+}
+
+/// The network, at the size that the preprocessing crops to if nothing else says it.
+fn load(args: &Args) -> anyhow::Result<Graph> {
+    match (args.input_size, args.preprocess.crop()) {
+        (None, Some(crop)) => args.source.load_at(&args.model, crop),
+        (size, _) => args.source.load(&args.model, size),
+    }
 }
 
 /// Which input an error of the conversion concerns, where it does not say so itself.

@@ -91,7 +91,7 @@ impl Args {
     fn reference(&self, model: &PackedModel) -> anyhow::Result<Option<Graph>> {
         let Some(path) = &self.reference else { return Ok(None) };
         let size = Size { height: model.input.height, width: model.input.width };
-        let graph = self.source.load(path, Some(size))?;
+        let graph = self.source.load_at(path, size)?;
         let (found, expected) = (outputs(&graph)?, model.shapes()?.last().map_or(0, |shape| shape.channels));
         ensure!(
             found == expected,

@@ -76,6 +76,14 @@ impl PreprocessArgs {
         Ok(chosen)
     }
 
+    /// The crop that the options ask for, whatever the network.
+    pub fn crop(&self) -> Option<Size> {
+        let nowhere = Size::square(1);
+        let base = Preprocess::default_for(3, nowhere.height, nowhere.width).ok()?;
+        let named = self.named(Chosen { preprocess: base, origin: String::new() }).ok()?;
+        self.crop.or(Some(named.preprocess.crop)).filter(|&crop| crop != nowhere)
+    }
+
     fn named(&self, base: Chosen) -> anyhow::Result<Chosen> {
         let Some(name) = self.preprocess.as_deref() else { return Ok(base) };
         if PRESETS.contains(&name) {

@@ -28,6 +28,11 @@ impl SourceArgs {
         Ok(loaded.graph)
     }
 
+    /// As [`Self::load`] at the given size, or at the model's own if it fixes another.
+    pub fn load_at(&self, path: &Path, size: Size) -> anyhow::Result<Graph> {
+        self.load(path, Some(size)).or_else(|_| self.load(path, None))
+    }
+
     /// Options worth recording in the file.
     pub fn record(&self) -> impl Iterator<Item = (String, String)> {
         let all = [("arch", &self.arch), ("output_name", &self.output_name)];
