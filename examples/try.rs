@@ -12,9 +12,9 @@ fn main() -> Result<()> {
     let a: Vec<String> = std::env::args().collect();
     let loaded = load(Path::new(&a[1]), &LoadOptions::default())?;
     let g = loaded.graph;
-    let base = Preprocess::default_for(3, 32, 32)?;
+    let base = Preprocess::default_for(g.input.channels, g.input.height, g.input.width)?;
     let pre = if a[1].contains("squeeze") { Preprocess::preset("caffe")? } else { base };
-    let calib = Dataset::unlabelled(Path::new(&a[2]))?.spread(1000);
+    let calib = Dataset::unlabelled(Path::new(&a[2]))?.spread(a[6].parse().unwrap_or(1000));
     let t = std::time::Instant::now();
     let mut o = ConvertOptions {
         group: a[4].parse().unwrap_or(4),
