@@ -75,14 +75,15 @@ mod ternarize;
 pub use calibrate::{ActivationRule, RangeMethod};
 pub use convert::{Conversion, ConvertOptions, convert};
 pub use data::{
-    Dataset, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
+    Dataset, Entry, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
     preprocess_beside, read_preprocess, write_npy,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
 pub use format::{
-    Channels, Interpolation, PackedModel, Preprocess, Provenance, Resize, Scale, Size, Written, read_model,
-    write_model,
+    Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
+    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size, Store, Written,
+    read_model, write_model,
 };
 pub use graph::{Graph, Interpreter};
 pub use plan::{Choice, Pattern, Precision, Reason};
@@ -90,4 +91,5 @@ pub use progress::Progress;
 pub use report::{Bytes, Layer, LayerKind, Summary};
 pub use runtime::{Kernels, Logits, Session};
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
+pub use tensor::{Shape, Window};
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
