@@ -161,7 +161,7 @@ fn class_names(args: &Args, outputs: usize) -> anyhow::Result<Vec<String>> {
     }
     let folders = Dataset::labelled(&args.calib, None, outputs).ok();
     if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
-        note(format!("class names are those of the folders in {}", args.calib.display()));
+        note(format!("class names come from the folders in {}", args.calib.display()));
         return Ok(names.to_vec());
     }
     let names = fgq::class_names(outputs);

@@ -232,7 +232,8 @@ fn verdict(comparison: &Comparison) -> String {
     };
     let Comparison { only_reference, only_model, .. } = comparison;
     format!(
-        "{sentence}: {only_reference} images only full precision gets right, {only_model} only the packed model \
-         (McNemar's exact test, {p})."
+        "{sentence} (McNemar's exact test, {p}): full precision alone is right on {only_reference}, the packed model \
+         alone on {only_model} of {} images.",
+        comparison.reference.images
     )
 }
