@@ -5,11 +5,11 @@ use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, Preprocess, Provenance};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId};
+use crate::layerwise::{Full, Method, fit_and_pack};
 use crate::plan::{Choice, Pattern, Precision, choose};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
-use crate::layerwise::{Full, Method, fit_and_pack};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ impl ConvertOptions {
     /// The options as text, for the record in the file.
     fn record(&self, images: usize) -> BTreeMap<String, String> {
         let mut record = BTreeMap::from([
-            ("method".into(), format!("{:?}", self.method)),
+            ("method".into(), self.method.to_string()),
             ("group".into(), self.group.to_string()),
             ("activation_bits".into(), self.activation_bits.to_string()),
             ("range".into(), self.range.to_string()),

@@ -1,4 +1,5 @@
 //! Every network family converts, runs with integers only, and answers nearly as full precision does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use fgq::{
     ConvertOptions, LoadOptions, PackedModel, Pattern, PixelImages, Precision, Preprocess, Session, convert,

@@ -57,6 +57,16 @@ fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
+impl PackedModel {
+    /// The bytes of the model's file: the same for equal models.
+    ///
+    /// # Errors
+    /// A model that is not valid (see [`PackedModel::shapes`]).
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        to_bytes(self)
+    }
+}
+
 /// The file's bytes.
 pub(super) fn to_bytes(model: &PackedModel) -> Result<Vec<u8>> {
     model.shapes()?;

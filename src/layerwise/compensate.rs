@@ -29,7 +29,8 @@ pub(super) fn compensate(
         let outputs = conv.outputs / conv.groups;
         let weights = original.get(.., index * outputs..(index + 1) * outputs).to_owned();
         let target = corrected_target(&weights, &gram)?;
-        let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, conv.group_inputs, group))?;
+        let problem =
+            damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, conv.group_inputs, group))?;
         let rows: Vec<(Row, f64)> = (0..outputs)
             .into_par_iter()
             .map(|output| fit_row(&problem, target.col_as_slice(output), conv.group_inputs, group))
@@ -112,11 +113,5 @@ fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {
     if variance <= 0.0 || cross <= 0.0 {
         return if variance <= 0.0 { 1.0 } else { 0.0 };
     }
-    let mode = std::env::var("FGQ_GAIN").unwrap_or_default();
-    let (least_squares, matching) = (cross / variance, (wanted / variance).sqrt());
-    match mode.as_str() {
-        "ls" => least_squares,
-        "var" => matching,
-        _ => (least_squares * matching).sqrt(),
-    }
+    (wanted / variance).sqrt()
 }

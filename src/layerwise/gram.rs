@@ -51,7 +51,8 @@ pub(super) struct Samples<'a> {
 impl Samples<'_> {
     /// The covariances of every channel group.
     pub(super) fn gram(&self) -> Result<Vec<Gram>> {
-        let (inputs, outputs) = (self.conv.window.area() * self.conv.group_inputs, self.conv.outputs / self.conv.groups);
+        let (inputs, outputs) =
+            (self.conv.window.area() * self.conv.group_inputs, self.conv.outputs / self.conv.groups);
         let mut sums: Vec<Sums> = (0..self.conv.groups).map(|_| Sums::new(inputs, outputs)).collect();
         let shape = self.teacher.shape(self.target);
         let per_image = self.positions_per_image(shape, inputs);
@@ -104,7 +105,8 @@ impl Samples<'_> {
             let mut y = Mat::<f64>::zeros(outputs, places.len());
             for (column, &(image, position)) in places.iter().enumerate() {
                 self.gather(chunk, image, position, group, x.col_as_slice_mut(column));
-                let row = &chunk.wanted[(block * BLOCK + column) * chunk.shape.channels..][group * outputs..][..outputs];
+                let row = &chunk.wanted[(block * BLOCK + column) * chunk.shape.channels..][group * outputs..]
+                    [..outputs];
                 y.col_as_slice_mut(column).copy_from_slice(row);
             }
             sums.add(&x, &y);
@@ -155,7 +157,8 @@ struct Sums {
 
 impl Sums {
     fn new(inputs: usize, outputs: usize) -> Self {
-        let panels = |total: usize| (0..total).step_by(PANEL).map(move |start| (start, PANEL.min(total - start)));
+        let panels =
+            |total: usize| (0..total).step_by(PANEL).map(move |start| (start, PANEL.min(total - start)));
         Self {
             inputs,
             outputs,

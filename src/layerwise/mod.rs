@@ -3,16 +3,20 @@
 
 mod compensate;
 mod gram;
+mod method;
 mod spread;
+mod statistics;
 mod teacher;
 
 use compensate::compensate;
 use gram::Samples;
+pub use method::Method;
+use statistics::{SumStatistics, match_statistics};
 use teacher::Teacher;
 
 use crate::calibrate::{ChannelStatistics, Observation, Spool};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedNode, PackedOp, Preprocess};
+use crate::format::{PackedNode, Preprocess};
 use crate::graph::{Graph, NodeId, Op};
 use crate::pack::{Packing, Source, pack_node};
 use crate::plan::Precision;
@@ -21,23 +25,10 @@ use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp, Structure};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
 use crate::tensor::Batch;
 
-/// A gain changes by at most this factor.
-const MAX_CHANGE: f64 = 8.0;
-
 /// The packed operators of a network, and the real value of one logit.
 pub(crate) struct Packed {
     pub nodes: Vec<PackedNode>,
     pub logit_scale: f64,
-}
-
-/// How the weights of ternary layers are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Method {
-    /// Each group on its own, then gain and bias so that mean and variance match full precision.
-    ClosedForm,
-    /// Each layer fitted to full precision's outputs on the inputs it really gets.
-    #[default]
-    Compensated,
 }
 
 /// The full-precision side of a conversion.
@@ -63,15 +54,17 @@ pub(crate) fn fit_and_pack(
     let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
     let teacher = Teacher::new(full.graph, full.preprocess, &wanted(graph, full, method))?;
-    let mut walk = Walk { graph, full, method, teacher, packed: Vec::new(), values: vec![], logit_scale: 1.0 };
+    let mut walk =
+        Walk { graph, full, method, teacher, packed: Vec::new(), values: vec![], logit_scale: None };
     walk.start(pixels)?;
     progress.start("layers", walk.graph.nodes.len());
-    for id in 1..walk.graph.nodes.len() {
+    for (id, dead) in dead_after.iter().enumerate().skip(1) {
         walk.visit(id).map_err(|error| error.at_node(&walk.graph.nodes[id].name))?;
-        dead_after[id].iter().for_each(|&dead| walk.values[dead] = None);
+        dead.iter().for_each(|&dead| walk.values[dead] = None);
         progress.advance(1);
     }
-    Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale })
+    let last = walk.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
+    Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale.unwrap_or(last) })
 }
 
 /// The full-precision values that compensation reads, once per reader; nothing for the closed form.
@@ -100,7 +93,8 @@ struct Walk<'a> {
     packed: Vec<PackedNode>,
     /// Activations that are still to be read.
     values: Vec<Option<Spool>>,
-    logit_scale: f64,
+    /// Known once a convolution or a sum has yielded logits.
+    logit_scale: Option<f64>,
 }
 
 impl Walk<'_> {
@@ -125,7 +119,7 @@ impl Walk<'_> {
             }
             packing = self.pack(id)?;
         }
-        self.logit_scale = packing.logit_scale.unwrap_or(self.logit_scale);
+        self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let last = id + 1 == self.graph.nodes.len();
         let value = if last { None } else { Some(self.execute(id, &self.step(id, &packing.node))?) };
         self.values.push(value);
@@ -199,8 +193,7 @@ impl Walk<'_> {
     fn spools(&self, id: usize) -> Result<Vec<&Spool>> {
         let spools = self.graph.nodes[id].inputs.iter().map(|&input| self.values[input].as_ref());
         let all: Option<Vec<&Spool>> = spools.collect();
-        all.filter(|all| !all.is_empty())
-            .ok_or_else(|| Error::new(ErrorKind::Shape, "activations were freed too early"))
+        all.filter(|all| !all.is_empty()).ok_or_else(freed)
     }
 
     fn sum_statistics(&self, id: usize, step: &Step) -> Result<SumStatistics> {
@@ -225,57 +218,4 @@ impl Walk<'_> {
 
 fn freed() -> Error {
     Error::new(ErrorKind::Shape, "activations were freed too early")
-}
-
-/// Exact sums of each channel of 32-bit sums.
-struct SumStatistics {
-    count: i128,
-    sums: Vec<i64>,
-    squares: Vec<i128>,
-}
-
-impl SumStatistics {
-    fn new(channels: usize) -> Self {
-        Self { count: 0, sums: vec![0; channels], squares: vec![0; channels] }
-    }
-
-    fn add(&mut self, batch: &Batch<i32>) {
-        for row in batch.data.chunks_exact(self.sums.len()) {
-            for ((sum, square), &value) in self.sums.iter_mut().zip(&mut self.squares).zip(row) {
-                *sum += i64::from(value);
-                *square += i128::from(i64::from(value) * i64::from(value));
-            }
-            self.count += 1;
-        }
-    }
-
-    fn mean(&self, channel: usize) -> f64 {
-        self.sums[channel] as f64 / self.count as f64
-    }
-
-    fn deviation(&self, channel: usize) -> f64 {
-        let sum = i128::from(self.sums[channel]);
-        let variance = self.count * self.squares[channel] - sum * sum;
-        (variance as f64).sqrt() / self.count as f64
-    }
-}
-
-/// Sets gain and bias so that the outputs have the mean and variance of full precision.
-fn match_statistics(
-    conv: &mut QuantizedConv,
-    sums: &SumStatistics,
-    full: &ChannelStatistics,
-    packing: &Packing,
-) {
-    let PackedOp::Conv(packed) = &packing.node.op else { return };
-    for channel in 0..conv.outputs {
-        let unit = packing.units[channel];
-        let deviation = sums.deviation(channel) * unit.abs();
-        let wanted = full.variance(channel).sqrt();
-        let change = if deviation > 0.0 && wanted > 0.0 { wanted / deviation } else { 1.0 };
-        let change = change.clamp(1.0 / MAX_CHANGE, MAX_CHANGE);
-        let mean = (sums.mean(channel) - f64::from(packed.bias[channel])) * unit;
-        conv.gain[channel] *= change;
-        conv.bias[channel] = full.mean(channel) - change * mean;
-    }
 }

@@ -196,7 +196,8 @@ impl Block {
     fn new(start: usize, len: usize, id: usize, factor: &Mat<f64>) -> Self {
         let mut block = Self { start, len, id, patterns: Vec::new() };
         if len <= EXHAUSTIVE {
-            block.patterns = (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor)).collect();
+            block.patterns =
+                (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor)).collect();
         }
         block
     }
@@ -229,7 +230,11 @@ impl Block {
 
     fn round(&self, weights: &[f64], factor: &Mat<f64>) -> (Vec<i8>, u8) {
         let image = self.image(weights, factor);
-        if self.patterns.is_empty() { self.round_columns(weights, &image, factor) } else { self.round_patterns(&image) }
+        if self.patterns.is_empty() {
+            self.round_columns(weights, &image, factor)
+        } else {
+            self.round_patterns(&image)
+        }
     }
 
     /// The pattern and 8-bit scale with the least error.

@@ -65,9 +65,9 @@ impl<'a> Teacher<'a> {
 
     /// The values of node `id` on the images of a chunk, each in the order channel, row, column.
     pub(super) fn chunk(&self, id: NodeId, index: usize) -> Result<Vec<Vec<f32>>> {
-        let spool = self.values[id].as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Shape, "full-precision values were freed too early")
-        })?;
+        let spool = self.values[id]
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Shape, "full-precision values were freed too early"))?;
         let bytes = spool.chunk(index)?;
         Ok(bytes.data.chunks_exact(4 * self.shapes[id].len()).map(floats).collect())
     }

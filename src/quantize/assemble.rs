@@ -6,7 +6,7 @@ use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer, Scale};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
-use crate::plan::{Choice, Pattern, Precision, Reason};
+use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use std::collections::HashMap;
@@ -96,9 +96,8 @@ impl Assembly<'_> {
         let mut narrow = vec![false; self.structure.operators.len()];
         for operator in &self.structure.operators {
             if let Kind::Conv { source, .. } = operator.kind {
-                let reason = self.choices[source].map(|choice| choice.reason);
-                let wide = matches!(reason, Some(Reason::First | Reason::Classifier) | None);
-                narrow[operator.inputs[0]] |= !wide;
+                let inner = reads_convolution(self.graph, source) && feeds_convolution(self.graph, source);
+                narrow[operator.inputs[0]] |= inner;
             }
         }
         narrow
@@ -136,7 +135,6 @@ impl Assembly<'_> {
             Kind::Conv { source, residual, clamp } => {
                 let conv = self.conv(*source, operator.inputs[0] == 0, operator.value)?;
                 QuantizedOp::Conv(Box::new(QuantizedConv {
-                    residual: *residual,
                     clamp: *clamp,
                     logits: operator.value == self.graph.output
                         && !residual
@@ -199,7 +197,6 @@ impl Assembly<'_> {
             group_inputs,
             outputs,
             clamp: [f32::NEG_INFINITY, f32::INFINITY],
-            residual: false,
             logits: false,
             source,
             choice,
