@@ -71,7 +71,8 @@ impl Walk<'_> {
             }
             packing = self.pack(id)?;
         }
-        self.logit_scale = packing.logit_scale.unwrap_or(self.logit_scale);
+        // The codes of any other operator count steps of its quantizer.
+        self.logit_scale = packing.logit_scale.unwrap_or(packing.node.quantizer.scale);
         let last = id + 1 == self.graph.nodes.len();
         let value = if last { None } else { Some(self.execute(id, &self.step(id, &packing.node))?) };
         self.values.push(value);

@@ -145,7 +145,8 @@ impl Assembly<'_> {
                 }))
             }
             Kind::Table { from } => {
-                let reals = self.real_codes(*from, shapes[*from].channels, &quantizers[operator.inputs[0]]);
+                let input = operator.inputs[0];
+                let reals = self.real_codes(input == 0, shapes[*from].channels, &quantizers[input]);
                 QuantizedOp::Table { outputs: self.table(*from, operator.value, reals, shapes)? }
             }
             Kind::Add { negate } => QuantizedOp::Add { negate: *negate },
@@ -261,11 +262,11 @@ impl Assembly<'_> {
         }
     }
 
-    /// The real value of each of 256 codes, per channel, of the operator for node `id`.
-    fn real_codes(&self, id: NodeId, channels: usize, quantizer: &Quantizer) -> Vec<f32> {
+    /// The real value of each of 256 codes, per channel, of the pixels or of a tensor with `quantizer`.
+    fn real_codes(&self, pixels: bool, channels: usize, quantizer: &Quantizer) -> Vec<f32> {
         let (step, preprocess) = (self.pixel_step(), self.preprocess);
         let value = |channel: usize, code: usize| {
-            if id == 0 {
+            if pixels {
                 let (mean, std) = (f64::from(preprocess.mean[channel]), f64::from(preprocess.std[channel]));
                 (code as f64 * step - mean) / std
             } else {
