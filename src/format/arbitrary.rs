@@ -231,8 +231,7 @@ fn conv(choices: &mut Choices, input: Shape, residual: Option<Rescale>, output: 
     let outputs = groups * (1 + choices.below(3));
     // Of the input's shape, so that a residual may fit, or of any other.
     let same = Window::new([3, 3]).with_pads([1, 1, 1, 1]);
-    let window =
-        if choices.below(2) == 0 { same } else { Window { ceil: false, ..window(choices) } };
+    let window = if choices.below(2) == 0 { same } else { Window { ceil: false, ..window(choices) } };
     let outputs = if groups == 1 && choices.below(2) == 0 { input.channels } else { outputs };
     let mut conv = conv_of(choices, input, window, groups, outputs);
     let mut clamp = [choices.next() as u8, choices.next() as u8].map(|bound| bound.min(output.max));
@@ -264,13 +263,7 @@ fn biases(choices: &mut Choices, conv: &PackedConv, shift: impl Fn(usize) -> u8)
     (0..conv.outputs).map(bias).collect()
 }
 
-fn conv_of(
-    choices: &mut Choices,
-    input: Shape,
-    window: Window,
-    groups: usize,
-    outputs: usize,
-) -> PackedConv {
+fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, outputs: usize) -> PackedConv {
     let group_inputs = input.channels / groups;
     let len = outputs * window.area() * group_inputs;
     let weights = if choices.below(2) == 0 {

@@ -1,6 +1,8 @@
 //! Reading packed models: every byte is checked before it is used.
 
-use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord};
+use super::record::{
+    ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord,
+};
 use super::unique::has_unique_keys;
 use super::{
     METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION,

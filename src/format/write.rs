@@ -68,12 +68,17 @@ impl PackedModel {
     /// An invalid model (see [`PackedModel::shapes`]).
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.shapes()?;
-        let tensors: Vec<OwnedTensor> = self.nodes.iter().flat_map(tensors).collect();
-        let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
-        let record = serde_json::to_string(&record(self)).map_err(unserialisable)?;
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
-        safetensors::serialize(views?, Some(metadata)).map_err(unserialisable)
+        encode(self)
     }
+}
+
+/// The bytes of a model that need not be valid.
+pub(super) fn encode(model: &PackedModel) -> Result<Vec<u8>> {
+    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).collect();
+    let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
+    let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
+    safetensors::serialize(views?, Some(metadata)).map_err(unserialisable)
 }
 
 fn unserialisable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -110,7 +115,7 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
                     vec![tensor("codes", Dtype::I8, shape, codes.iter().map(|&c| c as u8).collect())]
                 }
                 PackedWeights::Ternary { group, codes, scales } => {
-                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil(*group)];
+                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil((*group).max(1))];
                     vec![
                         tensor("codes", Dtype::U8, vec![codes.len()], codes.clone()),
                         tensor("scales", Dtype::U8, shape, scales.clone()),

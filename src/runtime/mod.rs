@@ -3,6 +3,8 @@
 #![deny(clippy::float_arithmetic)]
 
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use step::{Operand, Step};
 

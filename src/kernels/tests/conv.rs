@@ -85,8 +85,15 @@ fn geometry(choices: &mut Choices) -> (ConvSpec, Shape) {
     let zero = |choices: &mut Choices| if per_channel { zero_point(choices) } else { uniform };
     let zero_points = (0..channels).map(|_| zero(choices)).collect();
     let (weights, bias) = (Vec::new(), Vec::new());
-    let spec =
-        ConvSpec { outputs: groups * outputs, group_inputs: inputs, groups, window, weights, bias, zero_points };
+    let spec = ConvSpec {
+        outputs: groups * outputs,
+        group_inputs: inputs,
+        groups,
+        window,
+        weights,
+        bias,
+        zero_points,
+    };
     (spec, shape)
 }
 
