@@ -203,6 +203,7 @@ impl Channels {
         let weights = PackedWeights::Int8 { codes: Vec::new() };
         let mut channels = Self { weights, codes, scales, units, bias: vec![0; conv.outputs] };
         channels.revive_dead(conv, output);
+        channels.limit_units(conv, output);
         Ok(channels)
     }
 
@@ -214,6 +215,15 @@ impl Channels {
                 self.codes[channel * per_channel..][..per_channel].fill(0);
                 *unit = output.scale / 64.0;
             }
+        }
+    }
+
+    /// No multiplier can make more than one step of one unit. Where that would be needed the inputs are next to
+    /// constant, so that the bias is what matters: the gain gives way.
+    fn limit_units(&mut self, conv: &QuantizedConv, output: &Quantizer) {
+        if !conv.logits {
+            let limit = output.scale * 32767.0 / 32768.0;
+            self.units.iter_mut().for_each(|unit| *unit = unit.clamp(-limit, limit));
         }
     }
 

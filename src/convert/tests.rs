@@ -94,7 +94,29 @@ fn explore() {
         }
     }
     worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-    for w in worst.iter().take(40) { println!("{w:?}"); }
-    println!("median {:?} n {}", worst[worst.len()/2], worst.len());
+    for w in worst.iter().take(40) {
+        println!("{w:?}");
+    }
+    println!("median {:?} n {}", worst[worst.len() / 2], worst.len());
     println!("{errors:#?}");
+}
+
+#[test]
+fn show() {
+    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
+    let graph = fold(classifier(seed)).unwrap();
+    let images = images(seed, &graph);
+    let shapes = graph.shapes().unwrap();
+    for (n, s) in graph.nodes.iter().zip(&shapes) {
+        let text = format!("{:?}", n.op);
+        println!("{} {:?} {s} {}", n.name, n.inputs, &text[..text.len().min(700)]);
+    }
+    let c = convert(graph.clone(), &preprocess(graph.input), &images, &options(&graph), &()).unwrap();
+    for n in &c.model.nodes {
+        let text = format!("{:?}", n.op);
+        println!("{} {:?} {:?} {}", n.name, n.inputs, n.quantizer, &text[..text.len().min(900)]);
+    }
+    println!("{:?}", full_precision(&graph, &images));
+    println!("{:?}", integer(&c.model, &images));
+    println!("{:?}", rounded(&graph, &images));
 }

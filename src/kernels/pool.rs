@@ -96,7 +96,7 @@ fn over_windows<T: Copy + Default>(
 }
 
 /// Number of rows and of columns that count in the mean, per output row and column.
-fn counts(input: Shape, window: &Window, include_pad: bool, shape: Shape) -> [Vec<usize>; 2] {
+pub(crate) fn counts(input: Shape, window: &Window, include_pad: bool, shape: Shape) -> [Vec<usize>; 2] {
     let count = |axis: usize, size: usize, outputs: usize| {
         let (before, after) = (window.pads[axis], window.pads[axis + 2]);
         let counted = if include_pad { 0..before + size + after } else { before..before + size };
