@@ -5,7 +5,7 @@ use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, Preprocess, Provenance};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId};
 use crate::plan::{Choice, Pattern, Precision, choose};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};

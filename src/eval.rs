@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
 use crate::progress::Progress;
-use crate::runtime::{Logits, Session};
+use crate::runtime::Session;
 use rayon::prelude::*;
 use std::time::Instant;
 

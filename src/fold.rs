@@ -4,7 +4,7 @@
 //! fully connected layers become convolutions that cover their whole input, and operators that do nothing vanish.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Affine, Conv, Graph, NodeId, Op, Pad, Unary};
+use crate::graph::{Affine, Binary, Conv, Graph, Node, NodeId, Op, Pad, Unary};
 use crate::tensor::{Shape, Window};
 
 #[cfg(test)]
@@ -14,7 +14,8 @@ mod tests;
 ///
 /// # Errors
 /// What [`Graph::shapes`] finds in `graph`, or [`Graph::validate`] in the result (such as gains that overflow).
-pub fn fold(mut graph: Graph) -> Result<Graph> {
+pub fn fold(graph: Graph) -> Result<Graph> {
+    let mut graph = divisions_to_products(graph);
     loop {
         let nodes = graph.nodes.len();
         graph = pass(graph)?;
@@ -24,6 +25,24 @@ pub fn fold(mut graph: Graph) -> Result<Graph> {
             return Ok(graph);
         }
     }
+}
+
+/// `a / b` becomes `a · (1/b)`: integers multiply, and reciprocals are functions of one number.
+fn divisions_to_products(graph: Graph) -> Graph {
+    let mut moved: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for mut node in graph.nodes {
+        node.inputs.iter_mut().for_each(|input| *input = moved[*input]);
+        if let (Op::Binary(Binary::Div), [a, b]) = (&node.op, node.inputs.as_slice()) {
+            let (a, name) = (*a, format!("{}.reciprocal", node.name));
+            nodes.push(Node { name, op: Op::Unary(Unary::Reciprocal), inputs: vec![*b] });
+            node.op = Op::Binary(Binary::Mul);
+            node.inputs = vec![a, nodes.len() - 1];
+        }
+        nodes.push(node);
+        moved.push(nodes.len() - 1);
+    }
+    Graph { output: moved[graph.output], nodes, ..graph }
 }
 
 fn pass(graph: Graph) -> Result<Graph> {

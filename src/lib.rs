@@ -1,5 +1,55 @@
-//! fgq
-#![allow(dead_code, unused_imports)]
+//! Converts trained convolutional networks to fine-grained ternary weights, without training, and runs the result
+//! with integers only.
+//!
+//! A ternary layer stores −1, 0 or +1 per weight and one 8-bit scale per group of N input channels: `2 + 8/N` bits
+//! per weight, and one multiplication per group instead of one per weight (Mellempudi et al., arXiv 1705.01462).
+//!
+//! # One tensor
+//!
+//! ```
+//! use fgq::TernarizeOptions;
+//! use ndarray::Array4;
+//!
+//! // Output channel, input channel, row, column.
+//! let weights = Array4::from_shape_fn((8, 16, 3, 3), |(o, i, y, x)| ((97 * o + 31 * i + 7 * y + x) as f32).sin());
+//! let t = fgq::ternarize_tensor(weights.view(), &TernarizeOptions::group(4))?;
+//! assert!(t.relative_error() < 0.15);
+//! assert_eq!(t.dequantize().shape(), weights.shape());
+//! # Ok::<(), fgq::Error>(())
+//! ```
+//!
+//! # A network
+//!
+//! [`load`] reads a [`Graph`], [`convert`] makes a [`PackedModel`] of it, calibrating on a few hundred images without
+//! labels, [`write_model`] and [`read_model`] store it, [`Session`] runs it, [`evaluate`] measures it.
+//!
+//! ```no_run
+//! use fgq::{ConvertOptions, Dataset, LoadOptions, Preprocess};
+//! use std::path::Path;
+//!
+//! let graph = fgq::load(Path::new("resnet32-cifar10.onnx"), &LoadOptions::default())?.graph;
+//! let preprocess = Preprocess::preset("cifar10")?;
+//! let images = Dataset::unlabelled(Path::new("cifar10/train"))?.spread(512);
+//! let options = ConvertOptions { group: 4, ..ConvertOptions::default() };
+//! let conversion = fgq::convert(graph.clone(), &preprocess, &images, &options, &())?;
+//! fgq::write_model(&conversion.model, Path::new("resnet32.fgq"))?;
+//!
+//! let model = fgq::read_model(Path::new("resnet32.fgq"))?;
+//! let test = Dataset::labelled(Path::new("cifar10/test"), None, 10)?;
+//! let evaluation = fgq::evaluate(&model, &test, Some(&graph), &())?;
+//! println!("top-1 {:.1}%", evaluation.accuracy.top1_percent());
+//!
+//! let session = fgq::Session::new(&model)?;
+//! let pixels = fgq::input_pixels(&std::fs::read("photo.png").unwrap(), &model.preprocess)?;
+//! println!("class {}", session.run(&pixels)?.top(0, 1)[0]);
+//! # Ok::<(), fgq::Error>(())
+//! ```
+//!
+//! # What to rely on
+//!
+//! The library never prints and never panics on a file's account; whatever is wrong is an [`Error`] with a kind and, where
+//! they are known, a file and a node. Results do not depend on the number of threads, which come from the current
+//! `rayon` pool. The same input and options give the same bytes.
 
 mod calibrate;
 mod convert;
@@ -16,6 +66,7 @@ mod plan;
 mod progress;
 mod quantize;
 mod reestimate;
+mod report;
 mod runtime;
 mod source;
 mod tensor;
@@ -24,14 +75,21 @@ mod ternarize;
 pub use calibrate::{ActivationRule, RangeMethod};
 pub use convert::{Conversion, ConvertOptions, convert};
 pub use data::{
-    Dataset, Images, PixelImages, PreprocessOptions, class_names, input_pixels, normalise, read_preprocess,
+    Dataset, Entry, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
+    preprocess_beside, read_preprocess, write_npy,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
-pub use format::{PackedModel, Preprocess, Written, read_model, write_model};
+pub use format::{
+    Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
+    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size, Store, Written,
+    read_model, write_model,
+};
 pub use graph::{Graph, Interpreter};
 pub use plan::{Choice, Pattern, Precision, Reason};
 pub use progress::Progress;
+pub use report::{Bytes, Layer, LayerKind, Summary};
 pub use runtime::{Kernels, Logits, Session};
-pub use source::{LoadOptions, Loaded, load};
+pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
+pub use tensor::{Shape, Window};
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};

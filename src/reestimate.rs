@@ -38,9 +38,9 @@ pub(crate) fn pack_and_reestimate(
     let mut walk = Walk { graph, observation, packed: Vec::new(), values: vec![], logit_scale: 1.0 };
     walk.start(pixels)?;
     progress.start("statistics", walk.graph.nodes.len());
-    for id in 1..walk.graph.nodes.len() {
+    for (id, dead) in dead_after.iter().enumerate().skip(1) {
         walk.visit(id).map_err(|error| error.at_node(&walk.graph.nodes[id].name))?;
-        dead_after[id].iter().for_each(|&dead| walk.values[dead] = None);
+        dead.iter().for_each(|&dead| walk.values[dead] = None);
         progress.advance(1);
     }
     Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale })

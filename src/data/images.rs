@@ -1,6 +1,6 @@
 //! Images by index: from files or from memory.
 
-use super::{Dataset, load};
+use super::{Dataset, load, spread};
 use crate::error::Result;
 use crate::format::Preprocess;
 
@@ -52,6 +52,18 @@ pub struct PixelImages {
     pub pixels: Vec<Vec<u8>>,
     /// The right output for each image; empty if unknown.
     pub labels: Vec<usize>,
+}
+
+impl PixelImages {
+    /// At most `count` images, spread evenly.
+    #[must_use]
+    pub fn spread(&self, count: usize) -> Self {
+        let chosen = spread(self.pixels.len(), count);
+        Self {
+            pixels: chosen.iter().map(|&index| self.pixels[index].clone()).collect(),
+            labels: chosen.iter().filter_map(|&index| self.labels.get(index).copied()).collect(),
+        }
+    }
 }
 
 impl Images for PixelImages {

@@ -13,14 +13,15 @@ mod options;
 mod resize;
 mod walk;
 
-pub use apply::{input_pixels, normalise, pixels_of};
-pub use dataset::{Dataset, Entry, spread};
-pub use decode::{Picture, decode};
+pub use apply::{input_pixels, normalise};
+pub(crate) use dataset::spread;
+pub use dataset::{Dataset, Entry};
 pub use imagenet::class_names;
 pub use images::{Images, PixelImages};
-pub use load::{for_each_batch, load};
+pub use load::load;
+pub use model_config::preprocess_beside;
 pub use npy::write_npy;
-pub use options::{PRESETS, PreprocessOptions, parse_preprocess, read_preprocess};
+pub use options::{PRESETS, PreprocessOptions, read_preprocess};
 
 #[cfg(test)]
 mod tests;

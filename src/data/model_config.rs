@@ -4,6 +4,39 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Channels, Interpolation, Preprocess, Resize, Scale, Size};
 use serde::Deserialize;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The preprocessing that `config.json` or `preprocessor_config.json` beside the weights at `model` describes, and the
+/// file that does; `None`, if there is none or `config.json` is of another architecture than `architecture`.
+///
+/// # Errors
+/// As [`preprocess_of`], and `Io` or `Format`, if such a file cannot be read; all name it.
+pub fn preprocess_beside(model: &Path, architecture: &str) -> Result<Option<(PathBuf, Preprocess)>> {
+    for name in ["config.json", "preprocessor_config.json"] {
+        let path = model.with_file_name(name);
+        if !path.is_file() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+        let broken = |error| Error::new(ErrorKind::Format, "not valid JSON").because(error).at_path(&path);
+        let value: Value = serde_json::from_str(&text).map_err(broken)?;
+        if !is_of(&value, architecture) {
+            return Ok(None);
+        }
+        if let Some(found) = preprocess_of(&value).map_err(|error| error.at_path(&path))? {
+            return Ok(Some((path, found)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a configuration names `architecture` (with or without timm's tag) or none.
+fn is_of(config: &Value, architecture: &str) -> bool {
+    let named = config.get("architecture").or_else(|| config.get("pretrained_cfg")?.get("architecture"));
+    let base =
+        |name: &str| name.rsplit('/').next().and_then(|name| name.split('.').next()) == Some(architecture);
+    named.and_then(Value::as_str).is_none_or(base)
+}
 
 /// The preprocessing in a timm `config.json` or a Hugging Face `preprocessor_config.json`; `None`, if `value` is neither.
 ///
@@ -253,6 +286,22 @@ mod tests {
         assert_eq!(geometry(mobilenet), (Resize::Shorter(256), square));
         assert!(with(json!({"size": {"longest_edge": 3}})).is_err());
         assert!(with(json!({"size": 224, "crop_pct": 0.875, "rescale_factor": 1.0})).is_err());
+    }
+
+    #[test]
+    fn a_configuration_of_another_architecture_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model.safetensors");
+        assert_eq!(preprocess_beside(&model, "resnet18").unwrap(), None);
+        let config = json!({"architecture": "timm/resnet18.a1_in1k", "pretrained_cfg": {"crop_pct": 0.95}});
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let (path, found) = preprocess_beside(&model, "resnet18").unwrap().unwrap();
+        assert_eq!((path, found.resize), (folder.path().join("config.json"), Resize::Shorter(235)));
+        assert_eq!(preprocess_beside(&model, "resnet34").unwrap(), None);
+        std::fs::write(folder.path().join("config.json"), "{").unwrap();
+        assert!(
+            preprocess_beside(&model, "resnet18").unwrap_err().to_string().contains("config.json: not valid")
+        );
     }
 
     #[test]

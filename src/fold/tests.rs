@@ -153,3 +153,23 @@ fn gains_that_overflow_are_an_error() {
     let error = fold(graph).unwrap_err();
     assert_eq!((error.kind(), error.node()), (ErrorKind::NonFinite, Some("n2")));
 }
+
+#[test]
+fn division_by_a_tensor_becomes_a_product() {
+    let input = Shape::new(2, 3, 3);
+    let node = |name: &str, op, inputs| Node { name: name.into(), op, inputs };
+    let graph = Graph {
+        name: "division".into(),
+        input,
+        nodes: vec![
+            node("input", Op::Input, vec![]),
+            node("positive", Op::Unary(Unary::Exp), vec![0]),
+            node("quotient", Op::Binary(Binary::Div), vec![0, 1]),
+            node("mean", Op::GlobalAveragePool, vec![2]),
+        ],
+        output: 3,
+    };
+    let (after, _) = folded(graph.clone());
+    assert!(agree(&graph, &after));
+    assert!(after.nodes.iter().all(|node| node.op != Op::Binary(Binary::Div)));
+}

@@ -174,7 +174,6 @@ impl Assembly<'_> {
             Kind::Conv { source, residual, clamp } => {
                 let conv = self.conv(*source, operator.inputs[0] == 0, operator.value)?;
                 QuantizedOp::Conv(Box::new(QuantizedConv {
-                    residual: *residual,
                     clamp: *clamp,
                     logits: operator.value == self.graph.output
                         && !residual
@@ -238,7 +237,6 @@ impl Assembly<'_> {
             group_inputs,
             outputs,
             clamp: [f32::NEG_INFINITY, f32::INFINITY],
-            residual: false,
             logits: false,
             source,
             choice,

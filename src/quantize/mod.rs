@@ -7,7 +7,7 @@ mod structure;
 mod tests;
 
 pub(crate) use assemble::{Assembly, assemble};
-pub(crate) use structure::{Kind, Structure};
+pub(crate) use structure::Structure;
 
 use crate::format::Quantizer;
 use crate::graph::{NodeId, Pad, Slice};
@@ -83,8 +83,6 @@ pub(crate) struct QuantizedConv {
     pub outputs: usize,
     /// Real bounds of the output: an activation that was absorbed.
     pub clamp: [f32; 2],
-    /// Whether the second input is added before the clamp.
-    pub residual: bool,
     /// Whether the sums are the logits.
     pub logits: bool,
     /// The convolution in the full-precision graph.

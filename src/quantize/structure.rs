@@ -108,12 +108,6 @@ impl Structure {
         }
         Ok(Self { operators: builder.operators })
     }
-
-    /// For each operator, the operators that read it.
-    pub(crate) fn consumers(&self) -> Vec<Vec<usize>> {
-        let inputs = self.operators.iter().map(|operator| operator.inputs.as_slice());
-        invert(inputs, self.operators.len())
-    }
 }
 
 fn invert<'a>(inputs: impl Iterator<Item = &'a [usize]>, len: usize) -> Vec<Vec<usize>> {

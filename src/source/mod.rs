@@ -44,3 +44,16 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
         .at_path(path)),
     }
 }
+
+/// Reads a network from the bytes of an ONNX file; `name` names it and stands for its path in errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_onnx(bytes: Vec<u8>, name: &str, options: &LoadOptions) -> Result<Loaded> {
+    onnx::load_bytes(bytes, Path::new(name), options)
+}
+
+/// Names of the architectures whose weights [`load`] reads from safetensors files.
+pub fn architectures() -> Vec<&'static str> {
+    safetensors::architectures()
+}

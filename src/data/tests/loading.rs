@@ -1,11 +1,11 @@
-//! Loading in batches, pixels to numbers.
+//! Loading files, pixels to numbers.
 
 use super::pillow::fixture;
 use crate::data::apply::{normalise, pixels_of};
-use crate::data::dataset::{Dataset, Entry};
+use crate::data::dataset::Entry;
 use crate::data::decode::Picture;
-use crate::data::load::{for_each_batch, load};
-use crate::error::{Error, ErrorKind};
+use crate::data::load::load;
+use crate::error::ErrorKind;
 use crate::format::{Channels, Interpolation, Preprocess, Resize, Scale, Size};
 
 fn small() -> Preprocess {
@@ -16,58 +16,18 @@ fn small() -> Preprocess {
     }
 }
 
-fn entries() -> Vec<Entry> {
-    let mut entries = Dataset::unlabelled(&fixture("images")).unwrap().entries().to_vec();
-    let path = fixture("resize.json");
-    entries.insert(3, Entry { name: "no image".into(), path, label: None });
-    entries
-}
-
-#[test]
-fn batches_come_in_order_whatever_their_size() {
-    let entries = entries();
-    let single: Vec<Option<Vec<u8>>> = entries.iter().map(|e| load(e, &small()).ok()).collect();
-    for batch in [1, 4, 7, 1000] {
-        let (mut names, mut pixels) = (Vec::new(), Vec::new());
-        for_each_batch(&entries, &small(), batch, |part, loaded| {
-            assert!(part.len() == loaded.len() && part.len() <= batch);
-            names.extend(part.iter().map(|e| e.name.clone()));
-            pixels.extend(loaded.into_iter().map(Result::ok));
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(names, entries.iter().map(|e| e.name.clone()).collect::<Vec<_>>());
-        assert!(pixels == single);
-    }
-}
-
 #[test]
 fn unreadable_images_are_reported_with_their_file() {
-    let mut errors = Vec::new();
-    let mut list = entries();
-    list.push(Entry { name: "gone".into(), path: fixture("gone.png"), label: None });
-    for_each_batch(&list, &small(), 8, |_, loaded| {
-        errors.extend(loaded.into_iter().filter_map(Result::err));
-        Ok(())
-    })
-    .unwrap();
-    let kinds: Vec<ErrorKind> = errors.iter().map(Error::kind).collect();
-    assert_eq!(kinds, [ErrorKind::Image, ErrorKind::Io]);
-    assert!(
-        errors[0].path().unwrap().ends_with("resize.json") && errors[1].path().unwrap().ends_with("gone.png")
-    );
-}
-
-#[test]
-fn an_error_of_the_caller_ends_the_loop() {
-    let mut calls = 0;
-    let stopped = for_each_batch(&entries(), &small(), 2, |_, _| {
-        calls += 1;
-        Err(Error::new(ErrorKind::Argument, "enough"))
+    let error = |name: &str| {
+        let path = fixture(name);
+        load(&Entry { name: name.into(), path, label: None }, &small()).unwrap_err()
+    };
+    let kinds = ["resize.json", "gone.png"].map(|name| {
+        let error = error(name);
+        assert!(error.path().unwrap().ends_with(name));
+        error.kind()
     });
-    assert_eq!((stopped.unwrap_err().to_string().as_str(), calls), ("enough", 1));
-    assert!(for_each_batch(&entries(), &small(), 0, |_, _| Ok(())).is_err());
-    for_each_batch(&[], &small(), 5, |_, _| panic!("nothing to run")).unwrap();
+    assert_eq!(kinds, [ErrorKind::Image, ErrorKind::Io]);
 }
 
 fn picture(height: usize, width: usize) -> Picture {

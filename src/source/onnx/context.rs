@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::names::Names;
-use super::tensor::Tensor;
+use super::tensor::{MAX_RANK, Tensor};
 use super::view::{Activation, FLAT, IMAGE};
 use super::{malformed, misshapen, unsupported};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// Most elements of one image's activations; keeps every later product of extents far from overflow.
-const MAX_ACTIVATION: usize = 1 << 30;
+const MAX_ACTIVATION: usize = 1 << 28;
 /// Most parameters of a network, shared ones counted at every use.
 const MAX_PARAMETERS: usize = 1 << 29;
 
@@ -287,6 +287,9 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
 
 /// The places of axes that may be counted from the end, without repetition, in ascending order.
 pub(super) fn axes(given: &[i64], rank: usize) -> Result<Vec<usize>> {
+    if rank > MAX_RANK {
+        return Err(misshapen(format!("a tensor with {rank} axes; {MAX_RANK} are the most")));
+    }
     let mut places = given.iter().map(|&value| axis(value, rank)).collect::<Result<Vec<_>>>()?;
     places.sort_unstable();
     if places.windows(2).any(|pair| pair[0] == pair[1]) {

@@ -157,7 +157,9 @@ impl Lowering<'_> {
             )));
         }
         let (nodes, output) = prune(self.builder.nodes, activation.node);
-        Ok(Loaded { graph: Graph { name, input, nodes, output }, notes: self.builder.notes })
+        let graph = Graph { name, input, nodes, output };
+        graph.validate()?;
+        Ok(Loaded { graph, notes: self.builder.notes })
     }
 }
 

@@ -35,7 +35,12 @@ const MAX_FILE_BYTES: u64 = 1 << 31;
 /// All unsupported nodes at once (kind `Unsupported`), malformed bytes, shapes that do not fit, weights that
 /// are not finite; each names the file.
 pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
-    read(path).and_then(|bytes| parse(bytes, path, options)).map_err(|error| error.at_path(path))
+    read(path).map_err(|error| error.at_path(path)).and_then(|bytes| load_bytes(bytes, path, options))
+}
+
+/// As [`load`], from the bytes of the file that `path` names.
+pub(crate) fn load_bytes(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Loaded> {
+    parse(bytes, path, options).map_err(|error| error.at_path(path))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

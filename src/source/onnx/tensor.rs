@@ -23,8 +23,14 @@ pub(super) enum Data {
     Bool(Vec<bool>),
 }
 
+/// Most axes of a tensor.
+pub(super) const MAX_RANK: usize = 16;
+
 /// Number of elements of a tensor with extents `dims`.
 pub(super) fn element_count(dims: &[usize]) -> Result<usize> {
+    if dims.len() > MAX_RANK {
+        return Err(misshapen(format!("a tensor with {} axes; {MAX_RANK} are the most", dims.len())));
+    }
     let count = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
     count.ok_or_else(|| misshapen(format!("a tensor of extents {dims:?} is too large")))
 }

@@ -41,6 +41,11 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Graph> {
     build(&checkpoint, &config, options).map_err(|error| error.at_path(checkpoint.path()))
 }
 
+/// Names of the known architectures.
+pub(super) fn architectures() -> Vec<&'static str> {
+    ARCHITECTURES.iter().map(|architecture| architecture.name).collect()
+}
+
 fn build(tensors: &dyn Tensors, config: &Config, options: &LoadOptions) -> Result<Graph> {
     let name =
         options.architecture.as_ref().or(config.architecture.as_ref()).ok_or_else(|| unnamed(tensors))?;
@@ -119,8 +124,7 @@ fn suggestion(tensors: &dyn Tensors) -> String {
     };
     let fitting = ARCHITECTURES.iter().filter(fits).map(|architecture| architecture.name).collect::<Vec<_>>();
     if fitting.is_empty() {
-        let known = ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>();
-        return format!("known are {}", known.join(", "));
+        return format!("known are {}", architectures().join(", "));
     }
     format!("they fit {}", fitting.join(", "))
 }

@@ -1,0 +1,56 @@
+"""A reader of packed models in a few lines: lists the layers, and unpacks their weights to integers.
+
+    pip install numpy safetensors
+    python docs/read_fgq.py model.fgq                   # one line per layer
+    python docs/read_fgq.py model.fgq LAYER weights.npy # the i8 weights of one layer: output, row, column, input
+"""
+
+import json
+import sys
+
+import numpy as np
+from safetensors import safe_open
+
+
+def read(path):
+    """The metadata and the tensors by name."""
+    with safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["fgq"]), {name: file.get_tensor(name) for name in file.keys()}
+
+
+def convolutions(model):
+    """Name and parameters of every convolution, in execution order."""
+    return {n["name"]: n["op"]["conv"] for n in model["nodes"] if isinstance(n["op"], dict) and "conv" in n["op"]}
+
+
+def ternary_weights(name, conv, tensors):
+    """Code times scale for every weight: output channel, kernel row, kernel column, input channel."""
+    shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
+    packed = tensors[f"{name}.codes"]
+    two_bits = packed[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3  # four codes a byte, the first lowest
+    codes = np.array([0, 1, 0, -1], np.int8)[two_bits.ravel()[: np.prod(shape)]].reshape(shape)
+    group = conv["weights"]["ternary"]["group"]
+    scales = tensors[f"{name}.scales"].astype(np.int8).repeat(group, axis=3)[..., : shape[3]]
+    return codes * scales
+
+
+def weights(name, conv, tensors):
+    """The weights of a layer as i8."""
+    if conv["weights"] == "int8":
+        return tensors[f"{name}.codes"]
+    return ternary_weights(name, conv, tensors)
+
+
+def main():
+    model, tensors = read(sys.argv[1])
+    layers = convolutions(model)
+    if len(sys.argv) == 4:
+        return np.save(sys.argv[3], weights(sys.argv[2], layers[sys.argv[2]], tensors))
+    for name, conv in layers.items():
+        w = weights(name, conv, tensors)
+        stored = sum(t.nbytes for key, t in tensors.items() if key.rpartition(".")[0] == name)
+        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+//! `fgq convert`: a trained network and sample images → a packed model.
+
+use super::layers::{LayerJson, percent, why};
+use super::output::{Output, grouped, names, note, warn, warn_unreadable};
+use super::preprocess::{Chosen, PreprocessArgs};
+use super::progress::Bars;
+use super::source::{SourceArgs, outputs};
+use super::table::{Column, Table};
+use anyhow::{Context, bail, ensure};
+use fgq::{
+    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Graph, Layer, Pattern, Precision,
+    Preprocess, RangeMethod, Reason, Size, Summary, Written,
+};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Instant;
+
+/// Endings that a packed model's name does not keep from its source.
+const ENDINGS: [&str; 3] = [".safetensors.index.json", ".safetensors", ".onnx"];
+
+/// Arguments of `fgq convert`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The trained network: .onnx, .safetensors or .safetensors.index.json
+    model: PathBuf,
+    /// Sample images, a folder or one file; they need no labels
+    #[arg(long, value_name = "DIR")]
+    calib: PathBuf,
+    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
+    #[arg(short, long, value_name = "OUT.fgq")]
+    output: Option<PathBuf>,
+    /// How many images to use at most, spread evenly over the sorted list
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    samples: usize,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Height and width of the input, for models that leave them open
+    #[arg(long, value_name = "N|HxW")]
+    input_size: Option<Size>,
+    /// Names of the classes, one per line, in the order of the outputs
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+}
+
+/// Options on the precision of weights and activations.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Precision")]
+struct PrecisionArgs {
+    /// How many consecutive input channels share a scale
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    group: usize,
+    /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8 or
+    /// PATTERN=ternary:N; the last match wins
+    #[arg(long, value_name = "PATTERN=PRECISION", value_parser = assignment::<Precision>)]
+    set: Vec<(Pattern, Precision)>,
+    /// Bits of activations, 8 or 4
+    #[arg(long, value_name = "BITS", default_value_t = 8)]
+    act_bits: u8,
+    /// Bits or range of the activations that a pattern names: PATTERN=4, PATTERN=8 or PATTERN=RANGE
+    #[arg(long, value_name = "PATTERN=RULE", value_parser = assignment::<ActivationRule>)]
+    act: Vec<(Pattern, ActivationRule)>,
+    /// How activation ranges are chosen: mse, minmax, percentile:P or LOW..HIGH
+    #[arg(long, default_value_t, allow_hyphen_values = true)]
+    range: RangeMethod,
+}
+
+fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Pattern, T)> {
+    let (pattern, value) = text.rsplit_once('=').context("give PATTERN=VALUE")?;
+    Ok((pattern.parse()?, value.parse()?))
+}
+
+impl PrecisionArgs {
+    fn options(self) -> ConvertOptions {
+        ConvertOptions {
+            group: self.group,
+            overrides: self.set,
+            activation_bits: self.act_bits,
+            range: self.range,
+            rules: self.act,
+        }
+    }
+}
+
+/// Converts and writes.
+pub fn run(args: Args) -> anyhow::Result<Output> {
+    let start = Instant::now();
+    let path = output_path(&args.model, args.output.as_deref())?;
+    ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
+    let graph = load(&args)?;
+    let chosen = args.preprocess.resolve(&graph, &args.model)?;
+    let classes = class_names(&args, outputs(&graph)?)?;
+    let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
+    let options = args.precision.options();
+    let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
+        .map_err(|error| place(error, &args.calib, &args.model))?;
+    conversion.model.classes = classes;
+    conversion.model.provenance.set_source(&args.model)?;
+    conversion.model.provenance.options.extend(args.source.record());
+    let written = fgq::write_model(&conversion.model, &path)?;
+    let seconds = start.elapsed().as_secs_f64();
+    warn_unreadable(&conversion.unreadable);
+    report(&conversion, &chosen, &path, &written, seconds)
+}
+
+/// The network, at the size that the preprocessing crops to if nothing else says it.
+fn load(args: &Args) -> anyhow::Result<Graph> {
+    match (args.input_size, args.preprocess.crop()) {
+        (None, Some(crop)) => args.source.load_at(&args.model, crop),
+        (size, _) => args.source.load(&args.model, size),
+    }
+}
+
+/// Which input an error of the conversion concerns, where it does not say so itself.
+fn place(error: fgq::Error, images: &Path, model: &Path) -> fgq::Error {
+    match error.kind() {
+        ErrorKind::Image | ErrorKind::Io => error.at_path(images),
+        _ => error.at_path(model),
+    }
+}
+
+/// Where the packed model goes; checked before any work that a file can be written there.
+fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = chosen.map_or_else(|| default_output(model), Path::to_owned);
+    if path.is_dir() {
+        bail!("{}: is a folder; give the name of a file with -o", path.display());
+    }
+    let same =
+        |a: &Path, b: &Path| fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a));
+    if same(&path, model) {
+        bail!("{}: is the model itself; give another name with -o", path.display());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).with_context(|| {
+        format!(
+            "{}: no file can be written there; create the folder or choose another with -o",
+            folder.display()
+        )
+    })?;
+    Ok(path)
+}
+
+fn default_output(model: &Path) -> PathBuf {
+    let name = model.file_name().unwrap_or_default().to_string_lossy();
+    let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
+    PathBuf::from(format!("{stem}.fgq"))
+}
+
+/// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
+/// as many outputs.
+fn class_names(args: &Args, outputs: usize) -> anyhow::Result<Vec<String>> {
+    if let Some(path) = &args.classes {
+        return read_class_names(path, outputs);
+    }
+    let folders = Dataset::labelled(&args.calib, None, outputs).ok();
+    if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
+        note(format!("class names come from the folders in {}", args.calib.display()));
+        return Ok(names.to_vec());
+    }
+    let names = fgq::class_names(outputs);
+    note(match names {
+        Some(_) => format!("{outputs} outputs: class names are ImageNet's"),
+        None => "class names are not known; give them with --classes".to_owned(),
+    });
+    Ok(names.unwrap_or_default())
+}
+
+fn read_class_names(path: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|error| fgq::Error::io(path, error))?;
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    ensure!(
+        names.len() == outputs,
+        "{}: {} class names, but the network has {outputs} outputs; give one name per line",
+        path.display(),
+        names.len()
+    );
+    Ok(names)
+}
+
+#[derive(Serialize)]
+struct ConversionJson<'a> {
+    output: &'a Path,
+    bytes: usize,
+    sha256: &'a str,
+    bits_per_weight: f64,
+    bits_per_ternary_weight: Option<f64>,
+    seconds: f64,
+    images: usize,
+    unreadable: usize,
+    unreadable_names: Vec<&'a str>,
+    preprocess: &'a Preprocess,
+    preprocess_origin: &'a str,
+    layers: Vec<LayerJson<'a>>,
+}
+
+fn report(
+    conversion: &Conversion,
+    chosen: &Chosen,
+    path: &Path,
+    written: &Written,
+    seconds: f64,
+) -> anyhow::Result<Output> {
+    let summary = Summary::new(&conversion.model, written.bytes)?;
+    if summary.ternary_weights() == 0 {
+        warn("no layer is ternary");
+    }
+    let reasons: HashMap<&str, Reason> =
+        conversion.choices.iter().map(|(name, Choice { reason, .. })| (name.as_str(), *reason)).collect();
+    let reason = |layer: &Layer| reasons.get(layer.name.as_str()).copied();
+    let json = ConversionJson {
+        output: path,
+        bytes: written.bytes,
+        sha256: &written.sha256,
+        bits_per_weight: summary.bits_per_weight(),
+        bits_per_ternary_weight: summary.bits_per_ternary_weight(),
+        seconds,
+        images: conversion.images,
+        unreadable: conversion.unreadable.len(),
+        unreadable_names: names(&conversion.unreadable),
+        preprocess: &chosen.preprocess,
+        preprocess_origin: &chosen.origin,
+        layers: summary.layers.iter().map(|layer| LayerJson::new(layer, reason(layer))).collect(),
+    };
+    let table = layer_table(&summary.layers, reason);
+    Output::new(text(&table, &json, &summary)?, &json)
+}
+
+fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<String, std::fmt::Error> {
+    let mut text = table.to_string();
+    writeln!(text)?;
+    writeln!(text, "output           {}", json.output.display())?;
+    let full = 4 * summary.weights();
+    let (bytes, share) = (grouped(json.bytes), percent(json.bytes, full));
+    writeln!(text, "bytes            {bytes} ({share:.1}% of {} at 32 bits per weight)", grouped(full))?;
+    let ternary = json.bits_per_ternary_weight.map(|bits| format!(" ({bits:.3} per ternary weight)"));
+    writeln!(text, "bits per weight  {:.3}{}", json.bits_per_weight, ternary.unwrap_or_default())?;
+    writeln!(text, "sha256           {}", json.sha256)?;
+    writeln!(text, "images           {}, {} unreadable", json.images, json.unreadable)?;
+    writeln!(text, "seconds          {:.1}", json.seconds)?;
+    Ok(text)
+}
+
+/// One row for all layers of the same kind, precision and reason.
+fn layer_table(layers: &[Layer], reason: impl Fn(&Layer) -> Option<Reason>) -> Table {
+    let mut rows: Vec<([String; 3], [usize; 3])> = Vec::new();
+    for layer in layers {
+        let why = reason(layer).map_or("", why).to_owned();
+        let key = [layer.kind.to_string(), layer.precision.to_string(), why];
+        let counts = [1, layer.weights, layer.bytes.total()];
+        match rows.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, sums)) => sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count),
+            None => rows.push((key, counts)),
+        }
+    }
+    let mut table = Table::new(&[
+        Column::Left("kind"),
+        Column::Left("precision"),
+        Column::Left("because"),
+        Column::Right("layers"),
+        Column::Right("weights"),
+        Column::Right("bytes"),
+    ]);
+    for ([kind, precision, because], counts) in rows {
+        let [layers, weights, bytes] = counts.map(grouped);
+        table.row([kind, precision, because, layers, weights, bytes]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_named_after_the_model() {
+        let name = |model: &str| default_output(Path::new(model)).display().to_string();
+        assert_eq!(name("a/net.v1.onnx"), "net.v1.fgq");
+        assert_eq!(name("net.safetensors"), "net.fgq");
+        assert_eq!(name("b/model.safetensors.index.json"), "model.fgq");
+        assert_eq!(name("other"), "other.fgq");
+    }
+
+    #[test]
+    fn patterns_may_hold_equal_signs() {
+        let (pattern, precision) = assignment::<Precision>("a=b=int8").unwrap();
+        assert_eq!((pattern.as_str(), precision), ("a=b", Precision::Int8));
+        assert!(assignment::<Precision>("a").is_err() && assignment::<Precision>("(=int8").is_err());
+    }
+}

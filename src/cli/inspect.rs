@@ -1,0 +1,149 @@
+//! `fgq inspect`: what a packed model consists of.
+
+use super::layers::{LayerJson, percent};
+use super::output::{Output, grouped};
+use super::table::{Column, Table};
+use fgq::{Bytes, Layer, PackedModel, Preprocess, Provenance, Summary};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Arguments of `fgq inspect`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The packed model
+    #[arg(value_name = "MODEL.fgq")]
+    model: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Inspection<'a> {
+    name: &'a str,
+    input: [usize; 3],
+    outputs: usize,
+    classes: &'a [String],
+    layers: Vec<LayerJson<'a>>,
+    bytes: BytesJson,
+    weights: usize,
+    ternary_weights: usize,
+    bits_per_weight: f64,
+    bits_per_ternary_weight: Option<f64>,
+    /// In percent.
+    multiplications_left: f64,
+    preprocess: &'a Preprocess,
+    provenance: &'a Provenance,
+}
+
+#[derive(Serialize)]
+struct BytesJson {
+    total: usize,
+    codes: usize,
+    scales: usize,
+    int8: usize,
+    requantization: usize,
+    tables: usize,
+    metadata: usize,
+}
+
+impl From<Bytes> for BytesJson {
+    fn from(bytes: Bytes) -> Self {
+        let Bytes { codes, scales, int8, requantization, tables, metadata } = bytes;
+        Self { total: bytes.total(), codes, scales, int8, requantization, tables, metadata }
+    }
+}
+
+/// Reads the model and describes it.
+pub fn run(args: &Args) -> anyhow::Result<Output> {
+    let model = fgq::read_model(&args.model)?;
+    let file_bytes =
+        std::fs::metadata(&args.model).map_err(|error| fgq::Error::io(&args.model, error))?.len();
+    let summary = Summary::new(&model, usize::try_from(file_bytes)?)?;
+    let outputs = model.shapes()?.last().map_or(0, |shape| shape.channels);
+    let json = Inspection {
+        name: &model.name,
+        input: [model.input.channels, model.input.height, model.input.width],
+        outputs,
+        classes: &model.classes,
+        layers: summary.layers.iter().map(|layer| LayerJson::new(layer, None)).collect(),
+        bytes: summary.bytes.into(),
+        weights: summary.weights(),
+        ternary_weights: summary.ternary_weights(),
+        bits_per_weight: summary.bits_per_weight(),
+        bits_per_ternary_weight: summary.bits_per_ternary_weight(),
+        multiplications_left: 100.0 * summary.multiplications_left(),
+        preprocess: &model.preprocess,
+        provenance: &model.provenance,
+    };
+    Output::new(text(&model, &summary, outputs)?, &json)
+}
+
+fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    writeln!(text, "{}: input {}, {outputs} outputs\n", model.name, model.input)?;
+    writeln!(text, "{}", layer_table(&summary.layers))?;
+    writeln!(text, "{}", byte_table(summary))?;
+    writeln!(text, "bits per weight          {:.3}", summary.bits_per_weight())?;
+    if let Some(bits) = summary.bits_per_ternary_weight() {
+        writeln!(text, "bits per ternary weight  {bits:.3} (the whole file)")?;
+    }
+    writeln!(text, "multiplications left     {:.1}%", 100.0 * summary.multiplications_left())?;
+    writeln!(text, "preprocessing            {}", model.preprocess)?;
+    writeln!(text, "classes                  {}", classes(&model.classes))?;
+    let Provenance { generator, source, source_sha256, options } = &model.provenance;
+    writeln!(text, "made by                  {generator}")?;
+    writeln!(text, "from                     {source} (SHA-256 {source_sha256})")?;
+    let options: Vec<String> = options.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    writeln!(text, "options                  {}", options.join(", "))?;
+    Ok(text)
+}
+
+fn layer_table(layers: &[Layer]) -> Table {
+    let mut table = Table::new(&[
+        Column::Left("layer"),
+        Column::Left("kind"),
+        Column::Left("precision"),
+        Column::Right("shape"),
+        Column::Right("weights"),
+        Column::Right("bytes"),
+        Column::Right("zeros"),
+    ]);
+    for layer in layers {
+        table.row([
+            layer.name.clone(),
+            layer.kind.to_string(),
+            layer.precision.to_string(),
+            layer.shape.map(|extent| extent.to_string()).join("x"),
+            grouped(layer.weights),
+            grouped(layer.bytes.total()),
+            format!("{:.1}%", percent(layer.zeros, layer.weights)),
+        ]);
+    }
+    table
+}
+
+fn byte_table(summary: &Summary) -> Table {
+    let mut table = Table::new(&[Column::Left("what"), Column::Right("bytes"), Column::Right("share")]);
+    let Bytes { codes, scales, int8, requantization, tables, metadata } = summary.bytes;
+    let total = summary.bytes.total();
+    let rows = [
+        ("ternary codes", codes),
+        ("scales", scales),
+        ("int8 weights", int8),
+        ("requantization", requantization),
+        ("tables", tables),
+        ("metadata", metadata),
+        ("file", total),
+    ];
+    for (what, bytes) in rows {
+        table.row([what.to_owned(), grouped(bytes), format!("{:.1}%", percent(bytes, total))]);
+    }
+    table
+}
+
+fn classes(names: &[String]) -> String {
+    match names {
+        [] => "no names known".to_owned(),
+        [first, .., last] if names.len() > 10 => format!("{} names, {first} to {last}", names.len()),
+        _ => names.join(", "),
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line: arguments → resolved options → one library call → text or JSON → exit code.
+
+mod classify;
+mod completions;
+mod convert;
+mod demo;
+mod eval;
+mod info;
+mod inspect;
+mod layers;
+mod output;
+mod preprocess;
+mod progress;
+mod source;
+mod table;
+
+use clap::{Parser, Subcommand};
+use output::{Output, message};
+use std::process::ExitCode;
+
+/// Exit code of everything that went wrong.
+const ERROR: u8 = 2;
+
+/// Converts trained convolutional networks to fine-grained ternary weights, without training, and runs
+/// them with integers only.
+#[derive(Debug, Parser)]
+#[command(name = "fgq", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 a check that was asked for failed, 2 error.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Number of threads; results do not depend on it [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Convert and measure an embedded network on embedded images; needs no files
+    Demo,
+    /// Convert a trained network to a packed ternary model
+    Convert(Box<convert::Args>),
+    /// Measure the accuracy of a packed model, alone or against full precision
+    Eval(eval::Args),
+    /// Name the five most probable classes of images
+    Classify(classify::Args),
+    /// Show the layers, bytes, preprocessing and origin of a packed model
+    Inspect(inspect::Args),
+    /// Show version, CPU features, kernels, known architectures and presets
+    Info,
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    match run(cli).and_then(|output| output.print(json)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            message(&format!("error: {error}"));
+            error.chain().skip(1).for_each(|cause| message(&format!("  because: {cause}")));
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Output> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    match cli.command {
+        Command::Demo => demo::run(),
+        Command::Convert(args) => convert::run(*args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Classify(args) => classify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Info => info::run(),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

@@ -1,0 +1,93 @@
+//! What commands print: results on stdout, messages on stderr.
+
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Unreadable images that are named one by one.
+const NAMED: usize = 10;
+
+/// What a command hands back.
+#[derive(Debug)]
+pub struct Output {
+    text: String,
+    json: String,
+    code: u8,
+}
+
+impl Output {
+    /// A result as text and as JSON, with exit code 0.
+    pub fn new(text: impl Display, json: &impl Serialize) -> anyhow::Result<Self> {
+        Ok(Self { text: text.to_string(), json: serde_json::to_string_pretty(json)?, code: 0 })
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Writes the text or the JSON to stdout and returns the exit code.
+    pub fn print(self, json: bool) -> anyhow::Result<u8> {
+        let chosen = if json { &self.json } else { &self.text };
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{}", chosen.trim_end()).and_then(|()| stdout.flush()) {
+            // Whoever reads has seen enough, as in `fgq inspect … | head`.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(self.code),
+        }
+    }
+}
+
+/// Writes one line to stderr, if there is one.
+pub fn message(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Tells of something that the user should know.
+pub fn note(text: impl Display) {
+    message(&format!("note: {text}"));
+}
+
+/// Tells of something that is probably not as intended.
+pub fn warn(text: impl Display) {
+    message(&format!("warning: {text}"));
+}
+
+/// Names the first unreadable images and counts the others.
+pub fn warn_unreadable(unreadable: &[(String, fgq::Error)]) {
+    for (name, error) in unreadable.iter().take(NAMED) {
+        // The error names the file where there is one.
+        match error.path() {
+            Some(_) => warn(format!("unreadable image {error}")),
+            None => warn(format!("unreadable image {name}: {error}")),
+        }
+    }
+    if unreadable.len() > NAMED {
+        warn(format!("{} more images are unreadable", unreadable.len() - NAMED));
+    }
+}
+
+/// The names of unreadable images.
+pub fn names(unreadable: &[(String, fgq::Error)]) -> Vec<&str> {
+    unreadable.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+/// A number with a space between thousands: `1 234 567`.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let place = |(index, digit): (usize, char)| {
+        let space = index > 0 && (digits.len() - index).is_multiple_of(3);
+        space.then_some(' ').into_iter().chain([digit])
+    };
+    digits.chars().enumerate().flat_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_grouped() {
+        let grouped = [0, 12, 123, 1234, 123_456, 1_234_567].map(super::grouped);
+        assert_eq!(grouped, ["0", "12", "123", "1 234", "123 456", "1 234 567"]);
+    }
+}

@@ -1,0 +1,124 @@
+//! How images are prepared: from the network, a file beside it, `--preprocess`, single options, in this order.
+
+use super::output::note;
+use anyhow::Context;
+use fgq::{
+    Channels, Graph, Interpolation, PRESETS, Preprocess, PreprocessOptions, Resize, Scale, Size,
+    preprocess_beside, read_preprocess,
+};
+use std::path::Path;
+use std::str::FromStr;
+
+/// Options on preprocessing.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Preprocessing")]
+pub struct PreprocessArgs {
+    /// A preset (`fgq info` lists them) or a JSON file; single options below change what it says
+    #[arg(long, value_name = "PRESET|FILE")]
+    preprocess: Option<String>,
+    /// Shorter side in pixels, an exact size, or none
+    #[arg(long, value_name = "N|HxW|none")]
+    resize: Option<Resize>,
+    /// Centre crop: the network's input size
+    #[arg(long, value_name = "N|HxW")]
+    crop: Option<Size>,
+    /// nearest, bilinear or bicubic
+    #[arg(long, value_name = "FILTER")]
+    interpolation: Option<Interpolation>,
+    /// Mean per channel, in the order of the channels
+    #[arg(long, value_name = "X,Y,Z", allow_hyphen_values = true)]
+    mean: Option<Numbers>,
+    /// Standard deviation per channel
+    #[arg(long, value_name = "X,Y,Z", allow_hyphen_values = true)]
+    std: Option<Numbers>,
+    /// Range of the pixel values that mean and std refer to: unit (0..1) or byte (0..255)
+    #[arg(long, value_name = "unit|byte")]
+    scale: Option<Scale>,
+    /// rgb, bgr or grey
+    #[arg(long, value_name = "ORDER")]
+    channels: Option<Channels>,
+}
+
+/// Numbers separated by commas.
+#[derive(Debug, Clone)]
+struct Numbers(Vec<f32>);
+
+impl FromStr for Numbers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| part.trim().parse().ok();
+        let numbers = text.split(',').map(number).collect::<Option<Vec<f32>>>();
+        numbers.map(Self).ok_or_else(|| "give numbers separated by commas, as in 0.485,0.456,0.406".into())
+    }
+}
+
+/// A preprocessing and where it comes from.
+#[derive(Debug)]
+pub struct Chosen {
+    /// What is done.
+    pub preprocess: Preprocess,
+    /// Who said so.
+    pub origin: String,
+}
+
+impl PreprocessArgs {
+    /// The preprocessing for the network in `model`, announced on stderr.
+    pub fn resolve(&self, graph: &Graph, model: &Path) -> anyhow::Result<Chosen> {
+        let base = self.named(base(graph, model)?)?;
+        let changes = self.changes();
+        let origin = match changes == PreprocessOptions::default() {
+            true => base.origin,
+            false => format!("{}, with options", base.origin),
+        };
+        let chosen = Chosen { preprocess: changes.apply(base.preprocess)?, origin };
+        note(format!("preprocessing ({}): {}", chosen.origin, chosen.preprocess));
+        Ok(chosen)
+    }
+
+    /// The crop that the options ask for, whatever the network.
+    pub fn crop(&self) -> Option<Size> {
+        let nowhere = Size::square(1);
+        let base = Preprocess::default_for(3, nowhere.height, nowhere.width).ok()?;
+        let named = self.named(Chosen { preprocess: base, origin: String::new() }).ok()?;
+        self.crop.or(Some(named.preprocess.crop)).filter(|&crop| crop != nowhere)
+    }
+
+    fn named(&self, base: Chosen) -> anyhow::Result<Chosen> {
+        let Some(name) = self.preprocess.as_deref() else { return Ok(base) };
+        if PRESETS.contains(&name) {
+            let origin = format!("preset {name}");
+            return Ok(Chosen { preprocess: Preprocess::preset(name)?, origin });
+        }
+        let preprocess = read_preprocess(Path::new(name), &base.preprocess)
+            .with_context(|| format!("--preprocess takes a JSON file or one of {}", PRESETS.join(", ")))?;
+        Ok(Chosen { preprocess, origin: name.to_owned() })
+    }
+
+    fn changes(&self) -> PreprocessOptions {
+        PreprocessOptions {
+            preset: None,
+            resize: self.resize,
+            as_is: None,
+            crop: self.crop,
+            interpolation: self.interpolation,
+            mean: self.mean.clone().map(|numbers| numbers.0),
+            std: self.std.clone().map(|numbers| numbers.0),
+            scale: self.scale,
+            channels: self.channels,
+        }
+    }
+}
+
+/// What a configuration beside the weights says, or else what suits most networks.
+fn base(graph: &Graph, model: &Path) -> fgq::Result<Chosen> {
+    let described = match model.extension() {
+        Some(extension) if extension != "onnx" => preprocess_beside(model, &graph.name)?,
+        _ => None,
+    };
+    if let Some((path, preprocess)) = described {
+        return Ok(Chosen { preprocess, origin: path.display().to_string() });
+    }
+    let preprocess = Preprocess::default_for(graph.input.channels, graph.input.height, graph.input.width)?;
+    Ok(Chosen { preprocess, origin: "default".to_owned() })
+}

@@ -1,0 +1,46 @@
+//! Full-precision networks as the command line names them.
+
+use super::output::note;
+use fgq::{Graph, LoadOptions, Size};
+use std::path::Path;
+
+/// What a model file may leave open.
+#[derive(Debug, clap::Args)]
+pub struct SourceArgs {
+    /// Architecture of a safetensors file, such as resnet50; `fgq info` lists those known
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// Which output holds the logits, for ONNX files with several
+    #[arg(long, value_name = "NAME")]
+    output_name: Option<String>,
+}
+
+impl SourceArgs {
+    /// Reads the network in `path`, passing on the loader's notes.
+    pub fn load(&self, path: &Path, input_size: Option<Size>) -> anyhow::Result<Graph> {
+        let options = LoadOptions {
+            input_size: input_size.map(Into::into),
+            output: self.output_name.clone(),
+            architecture: self.arch.clone(),
+        };
+        let loaded = fgq::load(path, &options)?;
+        loaded.notes.iter().for_each(note);
+        Ok(loaded.graph)
+    }
+
+    /// As [`Self::load`] at the given size, or at the model's own if it fixes another.
+    pub fn load_at(&self, path: &Path, size: Size) -> anyhow::Result<Graph> {
+        self.load(path, Some(size)).or_else(|_| self.load(path, None))
+    }
+
+    /// Options worth recording in the file.
+    pub fn record(&self) -> impl Iterator<Item = (String, String)> {
+        let all = [("arch", &self.arch), ("output_name", &self.output_name)];
+        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
+    }
+}
+
+/// Number of outputs of a network.
+pub fn outputs(graph: &Graph) -> fgq::Result<usize> {
+    Ok(graph.shapes()?.get(graph.output).map_or(0, |shape| shape.len()))
+}

@@ -1,0 +1,10 @@
+//! The `fgq` command as a user runs it: real binary, real files, exact exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod checkpoints;
+mod demo;
+mod errors;
+mod options;
+mod pipeline;
+mod sameness;
+mod support;

@@ -1,0 +1,191 @@
+//! convert → inspect → eval → classify.
+
+use crate::support::{DIGITS, Digits, keys, names, repository};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fs;
+
+fn sum(values: &Value, key: &str) -> u64 {
+    values.as_array().unwrap().iter().map(|value| value[key].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_network_goes_all_the_way() {
+    let digits = Digits::new();
+    let conversion = digits.convert("net.fgq", &["--json"]).json();
+    check_conversion(&digits, &conversion);
+    check_inspection(&digits, &conversion);
+    check_evaluation(&digits);
+    check_classification(&digits);
+    assert_eq!(names(digits.path()), ["net.fgq", "test", "train"]);
+}
+
+fn check_conversion(digits: &Digits, conversion: &Value) {
+    assert_eq!(
+        keys(conversion),
+        [
+            "bits_per_ternary_weight",
+            "bits_per_weight",
+            "bytes",
+            "images",
+            "layers",
+            "output",
+            "preprocess",
+            "preprocess_origin",
+            "seconds",
+            "sha256",
+            "unreadable",
+            "unreadable_names"
+        ]
+    );
+    let bytes = fs::read(digits.join("net.fgq")).unwrap();
+    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(conversion["bytes"], bytes.len());
+    assert_eq!(conversion["sha256"], hash);
+    assert_eq!(conversion["output"], "net.fgq");
+    assert_eq!((&conversion["images"], &conversion["unreadable"]), (&json!(60), &json!(0)));
+    let layers = conversion["layers"].as_array().unwrap();
+    for layer in layers {
+        assert_eq!(
+            keys(layer),
+            ["bytes", "kind", "name", "precision", "reason", "shape", "weights", "zeros"]
+        );
+    }
+    let described =
+        |layer: &Value| ["kind", "precision", "reason"].map(|key| layer[key].as_str().unwrap().to_owned());
+    assert_eq!(described(&layers[0]), ["conv", "int8", "first convolution"]);
+    assert_eq!(described(&layers[1]), ["conv", "ternary:4", "default"]);
+    assert_eq!(described(&layers[layers.len() - 1]), ["linear", "int8", "classifier"]);
+    let bits = 8.0 * bytes.len() as f64 / sum(&conversion["layers"], "weights") as f64;
+    assert!((conversion["bits_per_weight"].as_f64().unwrap() - bits).abs() < 1e-9);
+}
+
+fn check_inspection(digits: &Digits, conversion: &Value) {
+    let inspection = digits.run(&["inspect", "net.fgq", "--json"]).json();
+    let without_reason = |layers: &Value| {
+        let mut layers = layers.clone();
+        for layer in layers.as_array_mut().unwrap() {
+            layer.as_object_mut().unwrap().remove("reason");
+        }
+        layers
+    };
+    assert_eq!(inspection["layers"], without_reason(&conversion["layers"]));
+    assert_eq!(inspection["preprocess"], conversion["preprocess"]);
+    let bytes = inspection["bytes"].as_object().unwrap();
+    let parts: u64 = bytes.iter().filter(|(key, _)| *key != "total").map(|(_, v)| v.as_u64().unwrap()).sum();
+    assert_eq!(conversion["bytes"], parts);
+    assert_eq!(bytes["total"], parts);
+    assert_eq!(inspection["input"], json!([1, 8, 8]));
+    assert_eq!(inspection["classes"], json!(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]));
+    assert_eq!(inspection["provenance"]["source"], "digits-resnet.onnx");
+    // fixtures/SHA256SUMS
+    let sums = fs::read_to_string(repository("fixtures/SHA256SUMS")).unwrap();
+    let line = format!(
+        "{}  ./digits/digits-resnet.onnx",
+        inspection["provenance"]["source_sha256"].as_str().unwrap()
+    );
+    assert!(sums.contains(&line));
+    let text = digits.run(&["inspect", "net.fgq"]).stdout;
+    for part in ["ternary:4", "linear", "metadata", "bits per weight", "mean 0.3053", "0, 1, 2, 3"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+fn check_evaluation(digits: &Digits) {
+    let arguments = ["eval", "net.fgq", "--images", "test", "--json"];
+    let alone = digits.run(&arguments).json();
+    let expected =
+        ["images", "images_per_second", "top1", "top1_ci95", "top5", "unreadable", "unreadable_names"];
+    assert_eq!(keys(&alone), expected);
+    let compared = digits.run(&[&arguments[..], &["--reference", &repository(DIGITS)]].concat()).json();
+    let more = ["agreement", "drop", "drop_ci95", "only_model", "only_reference", "p_value", "reference"];
+    let mut all = [&expected[..], &more].concat();
+    all.sort_unstable();
+    assert_eq!(keys(&compared), all);
+    assert_eq!(keys(&compared["reference"]), ["top1", "top5"]);
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert_eq!((&compared["images"], &compared["unreadable"]), (&json!(100), &json!(0)));
+    assert_eq!(alone["top1"], compared["top1"]);
+    assert!(number(&compared["reference"]["top1"]) >= 95.0);
+    let drop = number(&compared["reference"]["top1"]) - number(&compared["top1"]);
+    assert!((drop - number(&compared["drop"])).abs() < 1e-9 && drop <= 3.0);
+    let bounds: Vec<f64> = compared["top1_ci95"].as_array().unwrap().iter().map(number).collect();
+    assert!(bounds[0] < number(&alone["top1"]) && number(&alone["top1"]) <= bounds[1] && bounds[1] <= 100.0);
+}
+
+fn check_classification(digits: &Digits) {
+    let seven = names(&digits.join("test/7"));
+    let image = format!("test/7/{}", seven[0]);
+    let answer = digits.run(&["classify", "net.fgq", &image, "--json"]).json();
+    let answer = &answer["images"][0];
+    assert_eq!(answer["image"], image);
+    let top = answer["top"].as_array().unwrap();
+    assert_eq!((top.len(), &top[0]["class"], &top[0]["name"]), (5, &json!(7), &json!("7")));
+    let probability = |guess: &Value| guess["probability"].as_f64().unwrap();
+    assert!(top.is_sorted_by(|a, b| probability(a) >= probability(b)));
+    assert!((50.0..=100.0).contains(&probability(&top[0])));
+    let text = digits.run(&["classify", "net.fgq", "test/7", &image]).stdout;
+    assert_eq!(text.lines().count(), 6 * (seven.len() + 1));
+    assert_eq!(text.lines().next(), Some(image.as_str()));
+}
+
+#[test]
+fn text_tells_what_each_layer_got() {
+    let digits = Digits::new();
+    let run = digits.convert("net.fgq", &["--samples", "20", "--group", "3"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for part in
+        ["first convolution", "ternary:3", "classifier", "sha256", "20, 0 unreadable", "bits per weight"]
+    {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+    assert!(
+        run.stderr.contains("preprocessing (default, with options): images of 8x8 as they are"),
+        "{}",
+        run.stderr
+    );
+    let text =
+        digits.run(&["eval", "net.fgq", "--images", "test", "--reference", &repository(DIGITS)]).stdout;
+    for part in ["full precision", "packed model", "of 100", "agreement", "within noise", "McNemar"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn the_dumped_input_is_what_the_network_sees() {
+    let digits = Digits::new();
+    assert_eq!(digits.convert("net.fgq", &["--samples", "10"]).code, 0);
+    let image = format!("test/3/{}", names(&digits.join("test/3"))[0]);
+    let run = digits.run(&["classify", "net.fgq", &image, "--dump-input", "input.npy"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let pixels = image::open(digits.join(&image)).unwrap().into_luma8();
+    let npy = fs::read(digits.join("input.npy")).unwrap();
+    let values: Vec<f32> =
+        npy[npy.len() - 256..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    for (value, pixel) in values.iter().zip(pixels.as_raw()) {
+        assert!((value - (f32::from(*pixel) / 255.0 - 0.3053) / 0.3758).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn unreadable_images_are_counted_and_named() {
+    let digits = Digits::new();
+    fs::write(digits.join("train/0/broken.png"), b"\x89PNG\r\n\x1a\nnothing").unwrap();
+    let run = digits.convert("net.fgq", &["--json"]);
+    assert!(
+        run.stderr.contains("warning: unreadable image") && run.stderr.contains("broken.png"),
+        "{}",
+        run.stderr
+    );
+    let json = run.json();
+    assert_eq!((&json["images"], &json["unreadable"]), (&json!(60), &json!(1)));
+    assert_eq!(json["unreadable_names"], json!(["0/broken.png"]));
+    fs::write(digits.join("test/1/empty.png"), b"").unwrap();
+    let run = digits.run(&["eval", "net.fgq", "--images", "test", "--json"]);
+    assert!(run.stderr.contains("empty.png"), "{}", run.stderr);
+    assert_eq!((&run.json()["images"], &run.json()["unreadable"]), (&json!(100), &json!(1)));
+    let run = digits.run(&["classify", "net.fgq", "test/1"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("error: ") && run.stderr.contains("empty.png"), "{}", run.stderr);
+    assert!(run.stdout.contains("test/1/"), "readable ones are classified all the same");
+}

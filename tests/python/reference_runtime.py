@@ -1,0 +1,256 @@
+"""An independent implementation of fgq's integer runtime, in NumPy, after docs/format.md and docs/numerics.md alone.
+
+It shares no code with the Rust program and is written for reading, not for speed. Its logits must equal those of
+`fgq` to the bit.
+
+    pip install numpy safetensors                                     # Python 3.10 or later
+    python tests/python/reference_runtime.py model.fgq pixels.npy     # u8, images x rows x columns x channels
+
+Activations are arrays `images x rows x columns x channels` of codes; all arithmetic is in 64-bit integers, which no
+valid model can overflow.
+"""
+
+import json
+import sys
+
+import numpy as np
+from safetensors import safe_open
+
+# --- The file (docs/format.md) ------------------------------------------------------------------------------------
+
+
+def read(path):
+    """The metadata of a packed model (a dict) and its tensors by name."""
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if set(metadata) != {"fgq"}:
+        raise ValueError("the metadata must have the one key 'fgq'")
+    model = json.loads(metadata["fgq"])
+    if model["version"] != 1:
+        raise ValueError(f"format version {model['version']}, not 1")
+    return model, tensors
+
+
+def operator(node):
+    """Name and parameters of a node's operator; operators without parameters are plain strings."""
+    op = node["op"]
+    return (op, None) if isinstance(op, str) else next(iter(op.items()))
+
+
+def expanded_weights(conv, name, tensors):
+    """Weights as integers: output channel, kernel row, kernel column, input channel."""
+    codes = tensors[f"{name}.codes"]
+    if conv["weights"] == "int8":
+        return codes.astype(np.int64)
+    shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
+    bits = (codes[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(-1)[: np.prod(shape)]
+    signs = np.array([0, 1, 0, -1])[bits].reshape(shape)
+    group = conv["weights"]["ternary"]["group"]
+    scales = tensors[f"{name}.scales"].astype(np.int64).repeat(group, axis=3)
+    return signs * scales[..., : conv["group_inputs"]]
+
+
+# --- Fixed point (docs/numerics.md) -------------------------------------------------------------------------------
+
+
+def rounding_shift_right(value, shift):
+    return (value + ((1 << shift) >> 1)) >> shift
+
+
+def saturate_i16(value):
+    return np.clip(value, -32768, 32767)
+
+
+def multiply_high(a, b):
+    return (a * b + (1 << 14)) >> 15
+
+
+def requantize(total, shift, multiplier):
+    return multiply_high(saturate_i16(rounding_shift_right(total, shift)), multiplier)
+
+
+def rescale(code, zero_point, scale):
+    return multiply_high((code - zero_point) << scale["shift"], scale["value"])
+
+
+def to_code(value, zero_point, fraction, low, high):
+    offset = (zero_point << fraction) + ((1 << fraction) >> 1)
+    return np.clip(saturate_i16(value + offset) >> fraction, low, high)
+
+
+# --- Windows ------------------------------------------------------------------------------------------------------
+
+
+def with_defaults(window):
+    return {"dilation": [1, 1], "pads": [0, 0, 0, 0], "ceil": False, **window}
+
+
+def output_extent(window, axis, size):
+    kernel, stride, dilation = (window[key][axis] for key in ("kernel", "stride", "dilation"))
+    before, after = window["pads"][axis], window["pads"][axis + 2]
+    slack = size + before + after - ((kernel - 1) * dilation + 1)
+    steps = slack // stride
+    extra = window["ceil"] and slack % stride != 0 and (steps + 1) * stride < size + before
+    return steps + 1 + int(extra)
+
+
+def taps(window, x, fill):
+    """For every kernel position, row by row, the codes under it; `fill` stands outside the image."""
+    rows, columns = (output_extent(window, axis, x.shape[1 + axis]) for axis in (0, 1))
+    (sy, sx), (dy, dx), (top, left) = window["stride"], window["dilation"], window["pads"][:2]
+    for ky in range(window["kernel"][0]):
+        for kx in range(window["kernel"][1]):
+            y, inside_y = source(np.arange(rows) * sy + ky * dy - top, x.shape[1])
+            c, inside_x = source(np.arange(columns) * sx + kx * dx - left, x.shape[2])
+            inside = (inside_y[:, None] & inside_x)[None, :, :, None]
+            yield np.where(inside, x[:, y[:, None], c], fill)
+
+
+def source(index, size):
+    inside = (index >= 0) & (index < size)
+    return np.where(inside, index, 0), inside
+
+
+def counted_taps(window, include_pad, x):
+    """How many elements each mean counts: rows x columns."""
+    def along(axis):
+        size, before, after = x.shape[1 + axis], window["pads"][axis], window["pads"][axis + 2]
+        first = np.arange(output_extent(window, axis, size)) * window["stride"][axis]
+        at = first[:, None] + np.arange(window["kernel"][axis]) * window["dilation"][axis]
+        low, high = (0, before + size + after) if include_pad else (before, before + size)
+        return ((at >= low) & (at < high)).sum(axis=1)
+    return along(0)[:, None] * along(1)
+
+
+# --- Operators ----------------------------------------------------------------------------------------------------
+
+
+def convolution_sums(conv, weights, bias, x, zero_points):
+    """`bias + sum of weight x (code - zero point)`; the padding contributes nothing."""
+    distances = x - zero_points
+    groups, inputs = conv["groups"], conv["group_inputs"]
+    parts = []
+    for group in range(groups):
+        own = weights[group * conv["outputs"] // groups : (group + 1) * conv["outputs"] // groups]
+        part = distances[..., group * inputs : (group + 1) * inputs]
+        patches = np.concatenate(list(taps(with_defaults(conv["window"]), part, 0)), axis=3)
+        parts.append(patches @ own.reshape(len(own), -1).T)
+    return bias + np.concatenate(parts, axis=3)
+
+
+def convolution(conv, node, tensors, inputs, zeros):
+    bias, words = tensors[f"{node['name']}.requant"].astype(np.int64).T
+    weights = expanded_weights(conv, node["name"], tensors)
+    total = convolution_sums(conv, weights, bias, inputs[0], zeros[0])
+    if "logits" in conv["store"]:
+        shift = conv["store"]["logits"]["shift"]
+        return np.clip(rounding_shift_right(total * words, shift), -(1 << 31), (1 << 31) - 1)
+    store = conv["store"]["codes"]
+    multipliers = (words & 0xFFFF ^ 0x8000) - 0x8000  # the low half as a signed number
+    value = requantize(total, words >> 16, multipliers)
+    if store.get("residual") is not None:
+        value = saturate_i16(value + rescale(inputs[1], single(zeros[1]), store["residual"]))
+    return to_code(value, node["quantizer"]["zero_point"], store["fraction"], store["low"], store["high"])
+
+
+def single(zero_points):
+    """Operators other than convolutions take the first zero point of the pixels."""
+    return int(np.ravel(zero_points)[0])
+
+
+def add(p, node, a, b, zero_a, zero_b):
+    total = saturate_i16(rescale(a, zero_a, p["left"]) + rescale(b, zero_b, p["right"]))
+    return stored(total, node, p["fraction"])
+
+
+def stored(value, node, fraction=0):
+    return to_code(value, node["quantizer"]["zero_point"], fraction, 0, node["quantizer"]["max"])
+
+
+def average_pool(p, node, x, zero):
+    window = with_defaults(p["window"])
+    totals = sum(taps(window, x - zero, 0))
+    counts = counted_taps(window, p["count_include_pad"], x)
+    by = [p["by_count"][max(count, 1) - 1] for count in counts.ravel()]
+    shift, value = (np.array([m[key] for m in by]).reshape(*counts.shape, 1) for key in ("shift", "value"))
+    return stored(requantize(totals, shift, value), node)
+
+
+def cut(p, x):
+    channels, rows, columns = (slice(*limits) for limits in zip(p["start"], p["end"], p["step"]))
+    return x[:, rows, columns, channels]
+
+
+def padded(p, x, zero):
+    channels, rows, columns = zip(p["before"], p["after"])
+    return np.pad(x, [(0, 0), rows, columns, channels], constant_values=zero)
+
+
+def shuffled(groups, x):
+    n, h, w, c = x.shape
+    return x.reshape(n, h, w, groups, c // groups).swapaxes(3, 4).reshape(n, h, w, c)
+
+
+def looked_up(table, x):
+    return table[0][x] if len(table) == 1 else table[np.arange(len(table)), x]
+
+
+def run_node(node, tensors, inputs, zeros):
+    kind, p = operator(node)
+    if kind == "conv":
+        return convolution(p, node, tensors, inputs, zeros)
+    x, zero = inputs[0], single(zeros[0])
+    match kind:
+        case "table":
+            return looked_up(tensors[f"{node['name']}.table"].astype(np.int64), x)
+        case "add":
+            return add(p, node, x, inputs[1], zero, single(zeros[1]))
+        case "mul":
+            product = (x - zero) * (inputs[1] - single(zeros[1]))
+            return stored(requantize(product, p["shift"], p["value"]), node)
+        case "concat":
+            return np.concatenate(inputs, axis=3)
+        case "slice":
+            return cut(p, x)
+        case "pad":
+            return padded(p, x, zero)
+        case "max_pool":
+            return np.max(list(taps(with_defaults(p), x, 0)), axis=0)
+        case "average_pool":
+            return average_pool(p, node, x, zero)
+        case "global_average_pool":
+            total = (x - zero).sum(axis=(1, 2), keepdims=True)
+            return stored(requantize(total, p["shift"], p["value"]), node)
+        case "global_sum":
+            return (x - zero).sum(axis=(1, 2), keepdims=True)
+        case "flatten":
+            return x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
+        case "channel_shuffle":
+            return shuffled(p["groups"], x)
+    raise ValueError(f"unknown operator {kind}")
+
+
+def zero_points(node):
+    """Zero points of a node's codes: one per channel for the pixels, else one for all."""
+    kind, p = operator(node)
+    return np.array(p["pad"] if kind == "input" else [node["quantizer"]["zero_point"]], np.int64)
+
+
+def run(model, tensors, pixels, trace=None):
+    """The logits of `images x rows x columns x channels` pixels; `trace` sees each node's name and value."""
+    nodes, values = model["nodes"], [pixels.astype(np.int64)]
+    for node in nodes[1:]:
+        inputs = [values[i] for i in node["inputs"]]
+        values.append(run_node(node, tensors, inputs, [zero_points(nodes[i]) for i in node["inputs"]]))
+        if trace:
+            trace(node["name"], values[-1])
+    kind, p = operator(nodes[-1])
+    is_sum = kind == "global_sum" or (kind == "conv" and "logits" in p["store"])
+    logits = values[-1] if is_sum else values[-1] - single(zero_points(nodes[-1]))
+    return logits.reshape(len(pixels), -1).astype(np.int32)
+
+
+if __name__ == "__main__":
+    for row in run(*read(sys.argv[1]), np.load(sys.argv[2])):
+        print(*row)
