@@ -35,7 +35,7 @@ pub(crate) fn pack_and_reestimate(
 ) -> Result<Packed> {
     let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
-    let mut walk = Walk { graph, observation, packed: Vec::new(), values: vec![], logit_scale: 1.0 };
+    let mut walk = Walk { graph, observation, packed: Vec::new(), values: vec![], logit_scale: None };
     walk.start(pixels)?;
     progress.start("statistics", walk.graph.nodes.len());
     for (id, dead) in dead_after.iter().enumerate().skip(1) {
@@ -43,7 +43,8 @@ pub(crate) fn pack_and_reestimate(
         dead.iter().for_each(|&dead| walk.values[dead] = None);
         progress.advance(1);
     }
-    Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale })
+    let last = walk.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
+    Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale.unwrap_or(last) })
 }
 
 struct Walk<'a> {
@@ -52,7 +53,8 @@ struct Walk<'a> {
     packed: Vec<PackedNode>,
     /// Activations that are still to be read.
     values: Vec<Option<Spool>>,
-    logit_scale: f64,
+    /// Known once a convolution or a sum has yielded logits.
+    logit_scale: Option<f64>,
 }
 
 impl Walk<'_> {
@@ -71,8 +73,7 @@ impl Walk<'_> {
             }
             packing = self.pack(id)?;
         }
-        // The codes of any other operator count steps of its quantizer.
-        self.logit_scale = packing.logit_scale.unwrap_or(packing.node.quantizer.scale);
+        self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let last = id + 1 == self.graph.nodes.len();
         let value = if last { None } else { Some(self.execute(id, &self.step(id, &packing.node))?) };
         self.values.push(value);

@@ -4,7 +4,7 @@ use super::*;
 use crate::data::{PixelImages, normalise};
 use crate::format::arbitrary::preprocess;
 use crate::graph::arbitrary::{Choices, classifier};
-use crate::graph::{Interpreter, evaluate};
+use crate::graph::{Interpreter, Op, evaluate};
 use crate::runtime::Session;
 use std::collections::HashMap;
 

@@ -98,7 +98,6 @@ fn random_conv(choices: &mut Choices, inputs: usize, outputs: usize) -> Quantize
         group_inputs: inputs,
         outputs,
         clamp: choices.pick(&[[f32::NEG_INFINITY, f32::INFINITY], [0.0, f32::INFINITY], [-1.0, 1.0]]),
-        residual: false,
         logits: false,
         source: 0,
         choice: Choice { precision: Precision::Int8, reason: Reason::Default },
@@ -169,7 +168,7 @@ proptest! {
         let (inputs, outputs) = (1 + choices.below(40), 1 + choices.below(5));
         let scale = magnitude(choices, 1e-2, 1.0);
         let input = Tensor::new(choices, Shape::flat(inputs), scale);
-        let conv = QuantizedConv { residual: true, ..random_conv(choices, inputs, outputs) };
+        let conv = random_conv(choices, inputs, outputs);
         let own: Vec<f64> = (0..outputs).map(|channel| real_output(&conv, &input, channel)).collect();
         let output = quantizer(choices, fitting_scale(&own));
         let scale = output.scale * magnitude(choices, 0.05, 7.0);

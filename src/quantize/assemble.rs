@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer, Scale};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
-use crate::plan::{Choice, Pattern, Precision, Reason};
+use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use std::collections::HashMap;
@@ -134,9 +134,8 @@ impl Assembly<'_> {
         let mut narrow = vec![false; self.structure.operators.len()];
         for operator in &self.structure.operators {
             if let Kind::Conv { source, .. } = operator.kind {
-                let reason = self.choices[source].map(|choice| choice.reason);
-                let wide = matches!(reason, Some(Reason::First | Reason::Classifier) | None);
-                narrow[operator.inputs[0]] |= !wide;
+                let inner = reads_convolution(self.graph, source) && feeds_convolution(self.graph, source);
+                narrow[operator.inputs[0]] |= inner;
             }
         }
         narrow
