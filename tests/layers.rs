@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 14] = [
     &["calibrate"],
     &["quantize"],
     &["pack", "reestimate"],
-    &["convert", "eval"],
+    &["convert", "eval", "report"],
 ];
 /// The deployed half: what a device that only runs models needs.
 const DEPLOYED: [&str; 3] = ["fixed", "kernels", "runtime"];
