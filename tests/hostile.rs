@@ -1,5 +1,7 @@
 //! Damaged and random files for every reader: errors are fine, panics are not. `fuzz/` does the same for longer.
 
+#![allow(clippy::unwrap_used)]
+
 use fgq::{
     Channels, Interpolation, Interpreter, LoadOptions, PackedModel, Preprocess, Resize, Scale, Session, Size,
 };
