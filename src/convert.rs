@@ -199,3 +199,6 @@ fn flush(spool: &mut Spool, pending: &mut Vec<u8>, chunk_len: usize) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
