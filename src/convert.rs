@@ -203,3 +203,6 @@ fn flush(spool: &mut Spool, pending: &mut Vec<u8>, chunk_len: usize) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The only fixed-point rounding of the project; `docs/numerics.md` derives it.
 
+#![deny(clippy::float_arithmetic)]
+
 /// `value / 2^shift`, rounded to the nearest integer, halves upwards.
 ///
 /// `value + 2^(shift − 1)` must fit `i32`; packed models guarantee it.
@@ -48,6 +50,7 @@ pub(crate) fn scale_wide(value: i32, multiplier: i32, shift: u8) -> i32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_arithmetic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

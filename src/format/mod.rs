@@ -2,11 +2,14 @@
 //!
 //! `docs/format.md` specifies the file byte by byte.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod model;
 mod preprocess;
 mod provenance;
 mod read;
 mod record;
+mod unique;
 mod validate;
 mod weights;
 mod write;

@@ -1,6 +1,9 @@
 //! Reading packed models: every byte is checked before it is used.
 
-use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
+use super::record::{
+    ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord,
+};
+use super::unique::has_unique_keys;
 use super::{
     METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION,
 };
@@ -16,11 +19,20 @@ use std::path::Path;
 /// missing, surplus or misshapen tensors, invalid codes, sums that could overflow 32 bits.
 pub fn read_model(path: &Path) -> Result<PackedModel> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    from_bytes(&bytes).map_err(|error| error.at_path(path))
+    PackedModel::from_bytes(&bytes).map_err(|error| error.at_path(path))
 }
 
-/// A packed model from a file's bytes.
-pub(super) fn from_bytes(bytes: &[u8]) -> Result<PackedModel> {
+impl PackedModel {
+    /// The model that a file's bytes hold; memory stays in proportion to their number.
+    ///
+    /// # Errors
+    /// As [`read_model`], without a path.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        parse(bytes)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<PackedModel> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| {
         invalid("not a packed model: fgq models are safetensors files written by `fgq convert`")
             .because(error)
@@ -48,16 +60,20 @@ fn invalid(message: impl Into<String>) -> Error {
 }
 
 fn metadata(bytes: &[u8]) -> Result<ModelRecord> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes)
+    let (header_len, metadata) = SafeTensors::read_metadata(bytes)
         .map_err(|error| invalid("the safetensors header cannot be read").because(error))?;
+    // Other readers may take the first of two tensors with one name, this one the last.
+    if !bytes.get(8..8 + header_len).is_some_and(has_unique_keys) {
+        return Err(invalid("the safetensors header names something twice"));
+    }
     let keys = metadata.metadata().as_ref().filter(|keys| keys.len() == 1);
     let json = keys.and_then(|keys| keys.get(METADATA_KEY)).ok_or_else(|| {
         invalid("not a packed model: the metadata must have the one key 'fgq'; convert the model first")
     })?;
-    let version = serde_json::from_str::<serde_json::Value>(json)
-        .map_err(|error| invalid("the metadata is not JSON").because(error))?;
-    match version.get("version").and_then(serde_json::Value::as_u64) {
-        Some(version) if version == u64::from(VERSION) => {}
+    let version: VersionRecord = serde_json::from_str(json)
+        .map_err(|error| invalid(format!("the metadata is not JSON with a format version: {error}")))?;
+    match version.version {
+        Some(version) if version == VERSION => {}
         Some(version) => {
             return Err(invalid(format!(
                 "format version {version}; this fgq reads version {VERSION}: use a matching fgq or convert again"

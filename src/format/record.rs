@@ -4,6 +4,12 @@ use super::{Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale}
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
+/// Only the version, whatever else there is.
+#[derive(Deserialize)]
+pub(super) struct VersionRecord {
+    pub version: Option<u32>,
+}
+
 /// The whole metadata value.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

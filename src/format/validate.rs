@@ -35,8 +35,14 @@ impl PackedModel {
 
     fn check_frame(&self) -> Result<()> {
         let mut names = HashSet::new();
-        ensure(self.nodes.iter().all(|node| names.insert(&node.name)), || "two nodes have one name".into())?;
+        let twice = self.nodes.iter().find(|node| !names.insert(&node.name));
+        twice.map_or(Ok(()), |node| Err(invalid("two nodes have this name").at_node(&node.name)))?;
+        ensure(!names.contains(&String::new()), || "a node has no name".into())?;
         ensure(self.nodes.len() > 1, || "the model has no operator".into())?;
+        let Shape { channels, height, width } = self.input;
+        self.preprocess
+            .check_input(channels, height, width)
+            .map_err(|error| invalid("preprocessing and input do not fit together").because(error))?;
         ensure(self.logit_scale.is_finite() && self.logit_scale > 0.0, || {
             format!("logit scale {}", self.logit_scale)
         })
@@ -53,6 +59,9 @@ impl PackedModel {
 
     fn node_shape(&self, id: usize, node: &PackedNode, shapes: &[Shape]) -> Result<Shape> {
         check_quantizer(&node.quantizer)?;
+        ensure((id == 0) == matches!(node.op, PackedOp::Input { .. }), || {
+            "node 0, and no other, is the input".into()
+        })?;
         ensure(node.inputs.iter().all(|&input| input < id), || "an input is not an earlier node".into())?;
         let last = id + 1 == self.nodes.len();
         let inputs: Vec<Operand> = node
@@ -60,19 +69,29 @@ impl PackedModel {
             .iter()
             .map(|&input| Operand { shape: shapes[input], quantizer: &self.nodes[input].quantizer })
             .collect();
+        check_pixel_reader(node)?;
         let shape = match &node.op {
             PackedOp::Input { pad } => {
-                ensure(id == 0 && inputs.is_empty(), || "the input is node 0".into())?;
+                ensure(inputs.is_empty(), || "the input reads no node".into())?;
                 ensure(pad.len() == self.input.channels, || "one pad code per input channel".into())?;
                 self.input
             }
             PackedOp::Conv(conv) => conv_shape(conv, &inputs, &node.quantizer, last)?,
             op => other_shape(op, &inputs, &node.quantizer, last)?,
         };
-        ensure(id > 0 || matches!(node.op, PackedOp::Input { .. }), || "node 0 is not the input".into())?;
         check_shape(shape)?;
         Ok(shape)
     }
+}
+
+/// Pixels have a zero point per channel, which only convolutions and tables know how to treat.
+fn check_pixel_reader(node: &PackedNode) -> Result<()> {
+    let plain = match node.op {
+        PackedOp::Conv(_) => node.inputs.get(1..).unwrap_or_default(),
+        PackedOp::Table { .. } => &[],
+        _ => &node.inputs,
+    };
+    ensure(!plain.contains(&0), || "pixels are read by convolutions and tables only".into())
 }
 
 struct Operand<'a> {
@@ -81,7 +100,11 @@ struct Operand<'a> {
 }
 
 fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
-    if condition { Ok(()) } else { Err(Error::new(ErrorKind::Format, message())) }
+    if condition { Ok(()) } else { Err(invalid(message())) }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, message)
 }
 
 fn check_quantizer(quantizer: &Quantizer) -> Result<()> {
@@ -121,7 +144,7 @@ fn check_window(window: &Window, input: Shape) -> Result<[usize; 2]> {
 }
 
 fn conv_shape(conv: &PackedConv, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {
-    let input = inputs.first().ok_or_else(|| Error::new(ErrorKind::Format, "no input"))?;
+    let input = inputs.first().ok_or_else(|| invalid("no input"))?;
     let [height, width] = check_window(&conv.window, input.shape)?;
     let shape = Shape::new(conv.outputs, height, width);
     ensure(!conv.window.ceil, || "convolutions have no ceil mode".into())?;
@@ -190,17 +213,15 @@ fn check_store(
 
 /// No sum, whatever the activations, leaves 32 bits, rounding included.
 fn check_sums(conv: &PackedConv) -> Result<()> {
-    let weights = conv.expand();
-    let largest_sum = |weights: &[i8]| weights.iter().map(|w| i64::from(w.unsigned_abs()) * 255).sum::<i64>();
-    let sums = weights.chunks_exact(conv.channel_len().max(1)).map(largest_sum);
-    let fits = |(channel, sum): (usize, i64)| {
+    let fits = |channel: usize| {
+        let sum = conv.magnitude(channel) * 255;
         let shift = match &conv.store {
             Store::Codes { multipliers, .. } => multipliers[channel].shift,
             Store::Logits { .. } => 0,
         };
         sum + i64::from(conv.bias[channel]).abs() + (1i64 << shift) <= i64::from(i32::MAX)
     };
-    ensure(sums.enumerate().all(fits), || "sums of products overflow 32 bits".into())
+    ensure((0..conv.outputs).all(fits), || "sums of products overflow 32 bits".into())
 }
 
 fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {
@@ -217,7 +238,7 @@ fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool
             broadcast_shape(a, b)
         }
         (op, [input]) => unary_shape(op, input, output, last),
-        _ => Err(Error::new(ErrorKind::Format, format!("{} inputs", inputs.len()))),
+        _ => Err(invalid(format!("{} inputs", inputs.len()))),
     }
 }
 
@@ -276,11 +297,11 @@ fn unary_shape(op: &PackedOp, input: &Operand, output: &Quantizer, last: bool) -
             same_quantizer(input, output)?;
             let extent = |axis: usize, size: usize| {
                 let total = size.checked_add(before[axis]).and_then(|size| size.checked_add(after[axis]));
-                total.ok_or_else(|| Error::new(ErrorKind::Format, "padding overflows"))
+                total.ok_or_else(|| invalid("padding overflows"))
             };
             Shape::new(extent(0, channels)?, extent(1, height)?, extent(2, width)?)
         }
-        _ => return Err(Error::new(ErrorKind::Format, "one input is not what the operator reads")),
+        _ => return Err(invalid("one input is not what the operator reads")),
     })
 }
 
@@ -300,7 +321,7 @@ fn slice_shape(slice: &PackedSlice, extents: [usize; 3]) -> Result<Shape> {
 
 fn concat_shape(inputs: &[Operand], output: &Quantizer) -> Result<Shape> {
     inputs.iter().try_for_each(|input| same_quantizer(input, output))?;
-    let first = inputs.first().ok_or_else(|| Error::new(ErrorKind::Format, "nothing to concatenate"))?;
+    let first = inputs.first().ok_or_else(|| invalid("nothing to concatenate"))?;
     let map = (first.shape.height, first.shape.width);
     ensure(inputs.iter().all(|input| (input.shape.height, input.shape.width) == map), || {
         "concatenated maps differ in size".into()

@@ -1,6 +1,7 @@
 //! Two-bit codes: packing, checking, expansion to `i8`.
 
 use super::{PackedConv, PackedWeights};
+use std::ops::Range;
 
 /// Packs codes −1, 0, +1 four to a byte, the first in the lowest bits; unused bits are zero.
 pub(crate) fn pack_codes(codes: &[i8]) -> Vec<u8> {
@@ -33,13 +34,43 @@ impl PackedConv {
     pub fn expand(&self) -> Vec<i8> {
         match &self.weights {
             PackedWeights::Int8 { codes } => codes.clone(),
-            PackedWeights::Ternary { group, codes, scales } => {
-                let groups = self.group_inputs.div_ceil(*group);
-                let value = |index: usize| {
-                    let (run, place) = (index / self.group_inputs, index % self.group_inputs);
-                    code(codes, index) * scales[run * groups + place / group] as i8
-                };
-                (0..self.weight_count()).map(value).collect()
+            PackedWeights::Ternary { codes, .. } => {
+                let mut weights = Vec::with_capacity(self.weight_count());
+                self.ternary_groups(0..self.outputs, |scale, range| {
+                    weights.extend(range.map(|index| code(codes, index) * scale as i8));
+                });
+                weights
+            }
+        }
+    }
+
+    /// Sum of the magnitudes of one output channel's weights.
+    pub(super) fn magnitude(&self, channel: usize) -> i64 {
+        match &self.weights {
+            PackedWeights::Int8 { codes } => {
+                let weights = &codes[channel * self.channel_len()..][..self.channel_len()];
+                weights.iter().map(|weight| i64::from(weight.unsigned_abs())).sum()
+            }
+            PackedWeights::Ternary { codes, .. } => {
+                let mut sum = 0;
+                self.ternary_groups(channel..channel + 1, |scale, range| {
+                    let ones = range.filter(|&index| code(codes, index) != 0).count();
+                    sum += i64::from(scale) * ones as i64;
+                });
+                sum
+            }
+        }
+    }
+
+    /// Calls `visit` with the scale and the places of the weights of each group of `channels`, in order.
+    fn ternary_groups(&self, channels: Range<usize>, mut visit: impl FnMut(u8, Range<usize>)) {
+        let PackedWeights::Ternary { group, scales, .. } = &self.weights else { return };
+        let (groups, taps) = (self.group_inputs.div_ceil(*group), self.window.area());
+        for run in channels.start * taps..channels.end * taps {
+            let (first, end) = (run * self.group_inputs, (run + 1) * self.group_inputs);
+            for (index, &scale) in scales[run * groups..][..groups].iter().enumerate() {
+                let start = first + index * group;
+                visit(scale, start..end.min(start.saturating_add(*group)));
             }
         }
     }

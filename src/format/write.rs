@@ -24,7 +24,7 @@ pub struct Written {
 /// # Errors
 /// An invalid model, or an input or output error; the file that was at `path` is then still there.
 pub fn write_model(model: &PackedModel, path: &Path) -> Result<Written> {
-    let bytes = to_bytes(model)?;
+    let bytes = model.to_bytes()?;
     replace_file(path, &bytes)?;
     Ok(Written { bytes: bytes.len(), sha256: hex(&Sha256::digest(&bytes)) })
 }
@@ -37,39 +37,43 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |error| Error::io(path, error);
-    let mut file = tempfile::Builder::new().prefix(".fgq-").tempfile_in(folder).map_err(io)?;
+    let mut builder = tempfile::Builder::new();
+    let mut file = make_readable(builder.prefix(".fgq-")).tempfile_in(folder).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
-    make_readable(file.as_file()).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(path).map_err(|error| io(error.error))?;
     Ok(())
 }
 
-/// Temporary files are private; a model is as public as any file.
+/// Temporary files are private; a model is as public as the user's mask lets any file be.
 #[cfg(unix)]
-fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
+fn make_readable<'b, 'p, 's>(
+    builder: &'b mut tempfile::Builder<'p, 's>,
+) -> &'b mut tempfile::Builder<'p, 's> {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+    builder.permissions(std::fs::Permissions::from_mode(0o666))
 }
 
 #[cfg(not(unix))]
-fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
+fn make_readable<'b, 'p, 's>(
+    builder: &'b mut tempfile::Builder<'p, 's>,
+) -> &'b mut tempfile::Builder<'p, 's> {
+    builder
 }
 
 impl PackedModel {
-    /// The bytes of the model's file: the same for equal models.
+    /// The bytes of the model's file: the same model gives the same bytes.
     ///
     /// # Errors
-    /// A model that is not valid (see [`PackedModel::shapes`]).
+    /// An invalid model (see [`PackedModel::shapes`]).
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        to_bytes(self)
+        self.shapes()?;
+        encode(self)
     }
 }
 
-/// The file's bytes.
-pub(super) fn to_bytes(model: &PackedModel) -> Result<Vec<u8>> {
-    model.shapes()?;
+/// The bytes of a model that need not be valid.
+pub(super) fn encode(model: &PackedModel) -> Result<Vec<u8>> {
     let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).collect();
     let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
     let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
@@ -111,7 +115,7 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
                     vec![tensor("codes", Dtype::I8, shape, codes.iter().map(|&c| c as u8).collect())]
                 }
                 PackedWeights::Ternary { group, codes, scales } => {
-                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil(*group)];
+                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil((*group).max(1))];
                     vec![
                         tensor("codes", Dtype::U8, vec![codes.len()], codes.clone()),
                         tensor("scales", Dtype::U8, shape, scales.clone()),

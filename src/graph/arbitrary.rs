@@ -9,15 +9,47 @@ use proptest::prelude::*;
 pub(crate) fn graphs() -> impl Strategy<Value = Graph> {
     let input = (1usize..=6, 1usize..=8, 1usize..=8);
     (input, prop::collection::vec(any::<u64>(), 1..20)).prop_map(|((channels, height, width), choices)| {
-        let mut graph = Graph {
-            name: "arbitrary".into(),
-            input: Shape::new(channels, height, width),
-            nodes: vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }],
-            output: 0,
-        };
+        let mut graph = bare(Shape::new(channels, height, width));
         choices.into_iter().for_each(|choice| grow(&mut graph, &mut Choices(choice)));
         graph
     })
+}
+
+/// The classifier that `seed` stands for: pixels of one or three channels in, a vector of logits out.
+pub(crate) fn classifier(seed: u64) -> Graph {
+    let mut choices = Choices(seed);
+    let choices = &mut choices;
+    let mut graph = bare(Shape::new(choices.pick(&[1, 3]), 3 + choices.below(6), 3 + choices.below(6)));
+    (0..2 + choices.below(14)).for_each(|_| grow(&mut graph, choices));
+    let last = graph.output;
+    let shape = graph.shapes().unwrap()[last];
+    let end = if choices.below(2) == 0 { Op::GlobalAveragePool } else { Op::Flatten };
+    let features = if end == Op::Flatten { shape.len() } else { shape.channels };
+    graph.nodes.push(Node { name: "vector".into(), op: end, inputs: vec![last] });
+    if features < 2 || choices.below(4) > 0 {
+        let outputs = 2 + choices.below(5);
+        let conv = dense(choices, features, outputs);
+        graph.nodes.push(Node { name: "dense".into(), op: Op::Conv(conv), inputs: vec![last + 1] });
+    }
+    graph.output = graph.nodes.len() - 1;
+    graph
+}
+
+fn bare(input: Shape) -> Graph {
+    let nodes = vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }];
+    Graph { name: "arbitrary".into(), input, nodes, output: 0 }
+}
+
+fn dense(choices: &mut Choices, inputs: usize, outputs: usize) -> Conv {
+    let size = 1.0 / (inputs as f32).sqrt();
+    let weight = choices.values(inputs * outputs).iter().map(|w| w * size).collect();
+    Conv {
+        weight: Array4::from_shape_vec((outputs, inputs, 1, 1), weight).unwrap(),
+        gain: vec![1.0; outputs],
+        bias: choices.values(outputs),
+        window: Window::new([1, 1]),
+        groups: 1,
+    }
 }
 
 /// Reproducible values in −1..1 without structure.
@@ -27,18 +59,24 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<f32> {
 }
 
 /// A stream of numbers (splitmix64).
-struct Choices(u64);
+pub(crate) struct Choices(pub(crate) u64);
 
 impl Choices {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
+    }
+
+    /// One of `items`.
+    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
     }
 
     fn pair(&mut self, low: usize, high: usize) -> [usize; 2] {

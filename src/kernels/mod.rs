@@ -1,5 +1,7 @@
 //! Integer kernels. [`reference`] defines every result; the other paths must agree to the bit.
 
+#![deny(clippy::float_arithmetic)]
+
 pub(crate) mod elementwise;
 pub(crate) mod layout;
 pub(crate) mod pool;

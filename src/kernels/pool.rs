@@ -25,10 +25,10 @@ pub(crate) fn average(
 ) -> Batch<u8> {
     let (input, zero_point) = input;
     let sums = window_sums(input, zero_point, window, shape);
-    let counts = counts(input.shape, window, count_include_pad, shape);
-    let counts = counts.iter().cycle();
+    let [rows, columns] = counts(input.shape, window, count_include_pad, shape);
+    let counts = rows.iter().flat_map(|row| columns.iter().map(move |column| row * column)).cycle();
     let mut data = Vec::with_capacity(sums.data.len());
-    for (row, &count) in sums.data.chunks_exact(shape.channels).zip(counts) {
+    for (row, count) in sums.data.chunks_exact(shape.channels).zip(counts) {
         let by = by_count[count.max(1) - 1];
         data.extend(row.iter().map(|&sum| code(sum, by, output)));
     }
@@ -95,17 +95,16 @@ fn over_windows<T: Copy + Default>(
     output
 }
 
-/// Number of elements that count in the mean, per output position.
-pub(crate) fn counts(input: Shape, window: &Window, include_pad: bool, shape: Shape) -> Vec<usize> {
-    let count = |position: [usize; 2]| -> usize {
-        let inside = |axis: usize, size: usize| {
-            let (before, after) = (window.pads[axis], window.pads[axis + 2]);
-            let counted = if include_pad { 0..before + size + after } else { before..before + size };
-            let start = position[axis] * window.stride[axis];
-            let taps = (0..window.kernel[axis]).map(|tap| start + tap * window.dilation[axis]);
-            taps.filter(|at| counted.contains(at)).count()
+/// Number of rows and of columns that count in the mean, per output row and column.
+pub(crate) fn counts(input: Shape, window: &Window, include_pad: bool, shape: Shape) -> [Vec<usize>; 2] {
+    let count = |axis: usize, size: usize, outputs: usize| {
+        let (before, after) = (window.pads[axis], window.pads[axis + 2]);
+        let counted = if include_pad { 0..before + size + after } else { before..before + size };
+        let inside = |position: usize| {
+            let taps = (0..window.kernel[axis]).map(|tap| tap * window.dilation[axis]);
+            taps.filter(|tap| counted.contains(&(position * window.stride[axis] + tap))).count()
         };
-        inside(0, input.height) * inside(1, input.width)
+        (0..outputs).map(inside).collect()
     };
-    (0..shape.positions()).map(|place| count([place / shape.width, place % shape.width])).collect()
+    [count(0, input.height, shape.height), count(1, input.width, shape.width)]
 }

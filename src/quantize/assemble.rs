@@ -6,10 +6,14 @@ use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer, Scale};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
+use crate::kernels::pool;
 use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use std::collections::HashMap;
+
+/// How often growing scales may make others grow.
+const WIDENING_PASSES: usize = 4;
 
 /// Everything the quantized network is made from.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub(crate) struct Assembly<'a> {
 /// A pattern that matches no activation tensor; weights or activations that are not finite.
 pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
     let shapes = assembly.graph.shapes()?;
-    let quantizers = assembly.quantizers()?;
+    let quantizers = assembly.quantizers(&shapes)?;
     let mut nodes = Vec::with_capacity(quantizers.len());
     for (operator, &quantizer) in assembly.structure.operators.iter().zip(&quantizers) {
         let op = assembly.op(operator, &quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
@@ -72,7 +76,7 @@ impl Structure {
 }
 
 impl Assembly<'_> {
-    fn quantizers(&self) -> Result<Vec<Quantizer>> {
+    fn quantizers(&self, shapes: &[Shape]) -> Result<Vec<Quantizer>> {
         self.check_rules()?;
         let classes = self.structure.quantizer_classes();
         let narrow = self.read_by_narrow_layers();
@@ -83,7 +87,41 @@ impl Assembly<'_> {
                 made.insert(class, self.class_quantizer(&members, &narrow));
             }
         }
-        Ok(classes.iter().map(|class| made[class]).collect())
+        Ok(self.widened(classes.iter().map(|class| made[class]).collect(), &classes, shapes))
+    }
+
+    /// Coarser steps where finer ones could not be reached: no multiplier makes more than one step of one unit.
+    fn widened(&self, mut quantizers: Vec<Quantizer>, classes: &[usize], shapes: &[Shape]) -> Vec<Quantizer> {
+        // A class that grows may make others grow that were looked at before.
+        for _ in 0..WIDENING_PASSES {
+            for (id, operator) in self.structure.operators.iter().enumerate() {
+                let least = self.least_scale(operator, &quantizers, shapes);
+                if least > quantizers[id].scale {
+                    let members =
+                        quantizers.iter_mut().zip(classes).filter(|(_, class)| **class == classes[id]);
+                    members.for_each(|(quantizer, _)| quantizer.scale = least);
+                }
+            }
+        }
+        quantizers
+    }
+
+    /// The real value of one unit of an operator's sums; 128 units of what is rescaled with a left shift.
+    fn least_scale(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> f64 {
+        let scale = |input: usize| quantizers[operator.inputs[input]].scale;
+        let shape = |input: usize| shapes[self.structure.operators[operator.inputs[input]].value];
+        match &operator.kind {
+            Kind::AveragePool { window, count_include_pad } => {
+                let counts = pool::counts(shape(0), window, *count_include_pad, shapes[operator.value]);
+                let least = counts.map(|counts| counts.into_iter().min().unwrap_or(1).max(1));
+                scale(0) / (least[0] * least[1]) as f64
+            }
+            Kind::GlobalAveragePool => scale(0) / shape(0).positions() as f64,
+            Kind::Mul => scale(0) * scale(1),
+            Kind::Add { .. } => scale(0).max(scale(1)) / 127.0,
+            Kind::Conv { residual: true, .. } => scale(1) / 127.0,
+            _ => 0.0,
+        }
     }
 
     fn check_rules(&self) -> Result<()> {
@@ -143,7 +181,8 @@ impl Assembly<'_> {
                 }))
             }
             Kind::Table { from } => {
-                let reals = self.real_codes(*from, shapes[*from].channels, &quantizers[operator.inputs[0]]);
+                let input = operator.inputs[0];
+                let reals = self.real_codes(input == 0, shapes[*from].channels, &quantizers[input]);
                 QuantizedOp::Table { outputs: self.table(*from, operator.value, reals, shapes)? }
             }
             Kind::Add { negate } => QuantizedOp::Add { negate: *negate },
@@ -258,11 +297,11 @@ impl Assembly<'_> {
         }
     }
 
-    /// The real value of each of 256 codes, per channel, of the operator for node `id`.
-    fn real_codes(&self, id: NodeId, channels: usize, quantizer: &Quantizer) -> Vec<f32> {
+    /// The real value of each of 256 codes, per channel, of the pixels or of a tensor with `quantizer`.
+    fn real_codes(&self, pixels: bool, channels: usize, quantizer: &Quantizer) -> Vec<f32> {
         let (step, preprocess) = (self.pixel_step(), self.preprocess);
         let value = |channel: usize, code: usize| {
-            if id == 0 {
+            if pixels {
                 let (mean, std) = (f64::from(preprocess.mean[channel]), f64::from(preprocess.std[channel]));
                 (code as f64 * step - mean) / std
             } else {

@@ -3,6 +3,8 @@
 mod assemble;
 mod int8;
 mod structure;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use assemble::{Assembly, assemble};
 pub(crate) use structure::Structure;

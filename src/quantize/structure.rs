@@ -172,7 +172,8 @@ impl<'g> Analysis<'g> {
         let next = self.sole_consumer(id)?;
         match self.node(next).op {
             Op::Unary(Unary::Relu) => Some((next, [0.0, f32::INFINITY])),
-            Op::Unary(Unary::Clip(low, high)) => Some((next, [low, high])),
+            // Where the bounds cross, the upper one wins.
+            Op::Unary(Unary::Clip(low, high)) => Some((next, [low.min(high), high])),
             _ => None,
         }
     }

@@ -1,6 +1,10 @@
 //! Integer-only execution of packed models.
 
+#![deny(clippy::float_arithmetic)]
+
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use step::{Operand, Step};
 
@@ -116,17 +120,15 @@ impl Session {
     }
 }
 
-/// For each node, the values whose last reader it is.
+/// For each node, the values that nobody reads after it: its own if nobody reads that at all.
 pub(crate) fn last_uses(inputs: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let mut last = vec![None; inputs.len()];
+    let mut last: Vec<usize> = (0..inputs.len()).collect();
     for (id, inputs) in inputs.iter().enumerate() {
-        inputs.iter().for_each(|&input| last[input] = Some(id));
+        inputs.iter().for_each(|&input| last[input] = id);
     }
     let mut dead = vec![Vec::new(); inputs.len()];
     for (value, reader) in last.into_iter().enumerate() {
-        if let Some(reader) = reader {
-            dead[reader].push(value);
-        }
+        dead[reader].push(value);
     }
     dead
 }

@@ -1,0 +1,283 @@
+//! Random small packed models for property tests.
+
+use super::{
+    Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
+    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size, Store, pack_codes,
+};
+use crate::graph::arbitrary::Choices;
+use crate::tensor::{Shape, Window};
+use proptest::prelude::*;
+
+/// Most elements of one tensor.
+const ELEMENTS: usize = 1500;
+
+/// Valid models of up to about fifteen nodes with every kind of operator.
+pub(crate) fn models() -> impl Strategy<Value = PackedModel> {
+    any::<u64>().prop_map(model)
+}
+
+/// The model that `seed` stands for.
+pub(crate) fn model(seed: u64) -> PackedModel {
+    let mut choices = Choices(seed);
+    let choices = &mut choices;
+    let input = Shape::new(choices.pick(&[1, 3]), 1 + choices.below(8), 1 + choices.below(8));
+    let mut growing = Growing::new(choices, input);
+    growing.push(choices, |growing, choices| growing.reader(choices));
+    for _ in 0..choices.below(14) {
+        growing.push(choices, |growing, choices| growing.operator(choices));
+    }
+    growing.finish(choices)
+}
+
+/// A description of preprocessing that gives `input`.
+pub(crate) fn preprocess(input: Shape) -> Preprocess {
+    Preprocess {
+        resize: Resize::None,
+        as_is: true,
+        crop: Size { height: input.height, width: input.width },
+        interpolation: Interpolation::Bilinear,
+        mean: vec![0.485, 0.1, 1.0 / 3.0][..input.channels].to_vec(),
+        std: vec![0.229; input.channels],
+        scale: Scale::Unit,
+        channels: if input.channels == 1 { Channels::Grey } else { Channels::Rgb },
+    }
+}
+
+/// A model whose only operator besides the input sums all pixels of a table's output.
+fn seedling(choices: &mut Choices, input: Shape) -> PackedModel {
+    let pad = (0..input.channels).map(|_| choices.next() as u8).collect();
+    let quantizer = Quantizer { scale: 1.0, zero_point: 0, max: 255 };
+    PackedModel {
+        name: "arbitrary \"net\" \u{e9}".into(),
+        input,
+        preprocess: preprocess(input),
+        classes: Vec::new(),
+        provenance: Provenance {
+            generator: "fgq".into(),
+            options: [("group".into(), "4".into())].into(),
+            ..Provenance::default()
+        },
+        nodes: vec![PackedNode {
+            name: "pixels".into(),
+            op: PackedOp::Input { pad },
+            inputs: vec![],
+            quantizer,
+        }],
+        logit_scale: 1.0 / (3 + choices.below(1000)) as f64,
+    }
+}
+
+struct Growing {
+    model: PackedModel,
+    shapes: Vec<Shape>,
+    /// The quantizers of this model; few, so that concatenations find partners.
+    quantizers: Vec<Quantizer>,
+}
+
+impl Growing {
+    fn new(choices: &mut Choices, input: Shape) -> Self {
+        let model = seedling(choices, input);
+        let quantizer = |choices: &mut Choices| {
+            let max = choices.pick(&[15, 255, 255]);
+            let zero_point = choices.pick(&[0, max, (choices.0 >> 7) as u8]).min(max);
+            Quantizer { scale: 0.1 / (1 + choices.below(99)) as f64, zero_point, max }
+        };
+        let quantizers = (0..2).map(|_| quantizer(choices)).collect();
+        Self { model, shapes: vec![input], quantizers }
+    }
+
+    /// Adds what `make` gives, if that is valid and small.
+    fn push(
+        &mut self,
+        choices: &mut Choices,
+        make: impl FnOnce(&Self, &mut Choices) -> (PackedOp, Vec<usize>, Quantizer),
+    ) {
+        let (op, inputs, quantizer) = make(self, choices);
+        let name = format!("node.{}", self.shapes.len());
+        self.model.nodes.push(PackedNode { name, op, inputs, quantizer });
+        match self.try_shapes() {
+            Some(shapes) => self.shapes = shapes,
+            None => {
+                self.model.nodes.pop();
+            }
+        }
+    }
+
+    /// The shapes, if what there is can become a model.
+    fn try_shapes(&mut self) -> Option<Vec<Shape>> {
+        self.model.nodes.push(PackedNode {
+            name: "sum".into(),
+            op: PackedOp::GlobalSum,
+            inputs: vec![self.model.nodes.len() - 1],
+            quantizer: self.quantizers[0],
+        });
+        let shapes = self.model.shapes();
+        self.model.nodes.pop();
+        let mut shapes = shapes.ok()?;
+        shapes.pop();
+        shapes.iter().all(|shape| shape.len() <= ELEMENTS).then_some(shapes)
+    }
+
+    fn quantizer(&self, choices: &mut Choices) -> Quantizer {
+        choices.pick(&self.quantizers)
+    }
+
+    /// An operator that can read pixels.
+    fn reader(&self, choices: &mut Choices) -> (PackedOp, Vec<usize>, Quantizer) {
+        let output = self.quantizer(choices);
+        let op = match choices.below(3) {
+            0 => table(choices, self.shapes[0].channels, &output),
+            _ => PackedOp::Conv(conv(choices, self.shapes[0], None, &output)),
+        };
+        (op, vec![0], output)
+    }
+
+    fn operator(&self, choices: &mut Choices) -> (PackedOp, Vec<usize>, Quantizer) {
+        let newest = self.shapes.len() - 1;
+        if newest == 0 {
+            return self.reader(choices);
+        }
+        let source = if choices.below(3) == 0 { 1 + choices.below(newest) } else { newest };
+        let (shape, output) = (self.shapes[source], self.quantizer(choices));
+        let own = self.model.nodes[source].quantizer;
+        let other = 1 + choices.below(newest);
+        let op = match choices.below(15) {
+            0..=3 => {
+                let residual = (choices.below(2) == 0).then(|| rescale(choices));
+                let inputs = [source, other][..1 + usize::from(residual.is_some())].to_vec();
+                return (PackedOp::Conv(conv(choices, shape, residual, &output)), inputs, output);
+            }
+            4 => table(choices, shape.channels, &output),
+            5 => {
+                let (left, right) = (rescale(choices), rescale(choices));
+                let op = PackedOp::Add { left, right, fraction: choices.below(7) as u8 };
+                return (op, vec![source, other], output);
+            }
+            6 => return (PackedOp::Mul(multiplier(choices)), vec![source, other], output),
+            7 => return (PackedOp::Concat, vec![source, other, source], own),
+            8 => return (PackedOp::Slice(slice(choices, shape)), vec![source], own),
+            9 => {
+                let mut side = || [0; 3].map(|_| choices.below(2));
+                return (PackedOp::Pad { before: side(), after: side() }, vec![source], own);
+            }
+            10 => return (PackedOp::MaxPool(window(choices)), vec![source], own),
+            11 => {
+                let window = window(choices);
+                PackedOp::AveragePool {
+                    window,
+                    count_include_pad: choices.below(2) == 0,
+                    by_count: (0..window.area()).map(|_| multiplier(choices)).collect(),
+                }
+            }
+            12 => PackedOp::GlobalAveragePool(multiplier(choices)),
+            13 => return (PackedOp::Flatten, vec![source], own),
+            _ => {
+                let groups = 1 + choices.below(shape.channels);
+                return (PackedOp::ChannelShuffle { groups }, vec![source], own);
+            }
+        };
+        (op, vec![source], output)
+    }
+
+    /// Ends with logits.
+    fn finish(mut self, choices: &mut Choices) -> PackedModel {
+        let source = self.shapes.len() - 1;
+        let (shape, output) = (self.shapes[source], self.quantizer(choices));
+        let op = match choices.below(4) {
+            0 if source > 0 => PackedOp::GlobalSum,
+            1 if source > 0 => PackedOp::GlobalAveragePool(multiplier(choices)),
+            _ => PackedOp::Conv(classifier(choices, shape)),
+        };
+        let name = "logits".into();
+        self.model.nodes.push(PackedNode { name, op, inputs: vec![source], quantizer: output });
+        let classes = self.model.shapes().unwrap().last().unwrap().channels;
+        if choices.below(2) == 0 {
+            self.model.classes = (0..classes).map(|class| format!("class {class}")).collect();
+        }
+        self.model
+    }
+}
+
+fn multiplier(choices: &mut Choices) -> Multiplier {
+    Multiplier { shift: choices.below(12) as u8, value: (choices.next() as i16).max(-32767) }
+}
+
+fn rescale(choices: &mut Choices) -> Rescale {
+    Rescale { shift: choices.below(8) as u8, value: (choices.next() as i16).max(-32767) }
+}
+
+fn window(choices: &mut Choices) -> Window {
+    let mut pair = |low: usize, high: usize| [0; 2].map(|_| low + choices.below(high - low + 1));
+    let (kernel, stride, dilation, before, after) =
+        (pair(1, 3), pair(1, 2), pair(1, 2), pair(0, 1), pair(0, 1));
+    let ceil = choices.below(2) == 0;
+    Window { kernel, stride, dilation, pads: [before[0], before[1], after[0], after[1]], ceil }
+}
+
+fn slice(choices: &mut Choices, shape: Shape) -> PackedSlice {
+    let end = [shape.channels, shape.height, shape.width];
+    let start = end.map(|extent| choices.below(extent.min(3)));
+    PackedSlice { start, end, step: [0; 3].map(|_| 1 + choices.below(2)) }
+}
+
+fn table(choices: &mut Choices, channels: usize, output: &Quantizer) -> PackedOp {
+    let tables = choices.pick(&[1, channels]);
+    let entry = |choices: &mut Choices| (choices.next() as u8).min(output.max);
+    PackedOp::Table { entries: (0..256 * tables).map(|_| entry(choices)).collect() }
+}
+
+fn conv(choices: &mut Choices, input: Shape, residual: Option<Rescale>, output: &Quantizer) -> PackedConv {
+    let groups = choices.pick(&[1, 1, input.channels]);
+    let outputs = groups * (1 + choices.below(3));
+    // Of the input's shape, so that a residual may fit, or of any other.
+    let same = Window::new([3, 3]).with_pads([1, 1, 1, 1]);
+    let window = if choices.below(2) == 0 { same } else { Window { ceil: false, ..window(choices) } };
+    let outputs = if groups == 1 && choices.below(2) == 0 { input.channels } else { outputs };
+    let mut conv = conv_of(choices, input, window, groups, outputs);
+    let mut clamp = [choices.next() as u8, choices.next() as u8].map(|bound| bound.min(output.max));
+    clamp.sort_unstable();
+    let [low, high] = choices.pick(&[clamp, [0, output.max]]);
+    let multipliers: Vec<Multiplier> = (0..outputs).map(|_| multiplier(choices)).collect();
+    conv.bias = biases(choices, &conv, |channel| multipliers[channel].shift);
+    let fraction = choices.below(7) as u8;
+    conv.store = Store::Codes { multipliers, residual, fraction, low, high };
+    conv
+}
+
+/// A convolution that covers its whole input and stores logits.
+fn classifier(choices: &mut Choices, input: Shape) -> PackedConv {
+    let (whole, outputs) = (Window::new([input.height, input.width]), 1 + choices.below(7));
+    let mut conv = conv_of(choices, input, whole, 1, outputs);
+    conv.bias = biases(choices, &conv, |_| 0);
+    let factors = (0..conv.outputs).map(|_| choices.next() as i32).collect();
+    conv.store = Store::Logits { factors, shift: choices.below(40) as u8 };
+    conv
+}
+
+/// Small biases, or the largest that cannot overflow.
+fn biases(choices: &mut Choices, conv: &PackedConv, shift: impl Fn(usize) -> u8) -> Vec<i32> {
+    let bias = |channel: usize| {
+        let limit = i64::from(i32::MAX) - conv.magnitude(channel) * 255 - (1 << shift(channel));
+        choices.pick(&[0, 1000, -1000, limit, -limit]) as i32
+    };
+    (0..conv.outputs).map(bias).collect()
+}
+
+fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, outputs: usize) -> PackedConv {
+    let group_inputs = input.channels / groups;
+    let len = outputs * window.area() * group_inputs;
+    let weights = if choices.below(2) == 0 {
+        PackedWeights::Int8 { codes: (0..len).map(|_| (choices.next() as i8).max(-127)).collect() }
+    } else {
+        let group = choices.pick(&[1, 2, 3, 4, 64]);
+        let codes: Vec<i8> = (0..len).map(|_| choices.pick(&[-1, 0, 1])).collect();
+        let scales = outputs * window.area() * group_inputs.div_ceil(group);
+        PackedWeights::Ternary {
+            group,
+            codes: pack_codes(&codes),
+            scales: (0..scales).map(|_| choices.below(128) as u8).collect(),
+        }
+    };
+    let store = Store::Logits { factors: vec![1; outputs], shift: 0 };
+    PackedConv { weights, outputs, group_inputs, groups, window, bias: vec![0; outputs], store }
+}

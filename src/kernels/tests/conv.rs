@@ -1,0 +1,233 @@
+//! Convolutions: the reference against sums scattered from the input, the portable path against the reference.
+
+use super::super::{ConvKernel, ConvSpec, Epilogue, Kernels, logits, portable, reference};
+use super::*;
+use crate::tensor::Window;
+use proptest::prelude::*;
+
+/// Most multiplications of one case.
+const WORK: usize = 400_000;
+
+#[derive(Debug)]
+struct Case {
+    spec: ConvSpec,
+    input: Batch<u8>,
+    residual: Option<Batch<u8>>,
+    epilogue: Epilogue,
+}
+
+impl Case {
+    fn new(seed: u64) -> Self {
+        let mut choices = Choices(seed);
+        let choices = &mut choices;
+        let (spec, input) = loop {
+            let (spec, shape) = geometry(choices);
+            let images = 1 + choices.below(3);
+            let output = spec.output_shape(shape).unwrap();
+            if images * output.len() * spec.channel_len() <= WORK {
+                break (spec, batch(choices, images, shape));
+            }
+        };
+        let shape = spec.output_shape(input.shape).unwrap();
+        let residual = (choices.below(2) == 0).then(|| batch(choices, input.images, shape));
+        let epilogue = epilogue(choices, spec.outputs, residual.is_some());
+        let mut case = Self { spec, input, residual, epilogue };
+        case.fill(choices);
+        case
+    }
+
+    /// Weights and biases up to the limits of validation.
+    fn fill(&mut self, choices: &mut Choices) {
+        let (spec, mode) = (&mut self.spec, choices.below(4));
+        let weight = |choices: &mut Choices| match mode {
+            0 => 127,
+            1 => choices.pick(&[-127, 127]),
+            2 => choices.pick(&[-1, 0, 1]),
+            _ => (choices.next() as i8).max(-127),
+        };
+        spec.weights = (0..spec.outputs * spec.channel_len()).map(|_| weight(choices)).collect();
+        let magnitudes = spec.weights.chunks_exact(spec.channel_len());
+        let limits = magnitudes.zip(&self.epilogue.multipliers).map(|(weights, by)| {
+            let sum: i64 = weights.iter().map(|weight| i64::from(weight.unsigned_abs()) * 255).sum();
+            (i64::from(i32::MAX) - sum - (1i64 << by.shift)) as i32
+        });
+        spec.bias = limits
+            .map(|limit| {
+                let small = (choices.next() as i32 >> 12).clamp(-limit, limit);
+                choices.pick(&[limit, -limit, 0, small, small])
+            })
+            .collect();
+    }
+}
+
+fn geometry(choices: &mut Choices) -> (ConvSpec, Shape) {
+    let groups = choices.pick(&[1, 1, 1, 2, 3, 16, 17, 65]);
+    let (inputs, outputs) = match choices.below(3) {
+        // Depthwise, perhaps with a multiplier.
+        0 => (1, 1 + choices.below(2)),
+        _ => (choices.pick(&CHANNELS), choices.pick(&CHANNELS)),
+    };
+    let mut pair = |low: usize, high: usize| [0; 2].map(|_| low + choices.below(high - low + 1));
+    let (kernel, stride, dilation) = (pair(1, 5), pair(1, 3), pair(1, 2));
+    let (before, after) = (pair(0, 3), pair(0, 3));
+    let window =
+        Window { kernel, stride, dilation, pads: [before[0], before[1], after[0], after[1]], ceil: false };
+    let size = [choices.pick(&[1, 2, 3]), choices.pick(&[1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65])];
+    let extent = |axis: usize, slack: usize| {
+        let reach = (kernel[axis] - 1) * dilation[axis] + 1;
+        let padded = (size[axis] - 1) * stride[axis] + reach + slack % stride[axis];
+        padded.saturating_sub(before[axis] + after[axis]).max(1)
+    };
+    let channels = groups * inputs;
+    let shape = Shape::new(channels, extent(0, choices.below(3)), extent(1, choices.below(3)));
+    let uniform = zero_point(choices);
+    let per_channel = choices.below(3) == 0;
+    let zero = |choices: &mut Choices| if per_channel { zero_point(choices) } else { uniform };
+    let zero_points = (0..channels).map(|_| zero(choices)).collect();
+    let (weights, bias) = (Vec::new(), Vec::new());
+    let spec = ConvSpec {
+        outputs: groups * outputs,
+        group_inputs: inputs,
+        groups,
+        window,
+        weights,
+        bias,
+        zero_points,
+    };
+    (spec, shape)
+}
+
+fn epilogue(choices: &mut Choices, outputs: usize, residual: bool) -> Epilogue {
+    let largest_shift = choices.pick(&[0, 8, 16, 30]);
+    let mut clamp = [choices.next() as u8, choices.next() as u8];
+    clamp.sort_unstable();
+    Epilogue {
+        multipliers: (0..outputs).map(|_| multiplier(choices, largest_shift)).collect(),
+        residual: residual.then(|| (rescale(choices), zero_point(choices))),
+        fraction: choices.pick(&[0, 4, 4, 6]),
+        zero_point: zero_point(choices),
+        clamp: choices.pick(&[[0, 255], [0, 15], clamp]),
+    }
+}
+
+/// Each input value goes to all sums that it is part of.
+fn scattered(spec: &ConvSpec, input: &Batch<u8>, shape: Shape) -> Vec<i64> {
+    let window = &spec.window;
+    let mut sums: Vec<i64> =
+        indices(input.images, shape).map(|[.., channel]| i64::from(spec.bias[channel])).collect();
+    // The output position whose tap `tap` lies on input position `place`.
+    let hit = |axis: usize, place: usize, tap: usize, size: usize| {
+        let start = (place + window.pads[axis]).checked_sub(tap * window.dilation[axis])?;
+        (start % window.stride[axis] == 0 && start / window.stride[axis] < size)
+            .then_some(start / window.stride[axis])
+    };
+    for [image, y, x, channel] in indices(input.images, input.shape) {
+        let distance = i64::from(at(input, [image, y, x, channel])) - i64::from(spec.zero_points[channel]);
+        let group = channel / spec.group_inputs;
+        for ky in 0..window.kernel[0] {
+            let Some(oy) = hit(0, y, ky, shape.height) else { continue };
+            for kx in 0..window.kernel[1] {
+                let Some(ox) = hit(1, x, kx, shape.width) else { continue };
+                for o in group * spec.outputs / spec.groups..(group + 1) * spec.outputs / spec.groups {
+                    let run = (o * window.kernel[0] + ky) * window.kernel[1] + kx;
+                    let weight = spec.weights[run * spec.group_inputs + channel % spec.group_inputs];
+                    sums[((image * shape.height + oy) * shape.width + ox) * spec.outputs + o] +=
+                        i64::from(weight) * distance;
+                }
+            }
+        }
+    }
+    sums
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn portable_is_reference_to_the_bit(seed: u64) {
+        let Case { spec, input, residual, epilogue } = Case::new(seed);
+        let [slow, fast] =
+            [Kernels::Reference, Kernels::Portable].map(|kernels| ConvKernel::new(spec.clone(), kernels));
+        prop_assert_eq!(slow.sums(&input).unwrap(), fast.sums(&input).unwrap());
+        let codes = |kernel: &ConvKernel| kernel.codes(&input, residual.as_ref(), &epilogue).unwrap();
+        prop_assert_eq!(codes(&slow), codes(&fast));
+    }
+
+    #[test]
+    fn reference_sums_are_the_convolution(seed: u64) {
+        let Case { spec, input, .. } = Case::new(seed);
+        let shape = spec.output_shape(input.shape).unwrap();
+        let sums: Vec<i64> = reference::sums(&spec, &input, shape).data.into_iter().map(i64::from).collect();
+        prop_assert_eq!(sums, scattered(&spec, &input, shape));
+    }
+
+    #[test]
+    fn reference_codes_are_the_rounded_reals(seed: u64) {
+        let Case { spec, input, residual, epilogue } = Case::new(seed);
+        let shape = spec.output_shape(input.shape).unwrap();
+        let codes = reference::codes(&spec, &input, shape, residual.as_ref(), &epilogue);
+        let sums = scattered(&spec, &input, shape);
+        for (index, (&code, &sum)) in codes.data.iter().zip(&sums).enumerate() {
+            let by = epilogue.multipliers[index % spec.outputs];
+            let (mut value, mut error) = (scaled(sum, by), scaled_error(by));
+            if let (Some(residual), Some((by, zero))) = (&residual, epilogue.residual) {
+                value = clamp16(value + rescaled(residual.data[index], zero, by));
+                error += 0.5;
+            }
+            assert_code(code, value, error, epilogue.zero_point, epilogue.fraction, epilogue.clamp);
+        }
+    }
+
+    #[test]
+    fn logits_are_the_rounded_products(
+        data in prop::collection::vec(any::<i32>(), 6),
+        factors in prop::collection::vec(any::<i32>(), 3),
+        shift in 0u8..=62,
+    ) {
+        let sums = Batch { images: 2, shape: Shape::flat(3), data };
+        for (index, logit) in logits(&sums, &factors, shift).into_iter().enumerate() {
+            let product = i128::from(sums.data[index]) * i128::from(factors[index % 3]);
+            let floor = (2 * product + (1 << shift)).div_euclid(2 << shift);
+            prop_assert_eq!(i128::from(logit), floor.clamp(i32::MIN.into(), i32::MAX.into()));
+        }
+    }
+}
+
+/// Shapes at which the portable path takes another way: one position, task and tile edges, long patches.
+#[test]
+fn every_path_of_the_portable_kernel_is_taken() {
+    for (outputs, inputs, groups, positions, images) in [
+        (65, 17, 1, 1, 1),
+        (130, 5, 2, 1, 1),
+        (3, 1, 3, 1, 1),
+        (5, 1, 5, 65, 1),
+        (4, 64, 1, 64, 1),
+        (4, 65, 1, 65, 2),
+        (1, 1, 1, 129, 1),
+        (6, 1, 3, 3, 2),
+    ] {
+        let mut choices = Choices(outputs as u64);
+        let spec = ConvSpec {
+            outputs,
+            group_inputs: inputs,
+            groups,
+            window: Window::new([1, 1]),
+            weights: (0..outputs * inputs).map(|_| (choices.next() as i8).max(-127)).collect(),
+            bias: (0..outputs).map(|_| choices.next() as i32 >> 8).collect(),
+            zero_points: (0..inputs * groups).map(|_| choices.next() as u8).collect(),
+        };
+        let input = batch(&mut choices, images, Shape::new(inputs * groups, 1, positions));
+        let shape = spec.output_shape(input.shape).unwrap();
+        let fast = portable::Prepared::new(&spec).run(&spec, &input, shape, |_, _, sum| sum);
+        assert_eq!(fast, reference::sums(&spec, &input, shape), "{outputs} {inputs} {groups} {positions}");
+    }
+}
+
+#[test]
+fn kernels_are_known_by_name() {
+    for kernels in [Kernels::Reference, Kernels::Portable] {
+        assert_eq!(Kernels::by_name(kernels.name()).unwrap(), kernels);
+    }
+    let message = Kernels::by_name("fastest").unwrap_err().to_string();
+    assert!(message.contains("FGQ_KERNELS=fastest") && message.contains("portable"), "{message}");
+}

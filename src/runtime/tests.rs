@@ -1,0 +1,92 @@
+//! Whole models: the same bytes for every implementation, batch size and number of threads.
+
+use super::*;
+use crate::format::arbitrary::{model, models};
+use crate::graph::arbitrary::Choices;
+use proptest::prelude::*;
+use rayon::ThreadPool;
+use std::sync::LazyLock;
+
+static POOLS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| {
+    [1, 2, 5].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+});
+
+fn pixels(seed: u64, session: &Session, images: usize) -> Vec<u8> {
+    let mut choices = Choices(seed);
+    (0..images * session.input().len()).map(|_| choices.next() as u8).collect()
+}
+
+proptest! {
+    #[test]
+    fn reference_and_portable_agree(model in models(), seed: u64) {
+        let [slow, fast] =
+            [Kernels::Reference, Kernels::Portable].map(|k| Session::with_kernels(&model, k).unwrap());
+        let pixels = pixels(seed, &slow, 2);
+        prop_assert_eq!(slow.run(&pixels).unwrap(), fast.run(&pixels).unwrap());
+    }
+
+    #[test]
+    fn a_batch_is_its_images(model in models(), seed: u64, images in 1usize..6) {
+        let session = Session::new(&model).unwrap();
+        let pixels = pixels(seed, &session, images);
+        let whole = session.run(&pixels).unwrap();
+        prop_assert_eq!(whole.data.len(), images * whole.classes);
+        for (index, image) in pixels.chunks_exact(session.input().len()).enumerate() {
+            let alone = session.run(image).unwrap();
+            prop_assert_eq!(alone.data.as_slice(), whole.image(index));
+        }
+    }
+
+    #[test]
+    fn threads_change_nothing(model in models(), seed: u64) {
+        let session = Session::new(&model).unwrap();
+        let pixels = pixels(seed, &session, 3);
+        let [one, two, five] = POOLS.each_ref().map(|pool| pool.install(|| session.run(&pixels).unwrap()));
+        prop_assert_eq!(&one, &two);
+        prop_assert_eq!(&one, &five);
+    }
+
+    #[test]
+    fn top_is_a_stable_sort(data in prop::collection::vec(-3i32..3, 1..9), count in 0usize..10) {
+        let logits = Logits { classes: data.len(), data };
+        let top = logits.top(0, count);
+        prop_assert_eq!(top.len(), count.min(logits.classes));
+        let better = |a: usize, b: usize| {
+            logits.data[a] > logits.data[b] || (logits.data[a] == logits.data[b] && a < b)
+        };
+        prop_assert!(top.windows(2).all(|pair| better(pair[0], pair[1])));
+        let rest = (0..logits.classes).filter(|class| !top.contains(class));
+        prop_assert!(rest.into_iter().all(|class| top.iter().all(|&best| better(best, class))));
+    }
+}
+
+#[test]
+fn the_smaller_class_wins_a_tie() {
+    let logits = Logits { classes: 4, data: vec![0, 0, 0, 0, 1, 7, 7, i32::MIN] };
+    assert_eq!(logits.top(0, 2), [0, 1]);
+    assert_eq!(logits.top(1, 9), [1, 2, 0, 3]);
+}
+
+#[test]
+fn pixels_must_be_whole_images() {
+    let session = Session::new(&model(1)).unwrap();
+    let error = session.run(&vec![0; session.input().len() + 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Shape);
+    assert!(error.to_string().contains(&session.input().to_string()), "{error}");
+    assert!(session.run(&[]).unwrap().data.is_empty());
+}
+
+#[test]
+fn invalid_models_are_refused() {
+    let mut model = model(2);
+    model.nodes[1].inputs = vec![1];
+    let error = Session::new(&model).unwrap_err();
+    assert_eq!(error.node(), Some(model.nodes[1].name.as_str()));
+}
+
+#[test]
+fn values_die_with_their_last_reader() {
+    let inputs = [vec![], vec![0], vec![0, 1], vec![], vec![2, 2]];
+    let dead = last_uses(&inputs);
+    assert_eq!(dead, [vec![], vec![], vec![0, 1], vec![3], vec![2, 4]]);
+}
