@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 14] = [
     &["plan"],
     &["calibrate"],
     &["quantize"],
-    &["pack", "reestimate"],
+    &["pack", "layerwise"],
     &["convert", "eval", "report"],
 ];
 /// The deployed half: what a device that only runs models needs.
