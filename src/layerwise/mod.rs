@@ -69,15 +69,16 @@ pub(crate) fn fit_and_pack(
 
 /// The full-precision values that compensation reads, once per reader; nothing for the closed form.
 fn wanted(graph: &QuantizedGraph, full: Full, method: Method) -> Vec<NodeId> {
-    let convs = graph.nodes.iter().filter_map(|node| match &node.op {
-        QuantizedOp::Conv(conv) if is_compensated(conv, node.inputs[0], method) => Some((conv, &node.inputs)),
-        _ => None,
-    });
-    let values = |(conv, inputs): (&Box<QuantizedConv>, &Vec<usize>)| {
-        let residual = inputs.get(1).map(|&input| full.structure.operators[input].value);
-        std::iter::once(conv.source).chain(residual).collect::<Vec<_>>()
-    };
-    convs.flat_map(values).collect()
+    let mut wanted = Vec::new();
+    for node in &graph.nodes {
+        if let QuantizedOp::Conv(conv) = &node.op
+            && is_compensated(conv, node.inputs[0], method)
+        {
+            wanted.push(conv.source);
+            wanted.extend(node.inputs.get(1).map(|&input| full.structure.operators[input].value));
+        }
+    }
+    wanted
 }
 
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
