@@ -94,3 +94,7 @@ pub use runtime::{Kernels, Logits, Session};
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 pub use tensor::{Shape, Window};
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
