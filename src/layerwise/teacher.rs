@@ -119,3 +119,6 @@ fn bytes(values: &[f32]) -> Vec<u8> {
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytemuck::pod_collect_to_vec(bytes)
 }
+
+#[cfg(test)]
+mod tests;
