@@ -74,8 +74,7 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
     let (row, unit) = fit_row(&problem, truth.col_as_slice(0), 12, 8);
     let (gain, bias) = affine(&row, unit, &gram, 0, 12, 8);
-    let value =
-        |i: usize| gain * unit * f64::from(row.codes[i]) * f64::from(row.scales[usize::from(i >= 8)]);
+    let value = |i: usize| gain * unit * f64::from(row.codes[i]) * f64::from(row.scales[usize::from(i >= 8)]);
     let variance: f64 =
         (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs[(at / 12, at % 12)]).sum();
     let mean: f64 = bias + (0..12).map(|i| value(i) * gram.input_means[i]).sum::<f64>();

@@ -97,8 +97,7 @@ impl Scene {
         let mut rows = Vec::new();
         for image in 0..IMAGES {
             let (chunk, at) = (image / CHUNK, image % CHUNK);
-            let (inputs, residual) =
-                (self.inputs.chunk(chunk).unwrap(), self.residual.chunk(chunk).unwrap());
+            let (inputs, residual) = (self.inputs.chunk(chunk).unwrap(), self.residual.chunk(chunk).unwrap());
             let (wanted, full) = (teacher.chunk(1, chunk).unwrap(), teacher.chunk(2, chunk).unwrap());
             for position in 0..self.output_shape.positions() {
                 let patch = self.patch(inputs.image(at), position, group);

@@ -67,7 +67,8 @@ impl Case {
         let inputs = self.target.len();
         let mut least = self.error(|_| 0.0);
         for number in 1..3usize.pow(inputs as u32) {
-            let codes: Vec<f64> = (0..inputs).map(|i| (number / 3usize.pow(i as u32) % 3) as f64 - 1.0).collect();
+            let codes: Vec<f64> =
+                (0..inputs).map(|i| (number / 3usize.pow(i as u32) % 3) as f64 - 1.0).collect();
             least = least.min(self.error_of_codes(&codes));
         }
         least
@@ -75,7 +76,8 @@ impl Case {
 
     fn error_of_codes(&self, codes: &[f64]) -> f64 {
         let count = self.target.len() / self.run * self.run.div_ceil(self.group);
-        let basis = Mat::from_fn(codes.len(), count, |i, g| if self.group_of(i) == g { codes[i] } else { 0.0 });
+        let basis =
+            Mat::from_fn(codes.len(), count, |i, g| if self.group_of(i) == g { codes[i] } else { 0.0 });
         let mut normal = basis.transpose() * &self.hessian * &basis;
         let empty = (0..count).filter(|&g| basis.col(g).norm_l2() == 0.0);
         empty.for_each(|g| normal[(g, g)] = 1.0);
@@ -108,7 +110,7 @@ fn independent_inputs_give_the_closed_form() {
 #[test]
 fn correlated_inputs_are_fitted_better_than_by_the_closed_form() {
     for (run, group) in SHAPES {
-        let share = |seed| {
+        let share = |seed: u64| {
             let case = case(seed * 7, 3 * run, run, group, 4 * run);
             case.row_error(&case.solve()) / case.row_error(&case.closed_form())
         };
@@ -124,7 +126,7 @@ fn correlated_inputs_are_fitted_better_than_by_the_closed_form() {
 fn tiny_problems_are_solved_nearly_as_well_as_by_trying_all_codes() {
     for (run, group) in [(6, 1), (6, 2), (6, 3), (7, 4), (3, 2), (7, 7)] {
         let inputs = run * (7 / run);
-        let excess = |seed| {
+        let excess = |seed: u64| {
             let case = case(seed * 13, inputs, run, group, 4 * inputs);
             let excess = case.row_error(&case.solve()) - case.brute_force();
             excess / case.error(|_| 0.0)
@@ -147,7 +149,8 @@ fn first_groups_of_up_to_four_are_exact() {
             let block = &problem.blocks[0];
             let weights: Vec<f64> = problem.order[..block.len].iter().map(|&i| case.target[i]).collect();
             let error = |signs: &[i8], scale: f64| {
-                let rest: Vec<f64> = weights.iter().zip(signs).map(|(w, &s)| w - scale * f64::from(s)).collect();
+                let rest: Vec<f64> =
+                    weights.iter().zip(signs).map(|(w, &s)| w - scale * f64::from(s)).collect();
                 block.image(&rest, &problem.factor).iter().map(|e| e * e).sum::<f64>()
             };
             let (signs, scale) = block.round(&weights, &problem.factor);
