@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["error"],
     &["tensor", "fixed", "progress"],
     &["format"],
@@ -20,7 +20,8 @@ const LAYERS: [&[&str]; 14] = [
     &["plan"],
     &["calibrate"],
     &["quantize"],
-    &["pack", "layerwise"],
+    &["pack"],
+    &["layerwise"],
     &["convert", "eval", "report"],
 ];
 /// The deployed half: what a device that only runs models needs.

@@ -121,11 +121,14 @@ fn integers_compute_what_the_network_computes() {
 #[test]
 fn any_precision_runs_and_is_reproducible() {
     let pools = [1, 3].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
-    for seed in 1000..1080 {
+    for (seed, method) in
+        (1000..1080).flat_map(|seed| [(seed, Method::Compensated), (seed, Method::ClosedForm)])
+    {
         let graph = classifier(seed);
         let images = images(seed, &graph);
         let options = ConvertOptions {
             group: 1 + seed as usize % 5,
+            method,
             activation_bits: [4, 8][seed as usize % 2],
             ..ConvertOptions::default()
         };

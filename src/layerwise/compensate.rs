@@ -115,3 +115,6 @@ fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {
     }
     (wanted / variance).sqrt()
 }
+
+#[cfg(test)]
+mod tests;

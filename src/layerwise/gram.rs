@@ -209,3 +209,6 @@ impl Sums {
         Gram { inputs, cross, input_means: m, output_means: n, output_variances }
     }
 }
+
+#[cfg(test)]
+mod tests;

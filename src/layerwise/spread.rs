@@ -121,6 +121,17 @@ impl Problem {
                 break;
             }
         }
+        self.blocks.iter().for_each(|block| self.settle(block, row));
+    }
+
+    /// A group of zeros is one in codes and in its scale.
+    fn settle(&self, block: &Block, row: &mut Row) {
+        let columns = &self.order[block.start..][..block.len];
+        if row.scales[block.id] == 0 {
+            columns.iter().for_each(|&index| row.codes[index] = 0);
+        } else if columns.iter().all(|&index| row.codes[index] == 0) {
+            row.scales[block.id] = 0;
+        }
     }
 
     fn groups_by_index(&self) -> Vec<usize> {
@@ -301,3 +312,6 @@ pub(super) fn closed_form_scale(weights: &[f64]) -> f64 {
     }
     best.1
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ impl<'a> Teacher<'a> {
             let node = self.done;
             self.values[node] = Some(self.compute(node)?);
             self.done += 1;
+            self.free_unread(node);
             for &input in &self.graph.nodes[node].inputs {
                 self.release(input);
             }
@@ -53,6 +54,10 @@ impl<'a> Teacher<'a> {
     /// One reader less; the last one frees the value.
     pub(super) fn release(&mut self, id: NodeId) {
         self.readers[id] = self.readers[id].saturating_sub(1);
+        self.free_unread(id);
+    }
+
+    fn free_unread(&mut self, id: NodeId) {
         if self.readers[id] == 0 {
             self.values[id] = None;
         }
@@ -119,3 +124,6 @@ fn bytes(values: &[f32]) -> Vec<u8> {
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytemuck::pod_collect_to_vec(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+use super::*;
+use crate::graph::arbitrary::noise;
+use std::cell::Cell;
+
+/// Covariances of `y = Wᵀx + c` for inputs of rank `rank`.
+fn gram(inputs: usize, rank: usize, weights: &Mat<f64>) -> Gram {
+    let values = noise(inputs * rank, 4);
+    let x = Mat::from_fn(inputs, rank, |i, s| f64::from(values[i * rank + s]));
+    let covariance = &x * x.transpose();
+    let cross = &covariance * weights;
+    let output = weights.transpose() * &cross;
+    Gram {
+        input_means: noise(inputs, 9).into_iter().map(f64::from).collect(),
+        output_means: vec![0.75; weights.ncols()],
+        output_variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),
+        inputs: covariance,
+        cross,
+    }
+}
+
+fn weights(inputs: usize, outputs: usize, seed: u64) -> Mat<f64> {
+    let values = noise(inputs * outputs, seed);
+    Mat::from_fn(inputs, outputs, |i, o| f64::from(values[i * outputs + o]))
+}
+
+#[test]
+fn the_target_leaves_what_is_right_and_corrects_what_is_wrong() {
+    let truth = weights(6, 2, 1);
+    let gram = gram(6, 40, &truth);
+    let distance = |target: &Mat<f64>| (target - &truth).norm_l2();
+    assert!(distance(&corrected_target(&truth, &gram).unwrap()) < 1e-12);
+    let other = weights(6, 2, 2);
+    assert!(distance(&corrected_target(&other, &gram).unwrap()) < 0.03 * distance(&other));
+}
+
+/// Where the inputs say nothing, the trained weights stay.
+#[test]
+fn covariances_of_low_rank_are_solved() {
+    let truth = weights(12, 3, 1);
+    for rank in [0, 1, 5] {
+        let gram = gram(12, rank, &truth);
+        let target = corrected_target(&weights(12, 3, 2), &gram).unwrap();
+        assert!(target.col_iter().all(|column| column.iter().all(|weight| weight.is_finite())));
+        if rank == 0 {
+            assert_eq!(target, weights(12, 3, 2));
+        }
+        let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
+        let (row, unit) = fit_row(&problem, target.col_as_slice(0), 12, 4);
+        let (gain, bias) = affine(&row, unit, &gram, 0, 12, 4);
+        assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
+    }
+}
+
+#[test]
+fn damping_rises_until_it_is_enough() {
+    let mut hessian = Mat::<f64>::identity(3, 3);
+    hessian[(2, 2)] = -0.05;
+    let tried = Cell::new(0);
+    let solve = |hessian: Mat<f64>| {
+        tried.set(tried.get() + 1);
+        Problem::new(hessian, 3, 2)
+    };
+    assert!(damped(&hessian, 0.01, solve).is_ok());
+    assert_eq!(tried.get(), 2);
+    hessian[(0, 0)] = f64::NAN;
+    let error = damped(&hessian, 0.01, |hessian| Problem::new(hessian, 3, 2)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NonFinite);
+}
+
+#[test]
+fn outputs_get_mean_and_variance_of_the_wanted_ones() {
+    let truth = weights(12, 1, 1);
+    let gram = gram(12, 60, &truth);
+    let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
+    let (row, unit) = fit_row(&problem, truth.col_as_slice(0), 12, 8);
+    let (gain, bias) = affine(&row, unit, &gram, 0, 12, 8);
+    let value = |i: usize| gain * unit * f64::from(row.codes[i]) * f64::from(row.scales[usize::from(i >= 8)]);
+    let variance: f64 =
+        (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs[(at / 12, at % 12)]).sum();
+    let mean: f64 = bias + (0..12).map(|i| value(i) * gram.input_means[i]).sum::<f64>();
+    assert!((variance / gram.output_variances[0] - 1.0).abs() < 1e-12, "{variance}");
+    assert!((mean - gram.output_means[0]).abs() < 1e-12, "{mean}");
+    assert!((0.8..1.25).contains(&gain), "{gain}");
+}
+
+#[test]
+fn outputs_that_go_the_wrong_way_are_silenced() {
+    assert_eq!(gain(2.0, -1.0, 8.0), 0.0);
+    assert_eq!(gain(0.0, 0.0, 8.0), 1.0);
+    assert_eq!(gain(2.0, 1.0, 8.0), 2.0);
+}

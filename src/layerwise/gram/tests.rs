@@ -1,0 +1,214 @@
+use super::*;
+use crate::format::Preprocess;
+use crate::format::arbitrary::preprocess;
+use crate::graph::arbitrary::{Choices, noise};
+use crate::graph::{Conv, Graph, Node, Op};
+use crate::plan::{Choice, Precision, Reason};
+use crate::quantize::Weights;
+use crate::tensor::Window;
+use ndarray::Array4;
+
+/// More than one chunk, and more rows in a chunk than a block has.
+const IMAGES: usize = CHUNK + 4;
+const GROUPS: usize = 2;
+const GROUP_INPUTS: usize = 2;
+const OUTPUTS: usize = 6;
+const ZERO_POINTS: [u8; 4] = [3, 3, 120, 120];
+const RESIDUAL_SCALE: f64 = 0.013;
+
+/// Padding differs on all sides, strides and dilations differ between the axes.
+fn window() -> Window {
+    Window { dilation: [1, 2], ..Window::new([3, 2]).with_stride([2, 1]).with_pads([1, 2, 0, 1]) }
+}
+
+/// A full-precision convolution (node 1) and a second one (node 2) whose values are the residual.
+fn graph() -> Graph {
+    let conv = |seed| {
+        let weight = noise(OUTPUTS * 3 * 6, seed);
+        Op::Conv(Conv {
+            weight: Array4::from_shape_vec((OUTPUTS, 3, 3, 2), weight).unwrap(),
+            gain: vec![1.0; OUTPUTS],
+            bias: noise(OUTPUTS, seed + 1),
+            window: window(),
+            groups: 1,
+        })
+    };
+    let node = |name: &str, op, inputs| Node { name: name.into(), op, inputs };
+    let nodes = vec![
+        node("input", Op::Input, vec![]),
+        node("conv", conv(5), vec![0]),
+        node("residual", conv(8), vec![0]),
+    ];
+    Graph { name: "gram".into(), input: Shape::new(3, 21, 9), nodes, output: 2 }
+}
+
+fn quantized() -> QuantizedConv {
+    QuantizedConv {
+        weights: Weights::Int8 { codes: vec![] },
+        factors: vec![],
+        gain: vec![],
+        bias: vec![],
+        window: window(),
+        groups: GROUPS,
+        group_inputs: GROUP_INPUTS,
+        outputs: OUTPUTS,
+        clamp: [f32::NEG_INFINITY, f32::INFINITY],
+        logits: false,
+        source: 1,
+        choice: Choice { precision: Precision::Int8, reason: Reason::Default },
+    }
+}
+
+fn spool(shape: Shape, seed: u64) -> Spool {
+    let mut choices = Choices(seed);
+    let mut spool = Spool::new(shape, IMAGES).unwrap();
+    let codes: Vec<u8> = (0..IMAGES * shape.len()).map(|_| choices.next() as u8).collect();
+    codes.chunks(CHUNK * shape.len()).for_each(|chunk| spool.push(chunk).unwrap());
+    spool
+}
+
+struct Scene {
+    graph: Graph,
+    preprocess: Preprocess,
+    inputs: Spool,
+    residual: Spool,
+    input_shape: Shape,
+    output_shape: Shape,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let graph = graph();
+        let input_shape = Shape::new(4, 21, 9);
+        let output_shape = graph.shapes().unwrap()[1];
+        let (inputs, residual) = (spool(input_shape, 1), spool(output_shape, 2));
+        Self { preprocess: preprocess(graph.input), graph, inputs, residual, input_shape, output_shape }
+    }
+
+    fn teacher(&self) -> Teacher<'_> {
+        let mut teacher = Teacher::new(&self.graph, &self.preprocess, &[1, 2]).unwrap();
+        teacher.start(&spool(self.graph.input, 3)).unwrap();
+        teacher.advance_to(2).unwrap();
+        teacher
+    }
+
+    /// Patches and wanted outputs of all positions, padded inputs written out.
+    fn rows(&self, teacher: &Teacher, group: usize, with_residual: bool) -> Vec<(Vec<f64>, Vec<f64>)> {
+        let mut rows = Vec::new();
+        for image in 0..IMAGES {
+            let (chunk, at) = (image / CHUNK, image % CHUNK);
+            let (inputs, residual) = (self.inputs.chunk(chunk).unwrap(), self.residual.chunk(chunk).unwrap());
+            let (wanted, full) = (teacher.chunk(1, chunk).unwrap(), teacher.chunk(2, chunk).unwrap());
+            for position in 0..self.output_shape.positions() {
+                let patch = self.patch(inputs.image(at), position, group);
+                let output = |output: usize| {
+                    let channel = group * OUTPUTS / GROUPS + output;
+                    let index = channel * self.output_shape.positions() + position;
+                    let code = residual.image(at)[position * OUTPUTS + channel];
+                    let correction = f64::from(full[at][index]) - (f64::from(code) - 100.0) * RESIDUAL_SCALE;
+                    f64::from(wanted[at][index]) + if with_residual { correction } else { 0.0 }
+                };
+                rows.push((patch, (0..OUTPUTS / GROUPS).map(output).collect()));
+            }
+        }
+        rows
+    }
+
+    fn patch(&self, codes: &[u8], position: usize, group: usize) -> Vec<f64> {
+        let Shape { height, width, channels } = self.input_shape;
+        let (row, column) = (position / self.output_shape.width * 2, position % self.output_shape.width);
+        let mut patch = Vec::new();
+        for (y, x) in (0..3).flat_map(|y| [(y, 0), (y, 2)]) {
+            let (y, x) = (row as isize + y as isize - 1, column as isize + x - 2);
+            let inside = (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
+            for channel in group * GROUP_INPUTS..(group + 1) * GROUP_INPUTS {
+                let zero = f64::from(ZERO_POINTS[channel]);
+                let code = |()| f64::from(codes[(y as usize * width + x as usize) * channels + channel]);
+                patch.push(if inside { code(()) - zero } else { 0.0 });
+            }
+        }
+        patch
+    }
+}
+
+fn means(rows: &[(Vec<f64>, Vec<f64>)], pick: impl Fn(&(Vec<f64>, Vec<f64>)) -> f64) -> f64 {
+    rows.iter().map(pick).sum::<f64>() / rows.len() as f64
+}
+
+#[track_caller]
+fn near(ours: f64, expected: f64) {
+    assert!((ours - expected).abs() <= 1e-8 * (1.0 + expected.abs()), "{ours} {expected}");
+}
+
+fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
+    let (inputs, outputs) = (gram.input_means.len(), gram.output_means.len());
+    assert_eq!((inputs, outputs), (rows[0].0.len(), rows[0].1.len()));
+    let x: Vec<f64> = (0..inputs).map(|i| means(rows, |row| row.0[i])).collect();
+    let y: Vec<f64> = (0..outputs).map(|o| means(rows, |row| row.1[o])).collect();
+    for i in 0..inputs {
+        near(gram.input_means[i], x[i]);
+        for j in 0..inputs {
+            near(gram.inputs[(i, j)], means(rows, |row| (row.0[i] - x[i]) * (row.0[j] - x[j])));
+        }
+        for o in 0..outputs {
+            near(gram.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - y[o])));
+        }
+    }
+    for o in 0..outputs {
+        near(gram.output_means[o], y[o]);
+        near(gram.output_variances[o], means(rows, |row| (row.1[o] - y[o]).powi(2)));
+    }
+}
+
+/// So few positions are all sampled.
+#[test]
+fn covariances_are_those_of_two_passes() {
+    let scene = Scene::new();
+    let (teacher, conv) = (scene.teacher(), quantized());
+    for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
+        let samples = Samples {
+            conv: &conv,
+            inputs: &scene.inputs,
+            zero_points: &ZERO_POINTS,
+            input_shape: scene.input_shape,
+            teacher: &teacher,
+            target: 1,
+            residual,
+        };
+        let grams = samples.gram().unwrap();
+        assert_eq!(grams.len(), GROUPS);
+        for (group, gram) in grams.iter().enumerate() {
+            compare(gram, &scene.rows(&teacher, group, residual.is_some()));
+        }
+    }
+}
+
+#[test]
+fn sums_in_panels_are_sums() {
+    let (inputs, outputs, columns) = (2 * PANEL + 5, PANEL + 3, 30);
+    let matrix = |rows: usize, seed| {
+        let values = noise(rows * columns, seed);
+        Mat::from_fn(rows, columns, |i, j| f64::from(values[i * columns + j]))
+    };
+    let (x, y) = (matrix(inputs, 1), matrix(outputs, 2));
+    let mut sums = Sums::new(inputs, outputs);
+    sums.add(&x, &y);
+    let column = |matrix: &Mat<f64>, j: usize| matrix.col_as_slice(j).to_vec();
+    let rows: Vec<_> = (0..columns).map(|j| (column(&x, j), column(&y, j))).collect();
+    compare(&sums.finish(), &rows);
+}
+
+#[test]
+fn samples_are_distinct_and_spread() {
+    for (positions, count) in [(1, 1), (49, 49), (49, 10), (1024, 17), (7919, 100)] {
+        for image in 0..5 {
+            let mut places: Vec<usize> = sampled(positions, count, image).collect();
+            assert!(places.iter().all(|&place| place < positions));
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), count);
+            let gaps = places.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(gaps.max().unwrap_or(1) <= positions.div_ceil(count));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Error spreading against the closed form and against all codes there are.
+
+use super::*;
+use crate::graph::arbitrary::{Choices, noise};
+
+struct Case {
+    hessian: Mat<f64>,
+    target: Vec<f64>,
+    run: usize,
+    group: usize,
+}
+
+/// A random covariance of rank `samples`, damped by 1%, and targets of the size that `fit_row` gives.
+fn case(seed: u64, inputs: usize, run: usize, group: usize, samples: usize) -> Case {
+    let values = noise(inputs * samples, seed);
+    let common = noise(samples, seed + 1);
+    let x = Mat::from_fn(inputs, samples, |i, s| f64::from(values[i * samples + s] + common[s]));
+    let mut hessian = &x * x.transpose();
+    let mean = (0..inputs).map(|i| hessian[(i, i)]).sum::<f64>() / inputs as f64;
+    (0..inputs).for_each(|i| hessian[(i, i)] += 0.01 * mean);
+    let target: Vec<f64> = noise(inputs, seed + 2).into_iter().map(f64::from).collect();
+    let largest = groups(&target, run, group).map(closed_form_scale).fold(0.0, f64::max);
+    let target = target.iter().map(|weight| weight / largest * 110.0).collect();
+    Case { hessian, target, run, group }
+}
+
+fn identity(inputs: usize) -> Mat<f64> {
+    Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)))
+}
+
+fn groups(values: &[f64], run: usize, group: usize) -> impl Iterator<Item = &[f64]> {
+    values.chunks(run).flat_map(move |run| run.chunks(group))
+}
+
+impl Case {
+    fn solve(&self) -> Row {
+        Problem::new(self.hessian.clone(), self.run, self.group).unwrap().solve(&self.target)
+    }
+
+    fn group_of(&self, index: usize) -> usize {
+        index / self.run * self.run.div_ceil(self.group) + index % self.run / self.group
+    }
+
+    fn error(&self, value: impl Fn(usize) -> f64) -> f64 {
+        let error: Vec<f64> = self.target.iter().enumerate().map(|(i, wanted)| wanted - value(i)).collect();
+        let column = |j: usize| error.iter().enumerate().map(|(i, e)| e * self.hessian[(i, j)]).sum::<f64>();
+        (0..error.len()).map(|j| error[j] * column(j)).sum()
+    }
+
+    fn row_error(&self, row: &Row) -> f64 {
+        self.error(|index| row.value(index, self.group_of(index)))
+    }
+
+    /// Every group on its own, its scale rounded to 8 bits.
+    fn closed_form(&self) -> Row {
+        let (mut codes, mut scales) = (Vec::new(), Vec::new());
+        for group in groups(&self.target, self.run, self.group) {
+            let scale = closed_form_scale(group);
+            scales.push(scale.round() as u8);
+            codes.extend(group.iter().map(|w| (w / scale.max(1e-9)).round().clamp(-1.0, 1.0) as i8));
+        }
+        Row { codes, scales }
+    }
+
+    /// The least error of all codes, each with its best real scales of any sign.
+    fn brute_force(&self) -> f64 {
+        let inputs = self.target.len();
+        let mut least = self.error(|_| 0.0);
+        for number in 1..3usize.pow(inputs as u32) {
+            let codes: Vec<f64> =
+                (0..inputs).map(|i| (number / 3usize.pow(i as u32) % 3) as f64 - 1.0).collect();
+            least = least.min(self.error_of_codes(&codes));
+        }
+        least
+    }
+
+    fn error_of_codes(&self, codes: &[f64]) -> f64 {
+        let count = self.target.len() / self.run * self.run.div_ceil(self.group);
+        let basis =
+            Mat::from_fn(codes.len(), count, |i, g| if self.group_of(i) == g { codes[i] } else { 0.0 });
+        let mut normal = basis.transpose() * &self.hessian * &basis;
+        let empty = (0..count).filter(|&g| basis.col(g).norm_l2() == 0.0);
+        empty.for_each(|g| normal[(g, g)] = 1.0);
+        let target = Mat::from_fn(codes.len(), 1, |i, _| self.target[i]);
+        let wanted = basis.transpose() * &self.hessian * target;
+        let scales = faer::linalg::solvers::Solve::solve(&normal.llt(Side::Lower).unwrap(), &wanted);
+        self.error(|index| codes[index] * scales[(self.group_of(index), 0)])
+    }
+}
+
+/// Runs of inputs and group sizes, with short last groups and groups longer than a run.
+const SHAPES: [(usize, usize); 8] = [(4, 1), (6, 2), (7, 4), (16, 4), (12, 8), (19, 8), (16, 16), (40, 16)];
+
+#[test]
+fn independent_inputs_give_the_closed_form() {
+    for (seed, (run, group)) in (0..).zip(SHAPES) {
+        let case = Case { hessian: identity(3 * run), ..case(seed, 3 * run, run, group, 8) };
+        let (ours, closed) = (case.solve(), case.closed_form());
+        let (error, bound) = (case.row_error(&ours), case.row_error(&closed));
+        assert!(error <= bound * (1.0 + 1e-9), "N={group}: {error} > {bound}");
+        for (ours, closed) in ours.scales.iter().zip(&closed.scales) {
+            assert!(ours.abs_diff(*closed) <= 1, "N={group}: scales {ours} and {closed}");
+        }
+        let differ = ours.codes.iter().zip(&closed.codes).filter(|(a, b)| a != b).count();
+        assert!(differ <= run / 6, "N={group}: {differ} of {} codes differ", closed.codes.len());
+    }
+}
+
+/// Halving is the rule; a problem of few inputs may come out somewhat worse, as spreading looks ahead greedily.
+#[test]
+fn correlated_inputs_are_fitted_better_than_by_the_closed_form() {
+    for (run, group) in SHAPES {
+        let share = |seed: u64| {
+            let case = case(seed * 7, 3 * run, run, group, 4 * run);
+            case.row_error(&case.solve()) / case.row_error(&case.closed_form())
+        };
+        let shares: Vec<f64> = (0..40).map(share).collect();
+        let (mean, worst) = (shares.iter().sum::<f64>() / 40.0, shares.iter().copied().fold(0.0, f64::max));
+        assert!(mean < 0.65, "runs of {run}, N={group}: {mean} of the closed form's error");
+        let most = if run < 40 { 1.25 } else { 1.0 };
+        assert!(worst < most, "runs of {run}, N={group}: {worst} of the closed form's error");
+    }
+}
+
+#[test]
+fn tiny_problems_are_solved_nearly_as_well_as_by_trying_all_codes() {
+    for (run, group) in [(6, 1), (6, 2), (6, 3), (7, 4), (3, 2), (7, 7)] {
+        let inputs = run * (7 / run);
+        let excess = |seed: u64| {
+            let case = case(seed * 13, inputs, run, group, 4 * inputs);
+            let excess = case.row_error(&case.solve()) - case.brute_force();
+            excess / case.error(|_| 0.0)
+        };
+        let excesses: Vec<f64> = (0..30).map(excess).collect();
+        let worst = excesses.iter().copied().fold(0.0, f64::max);
+        assert!(excesses.iter().all(|&excess| excess > -1e-9), "N={group}: better than the best");
+        assert!(worst < 0.03, "N={group}: {worst} of the signal lost to greed");
+        assert!(excesses.iter().sum::<f64>() / 30.0 < 0.005, "N={group}");
+    }
+}
+
+/// The first group sees no errors of others: its code and scale are the best there are under its metric.
+#[test]
+fn first_groups_of_up_to_four_are_exact() {
+    for seed in 0..20 {
+        for group in 1..=4 {
+            let case = case(seed * 5, 12, 6, group, 40);
+            let problem = Problem::new(case.hessian.clone(), 6, group).unwrap();
+            let block = &problem.blocks[0];
+            let weights: Vec<f64> = problem.order[..block.len].iter().map(|&i| case.target[i]).collect();
+            let error = |signs: &[i8], scale: f64| {
+                let rest: Vec<f64> =
+                    weights.iter().zip(signs).map(|(w, &s)| w - scale * f64::from(s)).collect();
+                block.image(&rest, &problem.factor).iter().map(|e| e * e).sum::<f64>()
+            };
+            let (signs, scale) = block.round(&weights, &problem.factor);
+            let ours = error(&signs, f64::from(scale));
+            for number in 0..3usize.pow(block.len as u32) {
+                let signs: Vec<i8> =
+                    (0..block.len).map(|i| (number / 3usize.pow(i as u32) % 3) as i8 - 1).collect();
+                for scale in 0..=127u8 {
+                    assert!(ours <= error(&signs, f64::from(scale)) * (1.0 + 1e-9) + 1e-9);
+                }
+            }
+        }
+    }
+}
+
+/// The image of a vector has the length that the block of the inverse of the inverse gives it.
+#[test]
+fn images_have_the_length_of_the_block_metric() {
+    let case = case(3, 12, 12, 4, 40);
+    let problem = Problem::new(case.hessian.clone(), 12, 4).unwrap();
+    let weights = [1.0, -2.0, 0.5, 3.0];
+    // Of the last block nothing is left to correct: its metric is the covariance itself.
+    let block = &problem.blocks[2];
+    let columns = &problem.order[block.start..];
+    let square: f64 = block.image(&weights, &problem.factor).iter().map(|e| e * e).sum();
+    let expected: f64 = (0..16)
+        .map(|at| weights[at / 4] * weights[at % 4] * case.hessian[(columns[at / 4], columns[at % 4])])
+        .sum();
+    assert!((square / expected - 1.0).abs() < 1e-9, "{square} {expected}");
+}
+
+#[test]
+fn zero_targets_give_zero_codes() {
+    for (run, group) in SHAPES {
+        let case = Case { target: vec![0.0; 2 * run], ..case(1, 2 * run, run, group, 50) };
+        let row = case.solve();
+        assert!(row.codes.iter().all(|&code| code == 0), "N={group}");
+        assert!(row.scales.iter().all(|&scale| scale == 0), "N={group}");
+    }
+}
+
+#[test]
+fn a_scale_is_zero_exactly_where_all_codes_are() {
+    for seed in 0..60 {
+        let (run, group) = SHAPES[seed as usize % SHAPES.len()];
+        let mut case = case(seed, 3 * run, run, group, run);
+        let mut choices = Choices(seed);
+        case.target.iter_mut().for_each(|w| *w *= [1.0, 0.01, 0.003][choices.below(3)]);
+        let row = case.solve();
+        for (id, &scale) in row.scales.iter().enumerate() {
+            let zero = (0..case.target.len()).filter(|&i| case.group_of(i) == id).all(|i| row.codes[i] == 0);
+            assert_eq!(zero, scale == 0, "N={group}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn indefinite_covariances_are_refused() {
+    let mut hessian = identity(3);
+    hessian[(1, 1)] = -1.0;
+    assert!(Problem::new(hessian, 3, 2).is_none());
+}
