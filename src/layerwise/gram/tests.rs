@@ -150,13 +150,13 @@ fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
         for j in 0..inputs {
             near(gram.inputs[(i, j)], means(rows, |row| (row.0[i] - x[i]) * (row.0[j] - x[j])));
         }
-        for o in 0..outputs {
-            near(gram.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - y[o])));
+        for (o, mean) in y.iter().enumerate() {
+            near(gram.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - mean)));
         }
     }
-    for o in 0..outputs {
-        near(gram.output_means[o], y[o]);
-        near(gram.output_variances[o], means(rows, |row| (row.1[o] - y[o]).powi(2)));
+    for (o, &mean) in y.iter().enumerate() {
+        near(gram.output_means[o], mean);
+        near(gram.output_variances[o], means(rows, |row| (row.1[o] - mean).powi(2)));
     }
 }
 
