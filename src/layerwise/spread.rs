@@ -1,6 +1,7 @@
 //! Error spreading: groups are rounded one after another, each group's error moved to the weights that are
 //! still free, as OBQ and GPTQ do per column (Frantar et al., arXiv 2210.17323), and coordinate descent after it.
 
+use crate::ternarize::solve;
 use faer::{Mat, Side};
 
 /// Largest group whose sign patterns are all tried.
@@ -299,18 +300,9 @@ impl Block {
     }
 }
 
+/// The best scale of a group on its own.
 pub(super) fn closed_form_scale(weights: &[f64]) -> f64 {
-    let mut sorted: Vec<f64> = weights.iter().map(|weight| weight.abs()).collect();
-    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-    let (mut sum, mut best) = (0.0, (0.0, 0.0));
-    for (index, magnitude) in sorted.iter().enumerate() {
-        sum += magnitude;
-        let kept = (index + 1) as f64;
-        if sum * sum / kept > best.0 {
-            best = (sum * sum / kept, sum / kept);
-        }
-    }
-    best.1
+    solve(weights.iter().copied(), &mut Vec::with_capacity(weights.len())).scale
 }
 
 #[cfg(test)]

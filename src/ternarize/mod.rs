@@ -6,4 +6,5 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use closed_form::solve;
 pub use tensor::{TernarizeOptions, TernaryTensor, ternarize_tensor};

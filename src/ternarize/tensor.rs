@@ -122,7 +122,7 @@ fn ternarize_channel(weights: &[f32], inputs: usize, group: usize) -> Channel {
     let groups = || weights.chunks(inputs.max(1)).flat_map(|run| run.chunks(group));
     let mut sorted = Vec::with_capacity(group.min(inputs));
     let solutions: Vec<Solution> =
-        groups().map(|weights| solve(weights.iter().copied(), &mut sorted)).collect();
+        groups().map(|weights| solve(weights.iter().map(|&weight| f64::from(weight)), &mut sorted)).collect();
     let factor = factor(solutions.iter().map(|solution| solution.scale).fold(0.0, f64::max));
     let mut channel =
         Channel { codes: Vec::with_capacity(weights.len()), scales: Vec::new(), factor, squares: [0.0; 2] };

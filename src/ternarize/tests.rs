@@ -29,7 +29,7 @@ fn brute_force(weights: &[f32]) -> f64 {
 proptest! {
     #[test]
     fn closed_form_is_the_optimum(weights in prop::collection::vec(-4.0f32..4.0, 1..=7)) {
-        let solution = super::closed_form::solve(weights.iter().copied(), &mut Vec::new());
+        let solution = super::closed_form::solve(weights.iter().map(|&w| f64::from(w)), &mut Vec::new());
         let error: f64 = weights
             .iter()
             .map(|&w| (f64::from(w) - solution.scale * f64::from(solution.code(w))).powi(2))
@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn ties_and_zeros_are_optimal_too(weights in prop::collection::vec(-2i8..=2, 1..=6)) {
         let weights: Vec<f32> = weights.into_iter().map(f32::from).collect();
-        let solution = super::closed_form::solve(weights.iter().copied(), &mut Vec::new());
+        let solution = super::closed_form::solve(weights.iter().map(|&w| f64::from(w)), &mut Vec::new());
         let error: f64 = weights
             .iter()
             .map(|&w| (f64::from(w) - solution.scale * f64::from(solution.code(w))).powi(2))
@@ -60,7 +60,7 @@ proptest! {
             for (run, codes) in codes.chunks(6).enumerate() {
                 for (place, codes) in codes.chunks(group).enumerate() {
                     let input = |i: usize| tensor[[output, place * group + i, 0, run]];
-                    let exact = super::closed_form::solve((0..codes.len()).map(input), &mut Vec::new());
+                    let exact = super::closed_form::solve((0..codes.len()).map(input).map(f64::from), &mut Vec::new());
                     let scale = t.scales()[[output, run * 6usize.div_ceil(group) + place]];
                     prop_assert!((f64::from(scale) * step - exact.scale).abs() <= step * 0.5000001);
                 }
