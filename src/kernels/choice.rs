@@ -1,0 +1,90 @@
+//! Which implementation runs.
+
+use super::blocked::Isa;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which implementation of the convolutions runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kernels {
+    /// The definition: one multiplication at a time, slow.
+    Reference,
+    /// Safe, portable Rust arranged for the compiler's vectorizer.
+    Portable,
+    /// AVX-512 with VNNI.
+    Avx512Vnni,
+}
+
+/// From slow to fast.
+const ALL: [Kernels; 3] = [Kernels::Reference, Kernels::Portable, Kernels::Avx512Vnni];
+
+impl Default for Kernels {
+    /// The fastest that this machine can run.
+    fn default() -> Self {
+        Self::available().last().unwrap_or(Self::Portable)
+    }
+}
+
+impl Kernels {
+    /// The kernels named by the environment variable `FGQ_KERNELS`, or the fastest for this machine.
+    ///
+    /// # Errors
+    /// An unknown name, or kernels that this machine cannot run.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("FGQ_KERNELS") {
+            Ok(name) if !name.is_empty() => Self::by_name(&name),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    /// All kernels that this machine can run, from slow to fast.
+    pub fn available() -> impl Iterator<Item = Self> {
+        ALL.into_iter().filter(|kernels| kernels.is_available())
+    }
+
+    pub(super) fn by_name(name: &str) -> Result<Self> {
+        let known = ALL.into_iter().find(|kernels| kernels.name() == name);
+        let problem = match known {
+            Some(kernels) if kernels.is_available() => return Ok(kernels),
+            Some(_) => "this machine cannot run them",
+            None => "unknown kernels",
+        };
+        let available: Vec<&str> = Self::available().map(Self::name).collect();
+        let message = format!("FGQ_KERNELS={name}: {problem}; available are: {}", available.join(", "));
+        Err(Error::new(ErrorKind::Argument, message))
+    }
+
+    /// The name by which `FGQ_KERNELS` selects these kernels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Portable => "portable",
+            Self::Avx512Vnni => "avx512-vnni",
+        }
+    }
+
+    /// Whether this machine can run them.
+    pub fn is_available(self) -> bool {
+        matches!(self, Self::Reference | Self::Portable) || self.isa().is_some()
+    }
+
+    /// The tiles of an instruction set, if this is one and the machine has it.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        use super::x86_64;
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Self::Avx512Vnni => {
+                let found = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni");
+                found.then_some(&x86_64::AVX512_VNNI)
+            }
+            Self::Reference | Self::Portable => None,
+        }
+    }
+
+    /// The tiles of an instruction set, if this is one and the machine has it.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        None
+    }
+}
