@@ -44,14 +44,16 @@ impl Kernels {
 
     pub(super) fn by_name(name: &str) -> Result<Self> {
         let known = ALL.into_iter().find(|kernels| kernels.name() == name);
-        let problem = match known {
-            Some(kernels) if kernels.is_available() => return Ok(kernels),
-            Some(_) => "this machine cannot run them",
-            None => "unknown kernels",
-        };
-        let available: Vec<&str> = Self::available().map(Self::name).collect();
-        let message = format!("FGQ_KERNELS={name}: {problem}; available are: {}", available.join(", "));
-        Err(Error::new(ErrorKind::Argument, message))
+        let error = || refused(&format!("FGQ_KERNELS={name}: unknown kernels"));
+        let kernels = known.ok_or_else(error)?;
+        kernels.check()?;
+        Ok(kernels)
+    }
+
+    /// Refuses kernels that this machine cannot run.
+    pub(crate) fn check(self) -> Result<()> {
+        let error = || refused(&format!("this machine cannot run the kernels '{}'", self.name()));
+        if self.is_available() { Ok(()) } else { Err(error()) }
     }
 
     /// The name by which `FGQ_KERNELS` selects these kernels.
@@ -87,4 +89,9 @@ impl Kernels {
     pub(crate) fn isa(self) -> Option<&'static Isa> {
         None
     }
+}
+
+fn refused(problem: &str) -> Error {
+    let available: Vec<&str> = Kernels::available().map(Kernels::name).collect();
+    Error::new(ErrorKind::Argument, format!("{problem}; available are: {}", available.join(", ")))
 }

@@ -18,7 +18,8 @@ mod tests;
 pub use choice::Kernels;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fixed::{requantize, rescale, scale_wide, to_code};
+pub(crate) use crate::fixed::scale_wide;
+use crate::fixed::{requantize, rescale, to_code};
 use crate::format::{Multiplier, Rescale};
 use crate::tensor::{Batch, Shape, Window};
 use blocked::{Alone, Isa};

@@ -30,7 +30,7 @@ impl Operand {
         Self { zero_points, shape }
     }
 
-    fn zero_point(&self) -> u8 {
+    pub(super) fn zero_point(&self) -> u8 {
         self.zero_points.first().copied().unwrap_or(0)
     }
 

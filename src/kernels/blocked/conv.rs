@@ -84,10 +84,6 @@ impl Conv {
         last + self.strips.len * self.step + self.panels.reach()
     }
 
-    fn tiles(&self) -> usize {
-        self.strips.strips.len().div_ceil(STRIPS)
-    }
-
     unsafe fn tile(&self, panel: usize, tile: usize, memory: &Memory) {
         let mut sums = Sums([0; TILE * PANEL]);
         let range = tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS);

@@ -8,9 +8,13 @@ pub(crate) mod enter;
 mod finish;
 mod map;
 mod memory;
+pub(crate) mod moves;
 mod panels;
+pub(crate) mod pointwise;
+pub(crate) mod pool;
 mod program;
 mod ring;
+mod rows;
 mod strips;
 
 pub(super) use alone::Alone;
