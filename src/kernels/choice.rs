@@ -13,10 +13,12 @@ pub enum Kernels {
     Portable,
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// AMX for 8-bit integers, and AVX-512 with VNNI.
+    Amx,
 }
 
 /// From slow to fast.
-const ALL: [Kernels; 3] = [Kernels::Reference, Kernels::Portable, Kernels::Avx512Vnni];
+const ALL: [Kernels; 4] = [Kernels::Reference, Kernels::Portable, Kernels::Avx512Vnni, Kernels::Amx];
 
 impl Default for Kernels {
     /// The fastest that this machine can run.
@@ -62,6 +64,7 @@ impl Kernels {
             Self::Reference => "reference",
             Self::Portable => "portable",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Amx => "amx",
         }
     }
 
@@ -80,6 +83,7 @@ impl Kernels {
                 let found = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni");
                 found.then_some(&x86_64::AVX512_VNNI)
             }
+            Self::Amx => Self::Avx512Vnni.isa().filter(|_| x86_64::has_amx()).map(|_| &x86_64::AMX),
             Self::Reference | Self::Portable => None,
         }
     }

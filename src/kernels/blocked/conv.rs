@@ -5,6 +5,7 @@ use super::strips::Strips;
 use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Chunks of one convolution, about.
@@ -85,7 +86,7 @@ impl Conv {
     }
 
     unsafe fn tile(&self, panel: usize, tile: usize, memory: &Memory) {
-        let mut sums = Sums([0; TILE * PANEL]);
+        let mut sums = Sums(MaybeUninit::uninit());
         let range = tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS);
         let start = |strip: usize| {
             let strip = strip.min(range.end - 1);
@@ -98,14 +99,18 @@ impl Conv {
             step: self.step,
             runs: self.panels.runs(panel),
             weights: self.panels.weights(panel),
-            sums: sums.0.as_mut_ptr(),
+            sums: sums.0.as_mut_ptr().cast(),
         };
         // SAFETY: the slot covers what the runs reach from any strip.
         unsafe { (self.tile)(&args) };
+        // SAFETY: the tile has written as many rows as there are positions.
+        let sums: &[i32] = unsafe {
+            std::slice::from_raw_parts(sums.0.as_ptr().cast(), args.count * args.len * PANEL)
+        };
         for (place, strip) in range.enumerate() {
             for part in self.strips.parts(strip) {
                 let first = (place * self.strips.len + part.first) * PANEL;
-                let sums = &sums.0[first..first + part.count * PANEL];
+                let sums = &sums[first..first + part.count * PANEL];
                 // SAFETY: the part's positions and the panel's channels are this chunk's own.
                 unsafe { self.store(panel, [part.y, part.x], sums, memory) };
             }
@@ -141,7 +146,7 @@ impl Conv {
 }
 
 #[repr(C, align(64))]
-struct Sums([i32; TILE * PANEL]);
+struct Sums(MaybeUninit<[i32; TILE * PANEL]>);
 
 impl Task for Conv {
     fn chunks(&self) -> usize {
@@ -153,7 +158,7 @@ impl Task for Conv {
         let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
         // SAFETY: `choice` hands an instruction set out only where the CPU has it; chunks are disjoint.
         unsafe {
-            (self.isa.begin)();
+            (self.isa.begin)(self.strips.len);
             if short {
                 tiles.for_each(|tile| panels.clone().for_each(|panel| self.tile(panel, tile, context.memory)));
             } else {

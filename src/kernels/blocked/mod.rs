@@ -68,8 +68,8 @@ pub(crate) struct Isa {
     pub longest_run: usize,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
     pub order: [usize; PANEL / 4],
-    /// Prepares the CPU for tiles.
-    pub begin: unsafe fn(),
+    /// Prepares the CPU for tiles with strips of this length.
+    pub begin: unsafe fn(usize),
     /// Sums of a tile.
     pub tile: unsafe fn(&Tile),
     /// Sums of a tile in which channel `c` of the output depends on channel `c` of the input only; each run is a tap

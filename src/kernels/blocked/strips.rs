@@ -4,6 +4,9 @@ use super::{Isa, Map};
 use crate::tensor::{Shape, Window};
 use std::ops::Range;
 
+/// What a strip costs besides its positions, in positions.
+const FIXED: usize = 3;
+
 /// Positions at equal distances in the input.
 #[derive(Debug, Clone)]
 pub(super) struct Strip {
@@ -39,7 +42,7 @@ impl Strips {
     pub fn new(isa: &Isa, window: &Window, input: &Map, output: Shape) -> Self {
         let by_rows = isa.strips.iter().map(|&len| Self::of_rows(window, input, output, len));
         let flat = isa.strips.iter().filter_map(|&len| Self::flat(window, input, output, len));
-        let cost = |strips: &Self| strips.strips.len() * (strips.len + 1);
+        let cost = |strips: &Self| strips.strips.len() * (strips.len + FIXED);
         let first = Self::of_rows(window, input, output, isa.strips[0]);
         by_rows.chain(flat).fold(first, |best, next| if cost(&next) < cost(&best) { next } else { best })
     }

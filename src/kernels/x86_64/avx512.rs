@@ -1,5 +1,6 @@
 //! AVX-512 with VNNI: 14 positions × 32 channels in 28 registers.
 
+use super::sums::sums;
 use crate::kernels::blocked::{Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use std::arch::x86_64::*;
 
@@ -9,63 +10,98 @@ pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
     granule: 4,
     longest_run: usize::MAX,
     order: ORDER,
-    begin: nothing,
+    begin,
     tile,
     depthwise,
     finish,
-    end: nothing,
+    end,
 };
 
 /// What saturating packs of two registers leave in order.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 2, 4, 6, 1, 3, 5, 7];
 
-unsafe fn nothing() {}
+unsafe fn begin(_: usize) {}
+
+unsafe fn end() {}
 
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
     unsafe {
         match (tile.len, tile.count) {
-            (7, 2) => sums::<7, 2>(tile),
-            (7, _) => sums::<7, 1>(tile),
-            (4, 2) => sums::<4, 2>(tile),
-            (4, _) => sums::<4, 1>(tile),
-            (_, 2) => sums::<1, 2>(tile),
-            _ => sums::<1, 1>(tile),
+            (7, 2) => sums_7_2(tile),
+            (7, _) => sums_7(tile),
+            (4, 2) => sums_4_2(tile),
+            (4, _) => sums_4(tile),
+            (_, 2) => sums_1_2(tile),
+            _ => sums_1(tile),
         }
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sums<const LEN: usize, const COUNT: usize>(tile: &Tile) {
-    let mut sums = [[[_mm512_setzero_si512(); 2]; LEN]; COUNT];
-    let mut weights: *const __m512i = tile.weights.cast();
-    for run in tile.runs {
-        let mut strips: [*const u8; STRIPS] = tile.strips.map(|strip| strip.wrapping_add(run.offset as usize));
-        for _ in 0..run.steps {
-            // SAFETY: the panel holds two registers for each step; the slot covers all that runs reach.
-            unsafe {
-                let pair = [_mm512_load_si512(weights), _mm512_load_si512(weights.add(1))];
-                for (strip, sums) in strips.iter().zip(&mut sums) {
-                    for (position, sums) in sums.iter_mut().enumerate() {
-                        let four = strip.add(position * tile.step).cast::<i32>().read_unaligned();
-                        let codes = _mm512_set1_epi32(four);
-                        sums[0] = _mm512_dpbusd_epi32(sums[0], codes, pair[0]);
-                        sums[1] = _mm512_dpbusd_epi32(sums[1], codes, pair[1]);
-                    }
-                }
-                weights = weights.add(2);
-            }
-            strips = strips.map(|strip| strip.wrapping_add(4));
-        }
-    }
-    let target: *mut __m512i = tile.sums.cast();
-    for (row, pair) in sums.iter().flatten().enumerate() {
-        // SAFETY: there are `LEN · COUNT` rows of two registers.
-        unsafe {
-            _mm512_store_si512(target.add(2 * row), pair[0]);
-            _mm512_store_si512(target.add(2 * row + 1), pair[1]);
-        }
-    }
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_7_2, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+    0 4: a4 0, b4 1;
+    0 5: a5 0, b5 1;
+    0 6: a6 0, b6 1;
+    1 0: c0 0, d0 1;
+    1 1: c1 0, d1 1;
+    1 2: c2 0, d2 1;
+    1 3: c3 0, d3 1;
+    1 4: c4 0, d4 1;
+    1 5: c5 0, d5 1;
+    1 6: c6 0, d6 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_7, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+    0 4: a4 0, b4 1;
+    0 5: a5 0, b5 1;
+    0 6: a6 0, b6 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_4_2, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+    1 0: c0 0, d0 1;
+    1 1: c1 0, d1 1;
+    1 2: c2 0, d2 1;
+    1 3: c3 0, d3 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_4, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_1_2, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32;
+    0 0: a0 0, b0 1;
+    1 0: c0 0, d0 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_1, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32;
+    0 0: a0 0, b0 1;
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
