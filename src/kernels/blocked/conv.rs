@@ -85,7 +85,7 @@ impl Conv {
         last + self.strips.len * self.step + self.panels.reach()
     }
 
-    unsafe fn tile(&self, panel: usize, tile: usize, memory: &Memory) {
+    unsafe fn tile(&self, panel: usize, tile: usize, (ahead, lines): (*const i8, usize), memory: &Memory) {
         let mut sums = Sums(MaybeUninit::uninit());
         let range = tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS);
         let start = |strip: usize| {
@@ -99,6 +99,8 @@ impl Conv {
             step: self.step,
             runs: self.panels.runs(panel),
             weights: self.panels.weights(panel),
+            ahead,
+            lines,
             sums: sums.0.as_mut_ptr().cast(),
         };
         // SAFETY: the slot covers what the runs reach from any strip.
@@ -160,9 +162,18 @@ impl Task for Conv {
         unsafe {
             (self.isa.begin)(self.strips.len);
             if short {
-                tiles.for_each(|tile| panels.clone().for_each(|panel| self.tile(panel, tile, context.memory)));
+                for tile in tiles {
+                    for panel in panels.clone() {
+                        self.tile(panel, tile, (std::ptr::null(), 0), context.memory);
+                    }
+                }
             } else {
-                panels.for_each(|panel| tiles.clone().for_each(|tile| self.tile(panel, tile, context.memory)));
+                for panel in panels {
+                    for tile in tiles.clone() {
+                        let ahead = self.panels.ahead(panel, tile - tiles.start, tiles.len());
+                        self.tile(panel, tile, ahead, context.memory);
+                    }
+                }
             }
             (self.isa.end)();
         }

@@ -96,6 +96,9 @@ pub(crate) struct Tile<'a> {
     pub runs: &'a [Run],
     /// The panel.
     pub weights: *const i8,
+    /// Weights that will be needed next, and how many lines of them to fetch with each run.
+    pub ahead: *const i8,
+    pub lines: usize,
     /// `count × len` rows of [`PANEL`] sums.
     pub sums: *mut i32,
 }

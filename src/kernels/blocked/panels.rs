@@ -5,6 +5,9 @@ use super::{Isa, Map, PANEL, Run};
 use crate::kernels::ConvSpec;
 use std::ops::Range;
 
+/// Positions that need so many tiles take so long that weights arrive by themselves.
+const MANY_TILES: usize = 32;
+
 /// Consecutive bytes of a value under one tap, or under neighbouring taps of a row where one block holds all channels.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -92,6 +95,16 @@ impl Panels {
     /// The address of a panel's weights.
     pub fn weights(&self, panel: usize) -> *const i8 {
         self.weights.at(self.panels[panel].weights)
+    }
+
+    /// Where the weights of the next panel are, for the `tile`th of `tiles` tiles that share the fetching, and how many
+    /// lines it fetches with each run.
+    pub fn ahead(&self, panel: usize, tile: usize, tiles: usize) -> (*const i8, usize) {
+        let Some(next) = self.panels.get(panel + 1) else { return (self.weights(panel), 0) };
+        let runs = self.panels[panel].runs.len();
+        let lines = (self.bytes(panel + 1) / 64).div_ceil(tiles * runs);
+        let worth = tiles <= MANY_TILES;
+        (self.weights.at(next.weights).wrapping_add(tile * runs * lines * 64), if worth { lines } else { 0 })
     }
 
     /// The farthest byte that any run reaches from its strip's first one.

@@ -6,7 +6,7 @@
 /// Every register is a variable of its own, and all is one function: arrays and helper functions may end up in memory.
 macro_rules! sums {
     (
-        $(#[$feature:meta])* fn $name:ident, $vector:ty, $zero:ident, $set:ident, $load:ident, $store:ident, $dot:ident;
+        $(#[$feature:meta])* fn $name:ident, $vector:ty, $zero:ident, $set:ident, $load:ident, $store:ident, $dot:ident, $fetch:ident;
         $($strip:literal $position:literal: $($register:ident $lane:literal),+;)+
     ) => {
         $(#[$feature])*
@@ -14,7 +14,12 @@ macro_rules! sums {
             const LANES: usize = PANEL * 4 / size_of::<$vector>();
             $($(let mut $register = $zero();)+)+
             let mut weights: *const $vector = tile.weights.cast();
+            let mut ahead = tile.ahead;
             for run in tile.runs {
+                for _ in 0..tile.lines {
+                    $fetch(ahead);
+                    ahead = ahead.wrapping_add(64);
+                }
                 let mut strips: [*const u8; STRIPS] = tile.strips.map(|strip| strip.wrapping_add(run.offset as usize));
                 for _ in 0..run.steps {
                     // SAFETY: the panel holds `LANES` vectors for each step; the slot covers all that runs reach.
