@@ -1,4 +1,5 @@
 //! Times a model: `speed MODEL.fgq THREADS [RUNS]`.
+#![allow(clippy::unwrap_used, clippy::precedence)]
 use std::time::Instant;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -18,10 +19,35 @@ fn main() {
                 t.elapsed().as_secs_f64() * 1e3
             })
             .collect();
+        if args.len() > 4 {
+            let mut best = vec![std::time::Duration::MAX; model.nodes.len()];
+            for _ in 0..runs {
+                for (b, t) in best.iter_mut().zip(session.run_timed(&pixels).unwrap().1) {
+                    *b = t.min(*b);
+                }
+            }
+            let shapes = model.shapes().unwrap();
+            for ((node, shape), best) in model.nodes.iter().zip(&shapes).zip(best) {
+                let macs = match &node.op {
+                    fgq::PackedOp::Conv(c) => shape.positions() * c.outputs * c.channel_len(),
+                    _ => 0,
+                };
+                println!(
+                    "{:40} {shape:>14} {:8.1} us {:8.0} GMAC/s",
+                    node.name,
+                    best.as_secs_f64() * 1e6,
+                    macs as f64 / best.as_secs_f64() / 1e9
+                );
+            }
+        }
         times.sort_by(f64::total_cmp);
         println!(
             "{} {} threads: min {:.2} median {:.2} ms; prepared in {:.1} ms; {sum}",
-            fgq::Kernels::from_env().unwrap().name(), args[2], times[0], times[times.len() / 2], load.as_secs_f64() * 1e3
+            fgq::Kernels::from_env().unwrap().name(),
+            args[2],
+            times[0],
+            times[times.len() / 2],
+            load.as_secs_f64() * 1e3
         );
     });
 }

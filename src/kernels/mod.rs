@@ -108,7 +108,11 @@ enum Path {
     Reference,
     Portable(portable::Prepared),
     /// Programs for images of the shape that came first.
-    Blocked { isa: &'static Isa, sums: OnceLock<Alone>, codes: OnceLock<Alone> },
+    Blocked {
+        isa: &'static Isa,
+        sums: OnceLock<Box<Alone>>,
+        codes: OnceLock<Box<Alone>>,
+    },
 }
 
 impl ConvKernel {
@@ -128,7 +132,7 @@ impl ConvKernel {
             Path::Reference => Ok(reference::sums(spec, input, shape)),
             Path::Portable(prepared) => Ok(prepared.run(spec, input, shape, |_, _, sum| sum)),
             Path::Blocked { isa, sums, .. } => {
-                let alone = sums.get_or_init(|| Alone::sums(isa, spec, input.shape, shape));
+                let alone = sums.get_or_init(|| Box::new(Alone::sums(isa, spec, input.shape, shape)));
                 same_shape(alone.input, input.shape)?;
                 Ok(alone.run_sums(input))
             }
@@ -156,7 +160,8 @@ impl ConvKernel {
                 }))
             }
             (Path::Blocked { isa, codes, .. }, _) => {
-                let alone = codes.get_or_init(|| Alone::codes(isa, spec, epilogue, input.shape, shape));
+                let alone =
+                    codes.get_or_init(|| Box::new(Alone::codes(isa, spec, epilogue, input.shape, shape)));
                 same_shape(alone.input, input.shape)?;
                 Ok(alone.run_codes(input, residual))
             }

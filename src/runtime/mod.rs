@@ -15,6 +15,7 @@ pub use crate::kernels::Kernels;
 use crate::tensor::{Batch, Shape};
 use plan::Plan;
 use rayon::prelude::*;
+use std::time::{Duration, Instant};
 
 /// A packed model ready to run, with integers only, on any number of threads.
 ///
@@ -109,6 +110,26 @@ impl Session {
         self.input
     }
 
+    /// The logits of one image, and how long each node of the model took.
+    ///
+    /// # Errors
+    /// A number of pixels that is not one image's.
+    pub fn run_timed(&self, pixels: &[u8]) -> Result<(Logits, Vec<Duration>)> {
+        if pixels.len() != self.input.len() {
+            let message = format!("{} pixels are not one image of {}", pixels.len(), self.input);
+            return Err(Error::new(ErrorKind::Shape, message));
+        }
+        match &self.engine {
+            Engine::Steps(steps) => steps.run(Batch { images: 1, shape: self.input, data: pixels.to_vec() }),
+            Engine::Plan(plan) => {
+                let mut logits = Logits::zeroed(1, self.classes);
+                let mut times = vec![Duration::ZERO; plan.nodes()];
+                plan.run_timed(pixels, &mut logits.data, &mut times);
+                Ok((logits, times))
+            }
+        }
+    }
+
     /// The logits of a batch of images.
     ///
     /// `pixels` holds any number of images in the order row, column, channel, preprocessed as the model
@@ -123,11 +144,14 @@ impl Session {
         }
         let images = pixels.len() / self.input.len();
         match &self.engine {
-            Engine::Steps(steps) => steps.run(Batch { images, shape: self.input, data: pixels.to_vec() }),
+            Engine::Steps(steps) => {
+                Ok(steps.run(Batch { images, shape: self.input, data: pixels.to_vec() })?.0)
+            }
             Engine::Plan(plan) => {
                 let mut logits = Logits::zeroed(images, self.classes);
                 let rows = logits.data.par_chunks_exact_mut(self.classes);
-                rows.zip(pixels.par_chunks_exact(self.input.len())).for_each(|(row, image)| plan.run(image, row));
+                rows.zip(pixels.par_chunks_exact(self.input.len()))
+                    .for_each(|(row, image)| plan.run(image, row));
                 Ok(logits)
             }
         }
@@ -146,16 +170,22 @@ impl Steps {
         Self { steps: steps.collect(), inputs, dead_after }
     }
 
-    fn run(&self, pixels: Batch<u8>) -> Result<Logits> {
+    /// The logits, and how long each step took.
+    fn run(&self, pixels: Batch<u8>) -> Result<(Logits, Vec<Duration>)> {
+        let mut times = vec![Duration::ZERO; self.steps.len()];
         let mut values: Vec<Option<Batch<u8>>> = vec![None; self.steps.len()];
         values[0] = Some(pixels);
         for (id, step) in self.steps.iter().enumerate().skip(1) {
             let inputs: Vec<&Batch<u8>> =
                 self.inputs[id].iter().filter_map(|&i| values[i].as_ref()).collect();
+            let start = Instant::now();
             if id + 1 == self.steps.len() {
-                return step.logits(&inputs);
+                let logits = step.logits(&inputs)?;
+                times[id] = start.elapsed();
+                return Ok((logits, times));
             }
             let output = step.codes(&inputs)?;
+            times[id] = start.elapsed();
             values[id] = Some(output);
             self.dead_after[id].iter().for_each(|&dead| values[dead] = None);
         }

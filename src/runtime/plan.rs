@@ -13,6 +13,7 @@ use crate::kernels::scale_wide;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Widest ring; wider padding is left to the portable path.
 const WIDEST_RING: usize = 64;
@@ -24,6 +25,8 @@ const MOST_MEMORY: usize = 1 << 31;
 pub(super) struct Plan {
     isa: &'static Isa,
     program: Program,
+    /// The node of each stage.
+    nodes: Vec<usize>,
     output: Output,
     /// Memory of runs that are over.
     idle: Mutex<Vec<Memory>>,
@@ -49,15 +52,21 @@ impl Plan {
             let operands: Vec<Operand> =
                 node.inputs.iter().map(|&input| Operand::new(model, shapes, input)).collect();
             let task = Stage { node, inputs, operands, output: &slots[id], shape: shapes[id], isa }.task();
-            task.map(|task| (task, Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points)))
+            task.map(|task| (id, task, Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points)))
         });
-        let mut program = Program::default();
-        for (task, ring) in makers.collect::<Vec<_>>().into_iter().flatten() {
+        let (mut program, mut nodes) = (Program::default(), Vec::new());
+        for (id, task, ring) in makers.collect::<Vec<_>>().into_iter().flatten() {
             program.push(task, ring);
+            nodes.push(id);
         }
         slots.iter().for_each(|slot| program.reserve(slot.start + slot.len));
         let output = output(model, &slots, shapes)?;
-        Some(Self { isa, program, output, idle: Mutex::default() })
+        Some(Self { isa, program, nodes, output, idle: Mutex::default() })
+    }
+
+    /// Number of nodes of the model.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.last().map_or(0, |&node| node + 1)
     }
 
     /// The logits of one image.
@@ -66,6 +75,21 @@ impl Plan {
         self.program.run(&mut memory, &[pixels]);
         self.read(&mut memory, logits);
         self.idle().push(memory);
+    }
+
+    /// The logits of one image, and how long each node took.
+    pub(super) fn run_timed(&self, pixels: &[u8], logits: &mut [i32], times: &mut [Duration]) {
+        let mut memory = self.program.memory();
+        let ends: Vec<Mutex<Option<Instant>>> = self.nodes.iter().map(|_| Mutex::default()).collect();
+        let end = |stage: usize| ends[stage].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start = Instant::now();
+        self.program.run_watched(&mut memory, &[pixels], &|stage| *end(stage) = Some(Instant::now()));
+        for (stage, &node) in self.nodes.iter().enumerate() {
+            let end = end(stage).unwrap_or(start);
+            times[node] = end - start;
+            start = end;
+        }
+        self.read(&mut memory, logits);
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Memory>> {
@@ -106,7 +130,9 @@ fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Outpu
             Store::Logits { factors, shift } => {
                 Output::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
             }
-            Store::Codes { .. } => Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point },
+            Store::Codes { .. } => {
+                Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
+            }
         },
         PackedOp::GlobalSum => {
             let &input = last.inputs.first()?;
@@ -247,7 +273,9 @@ impl Stage<'_> {
                 Box::new(Table { input, output, entries: entries.clone() })
             }
             (PackedOp::Slice(slice), [input]) => Box::new(Move::slice(input, slice, output)),
-            (PackedOp::Pad { before, .. }, [input]) => Box::new(Move::pad(input, *before, zero_point, output)),
+            (PackedOp::Pad { before, .. }, [input]) => {
+                Box::new(Move::pad(input, *before, zero_point, output))
+            }
             (PackedOp::Flatten, [input]) => Box::new(Move::flatten(input, output)),
             (PackedOp::ChannelShuffle { groups }, [input]) => Box::new(Move::shuffle(input, *groups, output)),
             (PackedOp::MaxPool(window), [input]) => Box::new(Pool::max(window, input, output)),

@@ -35,7 +35,13 @@ impl Alone {
     }
 
     /// Codes of `spec` for images of shape `input`.
-    pub fn codes(isa: &'static Isa, spec: &ConvSpec, epilogue: &Epilogue, input: Shape, shape: Shape) -> Self {
+    pub fn codes(
+        isa: &'static Isa,
+        spec: &ConvSpec,
+        epilogue: &Epilogue,
+        input: Shape,
+        shape: Shape,
+    ) -> Self {
         let (mut program, slot) = start(spec, input);
         let after = |slot: &Slot| Slot::new(slot.start + slot.len, Map::new(shape, [0; 4]), 64);
         let mut output = after(&slot);

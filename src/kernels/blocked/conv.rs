@@ -106,9 +106,8 @@ impl Conv {
         // SAFETY: the slot covers what the runs reach from any strip.
         unsafe { (self.tile)(&args) };
         // SAFETY: the tile has written as many rows as there are positions.
-        let sums: &[i32] = unsafe {
-            std::slice::from_raw_parts(sums.0.as_ptr().cast(), args.count * args.len * PANEL)
-        };
+        let sums: &[i32] =
+            unsafe { std::slice::from_raw_parts(sums.0.as_ptr().cast(), args.count * args.len * PANEL) };
         for (place, strip) in range.enumerate() {
             for part in self.strips.parts(strip) {
                 let first = (place * self.strips.len + part.first) * PANEL;
@@ -205,7 +204,13 @@ pub(crate) fn sums_len(outputs: usize, shape: Shape) -> usize {
 }
 
 /// Reads sums in the order position, channel.
-pub(crate) fn read_sums(isa: &Isa, memory: &mut Memory, start: usize, shape: Shape, mut visit: impl FnMut(i32)) {
+pub(crate) fn read_sums(
+    isa: &Isa,
+    memory: &mut Memory,
+    start: usize,
+    shape: Shape,
+    mut visit: impl FnMut(i32),
+) {
     let mut inverse = [0; PANEL / 4];
     isa.order.iter().enumerate().for_each(|(place, &quad)| inverse[quad] = place);
     for position in 0..shape.positions() {

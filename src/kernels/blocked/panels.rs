@@ -65,8 +65,13 @@ impl Panels {
     pub fn depthwise(spec: &ConvSpec, map: &Map) -> Self {
         let taps = spec.window.area();
         let count = spec.outputs.div_ceil(PANEL);
-        let panel = |index: usize| Panel { runs: index * taps..(index + 1) * taps, weights: index * taps * 4 * PANEL };
-        let run = |index: usize| run(4, spec, map, &Span { tap: index % taps, channel: index / taps * PANEL, bytes: 4 });
+        let panel = |index: usize| Panel {
+            runs: index * taps..(index + 1) * taps,
+            weights: index * taps * 4 * PANEL,
+        };
+        let run = |index: usize| {
+            run(4, spec, map, &Span { tap: index % taps, channel: index / taps * PANEL, bytes: 4 })
+        };
         let mut weights = Constants::zeroed(count * taps * 4 * PANEL);
         let lanes = weights.as_mut().chunks_exact_mut(4);
         for (index, lane) in lanes.enumerate() {
@@ -189,8 +194,8 @@ fn fill_row<'a>(
 ) {
     let first = output / spec.group_outputs() * spec.group_inputs;
     let row = &spec.weights[output * spec.channel_len()..][..spec.channel_len()];
-    let one_tap = span.channel % map.block + span.bytes <= map.block
-        && span.channel + span.bytes <= spec.group_inputs;
+    let one_tap =
+        span.channel % map.block + span.bytes <= map.block && span.channel + span.bytes <= spec.group_inputs;
     let contiguous = spec.groups == 1 && (one_tap || spec.group_inputs == map.block);
     if contiguous && span.bytes.is_multiple_of(4) {
         let source = &row[span.tap * spec.group_inputs + span.channel..][..span.bytes];

@@ -59,7 +59,11 @@ impl Pool {
     }
 
     /// Mean over all positions.
-    pub fn global(by: Multiplier, (input, zero_point): (&Slot, u8), (output, quantizer): (&Slot, Quantizer)) -> Self {
+    pub fn global(
+        by: Multiplier,
+        (input, zero_point): (&Slot, u8),
+        (output, quantizer): (&Slot, Quantizer),
+    ) -> Self {
         let shape = input.map.shape;
         let window = Window::new([shape.height, shape.width]);
         let counts = [vec![1], vec![1]];
@@ -78,7 +82,13 @@ impl Pool {
 
     /// Calls `visit` with the codes under each tap in the image.
     #[inline]
-    unsafe fn visit(&self, context: &Context, block: usize, [y, x]: [usize; 2], mut visit: impl FnMut(&[u8])) {
+    unsafe fn visit(
+        &self,
+        context: &Context,
+        block: usize,
+        [y, x]: [usize; 2],
+        mut visit: impl FnMut(&[u8]),
+    ) {
         for row in self.rows[y].range.clone().step_by(self.rows[y].step) {
             for column in self.columns[x].range.clone().step_by(self.columns[x].step) {
                 // SAFETY: the position is the input's.
@@ -127,7 +137,10 @@ impl Pool {
                 // SAFETY: as the caller promises.
                 unsafe {
                     self.visit(context, block, [y, x], |codes| {
-                        largest.iter_mut().zip(codes).for_each(|(largest, &code)| *largest = code.max(*largest));
+                        largest
+                            .iter_mut()
+                            .zip(codes)
+                            .for_each(|(largest, &code)| *largest = code.max(*largest));
                     });
                 }
                 codes.copy_from_slice(&largest[..codes.len()]);
@@ -137,7 +150,9 @@ impl Pool {
                 // SAFETY: as the caller promises.
                 unsafe {
                     self.visit(context, block, [y, x], |codes| {
-                        sums.iter_mut().zip(codes).for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
+                        sums.iter_mut()
+                            .zip(codes)
+                            .for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
                     });
                 }
                 let by = by_count[(counts[0][y] * counts[1][x]).max(1) - 1];
@@ -159,7 +174,9 @@ pub(crate) fn global_sum(memory: &mut Memory, slot: &Slot, zero_point: u8, mut v
             // SAFETY: the row is the slot's; nobody else has the memory.
             let row = unsafe { rows::read(&context, slot, block, [y, 0], slot.map.shape.width) };
             for codes in row.chunks_exact(slot.map.block) {
-                sums.iter_mut().zip(codes).for_each(|(sum, &code)| *sum += i32::from(code) - i32::from(zero_point));
+                sums.iter_mut()
+                    .zip(codes)
+                    .for_each(|(sum, &code)| *sum += i32::from(code) - i32::from(zero_point));
             }
         }
         let channels = slot.map.block.min(slot.map.shape.channels - block * slot.map.block);

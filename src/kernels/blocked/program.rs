@@ -68,12 +68,17 @@ impl Program {
     ///
     /// `memory` must come from this program's [`memory`](Self::memory); nothing happens otherwise.
     pub fn run(&self, memory: &mut Memory, inputs: &[&[u8]]) {
+        self.run_watched(memory, inputs, &|_| {});
+    }
+
+    /// Like [`run`](Self::run); calls `finished` with the index of each stage when it is done.
+    pub fn run_watched(&self, memory: &mut Memory, inputs: &[&[u8]], finished: &(dyn Fn(usize) + Sync)) {
         if memory.len() < self.bytes {
             return;
         }
         let context = Context { memory, inputs };
-        let crew = Crew { program: self, context, ticket: AtomicU64::new(0), done: AtomicUsize::new(0) };
-        crew.work_with(rayon::current_num_threads());
+        let (ticket, done) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Crew { program: self, context, ticket, done, finished }.work_with(rayon::current_num_threads());
     }
 }
 
@@ -86,6 +91,7 @@ struct Crew<'a> {
     ticket: AtomicU64,
     /// Finished chunks of the open stage.
     done: AtomicUsize,
+    finished: &'a (dyn Fn(usize) + Sync),
 }
 
 impl Crew<'_> {
@@ -123,6 +129,7 @@ impl Crew<'_> {
         // SAFETY: each ticket is given out once, and a stage opens when all chunks of the one before are done.
         unsafe { stage.run(chunk, &self.context) };
         if self.done.fetch_add(1, Ordering::AcqRel) + 1 == stage.chunks {
+            (self.finished)(place);
             self.done.store(0, Ordering::Relaxed);
             self.ticket.store((place as u64 + 1) << 32, Ordering::Release);
         }

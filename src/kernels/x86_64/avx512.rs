@@ -154,10 +154,9 @@ pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
         unsafe {
             let packed = _mm512_packus_epi16(row(segment, rule, position), row(segment, rule, second));
             let packed = _mm512_permutexvar_epi64(split, packed);
-            for (position, codes) in [
-                (second, _mm512_extracti64x4_epi64::<1>(packed)),
-                (position, _mm512_castsi512_si256(packed)),
-            ] {
+            for (position, codes) in
+                [(second, _mm512_extracti64x4_epi64::<1>(packed)), (position, _mm512_castsi512_si256(packed))]
+            {
                 let codes = _mm256_max_epu8(_mm256_min_epu8(codes, high), low);
                 let target = segment.output.add(position * segment.output_step);
                 _mm256_mask_storeu_epi8(target.cast(), mask, codes);
