@@ -62,14 +62,14 @@ pub(crate) fn slack(window: &Window, block: usize) -> usize {
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
     pub strips: &'static [usize],
-    /// Runs of weights are filled up with zeros to a multiple of this many bytes.
-    pub granule: usize,
+    /// Whether all runs of a convolution must have the same length; weights are filled up with zeros.
+    pub even_runs: bool,
     /// Longest run in bytes.
     pub longest_run: usize,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
     pub order: [usize; PANEL / 4],
-    /// Prepares the CPU for tiles with strips of this length.
-    pub begin: unsafe fn(usize),
+    /// Prepares the CPU for tiles with strips of this length and runs of this many steps, if they are even.
+    pub begin: unsafe fn(usize, usize),
     /// Sums of a tile.
     pub tile: unsafe fn(&Tile),
     /// Sums of a tile in which channel `c` of the output depends on channel `c` of the input only; each run is a tap
@@ -152,7 +152,7 @@ pub(crate) struct Rule {
 }
 
 /// How a residual's codes join the sums.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResidualRule {
     /// Code of zero.
     pub zero_point: i16,

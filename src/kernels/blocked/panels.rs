@@ -37,19 +37,21 @@ impl Panels {
     /// Arranges the weights of `spec` for an input laid out as `map`.
     pub fn new(isa: &Isa, spec: &ConvSpec, map: &Map) -> Self {
         let mut this = Self { panels: Vec::new(), runs: Vec::new(), weights: Constants::zeroed(0) };
-        let mut spans: Vec<Vec<Span>> = Vec::new();
+        let count = spec.outputs.div_ceil(PANEL);
+        let different = if spec.groups > 1 { count } else { 1 };
+        let spans: Vec<Vec<Span>> = (0..different).map(|panel| panel_spans(isa, spec, map, panel)).collect();
+        let longest = spans.iter().flatten().map(|span| span.bytes).max().unwrap_or(0);
+        let granule = if isa.even_runs { longest.next_multiple_of(4) } else { 4 };
         let mut bytes = 0;
-        for panel in 0..spec.outputs.div_ceil(PANEL) {
-            if panel == 0 || spec.groups > 1 {
-                spans.push(panel_spans(isa, spec, map, panel));
+        for panel in 0..count {
+            if let Some(spans) = spans.get(panel) {
                 let first = this.runs.len();
-                this.runs.extend(spans[panel].iter().map(|span| run(isa.granule, spec, map, span)));
+                this.runs.extend(spans.iter().map(|span| run(granule, spec, map, span)));
                 this.panels.push(Panel { runs: first..this.runs.len(), weights: bytes });
             } else {
                 this.panels.push(Panel { weights: bytes, ..this.panels[0].clone() });
             }
-            let runs = &this.runs[this.panels[panel].runs.clone()];
-            bytes += runs.iter().map(|run| run.steps as usize * 4 * PANEL).sum::<usize>();
+            bytes += this.bytes(panel);
         }
         this.weights = Constants::zeroed(bytes);
         let weights = this.weights.as_mut();
@@ -84,6 +86,11 @@ impl Panels {
         Self { panels: (0..count).map(panel).collect(), runs: (0..count * taps).map(run).collect(), weights }
     }
 
+    /// Steps of the longest run.
+    pub fn steps(&self) -> usize {
+        self.runs.iter().map(|run| run.steps as usize).max().unwrap_or(0)
+    }
+
     pub fn len(&self) -> usize {
         self.panels.len()
     }
@@ -114,7 +121,7 @@ impl Panels {
 
     /// The farthest byte that any run reaches from its strip's first one.
     pub fn reach(&self) -> usize {
-        self.runs.iter().map(|run| run.offset as usize + 4 * run.steps as usize).max().unwrap_or(0)
+        self.runs.iter().map(|run| run.offset as usize + (4 * run.steps as usize).max(PANEL)).max().unwrap_or(0)
     }
 }
 
