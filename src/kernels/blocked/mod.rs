@@ -15,6 +15,7 @@ pub(crate) mod pool;
 mod program;
 mod ring;
 mod rows;
+mod scaled;
 mod strips;
 
 pub(super) use alone::Alone;
@@ -62,10 +63,8 @@ pub(crate) fn slack(window: &Window, block: usize) -> usize {
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
     pub strips: &'static [usize],
-    /// Whether all runs of a convolution must have the same length; weights are filled up with zeros.
-    pub even_runs: bool,
-    /// Longest run in bytes.
-    pub longest_run: usize,
+    /// How weights are arranged.
+    pub form: Form,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
     pub order: [usize; PANEL / 4],
     /// Prepares the CPU for tiles with strips of this length and runs of this many steps, if they are even.
@@ -79,6 +78,18 @@ pub(crate) struct Isa {
     pub finish: unsafe fn(&Segment, &Rule),
     /// Undoes `begin`.
     pub end: unsafe fn(),
+}
+
+/// How weights are arranged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One `i8` per weight, in runs as long as possible.
+    Plain,
+    /// One `i8` per weight, in runs of the same number of bytes, at most 64; filled up with zeros.
+    Even,
+    /// Small codes, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with
+    /// codes fit 16 bits: `2·255·1` for each of 16 steps of ternary codes, `2·255·8` for each of 8 steps of others.
+    Scaled,
 }
 
 /// Sums of one tile: `strips` × `len` positions, one panel of 32 channels.

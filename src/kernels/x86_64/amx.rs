@@ -1,23 +1,14 @@
 //! AMX: 32 positions × 32 channels in four tile registers. Its instructions have no stable intrinsics.
 
 use super::avx512::{ORDER, depthwise, finish};
-use crate::kernels::blocked::{Isa, Tile};
+use crate::kernels::blocked::{Form, Isa, Tile};
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 /// See [`Isa`].
-pub(in crate::kernels) static AMX: Isa = Isa {
-    strips: &[16, 14, 12, 10, 8],
-    even_runs: true,
-    longest_run: 64,
-    order: ORDER,
-    begin,
-    tile,
-    depthwise,
-    finish,
-    end,
-};
+pub(in crate::kernels) static AMX: Isa =
+    Isa { strips: &[16, 14, 12, 10, 8], form: Form::Even, order: ORDER, begin, tile, depthwise, finish, end };
 
 /// Shapes of the tile registers, as `ldtilecfg` reads them.
 #[repr(C, align(64))]

@@ -1,21 +1,12 @@
 //! AVX-512 with VNNI: 14 positions × 32 channels in 28 registers.
 
 use super::sums::sums;
-use crate::kernels::blocked::{Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use std::arch::x86_64::*;
 
 /// See [`Isa`].
-pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
-    strips: &[7, 4, 1],
-    even_runs: false,
-    longest_run: usize::MAX,
-    order: ORDER,
-    begin,
-    tile,
-    depthwise,
-    finish,
-    end,
-};
+pub(in crate::kernels) static AVX512_VNNI: Isa =
+    Isa { strips: &[7, 4, 1], form: Form::Plain, order: ORDER, begin, tile, depthwise, finish, end };
 
 /// What saturating packs of two registers leave in order.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 2, 4, 6, 1, 3, 5, 7];
