@@ -92,14 +92,13 @@ impl Conv {
 
     unsafe fn sum(&self, at: Place, ahead: (*const i8, usize), sums: &mut Sums, memory: &Memory) {
         let range = self.strips_of(at.tile);
-        let start = |strip: usize| {
-            let strip = strip.min(range.end - 1);
-            memory.at(self.input.start + self.strips.strips[strip].input).cast_const()
-        };
+        let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
+        let strips = [strip(range.start), strip(range.start + 1)];
         let tile = Tile {
-            strips: [start(range.start), start(range.start + 1)],
+            strips: strips.map(|strip| memory.at(self.input.start + strip.input).cast_const()),
             count: range.len(),
             len: self.strips.len,
+            lens: strips.map(|strip| strip.len),
             step: self.step,
             runs: self.panels.runs(at.panel),
             weights: self.panels.weights(at.panel),

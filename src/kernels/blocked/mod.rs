@@ -63,6 +63,8 @@ pub(crate) fn slack(window: &Window, block: usize) -> usize {
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
     pub strips: &'static [usize],
+    /// Whether a strip with fewer positions is computed at the next such length.
+    pub shortens: bool,
     /// How weights are arranged.
     pub form: Form,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
@@ -99,8 +101,10 @@ pub(crate) struct Tile<'a> {
     pub strips: [*const u8; STRIPS],
     /// How many of the strips there are.
     pub count: usize,
-    /// Positions of a strip, one of [`Isa::strips`].
+    /// Most positions of a strip, one of [`Isa::strips`]; the rows of a strip's sums begin this far apart.
     pub len: usize,
+    /// Positions of each strip, such lengths too if [`Isa::shortens`].
+    pub lens: [usize; STRIPS],
     /// Bytes between neighbouring positions.
     pub step: usize,
     /// Which bytes of a position, and of those around it, meet the weights.

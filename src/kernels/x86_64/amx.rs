@@ -7,8 +7,17 @@ use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 /// See [`Isa`].
-pub(in crate::kernels) static AMX: Isa =
-    Isa { strips: &[16, 14, 12, 10, 8], form: Form::Even, order: ORDER, begin, tile, depthwise, finish, end };
+pub(in crate::kernels) static AMX: Isa = Isa {
+    strips: &[16, 14, 12, 10, 8],
+    shortens: false,
+    form: Form::Even,
+    order: ORDER,
+    begin,
+    tile,
+    depthwise,
+    finish,
+    end,
+};
 
 /// Shapes of the tile registers, as `ldtilecfg` reads them.
 #[repr(C, align(64))]

@@ -6,7 +6,8 @@ use std::arch::x86_64::*;
 
 /// See [`Isa`].
 pub(in crate::kernels) static AVX2: Isa = Isa {
-    strips: &[3, 1],
+    strips: &[3, 2, 1],
+    shortens: true,
     form: Form::Scaled,
     order: ORDER,
     begin,
@@ -17,8 +18,17 @@ pub(in crate::kernels) static AVX2: Isa = Isa {
 };
 
 /// See [`Isa`].
-pub(in crate::kernels) static AVX_VNNI: Isa =
-    Isa { strips: &[3, 1], form: Form::Plain, order: ORDER, begin, tile: vnni_tile, depthwise, finish, end };
+pub(in crate::kernels) static AVX_VNNI: Isa = Isa {
+    strips: &[3, 2, 1],
+    shortens: true,
+    form: Form::Plain,
+    order: ORDER,
+    begin,
+    tile: vnni_tile,
+    depthwise,
+    finish,
+    end,
+};
 
 /// What saturating packs of two registers leave in order.
 const ORDER: [usize; PANEL / 4] = [0, 2, 1, 3, 4, 6, 5, 7];
@@ -33,7 +43,11 @@ unsafe fn vnni_tile(tile: &Tile) {
         unsafe {
             let sums = tile.sums.add(strip * tile.len * PANEL);
             let one = Tile { strips: [tile.strips[strip]; STRIPS], sums, ..*tile };
-            if tile.len == 3 { vnni_3(&one) } else { vnni_1(&one) }
+            match tile.lens[strip] {
+                3 => vnni_3(&one),
+                2 => vnni_2(&one),
+                _ => vnni_1(&one),
+            }
         }
     }
 }
@@ -45,6 +59,14 @@ sums! {
     0 0: a0 0, b0 1, c0 2, d0 3;
     0 1: a1 0, b1 1, c1 2, d1 3;
     0 2: a2 0, b2 1, c2 2, d2 3;
+}
+
+sums! {
+    #[target_feature(enable = "avx2,avxvnni")]
+    fn vnni_2, __m256i, _mm256_setzero_si256, _mm256_set1_epi32, _mm256_load_si256, _mm256_store_si256,
+    _mm256_dpbusd_avx_epi32, fetch;
+    0 0: a0 0, b0 1, c0 2, d0 3;
+    0 1: a1 0, b1 1, c1 2, d1 3;
 }
 
 sums! {
@@ -110,6 +132,7 @@ macro_rules! scaled_sums {
 }
 
 scaled_sums! { fn scaled_3; 0: a0 b0 c0 d0; 1: a1 b1 c1 d1; 2: a2 b2 c2 d2; }
+scaled_sums! { fn scaled_2; 0: a0 b0 c0 d0; 1: a1 b1 c1 d1; }
 scaled_sums! { fn scaled_1; 0: a0 b0 c0 d0; }
 
 unsafe fn scaled_tile(tile: &Tile) {
@@ -120,7 +143,7 @@ unsafe fn scaled_tile(tile: &Tile) {
             unsafe {
                 let weights = tile.weights.cast::<__m256i>().add(half * half_panel);
                 let sums = tile.sums.add(strip * tile.len * PANEL + half * PANEL / 2);
-                let run = if tile.len == 3 { scaled_3 } else { scaled_1 };
+                let run = [scaled_1, scaled_2, scaled_3][tile.lens[strip] - 1];
                 run(tile, tile.strips[strip], weights, sums);
             }
         }

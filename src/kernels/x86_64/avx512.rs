@@ -5,8 +5,17 @@ use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segm
 use std::arch::x86_64::*;
 
 /// See [`Isa`].
-pub(in crate::kernels) static AVX512_VNNI: Isa =
-    Isa { strips: &[7, 4, 1], form: Form::Plain, order: ORDER, begin, tile, depthwise, finish, end };
+pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
+    strips: &[7, 4, 1],
+    shortens: true,
+    form: Form::Plain,
+    order: ORDER,
+    begin,
+    tile,
+    depthwise,
+    finish,
+    end,
+};
 
 /// What saturating packs of two registers leave in order.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 2, 4, 6, 1, 3, 5, 7];
@@ -18,7 +27,7 @@ unsafe fn end() {}
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
     unsafe {
-        match (tile.len, tile.count) {
+        match (tile.lens[0].max(tile.lens[1]), tile.count) {
             (7, 2) => sums_7_2(tile),
             (7, _) => sums_7(tile),
             (4, 2) => sums_4_2(tile),
