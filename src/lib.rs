@@ -61,6 +61,8 @@ mod fold;
 mod format;
 mod graph;
 mod kernels;
+#[allow(dead_code)]
+mod knapsack;
 mod layerwise;
 mod pack;
 mod plan;
