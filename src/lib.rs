@@ -61,7 +61,6 @@ mod fold;
 mod format;
 mod graph;
 mod kernels;
-#[allow(dead_code)]
 mod knapsack;
 mod layerwise;
 mod pack;
@@ -89,7 +88,10 @@ pub use format::{
 };
 pub use graph::{Graph, Interpreter};
 pub use layerwise::Method;
-pub use plan::{Choice, Pattern, Precision, Reason};
+pub use plan::{
+    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Levels, Outliers, Pattern, Plan,
+    PlanOptions, PlannedLayer, Precision, Reason, Uses, frontier, plan, read_indicators, read_plan,
+};
 pub use progress::Progress;
 pub use report::{Bytes, Layer, LayerKind, Summary};
 pub use runtime::{Kernels, Logits, Session};

@@ -25,6 +25,7 @@ pub use preprocess::*;
 pub use provenance::Provenance;
 pub use read::read_model;
 pub(crate) use weights::pack_codes;
+pub(crate) use write::replace_file;
 pub use write::{Written, write_model};
 
 /// The format version this library reads and writes.

@@ -34,7 +34,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes `bytes` to `path`, whole or not at all.
+///
+/// # Errors
+/// `Io`; the file that was at `path` is then still there.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |error| Error::io(path, error);
     let mut builder = tempfile::Builder::new();

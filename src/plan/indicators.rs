@@ -3,16 +3,15 @@
 use super::Precision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::replace_file;
+use crate::knapsack::{LARGEST_USE, MAX_ITEMS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Most layers of a network.
 const MAX_LAYERS: usize = 1024;
-/// Most candidates of one layer, for weights and for activations.
-const MAX_CANDIDATES: usize = 64;
 /// Largest total of bits, multiplications or bit operations: exact as floating-point numbers.
-pub(super) const LARGEST_TOTAL: u64 = 1 << 53;
+pub(super) const LARGEST_TOTAL: u64 = LARGEST_USE;
 /// Widest weights and activations.
 const MAX_BITS: u8 = 32;
 
@@ -149,6 +148,11 @@ impl Indicators {
         self.fixed.parameters + self.layers.iter().map(|layer| layer.parameters).sum::<u64>()
     }
 
+    /// Multiplications per image if no layer were ternary.
+    pub fn multiplications(&self) -> u64 {
+        self.fixed.multiplications + self.layers.iter().map(|layer| layer.macs).sum::<u64>()
+    }
+
     /// Whether all indicators are learned step sizes, for which bits are given and not a way to store weights.
     pub fn are_learned(&self) -> bool {
         self.layers.iter().flat_map(|layer| layer.weight.keys()).all(|name| name.parse::<u8>().is_ok())
@@ -186,8 +190,9 @@ impl LayerIndicators {
     /// The weights' candidates, most bits first.
     pub(super) fn weights(&self, only: Option<&[u8]>) -> Result<Vec<WeightCandidate<'_>>> {
         let candidates = self.weight.iter().filter(|(name, _)| is_asked_for(name, only));
-        let mut candidates: Vec<WeightCandidate> =
-            candidates.map(|(name, &indicator)| self.weight_candidate(name, indicator)).collect::<Result<_>>()?;
+        let mut candidates: Vec<WeightCandidate> = candidates
+            .map(|(name, &indicator)| self.weight_candidate(name, indicator))
+            .collect::<Result<_>>()?;
         candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.bits, candidate.multiplications)));
         Ok(candidates)
     }
@@ -225,10 +230,16 @@ impl LayerIndicators {
         let finite = self.weight.values().chain(self.activation.values()).all(|value| value.is_finite());
         ensure(finite, || "an indicator is not a finite number".into())?;
         ensure(self.parameters > 0, || "a layer without weights".into())?;
+        ensure(self.inputs.is_none_or(|inputs| (1..=self.parameters).contains(&inputs)), || {
+            "the number of inputs does not fit the number of weights".into()
+        })?;
         let counts = [self.weights(only)?.len(), self.activations(only)?.len()];
         ensure(!counts.contains(&0), || "no candidates for its weights or for its activations".into())?;
-        ensure(counts.iter().all(|&count| count <= MAX_CANDIDATES), || {
-            format!("more than {MAX_CANDIDATES} candidates")
+        ensure(counts[0].saturating_mul(counts[1]) <= MAX_ITEMS, || {
+            format!(
+                "{} candidates for its weights times {} for its activations; at most {MAX_ITEMS}",
+                counts[0], counts[1]
+            )
         })?;
         let missing = only.unwrap_or_default().iter().map(u8::to_string);
         let missing = missing.into_iter().find(|bits| {

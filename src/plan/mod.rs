@@ -1,50 +1,27 @@
-//! Which layer gets which precision.
+//! Which layer gets which precision: by rules and patterns, or by a plan with the least damage under a budget.
 
+mod allocate;
+mod budgets;
+mod frontier;
+mod indicators;
 mod pattern;
+mod picture;
+mod precision;
+mod record;
 
+#[cfg(test)]
+mod tests;
+
+pub use allocate::{Outliers, PlanOptions, plan};
+pub use budgets::{Budgets, Levels};
+pub use frontier::{FrontierPoint, frontier};
+pub use indicators::{Fixed, Indicators, LayerIndicators, read_indicators};
 pub use pattern::Pattern;
+pub use precision::Precision;
+pub use record::{Plan, PlannedLayer, Uses, read_plan};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::graph::{Graph, NodeId, Op};
-use std::fmt;
-use std::str::FromStr;
-
-/// How the weights of a layer are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Codes −1, 0, +1 with one 8-bit scale per `group` consecutive input channels.
-    Ternary {
-        /// Group size N.
-        group: usize,
-    },
-    /// Eight bits, one real factor per output channel.
-    Int8,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ternary { group } => write!(f, "ternary:{group}"),
-            Self::Int8 => f.write_str("int8"),
-        }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let group = text.strip_prefix("ternary:").and_then(|group| group.parse().ok());
-        match (text, group.filter(|&group| group > 0)) {
-            ("int8", _) => Ok(Self::Int8),
-            (_, Some(group)) => Ok(Self::Ternary { group }),
-            _ => {
-                let message = format!("unknown precision '{text}'; use int8 or ternary:N with N at least 1");
-                Err(Error::new(ErrorKind::Argument, message))
-            }
-        }
-    }
-}
 
 /// Why a layer has the precision it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,19 +114,4 @@ pub(crate) fn feeds_convolution(graph: &Graph, id: NodeId) -> bool {
         }
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn precisions_survive_text() {
-        for text in ["int8", "ternary:1", "ternary:64"] {
-            assert_eq!(text.parse::<Precision>().unwrap().to_string(), text);
-        }
-        for text in ["", "ternary", "ternary:0", "ternary:-1", "int4"] {
-            assert!(text.parse::<Precision>().is_err(), "{text}");
-        }
-    }
 }
