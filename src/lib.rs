@@ -83,8 +83,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
 pub use format::{
     Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
-    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size, Store, Written,
-    read_model, write_model,
+    PackedWeights, PlanRecord, PlannedPrecision, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale,
+    Size, Store, Written, read_model, write_model,
 };
 pub use graph::{Graph, Interpreter};
 pub use layerwise::Method;

@@ -3,7 +3,7 @@
 use super::layers::{LayerJson, percent};
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
-use fgq::{Bytes, Layer, PackedModel, Preprocess, Provenance, Summary};
+use fgq::{Bytes, Layer, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -39,6 +39,7 @@ struct BytesJson {
     total: usize,
     codes: usize,
     scales: usize,
+    int4: usize,
     int8: usize,
     requantization: usize,
     tables: usize,
@@ -47,8 +48,8 @@ struct BytesJson {
 
 impl From<Bytes> for BytesJson {
     fn from(bytes: Bytes) -> Self {
-        let Bytes { codes, scales, int8, requantization, tables, metadata } = bytes;
-        Self { total: bytes.total(), codes, scales, int8, requantization, tables, metadata }
+        let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = bytes;
+        Self { total: bytes.total(), codes, scales, int4, int8, requantization, tables, metadata }
     }
 }
 
@@ -80,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
 fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     writeln!(text, "{}: input {}, {outputs} outputs\n", model.name, model.input)?;
-    writeln!(text, "{}", layer_table(&summary.layers))?;
+    writeln!(text, "{}", layer_table(&summary.layers, model.provenance.plan.as_ref()))?;
     writeln!(text, "{}", byte_table(summary))?;
     writeln!(text, "bits per weight          {:.3}", summary.bits_per_weight())?;
     if let Some(bits) = summary.bits_per_ternary_weight() {
@@ -89,16 +90,22 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     writeln!(text, "multiplications left     {:.1}%", 100.0 * summary.multiplications_left())?;
     writeln!(text, "preprocessing            {}", model.preprocess)?;
     writeln!(text, "classes                  {}", classes(&model.classes))?;
-    let Provenance { generator, source, source_sha256, options } = &model.provenance;
+    let Provenance { generator, source, source_sha256, options, plan } = &model.provenance;
     writeln!(text, "made by                  {generator}")?;
     writeln!(text, "from                     {source} (SHA-256 {source_sha256})")?;
     let options: Vec<String> = options.iter().map(|(key, value)| format!("{key} {value}")).collect();
     writeln!(text, "options                  {}", options.join(", "))?;
+    if let Some(plan) = plan {
+        let budgets: Vec<String> = plan.budgets.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let budgets = if budgets.is_empty() { "no budget".to_owned() } else { budgets.join(", ") };
+        writeln!(text, "plan                     {budgets}; predicted damage {}", plan.objective)?;
+    }
     Ok(text)
 }
 
-fn layer_table(layers: &[Layer]) -> Table {
-    let mut table = Table::new(&[
+/// A row per layer; the last column is there if a plan chose.
+fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
+    let mut columns = vec![
         Column::Left("layer"),
         Column::Left("kind"),
         Column::Left("precision"),
@@ -106,7 +113,13 @@ fn layer_table(layers: &[Layer]) -> Table {
         Column::Right("weights"),
         Column::Right("bytes"),
         Column::Right("zeros"),
-    ]);
+    ];
+    columns.extend(plan.map(|_| Column::Left("planned")));
+    let mut table = Table::new(&columns);
+    let planned = |layer: &Layer| {
+        let planned = plan?.layers.iter().find(|planned| planned.name == layer.name)?;
+        Some(format!("{}, {}-bit activations", planned.weights, planned.activation_bits))
+    };
     for layer in layers {
         table.row([
             layer.name.clone(),
@@ -116,6 +129,7 @@ fn layer_table(layers: &[Layer]) -> Table {
             grouped(layer.weights),
             grouped(layer.bytes.total()),
             format!("{:.1}%", percent(layer.zeros, layer.weights)),
+            planned(layer).unwrap_or_default(),
         ]);
     }
     table
@@ -123,11 +137,12 @@ fn layer_table(layers: &[Layer]) -> Table {
 
 fn byte_table(summary: &Summary) -> Table {
     let mut table = Table::new(&[Column::Left("what"), Column::Right("bytes"), Column::Right("share")]);
-    let Bytes { codes, scales, int8, requantization, tables, metadata } = summary.bytes;
+    let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = summary.bytes;
     let total = summary.bytes.total();
     let rows = [
         ("ternary codes", codes),
         ("scales", scales),
+        ("int4 weights", int4),
         ("int8 weights", int8),
         ("requantization", requantization),
         ("tables", tables),

@@ -97,9 +97,4 @@ impl Problem {
         let cost = chosen().map(|item| item.cost).sum();
         Selection { cost, bound: cost, uses, nodes: 0, items }
     }
-
-    /// The least possible use of a budget, whatever the others.
-    pub fn least(&self, row: usize) -> u64 {
-        self.groups.iter().map(|group| group.iter().map(|item| item.uses[row]).min().unwrap_or(0)).sum()
-    }
 }

@@ -3,6 +3,7 @@
 use super::indicators::{Indicators, LARGEST_TOTAL};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a plan may use; every budget is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,21 @@ pub(super) enum Budget {
 }
 
 impl Budgets {
+    /// Names and values of those that are set.
+    pub(super) fn record(&self) -> BTreeMap<String, String> {
+        let numbers = [
+            ("compression_ratio", self.compression_ratio.map(|x| x.to_string())),
+            ("mean_bits", self.mean_bits.map(|x| x.to_string())),
+            ("levels", self.levels.map(|x| format!("{} {}", x.weight, x.activation))),
+            ("max_size", self.max_size.map(|x| x.to_string())),
+            ("bit_ops", self.bit_ops.map(|x| x.to_string())),
+            ("max_multiplications", self.max_multiplications.map(|x| x.to_string())),
+            ("max_largest_activation", self.max_largest_activation.map(|x| x.to_string())),
+            ("max_total_activation", self.max_total_activation.map(|x| x.to_string())),
+        ];
+        numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
     /// Those that are set.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub use pattern::Pattern;
 pub use precision::Precision;
 pub use record::{Plan, PlannedLayer, Uses, read_plan};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
 
 /// Why a layer has the precision it has.
@@ -34,6 +34,8 @@ pub enum Reason {
     Classifier,
     /// Fewer than two input channels per channel group leave nothing to share a scale.
     Depthwise,
+    /// A plan says so.
+    Plan,
     /// A pattern names the layer.
     Pattern,
 }
@@ -50,17 +52,21 @@ pub struct Choice {
 /// Chooses a precision for every convolution: `None` for other nodes.
 ///
 /// The first convolution, the classifier and convolutions with fewer than two input channels per channel
-/// group keep 8 bits; `overrides` come last, and of several that match, the last wins.
+/// group keep 8 bits, unless the plan says otherwise; `overrides` come last, and of several that match, the last wins.
 ///
 /// # Errors
-/// A pattern that matches no convolution.
+/// A pattern that matches no convolution; a plan for other layers, or with precisions that cannot be stored.
 pub(crate) fn choose(
     graph: &Graph,
     group: usize,
+    plan: Option<&Plan>,
     overrides: &[(Pattern, Precision)],
 ) -> Result<Vec<Option<Choice>>> {
     let mut choices: Vec<Option<Choice>> =
         (0..graph.nodes.len()).map(|id| default_choice(graph, id, group)).collect();
+    for (id, layer) in planned(graph, plan)? {
+        choices[id] = Some(Choice { precision: layer.precision()?, reason: Reason::Plan });
+    }
     for (pattern, precision) in overrides {
         let names = graph.nodes.iter().zip(&choices).filter(|(_, choice)| choice.is_some());
         pattern.check_matches("--set", names.map(|(node, _)| node.name.as_str()))?;
@@ -71,6 +77,35 @@ pub(crate) fn choose(
         }
     }
     Ok(choices)
+}
+
+/// Bits of the input activations that the plan wants, by node; `None` where it says nothing.
+///
+/// # Errors
+/// A plan for other layers, or with bits that cannot be stored.
+pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<Vec<Option<u8>>> {
+    let mut bits = vec![None; graph.nodes.len()];
+    for (id, layer) in planned(graph, plan)? {
+        if ![4, 8].contains(&layer.activation_bits) {
+            let message = format!("the plan has {}-bit activations; use 4 or 8", layer.activation_bits);
+            return Err(Error::new(ErrorKind::Argument, message).at_node(&layer.name));
+        }
+        bits[id] = Some(layer.activation_bits);
+    }
+    Ok(bits)
+}
+
+/// The planned layers and their nodes.
+fn planned<'a>(graph: &Graph, plan: Option<&'a Plan>) -> Result<Vec<(NodeId, &'a PlannedLayer)>> {
+    let place = |layer: &'a PlannedLayer| {
+        let id = (0..graph.nodes.len())
+            .find(|&id| graph.nodes[id].name == layer.name && is_convolution(graph, id));
+        let message = "the plan names this layer, but the network has none of that name with weights; \
+                       is the plan for another network?";
+        let error = || Error::new(ErrorKind::Argument, message).at_node(&layer.name);
+        Ok((id.ok_or_else(error)?, layer))
+    };
+    plan.iter().flat_map(|plan| &plan.layers).map(place).collect()
 }
 
 fn default_choice(graph: &Graph, id: NodeId, group: usize) -> Option<Choice> {

@@ -3,7 +3,7 @@
 use super::Precision;
 use super::budgets::Budgets;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::replace_file;
+use crate::format::{PlanRecord, PlannedPrecision, replace_file};
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
 
@@ -103,6 +103,20 @@ impl Plan {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::new(ErrorKind::Format, "the plan cannot be written").because(error))?;
         replace_file(path, (text + "\n").as_bytes())
+    }
+
+    /// What a converted model remembers of the plan.
+    pub(crate) fn for_model(&self) -> PlanRecord {
+        let layer = |layer: &PlannedLayer| PlannedPrecision {
+            name: layer.name.clone(),
+            weights: layer.weights.clone(),
+            activation_bits: layer.activation_bits,
+        };
+        PlanRecord {
+            budgets: self.budgets.record(),
+            objective: self.objective.to_string(),
+            layers: self.layers.iter().map(layer).collect(),
+        }
     }
 
     /// Whether it is proven that no plan within the budgets has less predicted damage.

@@ -162,13 +162,13 @@ fn assert_has(message: &str, parts: &[&str]) {
 #[test]
 fn other_versions_are_named() {
     for (version, part) in
-        [(json!(0), "version 0"), (json!(2), "version 2"), (json!("1"), "version"), (json!(-1), "version")]
+        [(json!(0), "version 0"), (json!(3), "version 3"), (json!("1"), "version"), (json!(-1), "version")]
     {
         assert_has(&error(|file| file.record["version"] = version), &[part]);
     }
     // Whatever else a later version changes.
-    let later = error(|file| file.record = json!({ "version": 2, "layers": [] }));
-    assert_has(&later, &["version 2", "reads version 1"]);
+    let later = error(|file| file.record = json!({ "version": 3, "layers": [] }));
+    assert_has(&later, &["version 3", "reads versions 1 to 2"]);
     assert_has(&error(|file| file.record = json!({})), &["no format version"]);
     assert_has(&error(|file| file.record = json!("fgq")), &["metadata", "version"]);
 }
