@@ -173,6 +173,21 @@ fn other_versions_are_named() {
     assert_has(&error(|file| file.record = json!("fgq")), &["metadata", "version"]);
 }
 
+/// A reader of version 1 knows neither four bits nor plans, so no file of version 1 has them.
+#[test]
+fn the_version_is_at_least_what_the_parts_need() {
+    let plan = json!({ "budgets": {}, "objective": "0", "layers": [] });
+    assert_has(
+        &error(|file| file.record["provenance"]["plan"] = plan.clone()),
+        &["format version 1, but parts of it need version 2"],
+    );
+    let mut parts = Parts::of_sample();
+    parts.record["version"] = json!(2);
+    assert_eq!(PackedModel::from_bytes(&parts.bytes()).unwrap(), sample());
+    parts.record["provenance"]["plan"] = plan;
+    assert!(PackedModel::from_bytes(&parts.bytes()).unwrap().provenance.plan.is_some());
+}
+
 #[test]
 fn unknown_and_missing_keys_are_named() {
     assert_has(&error(|file| file.record["colour"] = json!(1)), &["colour"]);
