@@ -64,6 +64,7 @@ fn seedling(choices: &mut Choices, input: Shape) -> PackedModel {
             quantizer,
         }],
         logit_scale: 1.0 / (3 + choices.below(1000)) as f64,
+        fidelity: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod fidelity;
 mod model;
 mod preprocess;
 mod provenance;
@@ -17,6 +18,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fidelity::MAX_DECIBELS;
+pub use fidelity::{Fidelity, LayerFidelity};
 pub use model::{
     Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
     Rescale, Store,

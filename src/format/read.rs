@@ -49,6 +49,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
         provenance: record.provenance,
         nodes: nodes?,
         logit_scale: record.logit_scale,
+        fidelity: record.fidelity,
     };
     tensors.all_used()?;
     model.shapes()?;

@@ -1,6 +1,6 @@
 //! The JSON in the file's metadata.
 
-use super::{Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
+use super::{Fidelity, Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub(super) struct ModelRecord {
     pub classes: Vec<String>,
     pub provenance: Provenance,
     pub logit_scale: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
     pub nodes: Vec<NodeRecord>,
 }
 

@@ -150,6 +150,7 @@ fn record(model: &PackedModel) -> ModelRecord {
         classes: model.classes.clone(),
         provenance: model.provenance.clone(),
         logit_scale: model.logit_scale,
+        fidelity: model.fidelity.clone(),
         nodes: model.nodes.iter().map(node_record).collect(),
     }
 }

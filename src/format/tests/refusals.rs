@@ -76,6 +76,39 @@ fn frames() {
 }
 
 #[test]
+fn figures_of_fidelity() {
+    let refused = |change: fn(&mut Fidelity), part: &str| {
+        refused_model(|model| change(model.fidelity.as_mut().unwrap()), part);
+    };
+    refused(|fidelity| fidelity.images = 0, "out of range");
+    refused(|fidelity| fidelity.layers.swap(0, 1), "out of order");
+    refused(|fidelity| fidelity.layers[1].node = 1, "out of order");
+    refused(|fidelity| fidelity.layers[1].node = 2, "no convolution");
+    refused(|fidelity| fidelity.layers[1].node = usize::MAX, "no convolution");
+    refused(|fidelity| fidelity.layers[0].saturation = 1.01, "node 'conv': figures of fidelity out of range");
+    refused(|fidelity| fidelity.layers[0].saturation = -0.01, "out of range");
+    for ratio in [121.0, -121.0, f64::INFINITY] {
+        let mut model = sample();
+        model.fidelity.as_mut().unwrap().layers[1].local = Some(ratio);
+        assert!(model.shapes().unwrap_err().to_string().contains("node 'residual'"), "{ratio}");
+    }
+    let mut model = sample();
+    model.fidelity.as_mut().unwrap().logits = Some(f64::NAN);
+    assert!(model.to_bytes().is_err());
+}
+
+/// Files of other writers need not have measured anything.
+#[test]
+fn figures_of_fidelity_may_be_missing() {
+    let mut model = sample();
+    let with = model.to_bytes().unwrap();
+    model.fidelity = None;
+    let without = model.to_bytes().unwrap();
+    assert!(without.len() < with.len());
+    assert_eq!(PackedModel::from_bytes(&without).unwrap(), model);
+}
+
+#[test]
 fn quantizers() {
     for scale in [0.0, -0.1, f64::NAN, f64::INFINITY] {
         refused("add", |node| node.quantizer.scale = scale, "scale");
