@@ -41,6 +41,14 @@ def weights(name, conv, tensors):
     return ternary_weights(name, conv, tensors)
 
 
+def figures(model, name):
+    """What the conversion measured of a layer, as text: signal to noise in dB; nothing if it did not measure."""
+    nodes = [node["name"] for node in model["nodes"]]
+    layers = {nodes[layer["node"]]: layer for layer in model.get("fidelity", {}).get("layers", [])}
+    ratios = [key for key in ("weight", "local", "rounding", "cumulative") if key in layers.get(name, {})]
+    return "".join(f", {key} {layers[name][key]:.1f} dB" for key in ratios)
+
+
 def main():
     model, tensors = read(sys.argv[1])
     layers = convolutions(model)
@@ -49,7 +57,7 @@ def main():
     for name, conv in layers.items():
         w = weights(name, conv, tensors)
         stored = sum(t.nbytes for key, t in tensors.items() if key.rpartition(".")[0] == name)
-        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes")
+        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes{figures(model, name)}")
 
 
 if __name__ == "__main__":
