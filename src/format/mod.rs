@@ -32,5 +32,7 @@ pub use write::{Written, write_model};
 
 /// The format version this library reads and writes.
 const VERSION: u32 = 1;
+/// The tensor with the figures of fidelity; the names of all others contain a dot.
+const FIDELITY_TENSOR: &str = "fidelity";
 /// The one key of the file's metadata.
 const METADATA_KEY: &str = "fgq";

@@ -1,6 +1,6 @@
 //! The JSON in the file's metadata.
 
-use super::{Fidelity, Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
+use super::{Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,17 @@ pub(super) struct ModelRecord {
     pub provenance: Provenance,
     pub logit_scale: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fidelity: Option<Fidelity>,
+    pub fidelity: Option<FidelityRecord>,
     pub nodes: Vec<NodeRecord>,
+}
+
+/// What was measured; the figures of the layers lie in a tensor.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FidelityRecord {
+    pub images: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<f64>,
 }
 
 /// One operator; what is long lies in tensors named after the node.

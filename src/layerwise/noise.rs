@@ -49,9 +49,9 @@ impl Sums {
         decibels(variance / self.channels as f64, noise / self.values as f64)
     }
 
-    /// Share of outputs at a bound, to six digits.
+    /// Share of outputs at a bound, to four digits.
     pub(super) fn saturation(&self) -> f64 {
-        (1e6 * self.saturated as f64 / self.values as f64).round() / 1e6
+        (1e4 * self.saturated as f64 / self.values as f64).round() / 1e4
     }
 }
 

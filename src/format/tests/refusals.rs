@@ -81,17 +81,18 @@ fn figures_of_fidelity() {
         refused_model(|model| change(model.fidelity.as_mut().unwrap()), part);
     };
     refused(|fidelity| fidelity.images = 0, "out of range");
-    refused(|fidelity| fidelity.layers.swap(0, 1), "out of order");
-    refused(|fidelity| fidelity.layers[1].node = 1, "out of order");
-    refused(|fidelity| fidelity.layers[1].node = 2, "no convolution");
-    refused(|fidelity| fidelity.layers[1].node = usize::MAX, "no convolution");
-    refused(|fidelity| fidelity.layers[0].saturation = 1.01, "node 'conv': figures of fidelity out of range");
-    refused(|fidelity| fidelity.layers[0].saturation = -0.01, "out of range");
-    for ratio in [121.0, -121.0, f64::INFINITY] {
+    refused(|fidelity| drop(fidelity.layers.pop()), "not of every convolution");
+    let message = |change: fn(&mut Fidelity)| {
         let mut model = sample();
-        model.fidelity.as_mut().unwrap().layers[1].local = Some(ratio);
-        assert!(model.shapes().unwrap_err().to_string().contains("node 'residual'"), "{ratio}");
-    }
+        change(model.fidelity.as_mut().unwrap());
+        model.to_bytes().unwrap_err().to_string()
+    };
+    assert!(message(|fidelity| fidelity.layers.swap(0, 1)).contains("in order"));
+    assert!(message(|fidelity| fidelity.layers[1].node = usize::MAX).contains("not of every convolution"));
+    refused(|fidelity| fidelity.layers[0].saturation = 1.01, "node 'conv': figures of fidelity are out of");
+    refused(|fidelity| fidelity.layers[0].saturation = -0.01, "out of range");
+    refused(|fidelity| fidelity.layers[1].local = Some(120.01), "node 'residual'");
+    refused(|fidelity| fidelity.layers[1].rounding = Some(-121.0), "node 'residual'");
     let mut model = sample();
     model.fidelity.as_mut().unwrap().logits = Some(f64::NAN);
     assert!(model.to_bytes().is_err());

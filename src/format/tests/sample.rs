@@ -90,9 +90,13 @@ fn fidelity() -> Fidelity {
         local: Some(-3.25),
         rounding,
         cumulative: None,
-        saturation: 0.000_12,
+        saturation: 0.0012,
     };
-    Fidelity { images: 8, logits: Some(20.0), layers: vec![layer(1, None), layer(3, Some(40.0))] }
+    Fidelity {
+        images: 8,
+        logits: Some(20.0),
+        layers: vec![layer(1, None), layer(3, Some(40.0)), layer(14, Some(0.01))],
+    }
 }
 
 /// The place of a node.
