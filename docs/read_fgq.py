@@ -52,6 +52,15 @@ def weights(name, conv, tensors):
     return int4_weights(name, conv, tensors) if "int4" in conv["weights"] else ternary_weights(name, conv, tensors)
 
 
+def figures(name, layers, tensors):
+    """What the conversion measured of a layer, as text: signal to noise in dB; nothing if it did not measure."""
+    if "fidelity" not in tensors:
+        return ""
+    row = tensors["fidelity"][list(layers).index(name)] / 100
+    ratios = zip(("weights", "local", "rounding", "cumulative"), row)
+    return "".join(f", {key} {ratio:.1f} dB" for key, ratio in ratios if ratio >= -120)
+
+
 def main():
     model, tensors = read(sys.argv[1])
     layers = convolutions(model)
@@ -60,7 +69,7 @@ def main():
     for name, conv in layers.items():
         w = weights(name, conv, tensors)
         stored = sum(t.nbytes for key, t in tensors.items() if key.rpartition(".")[0] == name)
-        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes")
+        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes{figures(name, layers, tensors)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
-use crate::layerwise::{Full, Method, fit_and_pack};
+use crate::layerwise::{Full, Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
@@ -83,10 +83,15 @@ impl ConvertOptions {
 /// What [`convert`] made.
 #[derive(Debug)]
 pub struct Conversion {
-    /// The packed model; `provenance.source` and `source_sha256` are left to the caller.
+    /// The packed model, with what was measured in `fidelity`; `provenance.source` and `source_sha256` are left to the
+    /// caller.
     pub model: PackedModel,
     /// The precision of every convolution and why.
     pub choices: Vec<(String, Choice)>,
+    /// The seconds that fitting, packing, running and measuring every convolution took, in execution order.
+    pub seconds: Vec<(String, f64)>,
+    /// What the user should know about the result.
+    pub notes: Vec<Note>,
     /// Images that were used.
     pub images: usize,
     /// Images that could not be read: name and error.
@@ -147,9 +152,17 @@ pub fn convert(
         },
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,
+        fidelity: Some(packed.fidelity),
     };
     model.shapes()?;
-    Ok(Conversion { model, choices: layer_choices(&quantized), images: calibrated, unreadable })
+    Ok(Conversion {
+        model,
+        choices: layer_choices(&quantized),
+        seconds: packed.seconds,
+        notes: packed.notes,
+        images: calibrated,
+        unreadable,
+    })
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {

@@ -1,6 +1,6 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
-use super::layers::{LayerJson, percent, why};
+use super::layers::{LayerJson, LossJson, percent, why};
 use super::output::{Output, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::{Chosen, PreprocessArgs};
 use super::progress::Bars;
@@ -116,6 +116,9 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let written = fgq::write_model(&conversion.model, &path)?;
     let seconds = start.elapsed().as_secs_f64();
     warn_unreadable(&conversion.unreadable);
+    for message in &conversion.notes {
+        if message.is_warning() { warn(message) } else { note(message) }
+    }
     report(&conversion, &chosen, &path, &written, seconds)
 }
 
@@ -207,6 +210,11 @@ struct ConversionJson<'a> {
     preprocess: &'a Preprocess,
     preprocess_origin: &'a str,
     layers: Vec<LayerJson<'a>>,
+    /// In dB.
+    logits_sqnr: Option<f64>,
+    measured_images: Option<usize>,
+    loss: Option<LossJson>,
+    notes: Vec<String>,
 }
 
 fn report(
@@ -223,6 +231,9 @@ fn report(
     let reasons: HashMap<&str, Reason> =
         conversion.choices.iter().map(|(name, Choice { reason, .. })| (name.as_str(), *reason)).collect();
     let reason = |layer: &Layer| reasons.get(layer.name.as_str()).copied();
+    let times: HashMap<&str, f64> =
+        conversion.seconds.iter().map(|(name, seconds)| (name.as_str(), *seconds)).collect();
+    let layer_seconds = |layer: &Layer| times.get(layer.name.as_str()).copied();
     let json = ConversionJson {
         output: path,
         bytes: written.bytes,
@@ -235,7 +246,15 @@ fn report(
         unreadable_names: names(&conversion.unreadable),
         preprocess: &chosen.preprocess,
         preprocess_origin: &chosen.origin,
-        layers: summary.layers.iter().map(|layer| LayerJson::new(layer, reason(layer))).collect(),
+        layers: summary
+            .layers
+            .iter()
+            .map(|layer| LayerJson::new(layer, reason(layer)).with_seconds(layer_seconds(layer)))
+            .collect(),
+        logits_sqnr: conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
+        measured_images: conversion.model.fidelity.as_ref().map(|fidelity| fidelity.images),
+        loss: summary.loss().map(LossJson::from),
+        notes: conversion.notes.iter().map(ToString::to_string).collect(),
     };
     let table = layer_table(&summary.layers, reason);
     Output::new(text(&table, &json, &summary)?, &json)
@@ -253,6 +272,12 @@ fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<S
     writeln!(text, "sha256           {}", json.sha256)?;
     writeln!(text, "images           {}, {} unreadable", json.images, json.unreadable)?;
     writeln!(text, "seconds          {:.1}", json.seconds)?;
+    if let (Some(logits), Some(images)) = (json.logits_sqnr, json.measured_images) {
+        writeln!(text, "logits SQNR      {logits:.1} dB on {images} images")?;
+    }
+    if let Some(loss) = summary.loss() {
+        writeln!(text, "most loss from   {loss}")?;
+    }
     Ok(text)
 }
 

@@ -1,12 +1,15 @@
 //! `fgq inspect`: what a packed model consists of.
 
-use super::layers::{LayerJson, percent};
+use super::layers::{LayerJson, LossJson, percent};
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
-use fgq::{Bytes, Layer, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
+use fgq::{Bytes, Fidelity, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
+
+/// Titles of the figures of fidelity; ratios are in dB.
+const FIGURES: [&str; 5] = ["weight dB", "local dB", "rounding dB", "cumulative dB", "saturated"];
 
 /// Arguments of `fgq inspect`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,10 @@ struct Inspection<'a> {
     bits_per_ternary_weight: Option<f64>,
     /// In percent.
     multiplications_left: f64,
+    /// In dB.
+    logits_sqnr: Option<f64>,
+    measured_images: Option<usize>,
+    loss: Option<LossJson>,
     preprocess: &'a Preprocess,
     provenance: &'a Provenance,
 }
@@ -72,6 +79,9 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         bits_per_weight: summary.bits_per_weight(),
         bits_per_ternary_weight: summary.bits_per_ternary_weight(),
         multiplications_left: 100.0 * summary.multiplications_left(),
+        logits_sqnr: model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
+        measured_images: model.fidelity.as_ref().map(|fidelity| fidelity.images),
+        loss: summary.loss().map(LossJson::from),
         preprocess: &model.preprocess,
         provenance: &model.provenance,
     };
@@ -95,6 +105,12 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     writeln!(text, "from                     {source} (SHA-256 {source_sha256})")?;
     let options: Vec<String> = options.iter().map(|(key, value)| format!("{key} {value}")).collect();
     writeln!(text, "options                  {}", options.join(", "))?;
+    if let Some(Fidelity { images, logits: Some(logits), .. }) = &model.fidelity {
+        writeln!(text, "logits SQNR              {logits:.1} dB on {images} images")?;
+    }
+    if let Some(loss) = summary.loss() {
+        writeln!(text, "most loss comes from     {loss}")?;
+    }
     if let Some(plan) = plan {
         let budgets: Vec<String> = plan.budgets.iter().map(|(key, value)| format!("{key} {value}")).collect();
         let budgets = if budgets.is_empty() { "no budget".to_owned() } else { budgets.join(", ") };
@@ -114,6 +130,10 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
         Column::Right("bytes"),
         Column::Right("zeros"),
     ];
+    let measured = layers.iter().any(|layer| layer.fidelity.is_some());
+    if measured {
+        columns.extend(FIGURES.map(Column::Right));
+    }
     columns.extend(plan.map(|_| Column::Left("planned")));
     let mut table = Table::new(&columns);
     let planned = |layer: &Layer| {
@@ -121,7 +141,7 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
         Some(format!("{}, {}-bit activations", planned.weights, planned.activation_bits))
     };
     for layer in layers {
-        table.row([
+        let mut row = vec![
             layer.name.clone(),
             layer.kind.to_string(),
             layer.precision.to_string(),
@@ -129,10 +149,19 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
             grouped(layer.weights),
             grouped(layer.bytes.total()),
             format!("{:.1}%", percent(layer.zeros, layer.weights)),
-            planned(layer).unwrap_or_default(),
-        ]);
+        ];
+        row.extend(layer.fidelity.iter().flat_map(figures));
+        row.extend(planned(layer));
+        table.row(row);
     }
     table
+}
+
+fn figures(figures: &LayerFidelity) -> [String; 5] {
+    let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.1}"));
+    let LayerFidelity { weight, local, rounding, cumulative, saturation, .. } = *figures;
+    let saturation = format!("{:.2}%", 100.0 * saturation);
+    [ratio(weight), ratio(local), ratio(rounding), ratio(cumulative), saturation]
 }
 
 fn byte_table(summary: &Summary) -> Table {

@@ -1,9 +1,9 @@
 //! Random small packed models for property tests.
 
 use super::{
-    Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
-    PackedWeights, PlanRecord, PlannedPrecision, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale,
-    Size, Store, pack_codes, pack_int4,
+    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, PlannedPrecision, Preprocess, Provenance, Quantizer,
+    Rescale, Resize, Scale, Size, Store, pack_codes, pack_int4,
 };
 use crate::graph::arbitrary::Choices;
 use crate::tensor::{Shape, Window};
@@ -65,6 +65,7 @@ fn seedling(choices: &mut Choices, input: Shape) -> PackedModel {
             quantizer,
         }],
         logit_scale: 1.0 / (3 + choices.below(1000)) as f64,
+        fidelity: None,
     }
 }
 
@@ -198,6 +199,9 @@ impl Growing {
         if choices.below(4) == 0 {
             self.model.provenance.plan = Some(plan_record());
         }
+        if choices.below(2) == 0 {
+            self.model.fidelity = Some(fidelity(choices, &self.model.nodes));
+        }
         self.model
     }
 }
@@ -209,6 +213,23 @@ fn plan_record() -> PlanRecord {
         objective: "0.25".into(),
         layers: vec![layer],
     }
+}
+
+fn fidelity(choices: &mut Choices, nodes: &[PackedNode]) -> Fidelity {
+    let ratio = |choices: &mut Choices| {
+        let hundredths = choices.below(24_001) as f64 - 12_000.0;
+        choices.pick(&[None, Some(hundredths / 100.0)])
+    };
+    let layer = |node: usize| LayerFidelity {
+        node,
+        weight: ratio(choices),
+        local: ratio(choices),
+        rounding: ratio(choices),
+        cumulative: ratio(choices),
+        saturation: choices.below(10_001) as f64 / 10_000.0,
+    };
+    let layers = super::fidelity::convolutions(nodes).map(layer).collect();
+    Fidelity { images: 1 + choices.below(99), logits: ratio(choices), layers }
 }
 
 fn multiplier(choices: &mut Choices) -> Multiplier {

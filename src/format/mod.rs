@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod fidelity;
 mod model;
 mod preprocess;
 mod provenance;
@@ -17,6 +18,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fidelity::MAX_DECIBELS;
+pub use fidelity::{Fidelity, LayerFidelity};
 pub use model::{
     Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
     Rescale, Store,
@@ -30,5 +33,7 @@ pub use write::{Written, write_model};
 
 /// The newest format version; this library reads all up to it and writes the least that can express a model.
 const VERSION: u32 = 2;
+/// The tensor with the figures of fidelity; the names of all others contain a dot.
+const FIDELITY_TENSOR: &str = "fidelity";
 /// The one key of the file's metadata.
 const METADATA_KEY: &str = "fgq";

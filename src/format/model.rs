@@ -1,6 +1,6 @@
 //! The packed model: everything the runtime needs, in integers.
 
-use super::{Preprocess, Provenance};
+use super::{Fidelity, Preprocess, Provenance};
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct PackedModel {
     pub nodes: Vec<PackedNode>,
     /// Real value of one unit of the logits. The runtime does not use it.
     pub logit_scale: f64,
+    /// What the conversion measured, if it did. The runtime does not use it.
+    pub fidelity: Option<Fidelity>,
 }
 
 /// One integer operator.

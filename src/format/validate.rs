@@ -30,6 +30,7 @@ impl PackedModel {
             shapes.push(shape);
         }
         self.check_output(&shapes)?;
+        self.fidelity.as_ref().map_or(Ok(()), |fidelity| fidelity.check(&self.nodes))?;
         Ok(shapes)
     }
 

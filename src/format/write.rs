@@ -1,7 +1,13 @@
 //! Writing packed models: same model, same bytes; never half a file.
 
-use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
-use super::{METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION};
+use super::fidelity::FIGURES;
+use super::record::{
+    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord,
+};
+use super::{
+    FIDELITY_TENSOR, Fidelity, METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights,
+    Store, VERSION,
+};
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -78,7 +84,8 @@ impl PackedModel {
 
 /// The bytes of a model that need not be valid.
 pub(super) fn encode(model: &PackedModel) -> Result<Vec<u8>> {
-    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).collect();
+    let figures = model.fidelity.iter().map(figures);
+    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).chain(figures).collect();
     let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
     let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
@@ -100,6 +107,11 @@ impl OwnedTensor {
     fn view(&self) -> Result<TensorView<'_>> {
         TensorView::new(self.dtype, self.shape.clone(), &self.bytes).map_err(unserialisable)
     }
+}
+
+fn figures(fidelity: &Fidelity) -> OwnedTensor {
+    let shape = vec![fidelity.layers.len(), FIGURES];
+    OwnedTensor { name: FIDELITY_TENSOR.to_owned(), dtype: Dtype::I16, shape, bytes: fidelity.to_bytes() }
 }
 
 fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
@@ -169,6 +181,10 @@ fn record(model: &PackedModel) -> ModelRecord {
         classes: model.classes.clone(),
         provenance: model.provenance.clone(),
         logit_scale: model.logit_scale,
+        fidelity: model
+            .fidelity
+            .as_ref()
+            .map(|fidelity| FidelityRecord { images: fidelity.images, logits: fidelity.logits }),
         nodes: model.nodes.iter().map(node_record).collect(),
     }
 }

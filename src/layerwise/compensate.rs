@@ -14,23 +14,25 @@ use rayon::prelude::*;
 const TARGET_DAMPING: f64 = 0.01;
 const SPREAD_DAMPING: f64 = 0.01;
 
-/// Refits weights, gain and bias of a ternary layer to the wanted outputs.
+/// Refits weights, gain and bias of a ternary layer to the wanted outputs. Yields also the largest factor by which
+/// a damping had to be raised, 1 if none.
 pub(super) fn compensate(
     conv: &QuantizedConv,
     trained: &[f32],
     samples: &Samples,
     input_scale: f64,
-) -> Result<QuantizedConv> {
-    let Weights::Ternary { group, .. } = conv.weights else { return Ok(conv.clone()) };
-    let mut fitted = conv.clone();
+) -> Result<(QuantizedConv, f64)> {
+    let Weights::Ternary { group, .. } = conv.weights else { return Ok((conv.clone(), 1.0)) };
+    let (mut fitted, mut raised) = (conv.clone(), 1f64);
     let (mut all_codes, mut all_scales) = (Vec::new(), Vec::new());
     let original = real_weights(conv, trained, input_scale);
     for (index, gram) in samples.gram()?.into_iter().enumerate() {
         let outputs = conv.outputs / conv.groups;
         let weights = original.get(.., index * outputs..(index + 1) * outputs).to_owned();
-        let target = corrected_target(&weights, &gram)?;
-        let problem =
+        let (target, target_raised) = corrected_target(&weights, &gram)?;
+        let (problem, spread_raised) =
             damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, conv.group_inputs, group))?;
+        raised = raised.max(target_raised).max(spread_raised);
         let rows: Vec<(Row, f64)> = (0..outputs)
             .into_par_iter()
             .map(|output| fit_row(&problem, target.col_as_slice(output), conv.group_inputs, group))
@@ -46,7 +48,7 @@ pub(super) fn compensate(
         }
     }
     fitted.weights = Weights::Ternary { group, codes: all_codes, scales: all_scales };
-    Ok(fitted)
+    Ok((fitted, raised))
 }
 
 /// Weights in real output per integer step of the input, `inputs × outputs`.
@@ -58,25 +60,26 @@ fn real_weights(conv: &QuantizedConv, trained: &[f32], input_scale: f64) -> Mat<
 }
 
 /// `W + (H + λ)⁻¹ (C − H W)`: the ridge regression of the wanted outputs, started from the trained weights.
-fn corrected_target(weights: &Mat<f64>, gram: &Gram) -> Result<Mat<f64>> {
+fn corrected_target(weights: &Mat<f64>, gram: &Gram) -> Result<(Mat<f64>, f64)> {
     let mut error = gram.cross.clone();
     matmul(error.as_mut(), Accum::Add, gram.inputs.as_ref(), weights.as_ref(), -1.0, Par::Seq);
-    let solver = damped(&gram.inputs, TARGET_DAMPING, |hessian| hessian.llt(Side::Lower).ok())?;
-    Ok(weights + solver.solve(&error))
+    let (solver, raised) = damped(&gram.inputs, TARGET_DAMPING, |hessian| hessian.llt(Side::Lower).ok())?;
+    Ok((weights + solver.solve(&error), raised))
 }
 
-/// Applies `use_` to `H + λ·mean diagonal`, raising the damping tenfold while it is not positive definite.
-fn damped<T>(hessian: &Mat<f64>, damping: f64, use_: impl Fn(Mat<f64>) -> Option<T>) -> Result<T> {
+/// Applies `use_` to `H + λ·mean diagonal`, raising the damping tenfold while it is not positive definite; yields
+/// also by how much it was raised.
+fn damped<T>(hessian: &Mat<f64>, damping: f64, use_: impl Fn(Mat<f64>) -> Option<T>) -> Result<(T, f64)> {
     let mean = (0..hessian.nrows()).map(|i| hessian[(i, i)]).sum::<f64>() / hessian.nrows().max(1) as f64;
     let mean = if mean > 0.0 { mean } else { 1.0 };
-    let mut damping = damping;
-    while damping < 1e3 {
+    let mut raised = 1.0;
+    while damping * raised < 1e3 {
         let mut damped = hessian.clone();
-        (0..hessian.nrows()).for_each(|i| damped[(i, i)] += damping * mean);
+        (0..hessian.nrows()).for_each(|i| damped[(i, i)] += damping * raised * mean);
         if let Some(result) = use_(damped) {
-            return Ok(result);
+            return Ok((result, raised));
         }
-        damping *= 10.0;
+        raised *= 10.0;
     }
     Err(Error::new(ErrorKind::NonFinite, "the inputs' covariance has no inverse; are activations finite?"))
 }

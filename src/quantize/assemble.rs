@@ -4,7 +4,7 @@ use super::structure::{Kind, Operator, Structure};
 use super::{Int4, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
 use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Preprocess, Quantizer, Scale};
+use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
 use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
@@ -219,10 +219,7 @@ impl Assembly<'_> {
 
     /// Real value of one pixel step.
     fn pixel_step(&self) -> f64 {
-        match self.preprocess.scale {
-            Scale::Unit => 1.0 / 255.0,
-            Scale::Byte => 1.0,
-        }
+        self.preprocess.pixel_step()
     }
 
     /// The pixel value that normalisation makes zero, per channel; it need not be a whole number.

@@ -95,8 +95,18 @@ pub(crate) struct QuantizedConv {
 /// Weight codes in the order output channel, kernel row, kernel column, input channel.
 #[derive(Debug, Clone)]
 pub(crate) enum Weights {
-    Ternary { group: usize, codes: Vec<i8>, scales: Vec<u8> },
+    Ternary {
+        group: usize,
+        codes: Vec<i8>,
+        scales: Vec<u8>,
+    },
     /// Codes −7 to 7; `scales` is empty where there are no groups.
-    Int4 { group: Option<usize>, codes: Vec<i8>, scales: Vec<u8> },
-    Int8 { codes: Vec<i8> },
+    Int4 {
+        group: Option<usize>,
+        codes: Vec<i8>,
+        scales: Vec<u8>,
+    },
+    Int8 {
+        codes: Vec<i8>,
+    },
 }

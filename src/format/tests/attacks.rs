@@ -217,6 +217,25 @@ fn tensors_must_be_there_once_and_right() {
 }
 
 #[test]
+fn figures_that_cannot_be_are_refused() {
+    let message = error(|file| drop(file.tensors.remove("fidelity")));
+    assert_has(&message, &["'fidelity' is missing"]);
+    let message = error(|file| file.record["fidelity"] = Value::Null);
+    assert_has(&message, &["'fidelity' belongs to no node"]);
+    let message = error(|file| file.tensors.get_mut("fidelity").unwrap().1 = vec![5, 3]);
+    assert_has(&message, &["[5, 3]", "not I16 [3, 5]"]);
+    for (place, value) in [(0, 12_001i16), (5, -12_001), (4, -1), (9, 10_001), (14, i16::MIN)] {
+        let bytes = value.to_le_bytes();
+        let message = error(|file| {
+            file.tensors.get_mut("fidelity").unwrap().2[2 * place..][..2].copy_from_slice(&bytes)
+        });
+        assert_has(&message, &["figures of fidelity are out of range"]);
+    }
+    assert_has(&error(|file| file.record["fidelity"]["images"] = json!(0)), &["out of range"]);
+    assert_has(&error(|file| file.record["fidelity"]["logits"] = json!(1e9)), &["out of range"]);
+}
+
+#[test]
 fn weights_out_of_range_are_refused() {
     let set = |name: &'static str, place: usize, value: u8| {
         error(move |file| file.tensors.get_mut(name).unwrap().2[place] = value)
