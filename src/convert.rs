@@ -138,7 +138,7 @@ pub fn convert(
         planned_activations: &planned_activations(&graph, options.plan.as_ref())?,
     })?;
     let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
-    let packed = fit_and_pack(&mut quantized, full, options.method, pixels, progress)?;
+    let packed = fit_and_pack(&mut quantized, full, options.method, pixels, None, progress)?;
     let model = PackedModel {
         name: quantized.name.clone(),
         input: quantized.input,
@@ -179,7 +179,7 @@ fn layer_choices(graph: &QuantizedGraph) -> Vec<(String, Choice)> {
 }
 
 /// Pixels of all readable images, and the names of the others.
-fn read_pixels(
+pub(crate) fn read_pixels(
     graph: &Graph,
     preprocess: &Preprocess,
     images: &dyn Images,

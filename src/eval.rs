@@ -223,7 +223,7 @@ fn best(logits: &[f64], count: usize) -> Vec<usize> {
 }
 
 /// Kullback–Leibler divergence `Σ p·(ln p − ln q)` of the softmax of `other` from that of `reference`, in nats.
-fn divergence(reference: &[f64], other: &[f64]) -> f64 {
+pub(crate) fn divergence(reference: &[f64], other: &[f64]) -> f64 {
     let (reference, other) = (log_softmax(reference), log_softmax(other));
     reference.iter().zip(&other).map(|(p, q)| p.exp() * (p - q)).sum()
 }

@@ -60,6 +60,7 @@ mod fixed;
 mod fold;
 mod format;
 mod graph;
+mod indicate;
 mod kernels;
 mod knapsack;
 mod layerwise;
@@ -87,6 +88,7 @@ pub use format::{
     Rescale, Resize, Scale, Size, Store, Written, read_model, write_model,
 };
 pub use graph::{Graph, Interpreter};
+pub use indicate::{Indicator, IndicatorOptions, indicate};
 pub use layerwise::{Method, Note};
 pub use plan::{
     Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Levels, Outliers, Pattern, Plan,

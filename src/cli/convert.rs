@@ -9,7 +9,7 @@ use super::table::{Column, Table};
 use anyhow::{Context, bail, ensure};
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Graph, Layer, Method, Pattern,
-    Precision, Preprocess, RangeMethod, Reason, Size, Summary, Written,
+    Plan, Precision, Preprocess, RangeMethod, Reason, Size, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -112,6 +112,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         .map_err(|error| place(error, &args.calib, &args.model))?;
     conversion.model.classes = classes;
     conversion.model.provenance.set_source(&args.model)?;
+    warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
     conversion.model.provenance.options.extend(args.source.record());
     let written = fgq::write_model(&conversion.model, &path)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -120,6 +121,12 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         if message.is_warning() { warn(message) } else { note(message) }
     }
     report(&conversion, &chosen, &path, &written, seconds)
+}
+
+fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
+    if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
+        warn("the plan was made for another file of this network");
+    }
 }
 
 /// The network, at the size that the preprocessing crops to if nothing else says it.

@@ -6,6 +6,7 @@ mod completions;
 mod convert;
 mod demo;
 mod eval;
+mod indicators;
 mod info;
 mod inspect;
 mod layers;

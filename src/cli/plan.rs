@@ -1,6 +1,7 @@
 //! `fgq plan`: which layer gets which precision, under a budget.
 
 use super::amount::{Amount, amount, bytes, count};
+use super::indicators::IndicatorArgs;
 use super::output::{Output, grouped, warn};
 use super::table::{Column, Table};
 use anyhow::bail;
@@ -17,9 +18,8 @@ const POINTS: usize = 20;
 /// Arguments of `fgq plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Indicators: what every precision costs in every layer (JSON)
-    #[arg(long, value_name = "FILE")]
-    indicators: PathBuf,
+    #[command(flatten)]
+    indicators: IndicatorArgs,
     /// Where to write the plan, for `fgq convert --plan`
     #[arg(short, long, value_name = "PLAN.json")]
     output: Option<PathBuf>,
@@ -118,7 +118,7 @@ struct ParetoJson<'a> {
 
 /// Plans, writes what was asked for, and shows the plan or the frontier.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let indicators = fgq::read_indicators(&args.indicators)?;
+    let indicators = args.indicators.resolve()?;
     let budgets = args.budgets.budgets(&indicators);
     let options = PlanOptions { alpha: args.alpha, outliers: args.outliers };
     let start = Instant::now();

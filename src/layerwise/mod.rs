@@ -9,6 +9,7 @@ mod note;
 mod probe;
 mod spread;
 mod statistics;
+mod survey;
 mod teacher;
 
 use compensate::compensate;
@@ -17,6 +18,7 @@ pub use method::Method;
 pub use note::Note;
 use probe::{Probe, Produced};
 use statistics::{SumStatistics, match_statistics};
+pub(crate) use survey::Survey;
 use teacher::Teacher;
 
 use crate::calibrate::{ChannelStatistics, Observation, Spool};
@@ -50,20 +52,23 @@ pub(crate) struct Full<'a> {
     pub observation: &'a Observation,
 }
 
-/// Packs `graph` operator by operator, fitting ternary layers on the way.
+/// Packs `graph` operator by operator, fitting ternary layers on the way; `survey` sees how layers would look otherwise.
 ///
 /// # Errors
 /// Parameters that integers cannot hold; a temporary file that cannot be written.
-pub(crate) fn fit_and_pack(
-    graph: &mut QuantizedGraph,
-    full: Full,
+pub(crate) fn fit_and_pack<'a>(
+    graph: &'a mut QuantizedGraph,
+    full: Full<'a>,
     method: Method,
     pixels: Spool,
+    survey: Option<Survey<'a>>,
     progress: &dyn Progress,
 ) -> Result<Packed> {
     let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
-    let teacher = Teacher::new(full.graph, full.preprocess, &wanted(graph, full, method))?;
+    let mut wanted = wanted(graph, full, method);
+    wanted.extend(survey.iter().flat_map(|survey| survey.wanted(graph, full)));
+    let teacher = Teacher::new(full.graph, full.preprocess, &wanted)?;
     let probe = Probe::new(graph, full, &pixels)?;
     let mut walk = Walk {
         graph,
@@ -71,6 +76,7 @@ pub(crate) fn fit_and_pack(
         method,
         teacher,
         probe,
+        survey,
         packed: Vec::new(),
         values: vec![],
         logit_scale: None,
@@ -120,6 +126,7 @@ struct Walk<'a> {
     /// Known once a convolution or a sum has yielded logits.
     logit_scale: Option<f64>,
     probe: Probe<'a>,
+    survey: Option<Survey<'a>>,
     layers: Vec<LayerFidelity>,
     /// Signal over noise of the logits in dB.
     logits: Option<f64>,
@@ -139,6 +146,7 @@ impl Walk<'_> {
 
     fn visit(&mut self, id: usize) -> Result<()> {
         let start = Instant::now();
+        self.survey(id)?;
         let packing = self.fit(id)?;
         self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let step = self.step(id, &packing.node);

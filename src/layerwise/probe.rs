@@ -224,7 +224,7 @@ fn reads(graph: &QuantizedGraph, full: Full, id: usize) -> Vec<NodeId> {
 }
 
 /// The convolution that the integers of `packed` stand for, for inputs of which one step is `scale`.
-fn real(packed: &PackedConv, units: &[f64], scale: f64) -> Result<Op> {
+pub(super) fn real(packed: &PackedConv, units: &[f64], scale: f64) -> Result<Op> {
     let [rows, columns] = packed.window.kernel;
     let per_channel = packed.channel_len().max(1);
     let weight = |(index, code): (usize, i8)| (f64::from(code) * units[index / per_channel] / scale) as f32;

@@ -56,6 +56,10 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
     if !alpha.is_finite() || alpha < 0.0 {
         return Err(Error::new(ErrorKind::Argument, format!("alpha {alpha}; give a number of at least 0")));
     }
+    if !indicators.complete {
+        let message = "the indicators are not complete; finish them with `fgq plan MODEL --calib DIR`";
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
     let choices = Choices::new(indicators, budgets, alpha, options.outliers)?;
     let selection = match choices.problem() {
         Some(problem) => problem.solve(Effort::default()),

@@ -36,21 +36,29 @@ pub struct Indicators {
     /// Factor of the weights' indicators against the activations'.
     #[serde(default = "one")]
     pub alpha: f64,
+    /// Whether all layers are there; `false` while indicators are being found.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub complete: bool,
     /// Candidate bits; where given, only these candidates of every layer are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<Vec<u8>>,
     /// What no choice changes.
     #[serde(default)]
     pub fixed: Fixed,
-    /// What no choice changes, as LIMPQ's layout has it.
-    #[serde(default, skip_serializing)]
-    fixed_8bit: Option<FixedEightBit>,
     /// The layers that there is a choice for, in execution order.
     pub layers: Vec<LayerIndicators>,
 }
 
 fn one() -> f64 {
     1.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// The part of a network that no choice changes.
@@ -65,7 +73,16 @@ pub struct Fixed {
     pub multiplications: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+/// Indicators with what LIMPQ's layout has besides.
+#[derive(Deserialize)]
+struct Published {
+    #[serde(flatten)]
+    indicators: Indicators,
+    /// What no choice changes.
+    fixed_8bit: Option<FixedEightBit>,
+}
+
+#[derive(Deserialize)]
 struct FixedEightBit {
     total_params: u64,
 }
@@ -126,9 +143,11 @@ impl Indicators {
     /// # Errors
     /// As for [`read_indicators`].
     pub fn from_json(text: &str) -> Result<Self> {
-        let mut indicators: Self = serde_json::from_str(text)
+        let Published { mut indicators, fixed_8bit } = serde_json::from_str(text)
             .map_err(|error| invalid(format!("these are no indicators: {error}")).because(error))?;
-        indicators.take_in_fixed()?;
+        if let Some(fixed) = fixed_8bit {
+            indicators.take_in(&fixed)?;
+        }
         indicators.check()?;
         Ok(indicators)
     }
@@ -158,8 +177,7 @@ impl Indicators {
         self.layers.iter().flat_map(|layer| layer.weight.keys()).all(|name| name.parse::<u8>().is_ok())
     }
 
-    fn take_in_fixed(&mut self) -> Result<()> {
-        let Some(FixedEightBit { total_params }) = self.fixed_8bit.take() else { return Ok(()) };
+    fn take_in(&mut self, FixedEightBit { total_params }: &FixedEightBit) -> Result<()> {
         let layers = self.layers.iter().try_fold(0u64, |sum, layer| sum.checked_add(layer.parameters));
         let parameters = layers.and_then(|layers| total_params.checked_sub(layers));
         let message = || invalid("'total_params' is less than the layers have together");

@@ -43,9 +43,12 @@ impl Plan {
     fn summary(&self) -> String {
         let proven = if self.is_proven() { "proven to be the least" } else { "not proven to be the least" };
         let uses = &self.uses;
+        let budgets: Vec<String> =
+            self.budgets.record().into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let budgets = if budgets.is_empty() { "none".to_owned() } else { budgets.join(", ") };
         format!(
             "<p>Predicted damage {:.6} ({proven} within the budgets). {} bytes, {:.3} bits per weight, {:.2} times smaller \
-             than 32 bits. {} bit operations, {} multiplications per image.</p>",
+             than 32 bits. {} bit operations, {} multiplications per image.</p><p>Budgets: {budgets}.</p>",
             self.objective,
             uses.bytes,
             uses.mean_bits,

@@ -10,6 +10,7 @@ use crate::kernels::pool;
 use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
+use ndarray::ArrayView4;
 use std::collections::HashMap;
 
 /// How often growing scales may make others grow.
@@ -270,23 +271,7 @@ impl Assembly<'_> {
         if reads_pixels {
             self.scale_to_pixels(&mut weights, conv.groups);
         }
-        match precision {
-            Precision::Int8 => {
-                let (codes, factors) = int8::quantize(weights.view());
-                Ok((Weights::Int8 { codes }, factors))
-            }
-            Precision::Int4 { group } => {
-                let Int4 { codes, scales, factors } = Int4::nearest(weights.view(), group);
-                Ok((Weights::Int4 { group, codes, scales }, factors))
-            }
-            Precision::Ternary { group } => {
-                let ternary = ternarize_tensor(weights.view(), &TernarizeOptions::group(group))
-                    .map_err(|error| error.at_node(&node.name))?;
-                let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
-                let (codes, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
-                Ok((Weights::Ternary { group, codes, scales }, factors))
-            }
-        }
+        closed_form(weights.view(), precision).map_err(|error| error.at_node(&node.name))
     }
 
     /// Weights on pixels instead of normalised inputs: divided by the standard deviation.
@@ -347,6 +332,29 @@ impl Assembly<'_> {
         let uniform = outputs.chunks_exact(256).all(|channel| channel == first);
         Ok(if uniform { first.to_vec() } else { outputs })
     }
+}
+
+/// The weights and their factors that are nearest to trained ones, each group or channel on its own.
+///
+/// # Errors
+/// Weights that are not finite.
+pub(crate) fn closed_form(weights: ArrayView4<'_, f32>, precision: Precision) -> Result<(Weights, Vec<f64>)> {
+    Ok(match precision {
+        Precision::Int8 => {
+            let (codes, factors) = int8::quantize(weights);
+            (Weights::Int8 { codes }, factors)
+        }
+        Precision::Int4 { group } => {
+            let Int4 { codes, scales, factors } = Int4::nearest(weights, group);
+            (Weights::Int4 { group, codes, scales }, factors)
+        }
+        Precision::Ternary { group } => {
+            let ternary = ternarize_tensor(weights, &TernarizeOptions::group(group))?;
+            let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
+            let (codes, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
+            (Weights::Ternary { group, codes, scales }, factors)
+        }
+    })
 }
 
 fn is_pointwise(op: &Op) -> bool {

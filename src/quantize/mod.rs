@@ -7,7 +7,7 @@ mod structure;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use assemble::{Assembly, assemble};
+pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use int4::Int4;
 pub(crate) use structure::Structure;
 

@@ -57,7 +57,7 @@ fn frontier_and_report() {
 
 #[test]
 fn budgets_are_checked() {
-    plan(&["--max-size", "2MB"]).fails_with(&["no plan reaches --max-size 2000000", "--max-size 78"]);
+    plan(&["--max-size", "2MB"]).fails_with(&["no plan reaches --max-size 2000000", "--max-size 7918784"]);
     plan(&["--weight-level", "3"]).fails_with(&["--activation-level"]);
     plan(&["--max-size", "big"]).fails_with(&["400KB"]);
     plan(&["--max-total-activation", "1MB"]).fails_with(&["needs the number of activations"]);
@@ -133,4 +133,77 @@ fn plans_for_other_networks_are_refused() {
     converted(layer(name, "int4", 6)).fails_with(&[name, "6-bit activations"]);
     digits.convert("net.fgq", &["--plan", "indicators.json"]).fails_with(&["indicators.json", "no plan"]);
     assert!(!digits.join("net.fgq").exists());
+}
+
+#[test]
+fn indicators_are_found_saved_and_used() {
+    let digits = Digits::new();
+    let model = repository(crate::support::DIGITS);
+    let base = ["plan", &model, "--calib", "train", "--samples", "40", "--measure", "16", "--json"];
+    let base = [&base[..], &crate::support::DIGITS_VALUES].concat();
+    let first = digits.run(&[&base[..], &["--mean-bits", "3", "-o", "plan.json"]].concat());
+    assert!(first.stderr.contains("digits-resnet.indicators.json"), "{}", first.stderr);
+    let plan = first.json();
+    let saved: Value =
+        serde_json::from_str(&fs::read_to_string(digits.join("digits-resnet.indicators.json")).unwrap())
+            .unwrap();
+    let layers = saved["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), plan["layers"].as_array().unwrap().len());
+    for layer in layers {
+        let damage = |key: &str| layer["weight"][key].as_f64();
+        assert!(damage("int8").unwrap() < damage("ternary:4").unwrap(), "{layer}");
+        assert!(damage("int4").unwrap() < damage("ternary:16").or(damage("ternary:8")).unwrap(), "{layer}");
+        assert!(layer["activation"]["8"].as_f64() <= layer["activation"]["4"].as_f64(), "{layer}");
+    }
+    // The predicted size is an upper bound, and not far off.
+    let conversion = digits.convert("net.fgq", &["--plan", "plan.json", "--json"]).json();
+    let (bytes, predicted) = (conversion["bytes"].as_u64().unwrap(), plan["uses"]["bytes"].as_u64().unwrap());
+    assert!(bytes <= predicted && predicted < bytes + 600 * layers.len() as u64, "{bytes} {predicted}");
+
+    // What is there is taken; what is missing is found; the result is the same.
+    let again = digits.run(&[&base[..], &["--mean-bits", "3"]].concat()).json();
+    assert_eq!(again["layers"], plan["layers"]);
+    let mut partial = saved.clone();
+    partial["complete"] = json!(false);
+    partial["fixed"] = json!({});
+    partial["layers"].as_array_mut().unwrap().truncate(2);
+    fs::write(digits.join("partial.json"), partial.to_string()).unwrap();
+    digits.run(&["plan", "--indicators", "partial.json"]).fails_with(&["not complete"]);
+    let finished = digits.run(&[&base[..], &["--indicators", "partial.json"]].concat());
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let finished: Value =
+        serde_json::from_str(&fs::read_to_string(digits.join("partial.json")).unwrap()).unwrap();
+    assert_eq!(finished, saved);
+
+    // Other options, another network.
+    digits.run(&[&base[..], &["--act-bits", "8"]].concat()).fails_with(&["found otherwise"]);
+    partial["network_sha256"] = json!("0");
+    fs::write(digits.join("partial.json"), partial.to_string()).unwrap();
+    digits.run(&[&base[..], &["--indicators", "partial.json"]].concat()).fails_with(&["another network"]);
+}
+
+#[test]
+fn the_cheap_indicator_ranks_alike() {
+    let digits = Digits::new();
+    let model = repository(crate::support::DIGITS);
+    let found = |indicator: &str, file: &str| {
+        let arguments = ["plan", &model, "--calib", "train", "--samples", "40", "--measure", "16", "--json"];
+        let more = ["--indicator", indicator, "--indicators", file];
+        let run = digits.run(&[&arguments[..], &crate::support::DIGITS_VALUES, &more].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        serde_json::from_str::<Value>(&fs::read_to_string(digits.join(file)).unwrap()).unwrap()
+    };
+    let (exact, cheap) = (found("divergence", "a.json"), found("output-error", "b.json"));
+    let figures = |indicators: &Value| -> Vec<f64> {
+        let layers = indicators["layers"].as_array().unwrap().clone();
+        layers.iter().map(|layer| layer["weight"]["ternary:4"].as_f64().unwrap().ln()).collect()
+    };
+    let (a, b) = (figures(&exact), figures(&cheap));
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let product = |x: &[f64], y: &[f64]| {
+        let (mx, my) = (mean(x), mean(y));
+        x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f64>()
+    };
+    let correlation = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
+    assert!(correlation > 0.5, "{correlation}: {a:?} {b:?}");
 }
