@@ -7,7 +7,7 @@ use crate::fold::fold;
 use crate::format::{PackedModel, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Full, Method, Note, fit_and_pack};
-use crate::plan::{Choice, Pattern, Precision, choose};
+use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use rayon::prelude::*;
@@ -20,6 +20,9 @@ pub struct ConvertOptions {
     pub group: usize,
     /// How the weights of ternary layers are found.
     pub method: Method,
+    /// Precisions of weights and input activations, layer by layer. A tensor that several layers read gets the most
+    /// bits that one of them wants.
+    pub plan: Option<Plan>,
     /// Precision of the layers that a pattern names; the last match wins.
     pub overrides: Vec<(Pattern, Precision)>,
     /// Bits of activations, 4 or 8. The inputs of the first and last layer, and tensors that no convolution
@@ -36,6 +39,7 @@ impl Default for ConvertOptions {
         Self {
             group: 4,
             method: Method::default(),
+            plan: None,
             overrides: Vec::new(),
             activation_bits: 8,
             range: RangeMethod::default(),
@@ -112,7 +116,7 @@ pub fn convert(
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let graph = fold(graph)?;
     let structure = Structure::new(&graph)?;
-    let choices = choose(&graph, options.group, &options.overrides)?;
+    let choices = choose(&graph, options.group, options.plan.as_ref(), &options.overrides)?;
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
     let observer = Observer {
@@ -131,6 +135,7 @@ pub fn convert(
         activation_bits: options.activation_bits,
         range: options.range,
         rules: &options.rules,
+        planned_activations: &planned_activations(&graph, options.plan.as_ref())?,
     })?;
     let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
     let packed = fit_and_pack(&mut quantized, full, options.method, pixels, progress)?;
@@ -142,6 +147,7 @@ pub fn convert(
         provenance: Provenance {
             generator: concat!("fgq ", env!("CARGO_PKG_VERSION")).into(),
             options: options.record(calibrated),
+            plan: options.plan.as_ref().map(Plan::for_model),
             ..Provenance::default()
         },
         nodes: packed.nodes,

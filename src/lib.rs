@@ -61,6 +61,7 @@ mod fold;
 mod format;
 mod graph;
 mod kernels;
+mod knapsack;
 mod layerwise;
 mod pack;
 mod plan;
@@ -82,12 +83,15 @@ pub use error::{Error, ErrorKind, Result};
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
 pub use format::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedOp, PackedSlice, PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size,
-    Store, Written, read_model, write_model,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, PlannedPrecision, Preprocess, Provenance, Quantizer,
+    Rescale, Resize, Scale, Size, Store, Written, read_model, write_model,
 };
 pub use graph::{Graph, Interpreter};
 pub use layerwise::{Method, Note};
-pub use plan::{Choice, Pattern, Precision, Reason};
+pub use plan::{
+    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Levels, Outliers, Pattern, Plan,
+    PlanOptions, PlannedLayer, Precision, Reason, Uses, frontier, plan, read_indicators, read_plan,
+};
 pub use progress::Progress;
 pub use report::{Bytes, Layer, LayerKind, Loss, Summary};
 pub use runtime::{Kernels, Logits, Session};

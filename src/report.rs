@@ -60,8 +60,10 @@ pub struct Layer {
 pub struct Bytes {
     /// Ternary codes, two bits each.
     pub codes: usize,
-    /// Scales of ternary groups.
+    /// Scales of groups.
     pub scales: usize,
+    /// Weights of 4 bits.
+    pub int4: usize,
     /// Weights of 8 bits.
     pub int8: usize,
     /// Biases, multipliers and shifts per output channel.
@@ -75,8 +77,8 @@ pub struct Bytes {
 impl Bytes {
     /// All of them.
     pub fn total(&self) -> usize {
-        let Self { codes, scales, int8, requantization, tables, metadata } = self;
-        codes + scales + int8 + requantization + tables + metadata
+        let Self { codes, scales, int4, int8, requantization, tables, metadata } = self;
+        codes + scales + int4 + int8 + requantization + tables + metadata
     }
 
     fn of_conv(conv: &PackedConv) -> Self {
@@ -84,6 +86,9 @@ impl Bytes {
         match &conv.weights {
             PackedWeights::Ternary { codes, scales, .. } => {
                 Self { codes: codes.len(), scales: scales.len(), requantization, ..Self::default() }
+            }
+            PackedWeights::Int4 { codes, scales, .. } => {
+                Self { int4: codes.len(), scales: scales.len(), requantization, ..Self::default() }
             }
             PackedWeights::Int8 { codes } => Self { int8: codes.len(), requantization, ..Self::default() },
         }
@@ -93,6 +98,7 @@ impl Bytes {
         Self {
             codes: self.codes + other.codes,
             scales: self.scales + other.scales,
+            int4: self.int4 + other.int4,
             int8: self.int8 + other.int8,
             requantization: self.requantization + other.requantization,
             tables: self.tables + other.tables,
@@ -192,7 +198,7 @@ impl Summary {
 
     /// Number of ternary weights.
     pub fn ternary_weights(&self) -> usize {
-        let ternary = self.layers.iter().filter(|layer| layer.precision != Precision::Int8);
+        let ternary = self.layers.iter().filter(|layer| matches!(layer.precision, Precision::Ternary { .. }));
         ternary.map(|layer| layer.weights).sum()
     }
 
@@ -231,6 +237,7 @@ fn layer(
         PackedWeights::Ternary { group, .. } => {
             (Precision::Ternary { group }, conv.window.area() * conv.group_inputs.div_ceil(group))
         }
+        PackedWeights::Int4 { group, .. } => (Precision::Int4 { group }, conv.channel_len()),
         PackedWeights::Int8 { .. } => (Precision::Int8, conv.channel_len()),
     };
     Some(Layer {

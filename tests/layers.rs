@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The modules, lowest first; those in one line may use one another.
 const LAYERS: [&[&str]; 15] = [
     &["error"],
-    &["tensor", "fixed", "progress"],
+    &["tensor", "fixed", "progress", "knapsack"],
     &["format"],
     &["kernels"],
     &["runtime"],

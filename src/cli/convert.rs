@@ -61,8 +61,11 @@ struct PrecisionArgs {
     /// closed-form (each group on its own)
     #[arg(long, default_value_t)]
     method: Method,
-    /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8 or
-    /// PATTERN=ternary:N; the last match wins
+    /// A plan (`fgq plan -o`): precisions of weights and activations layer by layer
+    #[arg(long, value_name = "PLAN.json")]
+    plan: Option<PathBuf>,
+    /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8,
+    /// PATTERN=int4, PATTERN=int4:N or PATTERN=ternary:N; the last match wins
     #[arg(long, value_name = "PATTERN=PRECISION", value_parser = assignment::<Precision>)]
     set: Vec<(Pattern, Precision)>,
     /// Bits of activations, 8 or 4
@@ -82,15 +85,16 @@ fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Patte
 }
 
 impl PrecisionArgs {
-    fn options(self) -> ConvertOptions {
-        ConvertOptions {
+    fn options(self) -> anyhow::Result<ConvertOptions> {
+        Ok(ConvertOptions {
             group: self.group,
             method: self.method,
             overrides: self.set,
             activation_bits: self.act_bits,
             range: self.range,
             rules: self.act,
-        }
+            plan: self.plan.as_deref().map(fgq::read_plan).transpose()?,
+        })
     }
 }
 
@@ -103,7 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let chosen = args.preprocess.resolve(&graph, &args.model)?;
     let classes = class_names(&args, outputs(&graph)?)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
-    let options = args.precision.options();
+    let options = args.precision.options()?;
     let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| place(error, &args.calib, &args.model))?;
     conversion.model.classes = classes;

@@ -3,7 +3,7 @@
 use super::layers::{LayerJson, LossJson, percent};
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
-use fgq::{Bytes, Fidelity, Layer, LayerFidelity, PackedModel, Preprocess, Provenance, Summary};
+use fgq::{Bytes, Fidelity, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -46,6 +46,7 @@ struct BytesJson {
     total: usize,
     codes: usize,
     scales: usize,
+    int4: usize,
     int8: usize,
     requantization: usize,
     tables: usize,
@@ -54,8 +55,8 @@ struct BytesJson {
 
 impl From<Bytes> for BytesJson {
     fn from(bytes: Bytes) -> Self {
-        let Bytes { codes, scales, int8, requantization, tables, metadata } = bytes;
-        Self { total: bytes.total(), codes, scales, int8, requantization, tables, metadata }
+        let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = bytes;
+        Self { total: bytes.total(), codes, scales, int4, int8, requantization, tables, metadata }
     }
 }
 
@@ -90,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
 fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     writeln!(text, "{}: input {}, {outputs} outputs\n", model.name, model.input)?;
-    writeln!(text, "{}", layer_table(&summary.layers))?;
+    writeln!(text, "{}", layer_table(&summary.layers, model.provenance.plan.as_ref()))?;
     writeln!(text, "{}", byte_table(summary))?;
     writeln!(text, "bits per weight          {:.3}", summary.bits_per_weight())?;
     if let Some(bits) = summary.bits_per_ternary_weight() {
@@ -99,7 +100,7 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     writeln!(text, "multiplications left     {:.1}%", 100.0 * summary.multiplications_left())?;
     writeln!(text, "preprocessing            {}", model.preprocess)?;
     writeln!(text, "classes                  {}", classes(&model.classes))?;
-    let Provenance { generator, source, source_sha256, options } = &model.provenance;
+    let Provenance { generator, source, source_sha256, options, plan } = &model.provenance;
     writeln!(text, "made by                  {generator}")?;
     writeln!(text, "from                     {source} (SHA-256 {source_sha256})")?;
     let options: Vec<String> = options.iter().map(|(key, value)| format!("{key} {value}")).collect();
@@ -110,10 +111,16 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     if let Some(loss) = summary.loss() {
         writeln!(text, "most loss comes from     {loss}")?;
     }
+    if let Some(plan) = plan {
+        let budgets: Vec<String> = plan.budgets.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let budgets = if budgets.is_empty() { "no budget".to_owned() } else { budgets.join(", ") };
+        writeln!(text, "plan                     {budgets}; predicted damage {}", plan.objective)?;
+    }
     Ok(text)
 }
 
-fn layer_table(layers: &[Layer]) -> Table {
+/// A row per layer; the last column is there if a plan chose.
+fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
     let mut columns = vec![
         Column::Left("layer"),
         Column::Left("kind"),
@@ -127,7 +134,12 @@ fn layer_table(layers: &[Layer]) -> Table {
     if measured {
         columns.extend(FIGURES.map(Column::Right));
     }
+    columns.extend(plan.map(|_| Column::Left("planned")));
     let mut table = Table::new(&columns);
+    let planned = |layer: &Layer| {
+        let planned = plan?.layers.iter().find(|planned| planned.name == layer.name)?;
+        Some(format!("{}, {}-bit activations", planned.weights, planned.activation_bits))
+    };
     for layer in layers {
         let mut row = vec![
             layer.name.clone(),
@@ -139,6 +151,7 @@ fn layer_table(layers: &[Layer]) -> Table {
             format!("{:.1}%", percent(layer.zeros, layer.weights)),
         ];
         row.extend(layer.fidelity.iter().flat_map(figures));
+        row.extend(planned(layer));
         table.row(row);
     }
     table
@@ -153,11 +166,12 @@ fn figures(figures: &LayerFidelity) -> [String; 5] {
 
 fn byte_table(summary: &Summary) -> Table {
     let mut table = Table::new(&[Column::Left("what"), Column::Right("bytes"), Column::Right("share")]);
-    let Bytes { codes, scales, int8, requantization, tables, metadata } = summary.bytes;
+    let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = summary.bytes;
     let total = summary.bytes.total();
     let rows = [
         ("ternary codes", codes),
         ("scales", scales),
+        ("int4 weights", int4),
         ("int8 weights", int8),
         ("requantization", requantization),
         ("tables", tables),

@@ -181,6 +181,15 @@ pub enum PackedWeights {
         /// One scale per group: output channel, kernel row, kernel column, group.
         scales: Vec<u8>,
     },
+    /// Codes of four bits and, if there are groups, a scale of 0..=18 per group.
+    Int4 {
+        /// Number of consecutive input channels that share a scale; `None`: every scale is 1.
+        group: Option<usize>,
+        /// Two codes a byte, −7 to 7 in two's complement, first in the low half.
+        codes: Vec<u8>,
+        /// One scale per group: output channel, kernel row, kernel column, group; empty without groups.
+        scales: Vec<u8>,
+    },
     /// One `i8` per weight.
     Int8 {
         /// The weights.

@@ -21,6 +21,33 @@ pub struct Provenance {
     pub source_sha256: String,
     /// Options of the conversion.
     pub options: BTreeMap<String, String>,
+    /// The plan that chose the layers' precisions, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRecord>,
+}
+
+/// What a model remembers of the plan that it was converted with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRecord {
+    /// The budgets and what the plan uses of them, by name, as text.
+    pub budgets: BTreeMap<String, String>,
+    /// Predicted damage.
+    pub objective: String,
+    /// Precision of the weights and bits of the input activations of every planned layer, in execution order.
+    pub layers: Vec<PlannedPrecision>,
+}
+
+/// The planned precision of one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPrecision {
+    /// Name of the layer.
+    pub name: String,
+    /// Precision of its weights.
+    pub weights: String,
+    /// Bits of its input activations.
+    pub activation_bits: u8,
 }
 
 impl Provenance {

@@ -40,6 +40,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
             .because(error)
     })?;
     let record = metadata(bytes)?;
+    let version = record.version;
     let tensors: HashMap<&str, _> = file.iter().collect();
     let mut tensors = Tensors { tensors };
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
@@ -56,6 +57,10 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
         fidelity,
     };
     tensors.all_used()?;
+    let needed = model.version();
+    if version < needed {
+        return Err(invalid(format!("format version {version}, but parts of it need version {needed}")));
+    }
     model.shapes()?;
     Ok(model)
 }
@@ -78,10 +83,10 @@ fn metadata(bytes: &[u8]) -> Result<ModelRecord> {
     let version: VersionRecord = serde_json::from_str(json)
         .map_err(|error| invalid(format!("the metadata is not JSON with a format version: {error}")))?;
     match version.version {
-        Some(version) if version == VERSION => {}
+        Some(version) if (1..=VERSION).contains(&version) => {}
         Some(version) => {
             return Err(invalid(format!(
-                "format version {version}; this fgq reads version {VERSION}: use a matching fgq or convert again"
+                "format version {version}; this fgq reads versions 1 to {VERSION}: use a matching fgq or convert again"
             )));
         }
         None => return Err(invalid("the metadata has no format version")),
@@ -137,7 +142,21 @@ impl<'a> Tensors<'a> {
                 let scales = self.take(name, "scales", Dtype::U8, &runs)?.to_vec();
                 PackedWeights::Ternary { group, codes, scales }
             }
-            WeightsRecord::Ternary { .. } => return Err(invalid("a group size of zero")),
+            WeightsRecord::Int4 { group } if group != Some(0) => {
+                let count = product(&[outputs, kh, kw, group_inputs])?;
+                let codes = self.take(name, "codes", Dtype::U8, &[count.div_ceil(2)])?.to_vec();
+                let scales = match group {
+                    Some(group) => {
+                        let runs = [outputs, kh, kw, group_inputs.div_ceil(group)];
+                        self.take(name, "scales", Dtype::U8, &runs)?.to_vec()
+                    }
+                    None => Vec::new(),
+                };
+                PackedWeights::Int4 { group, codes, scales }
+            }
+            WeightsRecord::Ternary { .. } | WeightsRecord::Int4 { .. } => {
+                return Err(invalid("a group size of zero"));
+            }
         };
         let requant = self.take(name, "requant", Dtype::I32, &[outputs, 2])?;
         let (bias, words) = words(requant);

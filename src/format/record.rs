@@ -78,7 +78,13 @@ pub(super) struct ConvRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum WeightsRecord {
-    Ternary { group: usize },
+    Ternary {
+        group: usize,
+    },
+    Int4 {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<usize>,
+    },
     Int8,
 }
 

@@ -40,7 +40,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes `bytes` to `path`, whole or not at all.
+///
+/// # Errors
+/// `Io`; the file that was at `path` is then still there.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |error| Error::io(path, error);
     let mut builder = tempfile::Builder::new();
@@ -121,18 +125,21 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
         }
         PackedOp::Conv(conv) => {
             let [kh, kw] = conv.window.kernel;
+            let scales = |group: usize, scales: &[u8]| {
+                let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil(group.max(1))];
+                tensor("scales", Dtype::U8, shape, scales.to_vec())
+            };
+            let codes = |codes: &[u8]| tensor("codes", Dtype::U8, vec![codes.len()], codes.to_vec());
             let mut all = match &conv.weights {
                 PackedWeights::Int8 { codes } => {
                     let shape = vec![conv.outputs, kh, kw, conv.group_inputs];
                     vec![tensor("codes", Dtype::I8, shape, codes.iter().map(|&c| c as u8).collect())]
                 }
-                PackedWeights::Ternary { group, codes, scales } => {
-                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil((*group).max(1))];
-                    vec![
-                        tensor("codes", Dtype::U8, vec![codes.len()], codes.clone()),
-                        tensor("scales", Dtype::U8, shape, scales.clone()),
-                    ]
+                PackedWeights::Ternary { group, codes: packed, scales: bytes }
+                | PackedWeights::Int4 { group: Some(group), codes: packed, scales: bytes } => {
+                    vec![codes(packed), scales(*group, bytes)]
                 }
+                PackedWeights::Int4 { group: None, codes: packed, .. } => vec![codes(packed)],
             };
             all.push(tensor("requant", Dtype::I32, vec![conv.outputs, 2], requant_bytes(conv)));
             all
@@ -153,9 +160,21 @@ fn requant_bytes(conv: &PackedConv) -> Vec<u8> {
     conv.bias.iter().zip(&words).flat_map(|(b, w)| [b.to_le_bytes(), w.to_le_bytes()].concat()).collect()
 }
 
+impl PackedModel {
+    /// The least format version that can express the model.
+    pub(super) fn version(&self) -> u32 {
+        let is_int4 = |node: &PackedNode| match &node.op {
+            PackedOp::Conv(conv) => matches!(conv.weights, PackedWeights::Int4 { .. }),
+            _ => false,
+        };
+        let newer = self.provenance.plan.is_some() || self.nodes.iter().any(is_int4);
+        if newer { VERSION } else { 1 }
+    }
+}
+
 fn record(model: &PackedModel) -> ModelRecord {
     ModelRecord {
-        version: VERSION,
+        version: model.version(),
         name: model.name.clone(),
         input: model.input,
         preprocess: model.preprocess.clone(),
@@ -203,6 +222,7 @@ fn op_record(op: &PackedOp) -> OpRecord {
 fn conv_record(conv: &PackedConv) -> ConvRecord {
     let weights = match conv.weights {
         PackedWeights::Ternary { group, .. } => WeightsRecord::Ternary { group },
+        PackedWeights::Int4 { group, .. } => WeightsRecord::Int4 { group },
         PackedWeights::Int8 { .. } => WeightsRecord::Int8,
     };
     let store = match conv.store {

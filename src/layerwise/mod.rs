@@ -105,7 +105,8 @@ fn wanted(graph: &QuantizedGraph, full: Full, method: Method) -> Vec<NodeId> {
 
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
 fn is_compensated(conv: &QuantizedConv, input: usize, method: Method) -> bool {
-    method == Method::Compensated && input != 0 && conv.choice.precision != Precision::Int8
+    let ternary = matches!(conv.choice.precision, Precision::Ternary { .. });
+    method == Method::Compensated && input != 0 && ternary
 }
 
 struct Walk<'a> {
@@ -250,7 +251,7 @@ impl Walk<'_> {
         Step::new(packed, &inputs, self.graph.nodes[id].shape, Kernels::default())
     }
 
-    /// The statistics that a ternary layer should have.
+    /// The statistics that a ternary or 4-bit layer should have.
     fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
         match &self.graph.nodes[id].op {
             QuantizedOp::Conv(conv) if conv.choice.precision != Precision::Int8 => {

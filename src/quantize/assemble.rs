@@ -1,7 +1,7 @@
 //! From structure, ranges and precisions to a quantized network.
 
 use super::structure::{Kind, Operator, Structure};
-use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
+use super::{Int4, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
 use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
@@ -28,6 +28,8 @@ pub(crate) struct Assembly<'a> {
     pub activation_bits: u8,
     pub range: RangeMethod,
     pub rules: &'a [(Pattern, ActivationRule)],
+    /// Bits of a convolution's input activations where a plan says so, by node of the graph.
+    pub planned_activations: &'a [Option<u8>],
 }
 
 /// The quantized network with closed-form weights and the affines of full precision.
@@ -80,11 +82,12 @@ impl Assembly<'_> {
         self.check_rules()?;
         let classes = self.structure.quantizer_classes();
         let narrow = self.read_by_narrow_layers();
+        let planned = self.planned_bits();
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
         for class in 0..classes.len() {
             let members: Vec<usize> = (0..classes.len()).filter(|&id| classes[id] == class).collect();
             if !members.is_empty() {
-                made.insert(class, self.class_quantizer(&members, &narrow));
+                made.insert(class, self.class_quantizer(&members, &narrow, &planned));
             }
         }
         Ok(self.widened(classes.iter().map(|class| made[class]).collect(), &classes, shapes))
@@ -141,7 +144,19 @@ impl Assembly<'_> {
         narrow
     }
 
-    fn class_quantizer(&self, members: &[usize], narrow: &[bool]) -> Quantizer {
+    /// The most bits that a plan wants of an operator's codes for the layers that read them.
+    fn planned_bits(&self) -> Vec<Option<u8>> {
+        let mut bits = vec![None; self.structure.operators.len()];
+        for operator in &self.structure.operators {
+            if let Kind::Conv { source, .. } = operator.kind {
+                let place = &mut bits[operator.inputs[0]];
+                *place = self.planned_activations[source].max(*place);
+            }
+        }
+        bits
+    }
+
+    fn class_quantizer(&self, members: &[usize], narrow: &[bool], planned: &[Option<u8>]) -> Quantizer {
         if members.contains(&0) {
             return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
         }
@@ -149,6 +164,7 @@ impl Assembly<'_> {
         if members.iter().any(|&id| narrow[id]) {
             bits = self.activation_bits;
         }
+        bits = members.iter().filter_map(|&id| planned[id]).max().unwrap_or(bits);
         let named =
             |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
         for (_, rule) in self.rules.iter().filter(|(pattern, _)| named(pattern)) {
@@ -259,6 +275,10 @@ impl Assembly<'_> {
                 let (codes, factors) = int8::quantize(weights.view());
                 Ok((Weights::Int8 { codes }, factors))
             }
+            Precision::Int4 { group } => {
+                let Int4 { codes, scales, factors } = Int4::nearest(weights.view(), group);
+                Ok((Weights::Int4 { group, codes, scales }, factors))
+            }
             Precision::Ternary { group } => {
                 let ternary = ternarize_tensor(weights.view(), &TernarizeOptions::group(group))
                     .map_err(|error| error.at_node(&node.name))?;
@@ -337,8 +357,9 @@ impl QuantizedConv {
     /// The weight codes times their scales, in storage order.
     pub(crate) fn expand(&self) -> Vec<i8> {
         match &self.weights {
-            Weights::Int8 { codes } => codes.clone(),
-            Weights::Ternary { group, codes, scales } => {
+            Weights::Int8 { codes } | Weights::Int4 { group: None, codes, .. } => codes.clone(),
+            Weights::Ternary { group, codes, scales }
+            | Weights::Int4 { group: Some(group), codes, scales } => {
                 let groups = self.group_inputs.div_ceil(*group);
                 let value = |(index, &code): (usize, &i8)| {
                     let (run, input) = (index / self.group_inputs, index % self.group_inputs);

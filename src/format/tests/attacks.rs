@@ -162,15 +162,30 @@ fn assert_has(message: &str, parts: &[&str]) {
 #[test]
 fn other_versions_are_named() {
     for (version, part) in
-        [(json!(0), "version 0"), (json!(2), "version 2"), (json!("1"), "version"), (json!(-1), "version")]
+        [(json!(0), "version 0"), (json!(3), "version 3"), (json!("1"), "version"), (json!(-1), "version")]
     {
         assert_has(&error(|file| file.record["version"] = version), &[part]);
     }
     // Whatever else a later version changes.
-    let later = error(|file| file.record = json!({ "version": 2, "layers": [] }));
-    assert_has(&later, &["version 2", "reads version 1"]);
+    let later = error(|file| file.record = json!({ "version": 3, "layers": [] }));
+    assert_has(&later, &["version 3", "reads versions 1 to 2"]);
     assert_has(&error(|file| file.record = json!({})), &["no format version"]);
     assert_has(&error(|file| file.record = json!("fgq")), &["metadata", "version"]);
+}
+
+/// A reader of version 1 knows neither four bits nor plans, so no file of version 1 has them.
+#[test]
+fn the_version_is_at_least_what_the_parts_need() {
+    let plan = json!({ "budgets": {}, "objective": "0", "layers": [] });
+    assert_has(
+        &error(|file| file.record["provenance"]["plan"] = plan.clone()),
+        &["format version 1, but parts of it need version 2"],
+    );
+    let mut parts = Parts::of_sample();
+    parts.record["version"] = json!(2);
+    assert_eq!(PackedModel::from_bytes(&parts.bytes()).unwrap(), sample());
+    parts.record["provenance"]["plan"] = plan;
+    assert!(PackedModel::from_bytes(&parts.bytes()).unwrap().provenance.plan.is_some());
 }
 
 #[test]

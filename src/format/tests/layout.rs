@@ -38,6 +38,8 @@ fn generated_models_have_every_operator() {
     };
     assert!(conv(|conv| matches!(conv.weights, PackedWeights::Ternary { .. })));
     assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int8 { .. })));
+    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int4 { group: None, .. })));
+    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int4 { group: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Codes { residual: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Logits { .. })));
     assert!(conv(|conv| conv.groups > 1 && conv.group_inputs == 1));

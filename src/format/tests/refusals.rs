@@ -236,6 +236,17 @@ fn convolutions() {
     refused_conv("residual", |conv| conv.weights = ternary(4, 4, 4, 128), "at most 127");
     refused_conv("residual", |conv| conv.weights = ternary(4, 5, 4, 1), "invalid codes for 16");
     refused_conv("residual", |conv| conv.weights = ternary(4, 3, 4, 1), "invalid codes for 16");
+    let int4 = |group, codes: Vec<u8>, scales: Vec<u8>| PackedWeights::Int4 { group, codes, scales };
+    refused_conv(
+        "residual",
+        |conv| conv.weights = int4(Some(0), vec![0; 8], vec![1; 4]),
+        "group size of zero",
+    );
+    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 8], vec![1; 3]), "3 scales, not 4");
+    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 8], vec![19; 4]), "at most 18");
+    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 9], vec![18; 4]), "invalid codes");
+    refused_conv("residual", |conv| conv.weights = int4(None, vec![0; 7], vec![]), "invalid codes for 16");
+    refused_conv("residual", |conv| conv.weights = int4(None, vec![0x80; 8], vec![]), "invalid codes for 16");
 }
 
 #[test]
