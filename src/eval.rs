@@ -199,22 +199,13 @@ fn reference_answers(
     Ok(answers(images, &model.preprocess, &run, progress)?.0)
 }
 
-/// The best classes of one image in full precision; the smaller class wins a tie.
-pub(crate) fn full_precision_top(
-    interpreter: &Interpreter,
-    pixels: &[u8],
-    preprocess: &Preprocess,
-    count: usize,
-) -> Result<Vec<usize>> {
-    Ok(best(&full_precision(interpreter, pixels, preprocess)?, count))
-}
-
 fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preprocess) -> Result<Vec<f64>> {
     let image = normalise(pixels, preprocess)?;
     let logits = interpreter.run(image.as_slice().unwrap_or_default())?;
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
 
+/// The best classes; the smaller class wins a tie.
 fn best(logits: &[f64], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));

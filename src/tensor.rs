@@ -45,7 +45,7 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+        f.pad(&format!("{}x{}x{}", self.channels, self.height, self.width))
     }
 }
 

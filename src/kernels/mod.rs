@@ -2,61 +2,28 @@
 
 #![deny(clippy::float_arithmetic)]
 
+pub(crate) mod blocked;
+mod choice;
 pub(crate) mod elementwise;
 pub(crate) mod layout;
 pub(crate) mod pool;
 mod portable;
 mod reference;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 #[cfg(test)]
 mod tests;
 
+pub use choice::Kernels;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::fixed::{requantize, rescale, scale_wide, to_code};
+pub(crate) use crate::fixed::scale_wide;
+use crate::fixed::{requantize, rescale, to_code};
 use crate::format::{Multiplier, Rescale};
 use crate::tensor::{Batch, Shape, Window};
-
-/// Which implementation of the convolutions runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kernels {
-    /// The definition: one multiplication at a time, slow.
-    Reference,
-    /// Safe, portable Rust arranged for the compiler's vectorizer.
-    #[default]
-    Portable,
-}
-
-impl Kernels {
-    /// The kernels named by the environment variable `FGQ_KERNELS`, or the fastest for this machine.
-    ///
-    /// # Errors
-    /// An unknown name.
-    pub fn from_env() -> Result<Self> {
-        match std::env::var("FGQ_KERNELS") {
-            Ok(name) => Self::by_name(&name),
-            Err(_) => Ok(Self::default()),
-        }
-    }
-
-    fn by_name(name: &str) -> Result<Self> {
-        match name {
-            "reference" => Ok(Self::Reference),
-            "portable" | "" => Ok(Self::Portable),
-            _ => Err(Error::new(
-                ErrorKind::Argument,
-                format!("FGQ_KERNELS={name}: unknown kernels; known are: reference, portable"),
-            )),
-        }
-    }
-
-    /// The name by which `FGQ_KERNELS` selects these kernels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Reference => "reference",
-            Self::Portable => "portable",
-        }
-    }
-}
+use blocked::{Alone, Isa};
+use std::sync::OnceLock;
 
 /// A convolution with weights expanded to `i8`.
 #[derive(Debug, Clone)]
@@ -128,47 +95,83 @@ pub(crate) fn offset(zero_point: u8, fraction: u8) -> i16 {
 }
 
 /// A convolution prepared for one implementation.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ConvKernel {
     spec: ConvSpec,
-    portable: Option<portable::Prepared>,
+    /// What becomes of the sums, unless they are logits.
+    epilogue: Option<Epilogue>,
+    path: Path,
+}
+
+#[derive(Debug)]
+enum Path {
+    Reference,
+    Portable(portable::Prepared),
+    /// Programs for images of the shape that came first.
+    Blocked {
+        isa: &'static Isa,
+        sums: OnceLock<Box<Alone>>,
+        codes: OnceLock<Box<Alone>>,
+    },
 }
 
 impl ConvKernel {
-    pub(crate) fn new(spec: ConvSpec, kernels: Kernels) -> Self {
-        let portable = (kernels == Kernels::Portable).then(|| portable::Prepared::new(&spec));
-        Self { spec, portable }
+    pub(crate) fn new(spec: ConvSpec, epilogue: Option<Epilogue>, kernels: Kernels) -> Self {
+        let path = match (kernels, kernels.isa()) {
+            (_, Some(isa)) => Path::Blocked { isa, sums: OnceLock::new(), codes: OnceLock::new() },
+            (Kernels::Reference, None) => Path::Reference,
+            (_, None) => Path::Portable(portable::Prepared::new(&spec)),
+        };
+        Self { spec, epilogue, path }
     }
 
-    /// The sums, bias included.
+    /// The sums, bias included. All images ever given must have one shape.
     pub(crate) fn sums(&self, input: &Batch<u8>) -> Result<Batch<i32>> {
-        let shape = self.spec.output_shape(input.shape)?;
-        Ok(match &self.portable {
-            Some(prepared) => prepared.run(&self.spec, input, shape, |_, _, sum| sum),
-            None => reference::sums(&self.spec, input, shape),
-        })
+        let (spec, shape) = (&self.spec, self.spec.output_shape(input.shape)?);
+        match &self.path {
+            Path::Reference => Ok(reference::sums(spec, input, shape)),
+            Path::Portable(prepared) => Ok(prepared.run(spec, input, shape, |_, _, sum| sum)),
+            Path::Blocked { isa, sums, .. } => {
+                let alone = sums.get_or_init(|| Box::new(Alone::sums(isa, spec, input.shape, shape)));
+                same_shape(alone.input, input.shape)?;
+                Ok(alone.run_sums(input))
+            }
+        }
     }
 
-    /// The activation codes.
-    pub(crate) fn codes(
-        &self,
-        input: &Batch<u8>,
-        residual: Option<&Batch<u8>>,
-        epilogue: &Epilogue,
-    ) -> Result<Batch<u8>> {
-        let shape = self.spec.output_shape(input.shape)?;
-        Ok(match (&self.portable, residual) {
-            (Some(prepared), None) => {
-                prepared.run(&self.spec, input, shape, |_, channel, sum| epilogue.code(channel, sum, 0))
+    /// The activation codes. All images ever given must have one shape.
+    pub(crate) fn codes(&self, input: &Batch<u8>, residual: Option<&Batch<u8>>) -> Result<Batch<u8>> {
+        let (spec, shape) = (&self.spec, self.spec.output_shape(input.shape)?);
+        let Some(epilogue) = &self.epilogue else {
+            return Err(Error::new(ErrorKind::Shape, "logits are no codes"));
+        };
+        if epilogue.residual.is_some() != residual.is_some() {
+            return Err(Error::new(ErrorKind::Shape, "a residual is missing, or one too many"));
+        }
+        residual.map_or(Ok(()), |residual| same_shape(residual.shape, shape))?;
+        match (&self.path, residual) {
+            (Path::Reference, _) => Ok(reference::codes(spec, input, shape, residual, epilogue)),
+            (Path::Portable(prepared), None) => {
+                Ok(prepared.run(spec, input, shape, |_, channel, sum| epilogue.code(channel, sum, 0)))
             }
-            (Some(prepared), Some(residual)) => {
-                prepared.run(&self.spec, input, shape, |position, channel, sum| {
+            (Path::Portable(prepared), Some(residual)) => {
+                Ok(prepared.run(spec, input, shape, |position, channel, sum| {
                     epilogue.code(channel, sum, residual.data[position * shape.channels + channel])
-                })
+                }))
             }
-            (None, _) => reference::codes(&self.spec, input, shape, residual, epilogue),
-        })
+            (Path::Blocked { isa, codes, .. }, _) => {
+                let alone =
+                    codes.get_or_init(|| Box::new(Alone::codes(isa, spec, epilogue, input.shape, shape)));
+                same_shape(alone.input, input.shape)?;
+                Ok(alone.run_codes(input, residual))
+            }
+        }
     }
+}
+
+fn same_shape(expected: Shape, given: Shape) -> Result<()> {
+    let error = || Error::new(ErrorKind::Shape, format!("{given} where {expected} is expected"));
+    if expected == given { Ok(()) } else { Err(error()) }
 }
 
 /// Logits of sums: one common scale for all channels.

@@ -177,7 +177,8 @@ fn transposed(spec: &ConvSpec) -> Vec<i16> {
     (0..taps).flat_map(|tap| (0..spec.outputs).map(move |channel| weight(tap, channel))).collect()
 }
 
-fn shifted_bias(spec: &ConvSpec) -> Vec<i32> {
+/// Biases of sums over raw codes: zero points are moved into them.
+pub(super) fn shifted_bias(spec: &ConvSpec) -> Vec<i32> {
     let shift = |(channel, weights): (usize, &[i8])| {
         let first = channel / spec.group_outputs() * spec.group_inputs;
         let zeros = spec.zero_points[first..][..spec.group_inputs].iter().cycle();

@@ -2,6 +2,7 @@
 
 #![deny(clippy::float_arithmetic)]
 
+mod plan;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::PackedModel;
 pub use crate::kernels::Kernels;
 use crate::tensor::{Batch, Shape};
+use plan::Plan;
+use rayon::prelude::*;
+use std::time::{Duration, Instant};
 
 /// A packed model ready to run, with integers only, on any number of threads.
 ///
@@ -30,6 +34,21 @@ use crate::tensor::{Batch, Shape};
 #[derive(Debug)]
 pub struct Session {
     input: Shape,
+    classes: usize,
+    engine: Engine,
+}
+
+/// What runs a model.
+#[derive(Debug)]
+enum Engine {
+    /// Fast kernels on planned memory.
+    Plan(Box<Plan>),
+    /// One operator after another, on values in the order image, row, column, channel.
+    Steps(Steps),
+}
+
+#[derive(Debug)]
+struct Steps {
     steps: Vec<Step>,
     inputs: Vec<Vec<usize>>,
     /// For each step, the values that nobody reads after it.
@@ -73,22 +92,42 @@ impl Session {
     /// Prepares a model for execution with the given kernels.
     ///
     /// # Errors
-    /// A model that is not valid (see [`PackedModel::shapes`]).
+    /// A model that is not valid (see [`PackedModel::shapes`]); kernels that this machine cannot run.
     pub fn with_kernels(model: &PackedModel, kernels: Kernels) -> Result<Self> {
+        kernels.check()?;
         let shapes = model.shapes()?;
-        let operand = |&id: &usize| Operand::new(model, &shapes, id);
-        let steps = model.nodes.iter().zip(&shapes).map(|(node, &shape)| {
-            let inputs: Vec<Operand> = node.inputs.iter().map(operand).collect();
-            Step::new(node, &inputs, shape, kernels)
-        });
-        let inputs: Vec<_> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
-        let dead_after = last_uses(&inputs);
-        Ok(Self { input: model.input, steps: steps.collect(), inputs, dead_after })
+        let classes = shapes.last().map_or(0, Shape::len);
+        let plan = kernels.isa().and_then(|isa| Plan::new(model, &shapes, isa));
+        let engine = match plan {
+            Some(plan) => Engine::Plan(Box::new(plan)),
+            None => Engine::Steps(Steps::new(model, &shapes, kernels)),
+        };
+        Ok(Self { input: model.input, classes, engine })
     }
 
     /// Shape of one input image.
     pub fn input(&self) -> Shape {
         self.input
+    }
+
+    /// The logits of one image, and how long each node of the model took.
+    ///
+    /// # Errors
+    /// A number of pixels that is not one image's.
+    pub fn run_timed(&self, pixels: &[u8]) -> Result<(Logits, Vec<Duration>)> {
+        if pixels.len() != self.input.len() {
+            let message = format!("{} pixels are not one image of {}", pixels.len(), self.input);
+            return Err(Error::new(ErrorKind::Shape, message));
+        }
+        match &self.engine {
+            Engine::Steps(steps) => steps.run(Batch { images: 1, shape: self.input, data: pixels.to_vec() }),
+            Engine::Plan(plan) => {
+                let mut logits = Logits::zeroed(1, self.classes);
+                let mut times = vec![Duration::ZERO; plan.nodes()];
+                plan.run_timed(pixels, &mut logits.data, &mut times);
+                Ok((logits, times))
+            }
+        }
     }
 
     /// The logits of a batch of images.
@@ -104,15 +143,49 @@ impl Session {
             return Err(Error::new(ErrorKind::Shape, message));
         }
         let images = pixels.len() / self.input.len();
+        match &self.engine {
+            Engine::Steps(steps) => {
+                Ok(steps.run(Batch { images, shape: self.input, data: pixels.to_vec() })?.0)
+            }
+            Engine::Plan(plan) => {
+                let mut logits = Logits::zeroed(images, self.classes);
+                let rows = logits.data.par_chunks_exact_mut(self.classes);
+                rows.zip(pixels.par_chunks_exact(self.input.len()))
+                    .for_each(|(row, image)| plan.run(image, row));
+                Ok(logits)
+            }
+        }
+    }
+}
+
+impl Steps {
+    fn new(model: &PackedModel, shapes: &[Shape], kernels: Kernels) -> Self {
+        let operand = |&id: &usize| Operand::new(model, shapes, id);
+        let steps = model.nodes.iter().zip(shapes).map(|(node, &shape)| {
+            let inputs: Vec<Operand> = node.inputs.iter().map(operand).collect();
+            Step::new(node, &inputs, shape, kernels)
+        });
+        let inputs: Vec<_> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
+        let dead_after = last_uses(&inputs);
+        Self { steps: steps.collect(), inputs, dead_after }
+    }
+
+    /// The logits, and how long each step took.
+    fn run(&self, pixels: Batch<u8>) -> Result<(Logits, Vec<Duration>)> {
+        let mut times = vec![Duration::ZERO; self.steps.len()];
         let mut values: Vec<Option<Batch<u8>>> = vec![None; self.steps.len()];
-        values[0] = Some(Batch { images, shape: self.input, data: pixels.to_vec() });
+        values[0] = Some(pixels);
         for (id, step) in self.steps.iter().enumerate().skip(1) {
             let inputs: Vec<&Batch<u8>> =
                 self.inputs[id].iter().filter_map(|&i| values[i].as_ref()).collect();
+            let start = Instant::now();
             if id + 1 == self.steps.len() {
-                return step.logits(&inputs);
+                let logits = step.logits(&inputs)?;
+                times[id] = start.elapsed();
+                return Ok((logits, times));
             }
             let output = step.codes(&inputs)?;
+            times[id] = start.elapsed();
             values[id] = Some(output);
             self.dead_after[id].iter().for_each(|&dead| values[dead] = None);
         }

@@ -30,7 +30,7 @@ impl Operand {
         Self { zero_points, shape }
     }
 
-    fn zero_point(&self) -> u8 {
+    pub(super) fn zero_point(&self) -> u8 {
         self.zero_points.first().copied().unwrap_or(0)
     }
 
@@ -51,7 +51,7 @@ pub(crate) struct Step {
 
 #[derive(Debug)]
 enum Work {
-    Conv { kernel: ConvKernel, epilogue: Epilogue },
+    Conv(ConvKernel),
     Logits { kernel: ConvKernel, factors: Vec<i32>, shift: u8 },
     Other(PackedOp),
 }
@@ -62,8 +62,7 @@ impl Step {
         let zeros: Vec<u8> = inputs.iter().map(Operand::zero_point).collect();
         let work = match (&node.op, inputs.first()) {
             (PackedOp::Conv(conv), Some(input)) => {
-                let kernel = ConvKernel::new(spec(conv, input), kernels);
-                conv_work(conv, kernel, &node.quantizer, zeros.get(1).copied())
+                conv_work(conv, spec(conv, input), &node.quantizer, zeros.get(1).copied(), kernels)
             }
             (op, _) => Work::Other(op.clone()),
         };
@@ -73,10 +72,8 @@ impl Step {
     /// The activation codes of a batch.
     pub(crate) fn codes(&self, inputs: &[&Batch<u8>]) -> Result<Batch<u8>> {
         match (&self.work, inputs) {
-            (Work::Conv { kernel, epilogue }, [input]) => kernel.codes(input, None, epilogue),
-            (Work::Conv { kernel, epilogue }, [input, residual]) => {
-                kernel.codes(input, Some(residual), epilogue)
-            }
+            (Work::Conv(kernel), [input]) => kernel.codes(input, None),
+            (Work::Conv(kernel), [input, residual]) => kernel.codes(input, Some(residual)),
             (Work::Other(op), [input]) => self.unary(op, input),
             (Work::Other(op), _) => self.several(op, inputs),
             _ => Err(misuse()),
@@ -86,7 +83,7 @@ impl Step {
     /// The sums of a convolution before requantization.
     pub(crate) fn sums(&self, input: &Batch<u8>) -> Result<Batch<i32>> {
         match &self.work {
-            Work::Conv { kernel, .. } | Work::Logits { kernel, .. } => kernel.sums(input),
+            Work::Conv(kernel) | Work::Logits { kernel, .. } => kernel.sums(input),
             Work::Other(_) => Err(misuse()),
         }
     }
@@ -140,7 +137,8 @@ impl Step {
     }
 }
 
-fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
+/// The convolution of a node that reads `input`, with its weights expanded.
+pub(super) fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
     ConvSpec {
         outputs: conv.outputs,
         group_inputs: conv.group_inputs,
@@ -152,24 +150,33 @@ fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
     }
 }
 
-fn conv_work(
+/// What becomes of a convolution's sums, unless they are logits.
+pub(super) fn epilogue(
     conv: &PackedConv,
-    kernel: ConvKernel,
     quantizer: &Quantizer,
     residual_zero: Option<u8>,
+) -> Option<Epilogue> {
+    let Store::Codes { multipliers, residual, fraction, low, high } = &conv.store else { return None };
+    Some(Epilogue {
+        multipliers: multipliers.clone(),
+        residual: residual.zip(residual_zero),
+        fraction: *fraction,
+        zero_point: quantizer.zero_point,
+        clamp: [*low, *high],
+    })
+}
+
+fn conv_work(
+    conv: &PackedConv,
+    spec: ConvSpec,
+    quantizer: &Quantizer,
+    residual_zero: Option<u8>,
+    kernels: Kernels,
 ) -> Work {
+    let kernel = ConvKernel::new(spec, epilogue(conv, quantizer, residual_zero), kernels);
     match &conv.store {
         Store::Logits { factors, shift } => Work::Logits { kernel, factors: factors.clone(), shift: *shift },
-        Store::Codes { multipliers, residual, fraction, low, high } => {
-            let epilogue = Epilogue {
-                multipliers: multipliers.clone(),
-                residual: residual.zip(residual_zero),
-                fraction: *fraction,
-                zero_point: quantizer.zero_point,
-                clamp: [*low, *high],
-            };
-            Work::Conv { kernel, epilogue }
-        }
+        Store::Codes { .. } => Work::Conv(kernel),
     }
 }
 

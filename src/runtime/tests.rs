@@ -18,11 +18,14 @@ fn pixels(seed: u64, session: &Session, images: usize) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn reference_and_portable_agree(model in models(), seed: u64) {
-        let [slow, fast] =
-            [Kernels::Reference, Kernels::Portable].map(|k| Session::with_kernels(&model, k).unwrap());
+    fn all_kernels_agree(model in models(), seed: u64) {
+        let slow = Session::with_kernels(&model, Kernels::Reference).unwrap();
         let pixels = pixels(seed, &slow, 2);
-        prop_assert_eq!(slow.run(&pixels).unwrap(), fast.run(&pixels).unwrap());
+        let logits = slow.run(&pixels).unwrap();
+        for kernels in Kernels::available() {
+            let fast = Session::with_kernels(&model, kernels).unwrap();
+            prop_assert_eq!(&logits, &fast.run(&pixels).unwrap(), "{:?}", kernels);
+        }
     }
 
     #[test]

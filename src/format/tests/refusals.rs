@@ -81,7 +81,7 @@ fn figures_of_fidelity() {
         refused_model(|model| change(model.fidelity.as_mut().unwrap()), part);
     };
     refused(|fidelity| fidelity.images = 0, "out of range");
-    refused(|fidelity| drop(fidelity.layers.pop()), "not of every convolution");
+    refused(|fidelity| fidelity.layers.truncate(2), "not of every convolution");
     let message = |change: fn(&mut Fidelity)| {
         let mut model = sample();
         change(model.fidelity.as_mut().unwrap());

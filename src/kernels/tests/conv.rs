@@ -144,13 +144,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn portable_is_reference_to_the_bit(seed: u64) {
+    fn all_kernels_are_reference_to_the_bit(seed: u64) {
         let Case { spec, input, residual, epilogue } = Case::new(seed);
-        let [slow, fast] =
-            [Kernels::Reference, Kernels::Portable].map(|kernels| ConvKernel::new(spec.clone(), kernels));
-        prop_assert_eq!(slow.sums(&input).unwrap(), fast.sums(&input).unwrap());
-        let codes = |kernel: &ConvKernel| kernel.codes(&input, residual.as_ref(), &epilogue).unwrap();
-        prop_assert_eq!(codes(&slow), codes(&fast));
+        let kernel = |kernels| ConvKernel::new(spec.clone(), Some(epilogue.clone()), kernels);
+        let slow = kernel(Kernels::Reference);
+        let sums = slow.sums(&input).unwrap();
+        let codes = slow.codes(&input, residual.as_ref()).unwrap();
+        for kernels in Kernels::available() {
+            let fast = kernel(kernels);
+            prop_assert_eq!(&sums, &fast.sums(&input).unwrap(), "sums of {:?}", kernels);
+            prop_assert_eq!(&codes, &fast.codes(&input, residual.as_ref()).unwrap(), "codes of {:?}", kernels);
+        }
     }
 
     #[test]
@@ -225,7 +229,7 @@ fn every_path_of_the_portable_kernel_is_taken() {
 
 #[test]
 fn kernels_are_known_by_name() {
-    for kernels in [Kernels::Reference, Kernels::Portable] {
+    for kernels in Kernels::available() {
         assert_eq!(Kernels::by_name(kernels.name()).unwrap(), kernels);
     }
     let message = Kernels::by_name("fastest").unwrap_err().to_string();

@@ -1,0 +1,108 @@
+//! One convolution on its own, between batches in the order image, row, column, channel.
+
+use super::conv::{Conv, read_sums, sums_len};
+use super::enter::{Enter, leave};
+use super::{Isa, Map, Program, Ring, Slot, slack};
+use crate::kernels::{ConvSpec, Epilogue};
+use crate::tensor::{Batch, Shape};
+use rayon::prelude::*;
+
+/// A program of one convolution for images of one shape.
+#[derive(Debug)]
+pub(in crate::kernels) struct Alone {
+    isa: &'static Isa,
+    program: Program,
+    /// The input's shape.
+    pub input: Shape,
+    shape: Shape,
+    output: Output,
+}
+
+#[derive(Debug)]
+enum Output {
+    Codes(Slot),
+    Sums(usize),
+}
+
+impl Alone {
+    /// Sums of `spec` for images of shape `input`.
+    pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: Shape, shape: Shape) -> Self {
+        let (mut program, slot) = start(spec, input);
+        let start = slot.start + slot.len;
+        program.push(Box::new(Conv::sums(isa, spec, &slot, shape, start)), None);
+        program.reserve(start + sums_len(spec.outputs, shape));
+        Self { isa, program, input, shape, output: Output::Sums(start) }
+    }
+
+    /// Codes of `spec` for images of shape `input`.
+    pub fn codes(
+        isa: &'static Isa,
+        spec: &ConvSpec,
+        epilogue: &Epilogue,
+        input: Shape,
+        shape: Shape,
+    ) -> Self {
+        let (mut program, slot) = start(spec, input);
+        let after = |slot: &Slot| Slot::new(slot.start + slot.len, Map::new(shape, [0; 4]), 64);
+        let mut output = after(&slot);
+        let residual = epilogue.residual.map(|_| {
+            let residual = output.clone();
+            output = after(&residual);
+            program.push(Box::new(Enter { index: 1, output: residual.clone() }), None);
+            residual
+        });
+        let conv = Conv::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref());
+        program.push(Box::new(conv), None);
+        program.reserve(output.start + output.len);
+        Self { isa, program, input, shape, output: Output::Codes(output) }
+    }
+
+    /// The codes of every image.
+    pub fn run_codes(&self, input: &Batch<u8>, residual: Option<&Batch<u8>>) -> Batch<u8> {
+        let mut output = Batch::zeroed(input.images, self.shape);
+        let images = output.data.par_chunks_mut(self.shape.len()).enumerate();
+        images.for_each_init(
+            || self.program.memory(),
+            |memory, (index, codes)| {
+                match residual {
+                    Some(residual) => self.program.run(memory, &[input.image(index), residual.image(index)]),
+                    None => self.program.run(memory, &[input.image(index)]),
+                }
+                if let Output::Codes(slot) = &self.output {
+                    leave(memory, slot, codes);
+                }
+            },
+        );
+        output
+    }
+
+    /// The sums of every image.
+    pub fn run_sums(&self, input: &Batch<u8>) -> Batch<i32> {
+        let mut output = Batch::zeroed(input.images, self.shape);
+        let images = output.data.par_chunks_mut(self.shape.len()).enumerate();
+        images.for_each_init(
+            || self.program.memory(),
+            |memory, (index, sums)| {
+                self.program.run(memory, &[input.image(index)]);
+                if let Output::Sums(start) = self.output {
+                    let mut sums = sums.iter_mut();
+                    read_sums(self.isa, memory, start, self.shape, |sum| {
+                        sums.next().into_iter().for_each(|place| *place = sum);
+                    });
+                }
+            },
+        );
+        output
+    }
+}
+
+/// A program that brings the input in, with the ring that the convolution needs.
+fn start(spec: &ConvSpec, input: Shape) -> (Program, Slot) {
+    let mut program = Program::default();
+    let map = Map::of_pixels(input, spec.window.pads);
+    let slack = slack(&spec.window, map.block);
+    let slot = Slot::new(0, map, slack);
+    let ring = Ring::new(&slot, &spec.zero_points);
+    program.push(Box::new(Enter { index: 0, output: slot.clone() }), ring);
+    (program, slot)
+}

@@ -1,0 +1,225 @@
+//! Convolution: panels of output channels times strips of positions.
+
+use super::panels::Panels;
+use super::strips::Strips;
+use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
+use crate::kernels::{ConvSpec, Epilogue, portable};
+use crate::tensor::Shape;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+/// Chunks of one convolution, about.
+const CHUNKS: usize = 16;
+/// Up to this many weights of an output channel, panels change faster than positions.
+const SHORT: usize = 128;
+
+/// Where results go.
+#[derive(Debug)]
+enum Target {
+    /// Codes, with the residual if there is one.
+    Codes { output: Slot, residual: Option<Slot>, rules: Vec<Rule> },
+    /// Sums: for each panel and position [`PANEL`] of them, `start` bytes from the beginning.
+    Sums { start: usize, biases: Vec<[i32; PANEL]> },
+}
+
+/// A convolution of one value.
+#[derive(Debug)]
+pub(crate) struct Conv {
+    isa: &'static Isa,
+    tile: unsafe fn(&Tile),
+    input: Slot,
+    target: Target,
+    panels: Panels,
+    strips: Strips,
+    /// Bytes between the inputs of neighbouring positions.
+    step: usize,
+    shape: Shape,
+    chunks: Vec<Chunk>,
+}
+
+/// Some panels of some tiles.
+#[derive(Debug, Clone)]
+struct Chunk {
+    panels: Range<usize>,
+    tiles: Range<usize>,
+}
+
+impl Conv {
+    /// A convolution from one slot to another, which must have the shapes that `spec` gives.
+    pub fn codes(
+        isa: &'static Isa,
+        spec: &ConvSpec,
+        epilogue: &Epilogue,
+        [input, output]: [&Slot; 2],
+        residual: Option<&Slot>,
+    ) -> Self {
+        let rules = finish::rules(isa, epilogue, &portable::shifted_bias(spec), output.map.block);
+        let target = Target::Codes { output: output.clone(), residual: residual.cloned(), rules };
+        Self::new(isa, spec, input, output.map.shape, target)
+    }
+
+    /// A convolution whose sums are kept from `start` on; see [`sums_len`].
+    pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, start: usize) -> Self {
+        let bias = portable::shifted_bias(spec);
+        let biases = (0..spec.outputs.div_ceil(PANEL)).map(|panel| finish::plain_bias(isa, &bias, panel));
+        Self::new(isa, spec, input, shape, Target::Sums { start, biases: biases.collect() })
+    }
+
+    fn new(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, target: Target) -> Self {
+        let depthwise = spec.group_inputs == 1 && spec.outputs == spec.groups;
+        let (panels, tile) = match depthwise {
+            true => (Panels::depthwise(spec, &input.map), isa.depthwise),
+            false => (Panels::new(isa, spec, &input.map), isa.tile),
+        };
+        let strips = Strips::new(isa, &spec.window, &input.map, shape);
+        let step = spec.window.stride[1] * input.map.block;
+        let chunks = chunks(&panels, &strips, input.map.len());
+        let this = Self { isa, tile, input: input.clone(), target, panels, strips, step, shape, chunks };
+        debug_assert!(this.reach() <= input.len, "{} of {}", this.reach(), input.len);
+        this
+    }
+
+    /// The end of what tiles may read.
+    fn reach(&self) -> usize {
+        let last = self.strips.strips.iter().map(|strip| strip.input).max().unwrap_or(0);
+        last + self.strips.len * self.step + self.panels.reach()
+    }
+
+    unsafe fn tile(&self, panel: usize, tile: usize, (ahead, lines): (*const i8, usize), memory: &Memory) {
+        let mut sums = Sums(MaybeUninit::uninit());
+        let range = tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS);
+        let start = |strip: usize| {
+            let strip = strip.min(range.end - 1);
+            memory.at(self.input.start + self.strips.strips[strip].input).cast_const()
+        };
+        let args = Tile {
+            strips: [start(range.start), start(range.start + 1)],
+            count: range.len(),
+            len: self.strips.len,
+            step: self.step,
+            runs: self.panels.runs(panel),
+            weights: self.panels.weights(panel),
+            ahead,
+            lines,
+            sums: sums.0.as_mut_ptr().cast(),
+        };
+        // SAFETY: the slot covers what the runs reach from any strip.
+        unsafe { (self.tile)(&args) };
+        // SAFETY: the tile has written as many rows as there are positions.
+        let sums: &[i32] =
+            unsafe { std::slice::from_raw_parts(sums.0.as_ptr().cast(), args.count * args.len * PANEL) };
+        for (place, strip) in range.enumerate() {
+            for part in self.strips.parts(strip) {
+                let first = (place * self.strips.len + part.first) * PANEL;
+                let sums = &sums[first..first + part.count * PANEL];
+                // SAFETY: the part's positions and the panel's channels are this chunk's own.
+                unsafe { self.store(panel, [part.y, part.x], sums, memory) };
+            }
+        }
+    }
+
+    unsafe fn store(&self, panel: usize, [y, x]: [usize; 2], sums: &[i32], memory: &Memory) {
+        let channel = panel * PANEL;
+        match &self.target {
+            Target::Codes { output, residual, rules } => {
+                let place = |slot: &Slot| memory.at(slot.start + slot.map.offset(channel, y, x));
+                let segment = Segment {
+                    sums: sums.as_ptr(),
+                    count: sums.len() / PANEL,
+                    output: place(output),
+                    output_step: output.map.block,
+                    residual: residual.as_ref().map_or(std::ptr::null(), |slot| place(slot).cast_const()),
+                    residual_step: residual.as_ref().map_or(0, |slot| slot.map.block),
+                };
+                // SAFETY: the positions lie within the output's map.
+                unsafe { (self.isa.finish)(&segment, &rules[panel]) };
+            }
+            Target::Sums { start, biases } => {
+                let position = panel * self.shape.positions() + y * self.shape.width + x;
+                let target: *mut i32 = memory.at(start + position * PANEL * 4).cast();
+                for (index, sum) in sums.iter().enumerate() {
+                    // SAFETY: the region of sums has room for every panel and position.
+                    unsafe { target.add(index).write(sum.wrapping_add(biases[panel][index % PANEL])) };
+                }
+            }
+        }
+    }
+}
+
+#[repr(C, align(64))]
+struct Sums(MaybeUninit<[i32; TILE * PANEL]>);
+
+impl Task for Conv {
+    fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    unsafe fn run(&self, chunk: usize, context: &Context) {
+        let Chunk { panels, tiles } = self.chunks[chunk].clone();
+        let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
+        // SAFETY: `choice` hands an instruction set out only where the CPU has it; chunks are disjoint.
+        unsafe {
+            (self.isa.begin)(self.strips.len);
+            if short {
+                for tile in tiles {
+                    for panel in panels.clone() {
+                        self.tile(panel, tile, (std::ptr::null(), 0), context.memory);
+                    }
+                }
+            } else {
+                for panel in panels {
+                    for tile in tiles.clone() {
+                        let ahead = self.panels.ahead(panel, tile - tiles.start, tiles.len());
+                        self.tile(panel, tile, ahead, context.memory);
+                    }
+                }
+            }
+            (self.isa.end)();
+        }
+    }
+}
+
+/// Cuts the panels where they weigh more than the input, the positions otherwise, both where that is too coarse.
+fn chunks(panels: &Panels, strips: &Strips, input: usize) -> Vec<Chunk> {
+    let (panel_count, tiles) = (panels.len(), strips.strips.len().div_ceil(STRIPS));
+    let weights: usize = (0..panel_count).map(|panel| panels.bytes(panel)).sum();
+    let (by_panel, by_tile) = if weights > input {
+        let parts = panel_count.min(CHUNKS);
+        (parts, CHUNKS.div_ceil(parts).min(tiles))
+    } else {
+        let parts = tiles.min(CHUNKS);
+        (CHUNKS.div_ceil(parts).min(panel_count), parts)
+    };
+    let part = |count: usize, parts: usize, index: usize| index * count / parts..(index + 1) * count / parts;
+    let chunk = |index: usize| Chunk {
+        panels: part(panel_count, by_panel, index / by_tile),
+        tiles: part(tiles, by_tile, index % by_tile),
+    };
+    (0..by_panel * by_tile).map(chunk).collect()
+}
+
+/// Bytes that the sums of a convolution take.
+pub(crate) fn sums_len(outputs: usize, shape: Shape) -> usize {
+    outputs.div_ceil(PANEL) * PANEL * shape.positions() * 4
+}
+
+/// Reads sums in the order position, channel.
+pub(crate) fn read_sums(
+    isa: &Isa,
+    memory: &mut Memory,
+    start: usize,
+    shape: Shape,
+    mut visit: impl FnMut(i32),
+) {
+    let mut inverse = [0; PANEL / 4];
+    isa.order.iter().enumerate().for_each(|(place, &quad)| inverse[quad] = place);
+    for position in 0..shape.positions() {
+        for channel in 0..shape.channels {
+            let (panel, inside) = (channel / PANEL, channel % PANEL);
+            let row = panel * shape.positions() + position;
+            let place = row * PANEL + 4 * inverse[inside / 4] + inside % 4;
+            // SAFETY: sums lie at whole multiples of four bytes within the memory; nobody else has it.
+            visit(unsafe { memory.at(start + 4 * place).cast::<i32>().read() });
+        }
+    }
+}

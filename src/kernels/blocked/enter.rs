@@ -1,0 +1,61 @@
+//! Images in the order row, column, channel, and the blocked layout.
+
+use super::{Context, Memory, Slot, Task};
+use crate::tensor::Shape;
+
+/// Brings one image from outside into the blocked layout.
+#[derive(Debug)]
+pub(crate) struct Enter {
+    /// Which of the images.
+    pub index: usize,
+    /// Where it goes.
+    pub output: Slot,
+}
+
+/// Rows of a chunk.
+const ROWS: usize = 16;
+
+impl Task for Enter {
+    fn chunks(&self) -> usize {
+        self.output.map.shape.height.div_ceil(ROWS)
+    }
+
+    unsafe fn run(&self, chunk: usize, context: &Context) {
+        let (map, pixels) = (&self.output.map, context.inputs[self.index]);
+        let Shape { channels, height, width } = map.shape;
+        for y in chunk * ROWS..height.min((chunk + 1) * ROWS) {
+            let row = &pixels[y * width * channels..][..width * channels];
+            let target = context.memory.at(self.output.start + map.offset(0, y, 0));
+            if let (3, 4) = (channels, map.block) {
+                for (x, pixel) in row.chunks_exact(3).enumerate() {
+                    let four = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0]);
+                    // SAFETY: four bytes for each position of the row, which is this chunk's own.
+                    unsafe { target.add(4 * x).cast::<u32>().write_unaligned(four) };
+                }
+                continue;
+            }
+            for (x, pixel) in row.chunks_exact(channels).enumerate() {
+                for (block, codes) in pixel.chunks(map.block).enumerate() {
+                    // SAFETY: a block's part of one position of the row, which is this chunk's own.
+                    unsafe {
+                        let target = target.add(block * map.plane() + x * map.block);
+                        codes.as_ptr().copy_to_nonoverlapping(target, codes.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a value out, in the order row, column, channel.
+pub(crate) fn leave(memory: &mut Memory, slot: &Slot, codes: &mut [u8]) {
+    let map = &slot.map;
+    let positions = (0..map.shape.height).flat_map(|y| (0..map.shape.width).map(move |x| [y, x]));
+    for ([y, x], pixel) in positions.zip(codes.chunks_exact_mut(map.shape.channels)) {
+        for (block, codes) in pixel.chunks_mut(map.block).enumerate() {
+            let source = memory.at(slot.start + map.offset(block * map.block, y, x));
+            // SAFETY: a block's part of one position; nobody else has the memory.
+            unsafe { source.copy_to_nonoverlapping(codes.as_mut_ptr(), codes.len()) };
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Tables, sums and products in the blocked layout.
+
+use super::{Context, Slot, Task, rows};
+use crate::fixed::{requantize, rescale, to_code};
+use crate::format::{Multiplier, Quantizer, Rescale};
+use crate::kernels::offset;
+
+/// A function of one code: 256 entries, or 256 per channel.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub input: Slot,
+    pub output: Slot,
+    pub entries: Vec<u8>,
+}
+
+impl Task for Table {
+    fn chunks(&self) -> usize {
+        rows::chunks(&self.output)
+    }
+
+    unsafe fn run(&self, chunk: usize, context: &Context) {
+        let (input, output) = (&self.input.map, &self.output.map);
+        // Distance between the tables of neighbouring channels.
+        let step = if self.entries.len() > 256 { 256 } else { 0 };
+        for (block, y) in rows::of_chunk(&self.output, chunk) {
+            let first = block * output.block * step;
+            let channels = output.block.min(output.shape.channels - block * output.block);
+            // SAFETY: the row is this chunk's own.
+            let target = unsafe { rows::write(context, &self.output, block, y) };
+            for (x, codes) in target.chunks_exact_mut(output.block).enumerate() {
+                let place = self.input.start + input.offset(block * output.block, y, x);
+                // SAFETY: a block of the input holds at least the channels of a block of the output: pixels have blocks
+                // of 4 when there are no more channels than that, all other maps have the same blocks.
+                let source = unsafe { std::slice::from_raw_parts(context.memory.at(place), channels) };
+                for (channel, (code, &source)) in codes.iter_mut().zip(source).enumerate() {
+                    *code = self.entries[first + channel * step + usize::from(source)];
+                }
+            }
+        }
+    }
+}
+
+/// What two codes become.
+#[derive(Debug)]
+pub(crate) enum Formula {
+    /// Their sum, each rescaled, with fraction bits.
+    Add { left: Rescale, right: Rescale, fraction: u8 },
+    /// Their product.
+    Mul(Multiplier),
+}
+
+/// A sum or product; extents of 1 in the second operand are broadcast.
+#[derive(Debug)]
+pub(crate) struct Binary {
+    pub operands: [Slot; 2],
+    pub zero_points: [u8; 2],
+    pub output: Slot,
+    pub formula: Formula,
+    pub quantizer: Quantizer,
+}
+
+impl Task for Binary {
+    fn chunks(&self) -> usize {
+        rows::chunks(&self.output)
+    }
+
+    unsafe fn run(&self, chunk: usize, context: &Context) {
+        let (size, other) = (self.output.map.block, self.operands[1].map.shape);
+        for (block, y) in rows::of_chunk(&self.output, chunk) {
+            // SAFETY: the row is this chunk's own.
+            let target = unsafe { rows::write(context, &self.output, block, y) };
+            for (x, codes) in target.chunks_exact_mut(size).enumerate() {
+                let at = [y.min(other.height - 1), x.min(other.width - 1)];
+                let mut row = [0u8; super::map::BLOCK];
+                // SAFETY: positions of the operands; the second has the first's blocks, or a single channel.
+                let left = unsafe { rows::read(context, &self.operands[0], block, [y, x], 1) };
+                if other.channels == self.output.map.shape.channels {
+                    let right = unsafe { rows::read(context, &self.operands[1], block, at, 1) };
+                    row[..size].copy_from_slice(right);
+                } else {
+                    row.fill(unsafe { rows::read(context, &self.operands[1], 0, at, 1) }[0]);
+                }
+                self.codes(left, &row[..size], codes);
+            }
+        }
+    }
+}
+
+impl Binary {
+    #[inline]
+    fn codes(&self, left: &[u8], right: &[u8], codes: &mut [u8]) {
+        let [a_zero, b_zero] = self.zero_points;
+        let Quantizer { zero_point, max, .. } = self.quantizer;
+        let pairs = codes.iter_mut().zip(left.iter().zip(right));
+        match self.formula {
+            Formula::Add { left, right, fraction } => {
+                let offset = offset(zero_point, fraction);
+                pairs.for_each(|(code, (&a, &b))| {
+                    let a = rescale(a, a_zero, left.shift, left.value);
+                    let b = rescale(b, b_zero, right.shift, right.value);
+                    *code = to_code(a.saturating_add(b), offset, fraction, 0, max);
+                });
+            }
+            Formula::Mul(by) => {
+                let offset = offset(zero_point, 0);
+                pairs.for_each(|(code, (&a, &b))| {
+                    let product = (i32::from(a) - i32::from(a_zero)) * (i32::from(b) - i32::from(b_zero));
+                    *code = to_code(requantize(product, by.shift, by.value), offset, 0, 0, max);
+                });
+            }
+        }
+    }
+}

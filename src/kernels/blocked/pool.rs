@@ -1,0 +1,185 @@
+//! Maximum, mean and sum over windows in the blocked layout.
+
+use super::map::BLOCK;
+use super::{Context, Memory, Slot, Task, rows};
+use crate::fixed::{requantize, to_code};
+use crate::format::{Multiplier, Quantizer};
+use crate::kernels::{offset, pool};
+use crate::tensor::Window;
+use std::ops::Range;
+
+/// What a window becomes.
+#[derive(Debug)]
+enum Kind {
+    Max,
+    /// Mean: the multiplier for each count, and how many rows and columns count at each output row and column.
+    Mean {
+        zero_point: i32,
+        by_count: Vec<Multiplier>,
+        counts: [Vec<usize>; 2],
+        quantizer: Quantizer,
+    },
+}
+
+/// A pool over windows.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    input: Slot,
+    output: Slot,
+    /// For each output row, and each output column, the rows and columns of the image in its window.
+    rows: Vec<Taps>,
+    columns: Vec<Taps>,
+    kind: Kind,
+}
+
+/// `start, start + step, …`
+#[derive(Debug, Clone)]
+struct Taps {
+    range: Range<usize>,
+    step: usize,
+}
+
+impl Pool {
+    /// Maximum over windows; padding never wins.
+    pub fn max(window: &Window, input: &Slot, output: &Slot) -> Self {
+        Self::new(window, input, output, Kind::Max)
+    }
+
+    /// Mean over windows; `by_count[n − 1]` turns a sum of `n` distances from zero into an output.
+    pub fn average(
+        window: &Window,
+        count_include_pad: bool,
+        by_count: &[Multiplier],
+        (input, zero_point): (&Slot, u8),
+        (output, quantizer): (&Slot, Quantizer),
+    ) -> Self {
+        let counts = pool::counts(input.map.shape, window, count_include_pad, output.map.shape);
+        let (zero_point, by_count) = (i32::from(zero_point), by_count.to_vec());
+        Self::new(window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+    }
+
+    /// Mean over all positions.
+    pub fn global(
+        by: Multiplier,
+        (input, zero_point): (&Slot, u8),
+        (output, quantizer): (&Slot, Quantizer),
+    ) -> Self {
+        let shape = input.map.shape;
+        let window = Window::new([shape.height, shape.width]);
+        let counts = [vec![1], vec![1]];
+        let (zero_point, by_count) = (i32::from(zero_point), vec![by]);
+        Self::new(&window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+    }
+
+    fn new(window: &Window, input: &Slot, output: &Slot, kind: Kind) -> Self {
+        let taps = |axis: usize, size: usize, outputs: usize| {
+            (0..outputs).map(|index| Taps::new(window, axis, size, index)).collect()
+        };
+        let (from, to) = (input.map.shape, output.map.shape);
+        let (rows, columns) = (taps(0, from.height, to.height), taps(1, from.width, to.width));
+        Self { input: input.clone(), output: output.clone(), rows, columns, kind }
+    }
+
+    /// Calls `visit` with the codes under each tap in the image.
+    #[inline]
+    unsafe fn visit(
+        &self,
+        context: &Context,
+        block: usize,
+        [y, x]: [usize; 2],
+        mut visit: impl FnMut(&[u8]),
+    ) {
+        for row in self.rows[y].range.clone().step_by(self.rows[y].step) {
+            for column in self.columns[x].range.clone().step_by(self.columns[x].step) {
+                // SAFETY: the position is the input's.
+                visit(unsafe { rows::read(context, &self.input, block, [row, column], 1) });
+            }
+        }
+    }
+}
+
+impl Taps {
+    fn new(window: &Window, axis: usize, size: usize, index: usize) -> Self {
+        let (step, origin) = (window.dilation[axis].max(1), index * window.stride[axis]);
+        let (pad, end) = (window.pads[axis], origin + window.kernel[axis] * step);
+        // The first tap that is not in the padding.
+        let skipped = pad.saturating_sub(origin).div_ceil(step) * step;
+        let start = (origin + skipped).saturating_sub(pad);
+        let end = end.saturating_sub(pad).min(size);
+        Self { range: start..end.max(start), step }
+    }
+}
+
+impl Task for Pool {
+    fn chunks(&self) -> usize {
+        rows::chunks(&self.output).max(self.output.map.blocks().min(16)).min(rows::rows(&self.output))
+    }
+
+    unsafe fn run(&self, chunk: usize, context: &Context) {
+        let size = self.output.map.block;
+        for (block, y) in rows::of_chunks(&self.output, chunk, self.chunks()) {
+            // SAFETY: the row is this chunk's own; positions are the input's.
+            unsafe {
+                let target = rows::write(context, &self.output, block, y);
+                for (x, codes) in target.chunks_exact_mut(size).enumerate() {
+                    self.window(context, block, [y, x], codes);
+                }
+            }
+        }
+    }
+}
+
+impl Pool {
+    unsafe fn window(&self, context: &Context, block: usize, [y, x]: [usize; 2], codes: &mut [u8]) {
+        match &self.kind {
+            Kind::Max => {
+                let mut largest = [0u8; BLOCK];
+                // SAFETY: as the caller promises.
+                unsafe {
+                    self.visit(context, block, [y, x], |codes| {
+                        largest
+                            .iter_mut()
+                            .zip(codes)
+                            .for_each(|(largest, &code)| *largest = code.max(*largest));
+                    });
+                }
+                codes.copy_from_slice(&largest[..codes.len()]);
+            }
+            Kind::Mean { zero_point, by_count, counts, quantizer } => {
+                let mut sums = [0i32; BLOCK];
+                // SAFETY: as the caller promises.
+                unsafe {
+                    self.visit(context, block, [y, x], |codes| {
+                        sums.iter_mut()
+                            .zip(codes)
+                            .for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
+                    });
+                }
+                let by = by_count[(counts[0][y] * counts[1][x]).max(1) - 1];
+                let offset = offset(quantizer.zero_point, 0);
+                for (code, sum) in codes.iter_mut().zip(sums) {
+                    *code = to_code(requantize(sum, by.shift, by.value), offset, 0, 0, quantizer.max);
+                }
+            }
+        }
+    }
+}
+
+/// Sum of the distances from zero over all positions, for each channel.
+pub(crate) fn global_sum(memory: &mut Memory, slot: &Slot, zero_point: u8, mut visit: impl FnMut(i32)) {
+    let context = Context { memory, inputs: &[] };
+    for block in 0..slot.map.blocks() {
+        let mut sums = [0i32; BLOCK];
+        for y in 0..slot.map.shape.height {
+            // SAFETY: the row is the slot's; nobody else has the memory.
+            let row = unsafe { rows::read(&context, slot, block, [y, 0], slot.map.shape.width) };
+            for codes in row.chunks_exact(slot.map.block) {
+                sums.iter_mut()
+                    .zip(codes)
+                    .for_each(|(sum, &code)| *sum += i32::from(code) - i32::from(zero_point));
+            }
+        }
+        let channels = slot.map.block.min(slot.map.shape.channels - block * slot.map.block);
+        sums[..channels].iter().for_each(|&sum| visit(sum));
+    }
+}

@@ -1,0 +1,60 @@
+//! Rows of blocks: the unit in which simple operators work.
+
+use super::{Context, Slot};
+use std::ops::Range;
+
+/// Most chunks of a simple operator.
+const CHUNKS: usize = 16;
+/// Bytes that make a chunk worthwhile.
+const WORTH: usize = 1 << 13;
+
+/// Number of chunks into which the rows of all blocks of `slot` are cut.
+pub(super) fn chunks(slot: &Slot) -> usize {
+    (slot.map.len() / WORTH).clamp(1, CHUNKS).min(rows(slot))
+}
+
+/// Rows of all blocks.
+pub(super) fn rows(slot: &Slot) -> usize {
+    slot.map.blocks() * slot.map.shape.height
+}
+
+/// Block and row for each row of one of [`chunks`].
+pub(super) fn of_chunk(slot: &Slot, chunk: usize) -> impl Iterator<Item = (usize, usize)> {
+    of_chunks(slot, chunk, chunks(slot))
+}
+
+/// Block and row for each row of one of `chunks` equal parts.
+pub(super) fn of_chunks(slot: &Slot, chunk: usize, chunks: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (count, height) = (rows(slot), slot.map.shape.height);
+    let part: Range<usize> = chunk * count / chunks..(chunk + 1) * count / chunks;
+    part.map(move |row| (row / height, row % height))
+}
+
+/// A block's codes of `count` neighbouring positions.
+///
+/// # Safety
+/// The positions are the slot's, and nobody writes them.
+#[inline]
+pub(super) unsafe fn read<'a>(
+    context: &Context<'a>,
+    slot: &Slot,
+    block: usize,
+    [y, x]: [usize; 2],
+    count: usize,
+) -> &'a [u8] {
+    let place = slot.start + slot.map.offset(block * slot.map.block, y, x);
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts(context.memory.at(place), count * slot.map.block) }
+}
+
+/// A block's codes of a row, to be written.
+///
+/// # Safety
+/// The row is the slot's, and nobody else uses it.
+#[inline]
+#[allow(clippy::mut_from_ref)]
+pub(super) unsafe fn write<'a>(context: &Context<'a>, slot: &Slot, block: usize, y: usize) -> &'a mut [u8] {
+    let place = slot.start + slot.map.offset(block * slot.map.block, y, 0);
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts_mut(context.memory.at(place), slot.map.shape.width * slot.map.block) }
+}

@@ -1,0 +1,96 @@
+//! Which positions are computed together.
+
+use super::{Isa, Map};
+use crate::tensor::{Shape, Window};
+use std::ops::Range;
+
+/// What a strip costs besides its positions, in positions.
+const FIXED: usize = 3;
+
+/// Positions at equal distances in the input.
+#[derive(Debug, Clone)]
+pub(super) struct Strip {
+    /// Place of the first position's first tap, from the input's start.
+    pub input: usize,
+    /// Its parts that are positions of the output.
+    pub segments: Range<usize>,
+}
+
+/// Neighbouring positions of an output row.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// First position within the strip.
+    pub first: usize,
+    /// Number of positions.
+    pub count: usize,
+    /// First position in the output.
+    pub y: usize,
+    pub x: usize,
+}
+
+/// All positions of an output, cut into strips.
+#[derive(Debug, Clone)]
+pub(super) struct Strips {
+    /// Positions of a strip.
+    pub len: usize,
+    pub strips: Vec<Strip>,
+    pub parts: Vec<Part>,
+}
+
+impl Strips {
+    /// The way that computes the fewest positions.
+    pub fn new(isa: &Isa, window: &Window, input: &Map, output: Shape) -> Self {
+        let by_rows = isa.strips.iter().map(|&len| Self::of_rows(window, input, output, len));
+        let flat = isa.strips.iter().filter_map(|&len| Self::flat(window, input, output, len));
+        let cost = |strips: &Self| strips.strips.len() * (strips.len + FIXED);
+        let first = Self::of_rows(window, input, output, isa.strips[0]);
+        by_rows.chain(flat).fold(first, |best, next| if cost(&next) < cost(&best) { next } else { best })
+    }
+
+    /// Strips end with the rows.
+    fn of_rows(window: &Window, input: &Map, output: Shape, len: usize) -> Self {
+        let mut this = Self { len, strips: Vec::new(), parts: Vec::new() };
+        for y in 0..output.height {
+            for x in (0..output.width).step_by(len) {
+                let count = len.min(output.width - x);
+                let place = input.place(0, y * window.stride[0], x * window.stride[1]);
+                this.push(place, vec![Part { first: 0, count, y, x }]);
+            }
+        }
+        this
+    }
+
+    /// Strips run over the ends of rows, across the ring, where rows of input and output have the same distance.
+    fn flat(window: &Window, input: &Map, output: Shape, len: usize) -> Option<Self> {
+        let columns = input.columns();
+        if window.stride != [1, 1] {
+            return None;
+        }
+        let mut this = Self { len, strips: Vec::new(), parts: Vec::new() };
+        let end = (output.height - 1) * columns + output.width;
+        for start in (0..end).step_by(len) {
+            let mut parts: Vec<Part> = Vec::new();
+            for (first, place) in (start..end.min(start + len)).enumerate() {
+                let (y, x) = (place / columns, place % columns);
+                match parts.last_mut() {
+                    _ if x >= output.width => {}
+                    Some(part) if part.y == y => part.count += 1,
+                    _ => parts.push(Part { first, count: 1, y, x }),
+                }
+            }
+            this.push(start * input.block, parts);
+        }
+        Some(this)
+    }
+
+    fn push(&mut self, input: usize, parts: Vec<Part>) {
+        let first = self.parts.len();
+        self.parts.extend(parts);
+        self.strips.push(Strip { input, segments: first..self.parts.len() });
+    }
+
+    /// The parts of a strip.
+    pub fn parts(&self, strip: usize) -> &[Part] {
+        &self.parts[self.strips[strip].segments.clone()]
+    }
+}

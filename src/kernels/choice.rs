@@ -1,0 +1,101 @@
+//! Which implementation runs.
+
+use super::blocked::Isa;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which implementation of the convolutions runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kernels {
+    /// The definition: one multiplication at a time, slow.
+    Reference,
+    /// Safe, portable Rust arranged for the compiler's vectorizer.
+    Portable,
+    /// AVX-512 with VNNI.
+    Avx512Vnni,
+    /// AMX for 8-bit integers, and AVX-512 with VNNI.
+    Amx,
+}
+
+/// From slow to fast.
+const ALL: [Kernels; 4] = [Kernels::Reference, Kernels::Portable, Kernels::Avx512Vnni, Kernels::Amx];
+
+impl Default for Kernels {
+    /// The fastest that this machine can run.
+    fn default() -> Self {
+        Self::available().last().unwrap_or(Self::Portable)
+    }
+}
+
+impl Kernels {
+    /// The kernels named by the environment variable `FGQ_KERNELS`, or the fastest for this machine.
+    ///
+    /// # Errors
+    /// An unknown name, or kernels that this machine cannot run.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("FGQ_KERNELS") {
+            Ok(name) if !name.is_empty() => Self::by_name(&name),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    /// All kernels that this machine can run, from slow to fast.
+    pub fn available() -> impl Iterator<Item = Self> {
+        ALL.into_iter().filter(|kernels| kernels.is_available())
+    }
+
+    pub(super) fn by_name(name: &str) -> Result<Self> {
+        let known = ALL.into_iter().find(|kernels| kernels.name() == name);
+        let error = || refused(&format!("FGQ_KERNELS={name}: unknown kernels"));
+        let kernels = known.ok_or_else(error)?;
+        kernels.check()?;
+        Ok(kernels)
+    }
+
+    /// Refuses kernels that this machine cannot run.
+    pub(crate) fn check(self) -> Result<()> {
+        let error = || refused(&format!("this machine cannot run the kernels '{}'", self.name()));
+        if self.is_available() { Ok(()) } else { Err(error()) }
+    }
+
+    /// The name by which `FGQ_KERNELS` selects these kernels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Portable => "portable",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// Whether this machine can run them.
+    pub fn is_available(self) -> bool {
+        matches!(self, Self::Reference | Self::Portable) || self.isa().is_some()
+    }
+
+    /// The tiles of an instruction set, if this is one and the machine has it.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        use super::x86_64;
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Self::Avx512Vnni => {
+                let found = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni");
+                found.then_some(&x86_64::AVX512_VNNI)
+            }
+            Self::Amx => Self::Avx512Vnni.isa().filter(|_| x86_64::has_amx()).map(|_| &x86_64::AMX),
+            Self::Reference | Self::Portable => None,
+        }
+    }
+
+    /// The tiles of an instruction set, if this is one and the machine has it.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        None
+    }
+}
+
+fn refused(problem: &str) -> Error {
+    let available: Vec<&str> = Kernels::available().map(Kernels::name).collect();
+    Error::new(ErrorKind::Argument, format!("{problem}; available are: {}", available.join(", ")))
+}

@@ -1,0 +1,130 @@
+//! AMX: 32 positions × 32 channels in four tile registers. Its instructions have no stable intrinsics.
+
+use super::avx512::{ORDER, depthwise, finish};
+use crate::kernels::blocked::{Isa, Tile};
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
+
+/// See [`Isa`].
+pub(in crate::kernels) static AMX: Isa = Isa {
+    strips: &[16, 14, 12, 10, 8],
+    granule: 64,
+    longest_run: 64,
+    order: ORDER,
+    begin,
+    tile,
+    depthwise,
+    finish,
+    end,
+};
+
+/// Shapes of the tile registers, as `ldtilecfg` reads them.
+#[repr(C, align(64))]
+struct Config {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Whether the CPU has AMX for 8-bit integers and the system lets this process use it; asks for permission.
+pub(in crate::kernels) fn is_available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| has_tiles() && permitted())
+}
+
+/// CPUID leaf 7: bits 24 and 25 of EDX are AMX-TILE and AMX-INT8.
+fn has_tiles() -> bool {
+    __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx >> 24 & 3 == 3
+}
+
+/// Asks Linux for the large register state: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    let mut result: i64 = 158;
+    // SAFETY: this system call changes no memory of the process; the kernel overwrites rcx and r11.
+    unsafe {
+        asm!("syscall", inlateout("rax") result, in("rdi") 0x1023, in("rsi") 18, out("rcx") _, out("r11") _);
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// Four sums and two inputs of `len` positions, two tiles of weights of 16 steps.
+unsafe fn begin(len: usize) {
+    let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+    row_bytes[..8].fill(64);
+    rows[..6].fill(len as u8);
+    rows[6..8].fill(16);
+    let config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
+    // SAFETY: the configuration is valid for palette 1: at most 16 rows of 64 bytes.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+}
+
+unsafe fn end() {
+    // SAFETY: no tile is in use.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
+unsafe fn tile(tile: &Tile) {
+    // SAFETY: each run reads 64 bytes of each position, which the slot covers, and 2 KiB of the panel; `begin` has
+    // configured the registers; `sums` has rows of 128 bytes for all positions of both strips.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "mov {offset:e}, dword ptr [{runs}]",
+            "lea {second}, [{b} + {offset}]",
+            "add {offset}, {a}",
+            "tileloadd tmm4, [{offset} + {step}*1]",
+            "tileloadd tmm6, [{weights} + {wide}*1]",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{weights} + {wide}*1 + 64]",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{second} + {step}*1]",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "add {weights}, 2048",
+            "mov {line}, {lines}",
+            "test {line}, {line}",
+            "jz 4f",
+            "3:",
+            "prefetcht1 [{ahead}]",
+            "add {ahead}, 64",
+            "dec {line}",
+            "jnz 3b",
+            "4:",
+            "add {runs}, 8",
+            "cmp {runs}, {runs_end}",
+            "jne 2b",
+            "tilestored [{sums} + {wide}*1], tmm0",
+            "tilestored [{sums} + {wide}*1 + 64], tmm1",
+            "tilestored [{sums2} + {wide}*1], tmm2",
+            "tilestored [{sums2} + {wide}*1 + 64], tmm3",
+            offset = out(reg) _,
+            line = out(reg) _,
+            lines = in(reg) tile.lines,
+            ahead = inout(reg) tile.ahead => _,
+            second = out(reg) _,
+            runs = inout(reg) tile.runs.as_ptr() => _,
+            runs_end = in(reg) tile.runs.as_ptr_range().end,
+            a = in(reg) tile.strips[0],
+            b = in(reg) tile.strips[1],
+            step = in(reg) tile.step,
+            wide = in(reg) 128usize,
+            weights = inout(reg) tile.weights => _,
+            sums = in(reg) tile.sums,
+            sums2 = in(reg) tile.sums.wrapping_add(tile.len * 32),
+            options(nostack),
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! AVX-512 with VNNI: 14 positions × 32 channels in 28 registers.
+
+use super::sums::sums;
+use crate::kernels::blocked::{Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
+use std::arch::x86_64::*;
+
+/// See [`Isa`].
+pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
+    strips: &[7, 4, 1],
+    granule: 4,
+    longest_run: usize::MAX,
+    order: ORDER,
+    begin,
+    tile,
+    depthwise,
+    finish,
+    end,
+};
+
+/// What saturating packs of two registers leave in order.
+pub(super) const ORDER: [usize; PANEL / 4] = [0, 2, 4, 6, 1, 3, 5, 7];
+
+unsafe fn begin(_: usize) {}
+
+unsafe fn end() {}
+
+unsafe fn tile(tile: &Tile) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match (tile.len, tile.count) {
+            (7, 2) => sums_7_2(tile),
+            (7, _) => sums_7(tile),
+            (4, 2) => sums_4_2(tile),
+            (4, _) => sums_4(tile),
+            (_, 2) => sums_1_2(tile),
+            _ => sums_1(tile),
+        }
+    }
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_7_2, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32, fetch;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+    0 4: a4 0, b4 1;
+    0 5: a5 0, b5 1;
+    0 6: a6 0, b6 1;
+    1 0: c0 0, d0 1;
+    1 1: c1 0, d1 1;
+    1 2: c2 0, d2 1;
+    1 3: c3 0, d3 1;
+    1 4: c4 0, d4 1;
+    1 5: c5 0, d5 1;
+    1 6: c6 0, d6 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_7, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32, fetch;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+    0 4: a4 0, b4 1;
+    0 5: a5 0, b5 1;
+    0 6: a6 0, b6 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_4_2, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32, fetch;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+    1 0: c0 0, d0 1;
+    1 1: c1 0, d1 1;
+    1 2: c2 0, d2 1;
+    1 3: c3 0, d3 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_4, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32, fetch;
+    0 0: a0 0, b0 1;
+    0 1: a1 0, b1 1;
+    0 2: a2 0, b2 1;
+    0 3: a3 0, b3 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_1_2, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32, fetch;
+    0 0: a0 0, b0 1;
+    1 0: c0 0, d0 1;
+}
+
+sums! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums_1, __m512i, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_load_si512, _mm512_store_si512, _mm512_dpbusd_epi32, fetch;
+    0 0: a0 0, b0 1;
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn depthwise(tile: &Tile) {
+    let low = _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    let high = _mm512_add_epi32(low, _mm512_set1_epi32(4));
+    for strip in 0..tile.count {
+        for position in 0..tile.len {
+            let mut sums = [_mm512_setzero_si512(); 2];
+            let first = tile.strips[strip].wrapping_add(position * tile.step);
+            for (tap, run) in tile.runs.iter().enumerate() {
+                for (half, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: a tap has 32 weights of four bytes; the slot covers 32 bytes from any tap.
+                    unsafe {
+                        let weights = _mm512_load_si512(tile.weights.add((2 * tap + half) * 64).cast());
+                        let codes = first.add(run.offset as usize + 16 * half);
+                        let codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.cast()));
+                        // One of each lane's two products is of zeros, or of a code's upper half, which is zero.
+                        *sum = _mm512_dpwssd_epi32(*sum, codes, weights);
+                    }
+                }
+            }
+            // SAFETY: there are `count · len` rows of two registers.
+            unsafe {
+                let row: *mut __m512i = tile.sums.add((strip * tile.len + position) * PANEL).cast();
+                _mm512_store_si512(row, _mm512_permutex2var_epi32(sums[0], low, sums[1]));
+                _mm512_store_si512(row.add(1), _mm512_permutex2var_epi32(sums[0], high, sums[1]));
+            }
+        }
+    }
+}
+
+/// Brings the line of `address` nearer.
+#[inline(always)]
+fn fetch(address: *const i8) {
+    // SAFETY: prefetching reads nothing, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
+}
+
+/// Two positions at a time: 64 codes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
+    let low = _mm256_set1_epi8(rule.clamp[0] as i8);
+    let high = _mm256_set1_epi8(rule.clamp[1] as i8);
+    let split = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    let mask = (u64::MAX >> (64 - rule.width)) as u32;
+    for position in (0..segment.count).step_by(2) {
+        let second = (position + 1).min(segment.count - 1);
+        // SAFETY: both positions are the segment's; the output and the residual have `rule.width` channels.
+        unsafe {
+            let packed = _mm512_packus_epi16(row(segment, rule, position), row(segment, rule, second));
+            let packed = _mm512_permutexvar_epi64(split, packed);
+            for (position, codes) in
+                [(second, _mm512_extracti64x4_epi64::<1>(packed)), (position, _mm512_castsi512_si256(packed))]
+            {
+                let codes = _mm256_max_epu8(_mm256_min_epu8(codes, high), low);
+                let target = segment.output.add(position * segment.output_step);
+                _mm256_mask_storeu_epi8(target.cast(), mask, codes);
+            }
+        }
+    }
+}
+
+/// The results of one position, in 16 bits, before the clamp.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn row(segment: &Segment, rule: &Rule, position: usize) -> __m512i {
+    // SAFETY: rules are aligned to 64 bytes, sums to 128.
+    unsafe {
+        let half = |half: usize| {
+            let sums = _mm512_load_si512(segment.sums.add(position * PANEL + 16 * half).cast());
+            let bias = _mm512_load_si512(rule.bias.as_ptr().add(16 * half).cast());
+            let shifts = _mm512_load_si512(rule.shifts.as_ptr().add(16 * half).cast());
+            _mm512_srav_epi32(_mm512_add_epi32(sums, bias), shifts)
+        };
+        let multipliers = _mm512_load_si512(rule.multipliers.as_ptr().cast());
+        let mut value = _mm512_mulhrs_epi16(_mm512_packs_epi32(half(0), half(1)), multipliers);
+        if let Some(by) = &rule.residual {
+            let codes = segment.residual.add(position * segment.residual_step);
+            value = _mm512_adds_epi16(value, residual(codes, by));
+        }
+        let value = _mm512_adds_epi16(value, _mm512_set1_epi16(rule.offset));
+        _mm512_sra_epi16(value, _mm_cvtsi32_si128(i32::from(rule.fraction)))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn residual(codes: *const u8, by: &ResidualRule) -> __m512i {
+    // SAFETY: the slot of the residual covers 32 bytes from any of its positions.
+    let codes = _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(codes.cast()) });
+    let distance = _mm512_sub_epi16(codes, _mm512_set1_epi16(by.zero_point));
+    let distance = _mm512_sll_epi16(distance, _mm_cvtsi32_si128(i32::from(by.shift)));
+    _mm512_mulhrs_epi16(distance, _mm512_set1_epi16(by.multiplier))
+}

@@ -1,0 +1,302 @@
+//! A model's execution, planned once: where each value lies, and the stages that compute it.
+
+use super::step::{self, Operand};
+use super::{Logits, last_uses};
+use crate::format::{PackedModel, PackedNode, PackedOp, Store};
+use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
+use crate::kernels::blocked::enter::{Enter, leave};
+use crate::kernels::blocked::moves::Move;
+use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
+use crate::kernels::blocked::pool::{self, Pool};
+use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
+use crate::kernels::scale_wide;
+use crate::tensor::Shape;
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Widest ring; wider padding is left to the portable path.
+const WIDEST_RING: usize = 64;
+/// Most memory of one image, in bytes.
+const MOST_MEMORY: usize = 1 << 31;
+
+/// A model ready to run on blocked values.
+#[derive(Debug)]
+pub(super) struct Plan {
+    isa: &'static Isa,
+    program: Program,
+    /// The node of each stage.
+    nodes: Vec<usize>,
+    output: Output,
+    /// Memory of runs that are over.
+    idle: Mutex<Vec<Memory>>,
+}
+
+/// Where the logits come from.
+#[derive(Debug)]
+enum Output {
+    /// Sums of the last convolution, brought to one scale.
+    Sums { start: usize, shape: Shape, factors: Vec<i32>, shift: u8 },
+    /// Sums over all positions.
+    GlobalSum { slot: Slot, zero_point: u8 },
+    /// Codes of the last value.
+    Codes { slot: Slot, zero_point: u8 },
+}
+
+impl Plan {
+    /// Plans a validated model; none if its values or rings are too large.
+    pub(super) fn new(model: &PackedModel, shapes: &[Shape], isa: &'static Isa) -> Option<Self> {
+        let slots = slots(model, shapes)?;
+        let makers = model.nodes.par_iter().enumerate().map(|(id, node)| {
+            let inputs: Vec<&Slot> = node.inputs.iter().map(|&input| &slots[input]).collect();
+            let operands: Vec<Operand> =
+                node.inputs.iter().map(|&input| Operand::new(model, shapes, input)).collect();
+            let task = Stage { node, inputs, operands, output: &slots[id], shape: shapes[id], isa }.task();
+            task.map(|task| (id, task, Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points)))
+        });
+        let (mut program, mut nodes) = (Program::default(), Vec::new());
+        for (id, task, ring) in makers.collect::<Vec<_>>().into_iter().flatten() {
+            program.push(task, ring);
+            nodes.push(id);
+        }
+        slots.iter().for_each(|slot| program.reserve(slot.start + slot.len));
+        let output = output(model, &slots, shapes)?;
+        Some(Self { isa, program, nodes, output, idle: Mutex::default() })
+    }
+
+    /// Number of nodes of the model.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.last().map_or(0, |&node| node + 1)
+    }
+
+    /// The logits of one image.
+    pub(super) fn run(&self, pixels: &[u8], logits: &mut [i32]) {
+        let mut memory = self.idle().pop().unwrap_or_else(|| self.program.memory());
+        self.program.run(&mut memory, &[pixels]);
+        self.read(&mut memory, logits);
+        self.idle().push(memory);
+    }
+
+    /// The logits of one image, and how long each node took.
+    pub(super) fn run_timed(&self, pixels: &[u8], logits: &mut [i32], times: &mut [Duration]) {
+        let mut memory = self.program.memory();
+        let ends: Vec<Mutex<Option<Instant>>> = self.nodes.iter().map(|_| Mutex::default()).collect();
+        let end = |stage: usize| ends[stage].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start = Instant::now();
+        self.program.run_watched(&mut memory, &[pixels], &|stage| *end(stage) = Some(Instant::now()));
+        for (stage, &node) in self.nodes.iter().enumerate() {
+            let end = end(stage).unwrap_or(start);
+            times[node] = end - start;
+            start = end;
+        }
+        self.read(&mut memory, logits);
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Memory>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, memory: &mut Memory, logits: &mut [i32]) {
+        let mut places = logits.iter_mut();
+        let mut put = |logit: i32| places.next().into_iter().for_each(|place| *place = logit);
+        match &self.output {
+            Output::Sums { start, shape, factors, shift } => {
+                let mut factors = factors.iter();
+                read_sums(self.isa, memory, *start, *shape, |sum| {
+                    factors.next().into_iter().for_each(|&factor| put(scale_wide(sum, factor, *shift)));
+                });
+            }
+            Output::GlobalSum { slot, zero_point } => pool::global_sum(memory, slot, *zero_point, put),
+            Output::Codes { slot, zero_point } => {
+                let mut codes = vec![0; slot.map.shape.len()];
+                leave(memory, slot, &mut codes);
+                codes.iter().for_each(|&code| put(i32::from(code) - i32::from(*zero_point)));
+            }
+        }
+    }
+}
+
+impl Logits {
+    /// Logits of `images` images, all zero.
+    pub(super) fn zeroed(images: usize, classes: usize) -> Self {
+        Self { classes, data: vec![0; images * classes] }
+    }
+}
+
+fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Output> {
+    let (last, slot, shape) = (model.nodes.last()?, slots.last()?, *shapes.last()?);
+    Some(match &last.op {
+        PackedOp::Conv(conv) => match &conv.store {
+            Store::Logits { factors, shift } => {
+                Output::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
+            }
+            Store::Codes { .. } => {
+                Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
+            }
+        },
+        PackedOp::GlobalSum => {
+            let &input = last.inputs.first()?;
+            let zero_point = model.nodes[input].quantizer.zero_point;
+            Output::GlobalSum { slot: slots[input].clone(), zero_point }
+        }
+        _ => Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point },
+    })
+}
+
+/// Where each value lies. Values share memory when they are not needed at the same time.
+fn slots(model: &PackedModel, shapes: &[Shape]) -> Option<Vec<Slot>> {
+    let inputs: Vec<Vec<usize>> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
+    let dead_after = last_uses(&inputs);
+    let (mut slots, mut free) = (Vec::<Slot>::new(), Free::default());
+    for (id, node) in model.nodes.iter().enumerate() {
+        let mut slot = unplaced(model, shapes, id)?;
+        if let PackedOp::Conv(conv) = &node.op
+            && matches!(conv.store, Store::Logits { .. })
+        {
+            slot.len = sums_len(conv.outputs, shapes[id]).next_multiple_of(64);
+        }
+        slot.start = free.take(slot.len);
+        slots.push(slot);
+        let last = id + 1 == model.nodes.len();
+        let dead = dead_after[id].iter().filter(|_| !last);
+        dead.for_each(|&dead| free.give(slots[dead].start, slots[dead].len));
+    }
+    (free.end <= MOST_MEMORY).then_some(slots)
+}
+
+/// The map of a value, with the ring and the slack that its readers need.
+fn unplaced(model: &PackedModel, shapes: &[Shape], id: usize) -> Option<Slot> {
+    let readers = model.nodes.iter().filter(|node| node.inputs.first() == Some(&id));
+    let windows: Vec<_> = readers
+        .filter_map(|node| match &node.op {
+            PackedOp::Conv(conv) => Some(conv.window),
+            _ => None,
+        })
+        .collect();
+    let mut ring = [0; 4];
+    for window in &windows {
+        ring.iter_mut().zip(window.pads).for_each(|(ring, pad)| *ring = pad.max(*ring));
+    }
+    if ring.iter().any(|&width| width > WIDEST_RING) {
+        return None;
+    }
+    let map = if id == 0 { Map::of_pixels(shapes[id], ring) } else { Map::new(shapes[id], ring) };
+    let slacks = windows.iter().map(|window| slack(window, map.block));
+    let slack = slacks.max().unwrap_or(64);
+    (map.len() <= MOST_MEMORY && slack <= MOST_MEMORY).then(|| Slot::new(0, map, slack))
+}
+
+/// Parts of the memory that no value occupies.
+#[derive(Debug, Default)]
+struct Free {
+    /// Start and length, by start.
+    parts: Vec<(usize, usize)>,
+    /// Where memory ends so far.
+    end: usize,
+}
+
+impl Free {
+    /// The smallest part that is large enough, or new memory.
+    fn take(&mut self, len: usize) -> usize {
+        let fitting = (0..self.parts.len()).filter(|&index| self.parts[index].1 >= len);
+        match fitting.min_by_key(|&index| self.parts[index].1) {
+            Some(index) => {
+                let (start, size) = self.parts.remove(index);
+                self.give(start + len, size - len);
+                start
+            }
+            None => {
+                self.end += len;
+                self.end - len
+            }
+        }
+    }
+
+    /// Returns a part, which joins its neighbours.
+    fn give(&mut self, start: usize, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let place = self.parts.partition_point(|&(other, _)| other < start);
+        self.parts.insert(place, (start, len));
+        self.join(place);
+        if place > 0 {
+            self.join(place - 1);
+        }
+    }
+
+    fn join(&mut self, place: usize) {
+        if let [(start, len), (next, more), ..] = self.parts[place..]
+            && start + len == next
+        {
+            self.parts[place].1 += more;
+            self.parts.remove(place + 1);
+        }
+    }
+}
+
+/// What a node's task is made of.
+struct Stage<'a> {
+    node: &'a PackedNode,
+    inputs: Vec<&'a Slot>,
+    operands: Vec<Operand>,
+    output: &'a Slot,
+    shape: Shape,
+    isa: &'static Isa,
+}
+
+impl Stage<'_> {
+    /// The task; none if there is nothing to do.
+    fn task(&self) -> Option<Box<dyn Task>> {
+        let quantizer = self.node.quantizer;
+        let zero = |index: usize| self.operands.get(index).map_or(0, Operand::zero_point);
+        let (output, zero_point) = (self.output, zero(0));
+        Some(match (&self.node.op, self.inputs.as_slice()) {
+            (PackedOp::Input { .. }, _) => Box::new(Enter { index: 0, output: output.clone() }),
+            (PackedOp::Conv(conv), [input, residual @ ..]) => {
+                let spec = step::spec(conv, &self.operands[0]);
+                Box::new(match step::epilogue(conv, &quantizer, Some(zero(1))) {
+                    Some(epilogue) => {
+                        Conv::codes(self.isa, &spec, &epilogue, [input, output], residual.first().copied())
+                    }
+                    None => Conv::sums(self.isa, &spec, input, self.shape, output.start),
+                })
+            }
+            (PackedOp::Concat, inputs) => Box::new(Move::concat(inputs, output)),
+            (PackedOp::Add { left, right, fraction }, [a, b]) => {
+                let formula = Formula::Add { left: *left, right: *right, fraction: *fraction };
+                Box::new(self.binary([a, b], formula))
+            }
+            (PackedOp::Mul(by), [a, b]) => Box::new(self.binary([a, b], Formula::Mul(*by))),
+            (PackedOp::Table { entries }, [input]) => {
+                let (input, output) = ((*input).clone(), output.clone());
+                Box::new(Table { input, output, entries: entries.clone() })
+            }
+            (PackedOp::Slice(slice), [input]) => Box::new(Move::slice(input, slice, output)),
+            (PackedOp::Pad { before, .. }, [input]) => {
+                Box::new(Move::pad(input, *before, zero_point, output))
+            }
+            (PackedOp::Flatten, [input]) => Box::new(Move::flatten(input, output)),
+            (PackedOp::ChannelShuffle { groups }, [input]) => Box::new(Move::shuffle(input, *groups, output)),
+            (PackedOp::MaxPool(window), [input]) => Box::new(Pool::max(window, input, output)),
+            (PackedOp::AveragePool { window, count_include_pad, by_count }, [input]) => {
+                let (input, output) = ((*input, zero_point), (output, quantizer));
+                Box::new(Pool::average(window, *count_include_pad, by_count, input, output))
+            }
+            (PackedOp::GlobalAveragePool(by), [input]) => {
+                Box::new(Pool::global(*by, (*input, zero_point), (output, quantizer)))
+            }
+            _ => return None,
+        })
+    }
+
+    fn binary(&self, [a, b]: [&Slot; 2], formula: Formula) -> Binary {
+        Binary {
+            operands: [a.clone(), b.clone()],
+            zero_points: [self.operands[0].zero_point(), self.operands[1].zero_point()],
+            output: self.output.clone(),
+            formula,
+            quantizer: self.node.quantizer,
+        }
+    }
+}
