@@ -4,7 +4,7 @@ use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
-use crate::format::{PackedModel, Preprocess, Provenance};
+use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Full, Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
@@ -147,7 +147,7 @@ pub fn convert(
         provenance: Provenance {
             generator: concat!("fgq ", env!("CARGO_PKG_VERSION")).into(),
             options: options.record(calibrated),
-            plan: options.plan.as_ref().map(Plan::for_model),
+            plan: options.plan.as_ref().map(|plan| plan.for_model(convolutions(&packed.nodes))),
             ..Provenance::default()
         },
         nodes: packed.nodes,
@@ -163,6 +163,11 @@ pub fn convert(
         images: calibrated,
         unreadable,
     })
+}
+
+/// Names of the convolutions.
+fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
+    nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {

@@ -84,8 +84,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
 pub use format::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedOp, PackedSlice, PackedWeights, PlanRecord, PlannedPrecision, Preprocess, Provenance, Quantizer,
-    Rescale, Resize, Scale, Size, Store, Written, read_model, write_model,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
+    Scale, Size, Store, Written, read_model, write_model,
 };
 pub use graph::{Graph, Interpreter};
 pub use indicate::{Indicator, IndicatorOptions, indicate};

@@ -105,7 +105,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let graph = load(&args)?;
     let chosen = args.preprocess.resolve(&graph, &args.model)?;
-    let classes = class_names(&args, outputs(&graph)?)?;
+    let classes = class_names(args.classes.as_deref(), &args.calib, outputs(&graph)?)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
     let options = args.precision.options()?;
     let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
@@ -174,13 +174,13 @@ fn default_output(model: &Path) -> PathBuf {
 
 /// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
 /// as many outputs.
-fn class_names(args: &Args, outputs: usize) -> anyhow::Result<Vec<String>> {
-    if let Some(path) = &args.classes {
+pub fn class_names(file: Option<&Path>, calib: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
+    if let Some(path) = file {
         return read_class_names(path, outputs);
     }
-    let folders = Dataset::labelled(&args.calib, None, outputs).ok();
+    let folders = Dataset::labelled(calib, None, outputs).ok();
     if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
-        note(format!("class names come from the folders in {}", args.calib.display()));
+        note(format!("class names come from the folders in {}", calib.display()));
         return Ok(names.to_vec());
     }
     let names = fgq::class_names(outputs);

@@ -1,9 +1,10 @@
 //! Where `fgq plan` has its indicators from: a file, or a network and sample images.
 
+use super::convert::class_names;
 use super::output::{note, warn};
 use super::preprocess::PreprocessArgs;
 use super::progress::Bars;
-use super::source::SourceArgs;
+use super::source::{SourceArgs, outputs};
 use anyhow::{Context, bail, ensure};
 use fgq::{
     Dataset, Graph, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod, Size,
@@ -48,6 +49,9 @@ pub struct IndicatorArgs {
     /// Height and width of the input, for models that leave them open
     #[arg(long, value_name = "N|HxW")]
     input_size: Option<Size>,
+    /// Names of the classes, one per line; they count in the file's size
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     #[command(flatten)]
     preprocess: PreprocessArgs,
 }
@@ -73,12 +77,13 @@ impl IndicatorArgs {
             activation_bits: self.act_bits.clone(),
             range: self.range,
             measured: self.measure,
+            classes: Vec::new(),
         }
     }
 
     fn find(&self, model: &Path, calib: &Path, file: &Path) -> anyhow::Result<Indicators> {
         ensure!(self.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-        let options = self.options();
+        let mut options = self.options();
         let known = known(model, file)?;
         if known.complete && known.method == options.method() {
             note(format!("indicators are those in {}", file.display()));
@@ -86,6 +91,7 @@ impl IndicatorArgs {
         }
         let graph = self.load(model)?;
         let chosen = self.preprocess.resolve(&graph, model)?;
+        options.classes = class_names(self.classes.as_deref(), calib, outputs(&graph)?)?;
         let images = Dataset::unlabelled(calib)?.spread(self.samples);
         let mut save = |indicators: &Indicators| indicators.write(file);
         let place = |error: fgq::Error| match error.path() {

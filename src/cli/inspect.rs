@@ -136,11 +136,8 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
     }
     columns.extend(plan.map(|_| Column::Left("planned")));
     let mut table = Table::new(&columns);
-    let planned = |layer: &Layer| {
-        let planned = plan?.layers.iter().find(|planned| planned.name == layer.name)?;
-        Some(format!("{}, {}-bit activations", planned.weights, planned.activation_bits))
-    };
-    for layer in layers {
+    let planned = plan.map_or(&[][..], |plan| &plan.layers).iter().map(Some).chain(std::iter::repeat(None));
+    for (layer, planned) in layers.iter().zip(planned) {
         let mut row = vec![
             layer.name.clone(),
             layer.kind.to_string(),
@@ -151,7 +148,7 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
             format!("{:.1}%", percent(layer.zeros, layer.weights)),
         ];
         row.extend(layer.fidelity.iter().flat_map(figures));
-        row.extend(planned(layer));
+        row.extend(planned.cloned());
         table.row(row);
     }
     table

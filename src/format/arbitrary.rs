@@ -2,8 +2,8 @@
 
 use super::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedOp, PackedSlice, PackedWeights, PlanRecord, PlannedPrecision, Preprocess, Provenance, Quantizer,
-    Rescale, Resize, Scale, Size, Store, pack_codes, pack_int4,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
+    Scale, Size, Store, pack_codes, pack_int4,
 };
 use crate::graph::arbitrary::Choices;
 use crate::tensor::{Shape, Window};
@@ -207,11 +207,10 @@ impl Growing {
 }
 
 fn plan_record() -> PlanRecord {
-    let layer = PlannedPrecision { name: "node.1".into(), weights: "int4".into(), activation_bits: 8 };
     PlanRecord {
         budgets: [("max_size".into(), "400".into())].into(),
         objective: "0.25".into(),
-        layers: vec![layer],
+        layers: vec![String::new(), "int4/8".into()],
     }
 }
 

@@ -25,7 +25,7 @@ pub use model::{
     Rescale, Store,
 };
 pub use preprocess::*;
-pub use provenance::{PlanRecord, PlannedPrecision, Provenance};
+pub use provenance::{PlanRecord, Provenance};
 pub use read::read_model;
 pub(crate) use weights::{MAX_INT4_CODE, MAX_INT4_SCALE, pack_codes, pack_int4};
 pub(crate) use write::replace_file;

@@ -34,20 +34,9 @@ pub struct PlanRecord {
     pub budgets: BTreeMap<String, String>,
     /// Predicted damage.
     pub objective: String,
-    /// Precision of the weights and bits of the input activations of every planned layer, in execution order.
-    pub layers: Vec<PlannedPrecision>,
-}
-
-/// The planned precision of one layer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlannedPrecision {
-    /// Name of the layer.
-    pub name: String,
-    /// Precision of its weights.
-    pub weights: String,
-    /// Bits of its input activations.
-    pub activation_bits: u8,
+    /// What was planned for every convolution of the model, in execution order: precision of its weights, `/`, bits of
+    /// its input activations; empty where nothing was.
+    pub layers: Vec<String>,
 }
 
 impl Provenance {

@@ -22,9 +22,13 @@ use std::str::FromStr;
 
 /// Share of the standard deviation by which outputs are moved to see how much the logits mind.
 const NOISE: f64 = 0.1;
-/// Bytes of the JSON in the file that another precision than 8 bits can add to a layer, besides its name three times:
-/// the entry of its scales, its precision, its place in the recorded plan.
-const DESCRIPTION: u64 = 260;
+/// Bytes that a precision with scales adds to the file's JSON, besides the layer's name: the entry of its scales and
+/// its own, with as many digits as they may have.
+const SCALES_ENTRY: u64 = 130;
+/// Bytes that `"int4"` and its place in a plan add to a layer's description.
+const PLAN_ENTRY: u64 = 24;
+/// Bytes of a plan's budgets, and of sources and options with their longest texts.
+const RECORDS: u64 = 700;
 
 /// What stands for the damage of a precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +78,8 @@ pub struct IndicatorOptions {
     pub range: RangeMethod,
     /// On how many of the images the logits are compared.
     pub measured: usize,
+    /// Names of the classes, which will be part of the file; they do not change the indicators.
+    pub classes: Vec<String>,
 }
 
 impl Default for IndicatorOptions {
@@ -92,6 +98,7 @@ impl Default for IndicatorOptions {
             activation_bits: vec![8, 4],
             range: RangeMethod::default(),
             measured: 64,
+            classes: Vec::new(),
         }
     }
 }
@@ -185,7 +192,7 @@ pub fn indicate(
         fit_and_pack(&mut quantized, study.full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);
-    found.fixed = fixed(&quantized, packed, preprocess, &found)?;
+    found.fixed = fixed(&quantized, packed, preprocess, &options.classes, &found)?;
     found.complete = true;
     save(&found)?;
     Ok(found)
@@ -260,6 +267,7 @@ impl Study<'_> {
             parameters: weights,
             macs: weights * self.shapes[id].positions() as u64,
             inputs: Some(conv.weight.dim().1 as u64),
+            description: SCALES_ENTRY + node.name.len() as u64,
             activations: Some(self.shapes[node.inputs[0]].len() as u64),
             weight: candidates.iter().map(Precision::to_string).zip(weight.iter().copied()).collect(),
             activation: self
@@ -331,11 +339,12 @@ fn quantizers(
     options.activation_bits.iter().map(with).collect()
 }
 
-/// All of the file that no choice changes, and what choices may add to its description: an upper bound.
+/// All of the file that no choice changes, and room for the record of a plan: an upper bound by some hundred bytes.
 fn fixed(
     quantized: &QuantizedGraph,
     packed: Packed,
     preprocess: &Preprocess,
+    classes: &[String],
     found: &Indicators,
 ) -> Result<Fixed> {
     let multiplications = |node: &crate::quantize::QuantizedNode| match &node.op {
@@ -355,17 +364,17 @@ fn fixed(
         name: quantized.name.clone(),
         input: quantized.input,
         preprocess: preprocess.clone(),
-        classes: Vec::new(),
+        classes: classes.to_vec(),
         provenance: Provenance::default(),
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,
         fidelity: Some(packed.fidelity),
     };
     let bytes = model.to_bytes()?.len() as u64;
-    let description = sum(|layer| DESCRIPTION + 3 * layer.name.len() as u64);
+    let described = RECORDS + PLAN_ENTRY * found.layers.len() as u64;
     Ok(Fixed {
         parameters: all - sum(|layer| layer.parameters),
-        bits: 8 * (bytes + description) - 8 * sum(|layer| layer.parameters),
+        bits: 8 * (bytes + described) - 8 * sum(|layer| layer.parameters),
         multiplications: products - sum(|layer| layer.macs),
     })
 }

@@ -48,6 +48,8 @@ pub struct Levels {
 /// What a choice adds to, summed over layers; the largest activation is no sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quantity {
+    /// Of the file: weights, scales and what describes them.
+    FileBits,
     WeightBits,
     BitOps,
     Multiplications,
@@ -108,7 +110,8 @@ impl Budgets {
 impl Budget {
     pub fn quantity(self) -> Quantity {
         match self {
-            Self::Size(_) | Self::Ratio(_) | Self::MeanBits(_) => Quantity::WeightBits,
+            Self::Size(_) | Self::Ratio(_) => Quantity::FileBits,
+            Self::MeanBits(_) => Quantity::WeightBits,
             Self::BitOps(_) | Self::Levels(_) => Quantity::BitOps,
             Self::Multiplications(_) => Quantity::Multiplications,
             Self::LargestActivation(_) => Quantity::LargestActivation,

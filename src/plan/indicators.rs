@@ -57,6 +57,10 @@ fn yes() -> bool {
     true
 }
 
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 fn is_true(value: &bool) -> bool {
     *value
 }
@@ -103,6 +107,9 @@ pub struct LayerIndicators {
     /// Number of input activations, for one image; needed for budgets on their memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activations: Option<u64>,
+    /// Bytes of the file that say that there are scales, for candidates with scales.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub description: u64,
     /// Indicator of every candidate for the weights: a [`Precision`] or a number of bits.
     pub weight: BTreeMap<String, f64>,
     /// Indicator of every candidate for the input activations, by number of bits.
@@ -116,6 +123,8 @@ pub(super) struct WeightCandidate<'a> {
     pub name: &'a str,
     /// Bits of all weights and scales of the layer.
     pub bits: u64,
+    /// The same with the description of its scales.
+    pub file_bits: u64,
     /// Multiplications by weights or scales, for one image.
     pub multiplications: u64,
     pub indicator: f64,
@@ -189,7 +198,9 @@ impl Indicators {
     fn check(&self) -> Result<()> {
         ensure(self.alpha.is_finite() && self.alpha >= 0.0, || format!("alpha {}", self.alpha))?;
         ensure(self.layers.len() <= MAX_LAYERS, || format!("more than {MAX_LAYERS} layers"))?;
-        let sizes = |layer: &LayerIndicators| [layer.parameters, layer.macs, layer.activations.unwrap_or(0)];
+        let sizes = |layer: &LayerIndicators| {
+            [layer.parameters, layer.macs, layer.activations.unwrap_or(0), layer.description]
+        };
         let fixed = [self.fixed.parameters, self.fixed.bits, self.fixed.multiplications];
         let mut all = self.layers.iter().flat_map(sizes).chain(fixed);
         // No bits are wider than 32, so that bit operations are at most 1024 times that.
@@ -216,8 +227,8 @@ impl LayerIndicators {
     }
 
     fn weight_candidate<'a>(&self, name: &'a str, indicator: f64) -> Result<WeightCandidate<'a>> {
-        let (bits, multiplications) = match bits_named(name) {
-            Some(bits) => (self.parameters * u64::from(bits), self.macs),
+        let (bits, multiplications, scales) = match bits_named(name) {
+            Some(bits) => (self.parameters * u64::from(bits), self.macs, false),
             None => {
                 let precision: Precision = name.parse()?;
                 // Without a length of runs, the one where every group is whole.
@@ -226,10 +237,16 @@ impl LayerIndicators {
                     Precision::Int4 { group: None } | Precision::Int8 => 1,
                 };
                 let inputs = self.inputs.unwrap_or(whole);
-                (precision.bits(self.parameters, inputs), precision.multiplications(self.macs, inputs))
+                let scales = !matches!(precision, Precision::Int4 { group: None } | Precision::Int8);
+                (
+                    precision.bits(self.parameters, inputs),
+                    precision.multiplications(self.macs, inputs),
+                    scales,
+                )
             }
         };
-        Ok(WeightCandidate { name, bits, multiplications, indicator })
+        let file_bits = bits + if scales { 8 * self.description } else { 0 };
+        Ok(WeightCandidate { name, bits, file_bits, multiplications, indicator })
     }
 
     /// The activations' candidates, most bits first.

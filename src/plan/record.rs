@@ -3,7 +3,7 @@
 use super::Precision;
 use super::budgets::Budgets;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PlanRecord, PlannedPrecision, replace_file};
+use crate::format::{PlanRecord, replace_file};
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
 
@@ -68,7 +68,7 @@ pub struct PlannedLayer {
     pub activation_bits: u8,
     /// Number of its weights.
     pub parameters: u64,
-    /// Bits of all its weights and scales.
+    /// Bits of all its weights and scales, without what describes them.
     pub bits: u64,
     /// Its part of the predicted damage.
     pub damage: f64,
@@ -105,17 +105,16 @@ impl Plan {
         replace_file(path, (text + "\n").as_bytes())
     }
 
-    /// What a converted model remembers of the plan.
-    pub(crate) fn for_model(&self) -> PlanRecord {
-        let layer = |layer: &PlannedLayer| PlannedPrecision {
-            name: layer.name.clone(),
-            weights: layer.weights.clone(),
-            activation_bits: layer.activation_bits,
+    /// What a model remembers of the plan, whose convolutions have these names.
+    pub(crate) fn for_model<'a>(&self, names: impl Iterator<Item = &'a str>) -> PlanRecord {
+        let layer = |name: &str| {
+            let layer = self.layers.iter().find(|layer| layer.name == name);
+            layer.map(|layer| format!("{}/{}", layer.weights, layer.activation_bits)).unwrap_or_default()
         };
         PlanRecord {
             budgets: self.budgets.record(),
             objective: self.objective.to_string(),
-            layers: self.layers.iter().map(layer).collect(),
+            layers: names.map(layer).collect(),
         }
     }
 

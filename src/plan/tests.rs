@@ -100,6 +100,15 @@ fn every_budget_counts_what_it_says() {
         weights(&by(Budgets { max_multiplications: Some(5 + 160 + 8), ..none() })),
         ["ternary:4", "ternary:64"]
     );
+    // What describes scales counts in the file, not in the bits per weight.
+    let described = |budgets| {
+        let mut value = small();
+        value["layers"][0]["description"] = json!(9);
+        plan(&Indicators::from_json(&value.to_string()).unwrap(), &budgets, &PlanOptions::default()).unwrap()
+    };
+    assert_eq!(weights(&described(Budgets { max_size: Some(115), ..none() })), ["ternary:4", "int8"]);
+    assert_eq!(weights(&described(Budgets { max_size: Some(114), ..none() })), ["int8", "int4"]);
+    assert_eq!(weights(&described(Budgets { mean_bits: Some(6.0), ..none() })), ["ternary:4", "int8"]);
     let narrow = by(Budgets { max_largest_activation: Some(99), ..none() });
     assert_eq!((narrow.layers[0].activation_bits, narrow.objective), (4, 0.5));
     assert_eq!(by(Budgets { max_total_activation: Some(60), ..none() }).layers[0].activation_bits, 4);

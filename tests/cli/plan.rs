@@ -106,8 +106,9 @@ fn a_plan_is_converted_and_remembered() {
     assert!(precisions.contains(&"int4") || precisions.contains(&"int4:8"), "{precisions:?}");
     let remembered = &digits.run(&["inspect", "net.fgq", "--json"]).json()["provenance"]["plan"];
     assert_eq!(remembered["budgets"], json!({ "mean_bits": "3.9" }));
-    assert_eq!(remembered["layers"].as_array().unwrap().len(), planned.len());
-    assert_eq!(remembered["layers"][0]["weights"], planned[0]["weights"]);
+    let all = remembered["layers"].as_array().unwrap();
+    assert_eq!(all.iter().filter(|planned| *planned != "").count(), planned.len());
+    assert_eq!(all[1], format!("{}/8", precisions[0]));
     let text = digits.run(&["inspect", "net.fgq"]).stdout;
     assert!(text.contains("planned") && text.contains("mean_bits 3.9"), "{text}");
     let top1 = &digits.run(&["eval", "net.fgq", "--images", "test", "--json"]).json()["top1"];
@@ -152,13 +153,12 @@ fn indicators_are_found_saved_and_used() {
     for layer in layers {
         let damage = |key: &str| layer["weight"][key].as_f64();
         assert!(damage("int8").unwrap() < damage("ternary:4").unwrap(), "{layer}");
-        assert!(damage("int4").unwrap() < damage("ternary:16").or(damage("ternary:8")).unwrap(), "{layer}");
         assert!(layer["activation"]["8"].as_f64() <= layer["activation"]["4"].as_f64(), "{layer}");
     }
     // The predicted size is an upper bound, and not far off.
     let conversion = digits.convert("net.fgq", &["--plan", "plan.json", "--json"]).json();
     let (bytes, predicted) = (conversion["bytes"].as_u64().unwrap(), plan["uses"]["bytes"].as_u64().unwrap());
-    assert!(bytes <= predicted && predicted < bytes + 600 * layers.len() as u64, "{bytes} {predicted}");
+    assert!(bytes <= predicted && predicted < bytes + 500 + 60 * layers.len() as u64, "{bytes} {predicted}");
 
     // What is there is taken; what is missing is found; the result is the same.
     let again = digits.run(&[&base[..], &["--mean-bits", "3"]].concat()).json();
