@@ -3,8 +3,7 @@
 use super::*;
 use crate::data::{PixelImages, normalise};
 use crate::format::arbitrary::preprocess;
-use crate::format::{LayerFidelity, PackedOp};
-use crate::format::{PackedOp, PackedWeights};
+use crate::format::{LayerFidelity, PackedOp, PackedWeights};
 use crate::graph::arbitrary::{Choices, classifier, noise};
 use crate::graph::{Conv, Interpreter, Node, Op, evaluate};
 use crate::runtime::Session;
