@@ -34,11 +34,31 @@ def ternary_weights(name, conv, tensors):
     return codes * scales
 
 
+def int4_weights(name, conv, tensors):
+    """Code, times scale if there are groups, for every weight, in the same order."""
+    shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
+    halves = np.stack([tensors[f"{name}.codes"] << 4, tensors[f"{name}.codes"]], axis=1)  # the first in the low half
+    codes = (halves.view(np.int8) >> 4).ravel()[: np.prod(shape)].reshape(shape)
+    group = conv["weights"]["int4"].get("group")
+    if group is None:
+        return codes
+    return codes * tensors[f"{name}.scales"].astype(np.int8).repeat(group, axis=3)[..., : shape[3]]
+
+
 def weights(name, conv, tensors):
     """The weights of a layer as i8."""
     if conv["weights"] == "int8":
         return tensors[f"{name}.codes"]
-    return ternary_weights(name, conv, tensors)
+    return int4_weights(name, conv, tensors) if "int4" in conv["weights"] else ternary_weights(name, conv, tensors)
+
+
+def figures(name, layers, tensors):
+    """What the conversion measured of a layer, as text: signal to noise in dB; nothing if it did not measure."""
+    if "fidelity" not in tensors:
+        return ""
+    row = tensors["fidelity"][list(layers).index(name)] / 100
+    ratios = zip(("weights", "local", "rounding", "cumulative"), row)
+    return "".join(f", {key} {ratio:.1f} dB" for key, ratio in ratios if ratio >= -120)
 
 
 def main():
@@ -49,7 +69,7 @@ def main():
     for name, conv in layers.items():
         w = weights(name, conv, tensors)
         stored = sum(t.nbytes for key, t in tensors.items() if key.rpartition(".")[0] == name)
-        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes")
+        print(f"{name}: {w.shape} {json.dumps(conv['weights'])}, {np.mean(w == 0):.1%} zeros, {stored} bytes{figures(name, layers, tensors)}")
 
 
 if __name__ == "__main__":

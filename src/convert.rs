@@ -4,10 +4,10 @@ use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
-use crate::format::{PackedModel, Preprocess, Provenance};
+use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
-use crate::layerwise::{Full, Method, fit_and_pack};
-use crate::plan::{Choice, Pattern, Precision, choose};
+use crate::layerwise::{Full, Method, Note, fit_and_pack};
+use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use rayon::prelude::*;
@@ -18,8 +18,13 @@ use std::collections::BTreeMap;
 pub struct ConvertOptions {
     /// Group size of layers that no rule or pattern treats otherwise.
     pub group: usize,
+    /// Group size of kernels larger than 1×1 instead, which bear large groups better.
+    pub spatial_group: Option<usize>,
     /// How the weights of ternary layers are found.
     pub method: Method,
+    /// Precisions of weights and input activations, layer by layer. A tensor that several layers read gets the most
+    /// bits that one of them wants.
+    pub plan: Option<Plan>,
     /// Precision of the layers that a pattern names; the last match wins.
     pub overrides: Vec<(Pattern, Precision)>,
     /// Bits of activations, 4 or 8. The inputs of the first and last layer, and tensors that no convolution
@@ -35,7 +40,9 @@ impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
             group: 4,
+            spatial_group: None,
             method: Method::default(),
+            plan: None,
             overrides: Vec::new(),
             activation_bits: 8,
             range: RangeMethod::default(),
@@ -47,7 +54,7 @@ impl Default for ConvertOptions {
 impl ConvertOptions {
     fn check(&self) -> Result<()> {
         let argument = |message: String| Err(Error::new(ErrorKind::Argument, message));
-        if self.group == 0 {
+        if self.group == 0 || self.spatial_group == Some(0) {
             return argument("a group size of 0; give at least 1".into());
         }
         if ![4, 8].contains(&self.activation_bits) {
@@ -56,11 +63,18 @@ impl ConvertOptions {
         Ok(())
     }
 
+    fn groups(&self) -> String {
+        match self.spatial_group {
+            Some(spatial) => format!("{},{spatial}", self.group),
+            None => self.group.to_string(),
+        }
+    }
+
     /// The options as text, for the record in the file.
     fn record(&self, images: usize) -> BTreeMap<String, String> {
         let mut record = BTreeMap::from([
             ("method".into(), self.method.to_string()),
-            ("group".into(), self.group.to_string()),
+            ("group".into(), self.groups()),
             ("activation_bits".into(), self.activation_bits.to_string()),
             ("range".into(), self.range.to_string()),
             ("calibration_images".into(), images.to_string()),
@@ -79,10 +93,15 @@ impl ConvertOptions {
 /// What [`convert`] made.
 #[derive(Debug)]
 pub struct Conversion {
-    /// The packed model; `provenance.source` and `source_sha256` are left to the caller.
+    /// The packed model, with what was measured in `fidelity`; `provenance.source` and `source_sha256` are left to the
+    /// caller.
     pub model: PackedModel,
     /// The precision of every convolution and why.
     pub choices: Vec<(String, Choice)>,
+    /// The seconds that fitting, packing, running and measuring every convolution took, in execution order.
+    pub seconds: Vec<(String, f64)>,
+    /// What the user should know about the result.
+    pub notes: Vec<Note>,
     /// Images that were used.
     pub images: usize,
     /// Images that could not be read: name and error.
@@ -107,7 +126,12 @@ pub fn convert(
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let graph = fold(graph)?;
     let structure = Structure::new(&graph)?;
-    let choices = choose(&graph, options.group, &options.overrides)?;
+    let choices = choose(
+        &graph,
+        [options.group, options.spatial_group.unwrap_or(options.group)],
+        options.plan.as_ref(),
+        &options.overrides,
+    )?;
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
     let observer = Observer {
@@ -126,9 +150,10 @@ pub fn convert(
         activation_bits: options.activation_bits,
         range: options.range,
         rules: &options.rules,
+        planned_activations: &planned_activations(&graph, options.plan.as_ref())?,
     })?;
     let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
-    let packed = fit_and_pack(&mut quantized, full, options.method, pixels, progress)?;
+    let packed = fit_and_pack(&mut quantized, full, options.method, pixels, None, progress)?;
     let model = PackedModel {
         name: quantized.name.clone(),
         input: quantized.input,
@@ -137,13 +162,27 @@ pub fn convert(
         provenance: Provenance {
             generator: concat!("fgq ", env!("CARGO_PKG_VERSION")).into(),
             options: options.record(calibrated),
+            plan: options.plan.as_ref().map(|plan| plan.for_model(convolutions(&packed.nodes))),
             ..Provenance::default()
         },
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,
+        fidelity: Some(packed.fidelity),
     };
     model.shapes()?;
-    Ok(Conversion { model, choices: layer_choices(&quantized), images: calibrated, unreadable })
+    Ok(Conversion {
+        model,
+        choices: layer_choices(&quantized),
+        seconds: packed.seconds,
+        notes: packed.notes,
+        images: calibrated,
+        unreadable,
+    })
+}
+
+/// Names of the convolutions.
+fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
+    nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
@@ -160,7 +199,7 @@ fn layer_choices(graph: &QuantizedGraph) -> Vec<(String, Choice)> {
 }
 
 /// Pixels of all readable images, and the names of the others.
-fn read_pixels(
+pub(crate) fn read_pixels(
     graph: &Graph,
     preprocess: &Preprocess,
     images: &dyn Images,

@@ -83,14 +83,18 @@ pub struct Comparison {
     pub only_reference: usize,
     /// Images that only the packed model gets right.
     pub only_model: usize,
+    /// Mean Kullback–Leibler divergence of the packed model's class probabilities from full precision's, in nats.
+    pub divergence: f64,
 }
 
 impl Comparison {
-    fn of(model: &[Answer], reference: &[Answer]) -> Self {
-        let pairs = || model.iter().zip(reference);
+    fn of(model: &[Answer], reference: &[(Answer, f64)]) -> Self {
+        let (reference, divergences): (Vec<Answer>, Vec<f64>) = reference.iter().cloned().unzip();
+        let pairs = || model.iter().zip(&reference);
         let count = |holds: fn(&Answer, &Answer) -> bool| pairs().filter(|(m, r)| holds(m, r)).count();
         Self {
-            reference: Accuracy::of(reference),
+            reference: Accuracy::of(&reference),
+            divergence: divergences.iter().sum::<f64>() / divergences.len().max(1) as f64,
             agreeing: count(|m, r| m.top.first() == r.top.first()),
             only_reference: count(|m, r| r.is_right() && !m.is_right()),
             only_model: count(|m, r| m.is_right() && !r.is_right()),
@@ -159,59 +163,81 @@ pub fn evaluate(
     let session = Session::new(model)?;
     let start = Instant::now();
     progress.start("packed model", images.len());
-    let run = |pixels: &[u8]| Ok(session.run(pixels)?.top(0, TOP));
+    let run = |pixels: &[u8], label| Ok(Answer { top: session.run(pixels)?.top(0, TOP), label });
     let (answers, unreadable) = answers(images, &model.preprocess, &run, progress)?;
     let images_per_second = answers.len() as f64 / start.elapsed().as_secs_f64();
     let comparison = match reference {
-        Some(graph) => Some(Comparison::of(&answers, &reference_answers(graph, model, images, progress)?)),
+        Some(graph) => {
+            let reference = reference_answers(graph, (model, &session), images, progress)?;
+            Some(Comparison::of(&answers, &reference))
+        }
         None => None,
     };
     Ok(Evaluation { accuracy: Accuracy::of(&answers), comparison, images_per_second, unreadable })
 }
 
+/// Full precision's answers, and the divergence of the packed model's from each.
 fn reference_answers(
     graph: &Graph,
-    model: &PackedModel,
+    (model, session): (&PackedModel, &Session),
     images: &dyn Images,
     progress: &dyn Progress,
-) -> Result<Vec<Answer>> {
+) -> Result<Vec<(Answer, f64)>> {
     if graph.input != model.input {
         let message = format!("the reference reads {}, the packed model {}", graph.input, model.input);
         return Err(Error::new(ErrorKind::Shape, message));
     }
     let interpreter = Interpreter::new(graph)?;
     progress.start("full precision", images.len());
-    let run = |pixels: &[u8]| full_precision_top(&interpreter, pixels, &model.preprocess, TOP);
+    let run = |pixels: &[u8], label| {
+        let reference = full_precision(&interpreter, pixels, &model.preprocess)?;
+        let packed = session.run(pixels)?;
+        let packed = packed.data.iter().map(|&logit| f64::from(logit) * model.logit_scale);
+        let answer = Answer { top: best(&reference, TOP), label };
+        Ok((answer, divergence(&reference, &packed.collect::<Vec<_>>())))
+    };
     Ok(answers(images, &model.preprocess, &run, progress)?.0)
 }
 
-/// The best classes of one image in full precision; the smaller class wins a tie.
-pub(crate) fn full_precision_top(
-    interpreter: &Interpreter,
-    pixels: &[u8],
-    preprocess: &Preprocess,
-    count: usize,
-) -> Result<Vec<usize>> {
+fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preprocess) -> Result<Vec<f64>> {
     let image = normalise(pixels, preprocess)?;
     let logits = interpreter.run(image.as_slice().unwrap_or_default())?;
+    Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
+}
+
+/// The best classes; the smaller class wins a tie.
+fn best(logits: &[f64], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
     order.truncate(count);
-    Ok(order)
+    order
+}
+
+/// Kullback–Leibler divergence `Σ p·(ln p − ln q)` of the softmax of `other` from that of `reference`, in nats.
+pub(crate) fn divergence(reference: &[f64], other: &[f64]) -> f64 {
+    let (reference, other) = (log_softmax(reference), log_softmax(other));
+    reference.iter().zip(&other).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    logits.iter().map(|logit| logit - largest - sum.ln()).collect()
 }
 
 type Unreadable = Vec<(String, Error)>;
 
-fn answers(
+/// `run` on the pixels and label of every readable image.
+fn answers<T: Send>(
     images: &dyn Images,
     preprocess: &Preprocess,
-    run: &(dyn Fn(&[u8]) -> Result<Vec<usize>> + Sync),
+    run: &(dyn Fn(&[u8], usize) -> Result<T> + Sync),
     progress: &dyn Progress,
-) -> Result<(Vec<Answer>, Unreadable)> {
-    let answer = |index: usize| -> Result<std::result::Result<Answer, (String, Error)>> {
+) -> Result<(Vec<T>, Unreadable)> {
+    let answer = |index: usize| -> Result<std::result::Result<T, (String, Error)>> {
         let label = images.label(index).ok_or_else(|| unlabelled(&images.name(index)))?;
         let outcome = match images.pixels(index, preprocess) {
-            Ok(pixels) => Ok(Answer { top: run(&pixels)?, label }),
+            Ok(pixels) => Ok(run(&pixels, label)?),
             Err(error) => Err((images.name(index), error)),
         };
         progress.advance(1);
@@ -242,7 +268,7 @@ mod tests {
 
     fn comparison(only_reference: usize, only_model: usize) -> Comparison {
         let reference = Accuracy { images: 100, top1: 80, top5: 95 };
-        Comparison { reference, agreeing: 90, only_reference, only_model }
+        Comparison { reference, agreeing: 90, only_reference, only_model, divergence: 0.0 }
     }
 
     #[test]
@@ -269,6 +295,14 @@ mod tests {
         assert!((low - 82.563_432_2).abs() < 1e-4 && (high - 94.477_084_6).abs() < 1e-4, "{low} {high}");
         let all = Accuracy { images: 10, top1: 10, top5: 10 };
         assert!((all.top1_interval()[1] - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn divergence_matches_scipy() {
+        // scipy.stats.entropy(softmax([1, 2, 3]), softmax([1.5, 1, 3.5]))
+        let found = divergence(&[1.0, 2.0, 3.0], &[1.5, 1.0, 3.5]);
+        assert!((found - 0.156_220_839_057_433_28).abs() < 1e-12, "{found}");
+        assert!(divergence(&[1000.0, 0.0], &[1010.0, 10.0]).abs() < 1e-12);
     }
 
     #[test]

@@ -60,7 +60,9 @@ mod fixed;
 mod fold;
 mod format;
 mod graph;
+mod indicate;
 mod kernels;
+mod knapsack;
 mod layerwise;
 mod pack;
 mod plan;
@@ -81,15 +83,19 @@ pub use data::{
 pub use error::{Error, ErrorKind, Result};
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
 pub use format::{
-    Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
-    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size, Store, Written,
-    read_model, write_model,
+    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
+    Scale, Size, Store, Written, read_model, write_model,
 };
 pub use graph::{Graph, Interpreter};
-pub use layerwise::Method;
-pub use plan::{Choice, Pattern, Precision, Reason};
+pub use indicate::{Indicator, IndicatorOptions, indicate};
+pub use layerwise::{Method, Note};
+pub use plan::{
+    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Levels, Outliers, Pattern, Plan,
+    PlanOptions, PlannedLayer, Precision, Reason, Uses, frontier, plan, read_indicators, read_plan,
+};
 pub use progress::Progress;
-pub use report::{Bytes, Layer, LayerKind, Summary};
+pub use report::{Bytes, Layer, LayerKind, Loss, Summary};
 pub use runtime::{Kernels, Logits, Session};
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 pub use tensor::{Shape, Window};

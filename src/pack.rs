@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     Multiplier, PackedConv, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale, Store,
-    pack_codes,
+    pack_codes, pack_int4,
 };
 use crate::quantize::{QuantizedConv, QuantizedNode, QuantizedOp, Weights};
 use crate::tensor::Shape;
@@ -189,7 +189,9 @@ struct Channels {
 impl Channels {
     fn new(conv: &QuantizedConv, input_scale: f64, output: &Quantizer) -> Result<Self> {
         let (codes, scales) = match &conv.weights {
-            Weights::Ternary { codes, scales, .. } => (codes.clone(), scales.clone()),
+            Weights::Ternary { codes, scales, .. } | Weights::Int4 { codes, scales, .. } => {
+                (codes.clone(), scales.clone())
+            }
             Weights::Int8 { codes } => (codes.clone(), Vec::new()),
         };
         let units: Vec<f64> =
@@ -241,6 +243,11 @@ impl Channels {
                 codes: pack_codes(&self.codes),
                 scales: std::mem::take(&mut self.scales),
             },
+            Weights::Int4 { group, .. } => PackedWeights::Int4 {
+                group: *group,
+                codes: pack_int4(&self.codes),
+                scales: std::mem::take(&mut self.scales),
+            },
         };
     }
 
@@ -256,17 +263,17 @@ impl Channels {
     fn largest_sum(&self, conv: &QuantizedConv, channel: usize) -> i64 {
         let per_channel = self.codes.len() / conv.outputs;
         let codes = &self.codes[channel * per_channel..][..per_channel];
+        let sum = |codes: &[i8]| codes.iter().map(|code| i64::from(code.unsigned_abs())).sum::<i64>();
         match &conv.weights {
-            Weights::Int8 { .. } => codes.iter().map(|code| i64::from(code.unsigned_abs()) * 255).sum(),
-            Weights::Ternary { group, .. } => {
+            Weights::Int8 { .. } | Weights::Int4 { group: None, .. } => sum(codes) * 255,
+            Weights::Ternary { group, .. } | Weights::Int4 { group: Some(group), .. } => {
                 let groups = conv.group_inputs.div_ceil(*group);
                 let runs = codes.chunks(conv.group_inputs).enumerate();
-                let sum = |(run, codes): (usize, &[i8])| -> i64 {
+                let scaled = |(run, codes): (usize, &[i8])| -> i64 {
                     let scales = &self.scales[(channel * conv.window.area() + run) * groups..];
-                    let ones = |codes: &[i8]| codes.iter().filter(|&&code| code != 0).count() as i64;
-                    codes.chunks(*group).zip(scales).map(|(c, &scale)| ones(c) * i64::from(scale) * 255).sum()
+                    codes.chunks(*group).zip(scales).map(|(c, &scale)| sum(c) * i64::from(scale) * 255).sum()
                 };
-                runs.map(sum).sum()
+                runs.map(scaled).sum()
             }
         }
     }
@@ -274,11 +281,11 @@ impl Channels {
     fn halve(&mut self, conv: &QuantizedConv, channel: usize) {
         let share = |len: usize| channel * len / conv.outputs..(channel + 1) * len / conv.outputs;
         match &conv.weights {
-            Weights::Int8 { .. } => {
+            Weights::Int8 { .. } | Weights::Int4 { group: None, .. } => {
                 let range = share(self.codes.len());
                 self.codes[range].iter_mut().for_each(|code| *code /= 2);
             }
-            Weights::Ternary { .. } => {
+            Weights::Ternary { .. } | Weights::Int4 { .. } => {
                 let range = share(self.scales.len());
                 self.scales[range].iter_mut().for_each(|scale| *scale /= 2);
             }

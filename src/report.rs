@@ -1,7 +1,7 @@
 //! What a packed model consists of: its layers, its bytes by kind, its bits per weight.
 
 use crate::error::Result;
-use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights};
+use crate::format::{LayerFidelity, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights};
 use crate::plan::Precision;
 use crate::tensor::Shape;
 use std::fmt;
@@ -31,7 +31,7 @@ impl fmt::Display for LayerKind {
 }
 
 /// A layer with weights.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Name of its node.
     pub name: String,
@@ -51,6 +51,8 @@ pub struct Layer {
     pub products: usize,
     /// Multiplications by a weight or a group's scale, for one image.
     pub multiplications: usize,
+    /// How closely it follows full precision, if the model's file says so.
+    pub fidelity: Option<LayerFidelity>,
 }
 
 /// Bytes by what they hold.
@@ -58,8 +60,10 @@ pub struct Layer {
 pub struct Bytes {
     /// Ternary codes, two bits each.
     pub codes: usize,
-    /// Scales of ternary groups.
+    /// Scales of groups.
     pub scales: usize,
+    /// Weights of 4 bits.
+    pub int4: usize,
     /// Weights of 8 bits.
     pub int8: usize,
     /// Biases, multipliers and shifts per output channel.
@@ -73,8 +77,8 @@ pub struct Bytes {
 impl Bytes {
     /// All of them.
     pub fn total(&self) -> usize {
-        let Self { codes, scales, int8, requantization, tables, metadata } = self;
-        codes + scales + int8 + requantization + tables + metadata
+        let Self { codes, scales, int4, int8, requantization, tables, metadata } = self;
+        codes + scales + int4 + int8 + requantization + tables + metadata
     }
 
     fn of_conv(conv: &PackedConv) -> Self {
@@ -82,6 +86,9 @@ impl Bytes {
         match &conv.weights {
             PackedWeights::Ternary { codes, scales, .. } => {
                 Self { codes: codes.len(), scales: scales.len(), requantization, ..Self::default() }
+            }
+            PackedWeights::Int4 { codes, scales, .. } => {
+                Self { int4: codes.len(), scales: scales.len(), requantization, ..Self::default() }
             }
             PackedWeights::Int8 { codes } => Self { int8: codes.len(), requantization, ..Self::default() },
         }
@@ -91,6 +98,7 @@ impl Bytes {
         Self {
             codes: self.codes + other.codes,
             scales: self.scales + other.scales,
+            int4: self.int4 + other.int4,
             int8: self.int8 + other.int8,
             requantization: self.requantization + other.requantization,
             tables: self.tables + other.tables,
@@ -99,8 +107,43 @@ impl Bytes {
     }
 }
 
+/// What most of a model's loss against full precision comes from. Shares are parts, 0 to 1, of the noise that all
+/// layers add.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Loss {
+    /// One layer adds more than half of the noise.
+    Layer {
+        /// Its name.
+        name: String,
+        /// Its share.
+        share: f64,
+        /// Whether most of that comes from its weights, not from the rounding of its inputs.
+        by_weights: bool,
+    },
+    /// The weights, with this share.
+    Weights(f64),
+    /// The rounding of activations, with this share.
+    Activations(f64),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: &f64| (100.0 * share).round();
+        match self {
+            Self::Layer { name, share, by_weights } => {
+                let cause = if *by_weights { "weights" } else { "rounded inputs" };
+                write!(f, "layer {name}: its {cause} ({}% of the noise that layers add)", percent(share))
+            }
+            Self::Weights(share) => write!(f, "weights ({}% of the noise that layers add)", percent(share)),
+            Self::Activations(share) => {
+                write!(f, "activations ({}% of the noise that layers add)", percent(share))
+            }
+        }
+    }
+}
+
 /// What a packed model consists of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Its layers with weights, in execution order.
     pub layers: Vec<Layer>,
@@ -119,12 +162,33 @@ impl Summary {
             .nodes
             .iter()
             .zip(&shapes)
-            .filter_map(|(node, &output)| layer(node, &shapes, output))
+            .enumerate()
+            .filter_map(|(id, (node, &output))| layer(node, &shapes, output, figures(model, id)))
             .collect();
         let tables = Bytes { tables: model.nodes.iter().map(table_bytes).sum(), ..Bytes::default() };
         let tensors = layers.iter().fold(tables, |sum, layer| sum.plus(layer.bytes));
         let metadata = file_bytes.saturating_sub(tensors.total());
         Ok(Self { layers, bytes: Bytes { metadata, ..tensors } })
+    }
+
+    /// What most of the loss comes from (`docs/method.md`, section 8), if the model's file has figures.
+    pub fn loss(&self) -> Option<Loss> {
+        let figures = || self.layers.iter().filter_map(|layer| Some((layer, layer.fidelity.as_ref()?)));
+        let weights: f64 = figures().map(|(_, figures)| figures.weight_noise()).sum();
+        let rounding: f64 = figures().map(|(_, figures)| figures.rounding_noise()).sum();
+        let total = weights + rounding;
+        let (worst, noise) = figures().max_by(|a, b| a.1.noise().total_cmp(&b.1.noise()))?;
+        if total <= 0.0 {
+            return None;
+        }
+        Some(if noise.noise() > total / 2.0 {
+            let by_weights = noise.weight_noise() >= noise.rounding_noise();
+            Loss::Layer { name: worst.name.clone(), share: noise.noise() / total, by_weights }
+        } else if weights >= rounding {
+            Loss::Weights(weights / total)
+        } else {
+            Loss::Activations(rounding / total)
+        })
     }
 
     /// Number of weights.
@@ -134,7 +198,7 @@ impl Summary {
 
     /// Number of ternary weights.
     pub fn ternary_weights(&self) -> usize {
-        let ternary = self.layers.iter().filter(|layer| layer.precision != Precision::Int8);
+        let ternary = self.layers.iter().filter(|layer| matches!(layer.precision, Precision::Ternary { .. }));
         ternary.map(|layer| layer.weights).sum()
     }
 
@@ -156,7 +220,16 @@ impl Summary {
     }
 }
 
-fn layer(node: &PackedNode, shapes: &[Shape], output: Shape) -> Option<Layer> {
+fn figures(model: &PackedModel, id: usize) -> Option<LayerFidelity> {
+    model.fidelity.iter().flat_map(|fidelity| &fidelity.layers).find(|layer| layer.node == id).cloned()
+}
+
+fn layer(
+    node: &PackedNode,
+    shapes: &[Shape],
+    output: Shape,
+    fidelity: Option<LayerFidelity>,
+) -> Option<Layer> {
     let PackedOp::Conv(conv) = &node.op else { return None };
     let input = shapes.get(*node.inputs.first()?)?;
     let [rows, columns] = conv.window.kernel;
@@ -164,6 +237,7 @@ fn layer(node: &PackedNode, shapes: &[Shape], output: Shape) -> Option<Layer> {
         PackedWeights::Ternary { group, .. } => {
             (Precision::Ternary { group }, conv.window.area() * conv.group_inputs.div_ceil(group))
         }
+        PackedWeights::Int4 { group, .. } => (Precision::Int4 { group }, conv.channel_len()),
         PackedWeights::Int8 { .. } => (Precision::Int8, conv.channel_len()),
     };
     Some(Layer {
@@ -176,6 +250,7 @@ fn layer(node: &PackedNode, shapes: &[Shape], output: Shape) -> Option<Layer> {
         bytes: Bytes::of_conv(conv),
         products: conv.weight_count() * output.positions(),
         multiplications: conv.outputs * factors * output.positions(),
+        fidelity,
     })
 }
 
@@ -194,5 +269,61 @@ fn table_bytes(node: &PackedNode) -> usize {
     match &node.op {
         PackedOp::Table { entries } => entries.len(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Layers with the given ratios of weights and of rounding, in dB.
+    fn summary(ratios: &[(f64, Option<f64>)]) -> Summary {
+        let layer = |(node, &(local, rounding)): (usize, &(f64, Option<f64>))| Layer {
+            name: format!("layer{node}"),
+            kind: LayerKind::Conv,
+            precision: Precision::Int8,
+            shape: [1; 4],
+            weights: 1,
+            zeros: 0,
+            bytes: Bytes::default(),
+            products: 1,
+            multiplications: 1,
+            fidelity: Some(LayerFidelity {
+                node,
+                weight: None,
+                local: Some(local),
+                rounding,
+                cumulative: None,
+                saturation: 0.0,
+            }),
+        };
+        Summary { layers: ratios.iter().enumerate().map(layer).collect(), bytes: Bytes::default() }
+    }
+
+    #[test]
+    fn the_larger_noise_is_named() {
+        let weights = summary(&[(10.0, None), (10.0, Some(20.0)), (10.0, Some(10.0))]);
+        assert!(matches!(weights.loss(), Some(Loss::Weights(share)) if (share - 30.0 / 41.0).abs() < 1e-12));
+        let rounding = summary(&[(20.0, Some(10.0)), (20.0, Some(10.0)), (20.0, Some(10.0))]);
+        assert!(
+            matches!(rounding.loss(), Some(Loss::Activations(share)) if (share - 30.0 / 33.0).abs() < 1e-12)
+        );
+    }
+
+    #[test]
+    fn a_layer_with_more_than_half_of_the_noise_is_named() {
+        let summary = summary(&[(10.0, None), (30.0, Some(5.0)), (10.0, Some(40.0))]);
+        let Some(Loss::Layer { name, share, by_weights }) = summary.loss() else { panic!() };
+        assert_eq!((name.as_str(), by_weights), ("layer1", false));
+        assert!(share > 0.5 && share < 0.7, "{share}");
+        assert!(summary.loss().unwrap().to_string().contains("layer1: its rounded inputs (61%"));
+    }
+
+    #[test]
+    fn without_figures_nothing_is_blamed() {
+        let mut summary = summary(&[(10.0, None)]);
+        assert!(summary.loss().is_some());
+        summary.layers[0].fidelity = None;
+        assert_eq!(summary.loss(), None);
     }
 }

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["error"],
-    &["tensor", "fixed", "progress"],
+    &["tensor", "fixed", "progress", "knapsack"],
     &["format"],
     &["kernels"],
     &["runtime"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 15] = [
     &["pack"],
     &["layerwise"],
     &["convert", "eval", "report"],
+    &["indicate"],
 ];
 /// The deployed half: what a device that only runs models needs.
 const DEPLOYED: [&str; 3] = ["fixed", "kernels", "runtime"];

@@ -7,6 +7,6 @@ mod spool;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
-pub(crate) use range::quantizer_for;
 pub use range::{ActivationRule, RangeMethod};
+pub(crate) use range::{quantizer_for, round_trip};
 pub(crate) use spool::{CHUNK, Spool};

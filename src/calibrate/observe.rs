@@ -19,7 +19,13 @@ pub(crate) struct ChannelStatistics {
 }
 
 impl ChannelStatistics {
-    fn of(values: &[f32], shape: Shape) -> Self {
+    /// Of no value.
+    pub(crate) fn none(channels: usize) -> Self {
+        Self { count: 0, sums: vec![0.0; channels], squares: vec![0.0; channels] }
+    }
+
+    /// Of one image's values in the order channel, row, column.
+    pub(crate) fn of(values: &[f32], shape: Shape) -> Self {
         let sum = |term: fn(f64) -> f64| -> Vec<f64> {
             let channels = values.chunks_exact(shape.positions());
             channels.map(|channel| channel.iter().map(|&value| term(f64::from(value))).sum()).collect()
@@ -31,7 +37,8 @@ impl ChannelStatistics {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds the sums of other values.
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, more)| *sum += more);
         self.squares.iter_mut().zip(&other.squares).for_each(|(sum, more)| *sum += more);

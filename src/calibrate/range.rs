@@ -142,7 +142,7 @@ fn squared_error(histogram: &Histogram, quantizer: &Quantizer) -> f64 {
 }
 
 /// The value that the code nearest to `value` stands for.
-fn round_trip(value: f64, quantizer: &Quantizer) -> f64 {
+pub(crate) fn round_trip(value: f64, quantizer: &Quantizer) -> f64 {
     let zero = f64::from(quantizer.zero_point);
     let code = ((value / quantizer.scale).round() + zero).clamp(0.0, f64::from(quantizer.max));
     (code - zero) * quantizer.scale

@@ -1,6 +1,6 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
-use super::layers::{LayerJson, percent, why};
+use super::layers::{LayerJson, LossJson, percent, why};
 use super::output::{Output, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::{Chosen, PreprocessArgs};
 use super::progress::Bars;
@@ -9,7 +9,7 @@ use super::table::{Column, Table};
 use anyhow::{Context, bail, ensure};
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Graph, Layer, Method, Pattern,
-    Precision, Preprocess, RangeMethod, Reason, Size, Summary, Written,
+    Plan, Precision, Preprocess, RangeMethod, Reason, Size, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -50,19 +50,42 @@ pub struct Args {
     preprocess: PreprocessArgs,
 }
 
+/// Group sizes by kernel.
+#[derive(Debug, Clone, Copy)]
+struct GroupSizes {
+    pointwise: usize,
+    /// Of kernels larger than 1×1, if it differs.
+    spatial: Option<usize>,
+}
+
+impl FromStr for GroupSizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "mixed" {
+            return Ok(Self { pointwise: 4, spatial: Some(64) });
+        }
+        let pointwise = text.parse().map_err(|_| "give a whole number or 'mixed'".to_owned())?;
+        Ok(Self { pointwise, spatial: None })
+    }
+}
+
 /// Options on the precision of weights and activations.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Precision")]
 struct PrecisionArgs {
-    /// How many consecutive input channels share a scale
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    group: usize,
+    /// How many consecutive input channels share a scale; mixed: 4 for 1×1 kernels, 64 for larger ones
+    #[arg(long, value_name = "N|mixed", default_value = "4")]
+    group: GroupSizes,
     /// How ternary weights are found: compensated (every layer fitted to full precision's outputs) or
     /// closed-form (each group on its own)
     #[arg(long, default_value_t)]
     method: Method,
-    /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8 or
-    /// PATTERN=ternary:N; the last match wins
+    /// A plan (`fgq plan -o`): precisions of weights and activations layer by layer
+    #[arg(long, value_name = "PLAN.json")]
+    plan: Option<PathBuf>,
+    /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8,
+    /// PATTERN=int4, PATTERN=int4:N or PATTERN=ternary:N; the last match wins
     #[arg(long, value_name = "PATTERN=PRECISION", value_parser = assignment::<Precision>)]
     set: Vec<(Pattern, Precision)>,
     /// Bits of activations, 8 or 4
@@ -82,15 +105,17 @@ fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Patte
 }
 
 impl PrecisionArgs {
-    fn options(self) -> ConvertOptions {
-        ConvertOptions {
-            group: self.group,
+    fn options(self) -> anyhow::Result<ConvertOptions> {
+        Ok(ConvertOptions {
+            group: self.group.pointwise,
+            spatial_group: self.group.spatial,
             method: self.method,
             overrides: self.set,
             activation_bits: self.act_bits,
             range: self.range,
             rules: self.act,
-        }
+            plan: self.plan.as_deref().map(fgq::read_plan).transpose()?,
+        })
     }
 }
 
@@ -101,18 +126,28 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let graph = load(&args)?;
     let chosen = args.preprocess.resolve(&graph, &args.model)?;
-    let classes = class_names(&args, outputs(&graph)?)?;
+    let classes = class_names(args.classes.as_deref(), &args.calib, outputs(&graph)?)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
-    let options = args.precision.options();
+    let options = args.precision.options()?;
     let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| place(error, &args.calib, &args.model))?;
     conversion.model.classes = classes;
     conversion.model.provenance.set_source(&args.model)?;
+    warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
     conversion.model.provenance.options.extend(args.source.record());
     let written = fgq::write_model(&conversion.model, &path)?;
     let seconds = start.elapsed().as_secs_f64();
     warn_unreadable(&conversion.unreadable);
+    for message in &conversion.notes {
+        if message.is_warning() { warn(message) } else { note(message) }
+    }
     report(&conversion, &chosen, &path, &written, seconds)
+}
+
+fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
+    if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
+        warn("the plan was made for another file of this network");
+    }
 }
 
 /// The network, at the size that the preprocessing crops to if nothing else says it.
@@ -160,13 +195,13 @@ fn default_output(model: &Path) -> PathBuf {
 
 /// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
 /// as many outputs.
-fn class_names(args: &Args, outputs: usize) -> anyhow::Result<Vec<String>> {
-    if let Some(path) = &args.classes {
+pub fn class_names(file: Option<&Path>, calib: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
+    if let Some(path) = file {
         return read_class_names(path, outputs);
     }
-    let folders = Dataset::labelled(&args.calib, None, outputs).ok();
+    let folders = Dataset::labelled(calib, None, outputs).ok();
     if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
-        note(format!("class names come from the folders in {}", args.calib.display()));
+        note(format!("class names come from the folders in {}", calib.display()));
         return Ok(names.to_vec());
     }
     let names = fgq::class_names(outputs);
@@ -203,6 +238,11 @@ struct ConversionJson<'a> {
     preprocess: &'a Preprocess,
     preprocess_origin: &'a str,
     layers: Vec<LayerJson<'a>>,
+    /// In dB.
+    logits_sqnr: Option<f64>,
+    measured_images: Option<usize>,
+    loss: Option<LossJson>,
+    notes: Vec<String>,
 }
 
 fn report(
@@ -219,6 +259,9 @@ fn report(
     let reasons: HashMap<&str, Reason> =
         conversion.choices.iter().map(|(name, Choice { reason, .. })| (name.as_str(), *reason)).collect();
     let reason = |layer: &Layer| reasons.get(layer.name.as_str()).copied();
+    let times: HashMap<&str, f64> =
+        conversion.seconds.iter().map(|(name, seconds)| (name.as_str(), *seconds)).collect();
+    let layer_seconds = |layer: &Layer| times.get(layer.name.as_str()).copied();
     let json = ConversionJson {
         output: path,
         bytes: written.bytes,
@@ -231,7 +274,15 @@ fn report(
         unreadable_names: names(&conversion.unreadable),
         preprocess: &chosen.preprocess,
         preprocess_origin: &chosen.origin,
-        layers: summary.layers.iter().map(|layer| LayerJson::new(layer, reason(layer))).collect(),
+        layers: summary
+            .layers
+            .iter()
+            .map(|layer| LayerJson::new(layer, reason(layer)).with_seconds(layer_seconds(layer)))
+            .collect(),
+        logits_sqnr: conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
+        measured_images: conversion.model.fidelity.as_ref().map(|fidelity| fidelity.images),
+        loss: summary.loss().map(LossJson::from),
+        notes: conversion.notes.iter().map(ToString::to_string).collect(),
     };
     let table = layer_table(&summary.layers, reason);
     Output::new(text(&table, &json, &summary)?, &json)
@@ -249,6 +300,12 @@ fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<S
     writeln!(text, "sha256           {}", json.sha256)?;
     writeln!(text, "images           {}, {} unreadable", json.images, json.unreadable)?;
     writeln!(text, "seconds          {:.1}", json.seconds)?;
+    if let (Some(logits), Some(images)) = (json.logits_sqnr, json.measured_images) {
+        writeln!(text, "logits SQNR      {logits:.1} dB on {images} images")?;
+    }
+    if let Some(loss) = summary.loss() {
+        writeln!(text, "most loss from   {loss}")?;
+    }
     Ok(text)
 }
 

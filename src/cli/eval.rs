@@ -138,6 +138,7 @@ struct ComparisonJson {
     drop: f64,
     drop_ci95: [f64; 2],
     agreement: f64,
+    divergence: f64,
     p_value: f64,
     only_reference: usize,
     only_model: usize,
@@ -173,6 +174,7 @@ impl ComparisonJson {
             drop: comparison.drop(),
             drop_ci95: comparison.drop_interval(),
             agreement: comparison.agreement_percent(),
+            divergence: comparison.divergence,
             p_value: comparison.p_value(),
             only_reference: comparison.only_reference,
             only_model: comparison.only_model,
@@ -199,6 +201,7 @@ fn text(evaluation: &Evaluation) -> Result<String, std::fmt::Error> {
         let [low, high] = comparison.drop_interval();
         writeln!(text, "drop       {:.2} points (95% interval {low:.2} to {high:.2})", comparison.drop())?;
         writeln!(text, "agreement  {:.2}%", comparison.agreement_percent())?;
+        writeln!(text, "divergence {:.4} nats per image", comparison.divergence)?;
     }
     writeln!(text, "images     {}, {} unreadable", grouped(accuracy.images), unreadable.len())?;
     writeln!(text, "speed      {images_per_second:.0} images per second, decoding included")?;

@@ -1,12 +1,15 @@
 //! `fgq inspect`: what a packed model consists of.
 
-use super::layers::{LayerJson, percent};
+use super::layers::{LayerJson, LossJson, percent};
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
-use fgq::{Bytes, Layer, PackedModel, Preprocess, Provenance, Summary};
+use fgq::{Bytes, Fidelity, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
+
+/// Titles of the figures of fidelity; ratios are in dB.
+const FIGURES: [&str; 5] = ["weight dB", "local dB", "rounding dB", "cumulative dB", "saturated"];
 
 /// Arguments of `fgq inspect`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,10 @@ struct Inspection<'a> {
     bits_per_ternary_weight: Option<f64>,
     /// In percent.
     multiplications_left: f64,
+    /// In dB.
+    logits_sqnr: Option<f64>,
+    measured_images: Option<usize>,
+    loss: Option<LossJson>,
     preprocess: &'a Preprocess,
     provenance: &'a Provenance,
 }
@@ -39,6 +46,7 @@ struct BytesJson {
     total: usize,
     codes: usize,
     scales: usize,
+    int4: usize,
     int8: usize,
     requantization: usize,
     tables: usize,
@@ -47,8 +55,8 @@ struct BytesJson {
 
 impl From<Bytes> for BytesJson {
     fn from(bytes: Bytes) -> Self {
-        let Bytes { codes, scales, int8, requantization, tables, metadata } = bytes;
-        Self { total: bytes.total(), codes, scales, int8, requantization, tables, metadata }
+        let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = bytes;
+        Self { total: bytes.total(), codes, scales, int4, int8, requantization, tables, metadata }
     }
 }
 
@@ -71,6 +79,9 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         bits_per_weight: summary.bits_per_weight(),
         bits_per_ternary_weight: summary.bits_per_ternary_weight(),
         multiplications_left: 100.0 * summary.multiplications_left(),
+        logits_sqnr: model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
+        measured_images: model.fidelity.as_ref().map(|fidelity| fidelity.images),
+        loss: summary.loss().map(LossJson::from),
         preprocess: &model.preprocess,
         provenance: &model.provenance,
     };
@@ -80,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
 fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     writeln!(text, "{}: input {}, {outputs} outputs\n", model.name, model.input)?;
-    writeln!(text, "{}", layer_table(&summary.layers))?;
+    writeln!(text, "{}", layer_table(&summary.layers, model.provenance.plan.as_ref()))?;
     writeln!(text, "{}", byte_table(summary))?;
     writeln!(text, "bits per weight          {:.3}", summary.bits_per_weight())?;
     if let Some(bits) = summary.bits_per_ternary_weight() {
@@ -89,16 +100,28 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     writeln!(text, "multiplications left     {:.1}%", 100.0 * summary.multiplications_left())?;
     writeln!(text, "preprocessing            {}", model.preprocess)?;
     writeln!(text, "classes                  {}", classes(&model.classes))?;
-    let Provenance { generator, source, source_sha256, options } = &model.provenance;
+    let Provenance { generator, source, source_sha256, options, plan } = &model.provenance;
     writeln!(text, "made by                  {generator}")?;
     writeln!(text, "from                     {source} (SHA-256 {source_sha256})")?;
     let options: Vec<String> = options.iter().map(|(key, value)| format!("{key} {value}")).collect();
     writeln!(text, "options                  {}", options.join(", "))?;
+    if let Some(Fidelity { images, logits: Some(logits), .. }) = &model.fidelity {
+        writeln!(text, "logits SQNR              {logits:.1} dB on {images} images")?;
+    }
+    if let Some(loss) = summary.loss() {
+        writeln!(text, "most loss comes from     {loss}")?;
+    }
+    if let Some(plan) = plan {
+        let budgets: Vec<String> = plan.budgets.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let budgets = if budgets.is_empty() { "no budget".to_owned() } else { budgets.join(", ") };
+        writeln!(text, "plan                     {budgets}; predicted damage {}", plan.objective)?;
+    }
     Ok(text)
 }
 
-fn layer_table(layers: &[Layer]) -> Table {
-    let mut table = Table::new(&[
+/// A row per layer; the last column is there if a plan chose.
+fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
+    let mut columns = vec![
         Column::Left("layer"),
         Column::Left("kind"),
         Column::Left("precision"),
@@ -106,9 +129,16 @@ fn layer_table(layers: &[Layer]) -> Table {
         Column::Right("weights"),
         Column::Right("bytes"),
         Column::Right("zeros"),
-    ]);
-    for layer in layers {
-        table.row([
+    ];
+    let measured = layers.iter().any(|layer| layer.fidelity.is_some());
+    if measured {
+        columns.extend(FIGURES.map(Column::Right));
+    }
+    columns.extend(plan.map(|_| Column::Left("planned")));
+    let mut table = Table::new(&columns);
+    let planned = plan.map_or(&[][..], |plan| &plan.layers).iter().map(Some).chain(std::iter::repeat(None));
+    for (layer, planned) in layers.iter().zip(planned) {
+        let mut row = vec![
             layer.name.clone(),
             layer.kind.to_string(),
             layer.precision.to_string(),
@@ -116,18 +146,29 @@ fn layer_table(layers: &[Layer]) -> Table {
             grouped(layer.weights),
             grouped(layer.bytes.total()),
             format!("{:.1}%", percent(layer.zeros, layer.weights)),
-        ]);
+        ];
+        row.extend(layer.fidelity.iter().flat_map(figures));
+        row.extend(planned.cloned());
+        table.row(row);
     }
     table
 }
 
+fn figures(figures: &LayerFidelity) -> [String; 5] {
+    let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.1}"));
+    let LayerFidelity { weight, local, rounding, cumulative, saturation, .. } = *figures;
+    let saturation = format!("{:.2}%", 100.0 * saturation);
+    [ratio(weight), ratio(local), ratio(rounding), ratio(cumulative), saturation]
+}
+
 fn byte_table(summary: &Summary) -> Table {
     let mut table = Table::new(&[Column::Left("what"), Column::Right("bytes"), Column::Right("share")]);
-    let Bytes { codes, scales, int8, requantization, tables, metadata } = summary.bytes;
+    let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = summary.bytes;
     let total = summary.bytes.total();
     let rows = [
         ("ternary codes", codes),
         ("scales", scales),
+        ("int4 weights", int4),
         ("int8 weights", int8),
         ("requantization", requantization),
         ("tables", tables),

@@ -1,6 +1,6 @@
 //! Layers as `convert` and `inspect` show them.
 
-use fgq::{Layer, Reason};
+use fgq::{Layer, LayerFidelity, Loss, Reason};
 use serde::Serialize;
 
 /// A layer in JSON.
@@ -16,6 +16,34 @@ pub struct LayerJson<'a> {
     bytes: usize,
     /// Share of weights that are zero, in percent.
     zeros: f64,
+    #[serde(flatten)]
+    fidelity: Option<FidelityJson>,
+    /// How long its conversion took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+/// Ratios of signal to noise in dB; `null` where there is no signal.
+#[derive(Serialize)]
+struct FidelityJson {
+    weight_sqnr: Option<f64>,
+    local_sqnr: Option<f64>,
+    rounding_sqnr: Option<f64>,
+    cumulative_sqnr: Option<f64>,
+    /// In percent.
+    saturation: f64,
+}
+
+impl From<&LayerFidelity> for FidelityJson {
+    fn from(figures: &LayerFidelity) -> Self {
+        Self {
+            weight_sqnr: figures.weight,
+            local_sqnr: figures.local,
+            rounding_sqnr: figures.rounding,
+            cumulative_sqnr: figures.cumulative,
+            saturation: 100.0 * figures.saturation,
+        }
+    }
 }
 
 impl<'a> LayerJson<'a> {
@@ -30,7 +58,37 @@ impl<'a> LayerJson<'a> {
             weights: layer.weights,
             bytes: layer.bytes.total(),
             zeros: percent(layer.zeros, layer.weights),
+            fidelity: layer.fidelity.as_ref().map(FidelityJson::from),
+            seconds: None,
         }
+    }
+
+    /// The same with the time that its conversion took.
+    #[must_use]
+    pub fn with_seconds(self, seconds: Option<f64>) -> Self {
+        Self { seconds, ..self }
+    }
+}
+
+/// What most of the loss comes from, in JSON.
+#[derive(Serialize)]
+pub struct LossJson {
+    /// `layer`, `weights` or `activations`.
+    from: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<String>,
+    /// In percent of the noise that layers add.
+    share: f64,
+}
+
+impl From<Loss> for LossJson {
+    fn from(loss: Loss) -> Self {
+        let (from, layer, share) = match loss {
+            Loss::Layer { name, share, .. } => ("layer", Some(name), share),
+            Loss::Weights(share) => ("weights", None, share),
+            Loss::Activations(share) => ("activations", None, share),
+        };
+        Self { from, layer, share: 100.0 * share }
     }
 }
 
@@ -41,6 +99,7 @@ pub fn why(reason: Reason) -> &'static str {
         Reason::First => "first convolution",
         Reason::Classifier => "classifier",
         Reason::Depthwise => "too few input channels to share a scale",
+        Reason::Plan => "plan",
         Reason::Pattern => "--set",
     }
 }

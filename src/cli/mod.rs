@@ -1,14 +1,17 @@
 //! The command line: arguments → resolved options → one library call → text or JSON → exit code.
 
+mod amount;
 mod classify;
 mod completions;
 mod convert;
 mod demo;
 mod eval;
+mod indicators;
 mod info;
 mod inspect;
 mod layers;
 mod output;
+mod plan;
 mod preprocess;
 mod progress;
 mod source;
@@ -43,6 +46,8 @@ enum Command {
     Demo,
     /// Convert a trained network to a packed ternary model
     Convert(Box<convert::Args>),
+    /// Choose the precision of every layer under a budget
+    Plan(Box<plan::Args>),
     /// Measure the accuracy of a packed model, alone or against full precision
     Eval(eval::Args),
     /// Name the five most probable classes of images
@@ -76,6 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
     match cli.command {
         Command::Demo => demo::run(),
         Command::Convert(args) => convert::run(*args),
+        Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Inspect(args) => inspect::run(&args),

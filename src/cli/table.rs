@@ -25,8 +25,8 @@ impl Table {
     }
 
     /// Adds a row; missing cells are empty.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+    pub fn row(&mut self, cells: impl Into<Vec<String>>) {
+        self.rows.push(cells.into());
     }
 
     fn width(&self, column: usize) -> usize {

@@ -3,9 +3,12 @@
 use super::*;
 use crate::data::{PixelImages, normalise};
 use crate::format::arbitrary::preprocess;
-use crate::graph::arbitrary::{Choices, classifier};
-use crate::graph::{Interpreter, Op, evaluate};
+use crate::format::{LayerFidelity, PackedOp, PackedWeights};
+use crate::graph::arbitrary::{Choices, classifier, noise};
+use crate::graph::{Conv, Interpreter, Node, Op, evaluate};
 use crate::runtime::Session;
+use crate::tensor::{Shape, Window};
+use ndarray::Array4;
 use std::collections::HashMap;
 
 const IMAGES: usize = 6;
@@ -137,6 +140,114 @@ fn any_precision_runs_and_is_reproducible() {
         assert_eq!(one.to_bytes().unwrap(), three.to_bytes().unwrap());
         assert!(integer(&one, &images).iter().all(|logit| logit.is_finite()));
     }
+}
+
+/// `10·log₁₀` of the variance of the wanted values, each output around its mean, over the squared distance.
+fn ratio(wanted: &[f64], values: &[f64]) -> f64 {
+    let outputs = wanted.len() / IMAGES;
+    let mean = |o: usize| (0..IMAGES).map(|i| wanted[i * outputs + o]).sum::<f64>() / IMAGES as f64;
+    let means: Vec<f64> = (0..wanted.len()).map(|at| mean(at % outputs)).collect();
+    20.0 * (distance(wanted, &means) / distance(wanted, values)).log10()
+}
+
+/// All six images are looked at, so the figure for the logits can be computed once more from outside.
+#[test]
+fn fidelity_of_the_logits_is_what_a_session_shows() {
+    let mut compared = 0;
+    for (seed, method) in (0..60).flat_map(|seed| [(seed, Method::Compensated), (seed, Method::ClosedForm)]) {
+        let graph = fold(classifier(seed)).unwrap();
+        let images = images(seed, &graph);
+        let options = ConvertOptions { method, ..ConvertOptions::default() };
+        let Ok(model) = converted(&graph, &images, &options) else { continue };
+        let fidelity = model.fidelity.as_ref().unwrap();
+        assert_eq!(fidelity.images, IMAGES);
+        let convolutions = model.nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).count();
+        assert_eq!(fidelity.layers.len(), convolutions);
+        let expected = ratio(&full_precision(&graph, &images), &integer(&model, &images));
+        let Some(logits) = fidelity.logits.filter(|_| expected.is_finite()) else { continue };
+        assert!((logits - expected.clamp(-120.0, 120.0)).abs() < 0.02, "seed {seed}: {logits} {expected}");
+        if let (Some(last), Some(PackedOp::Conv(_))) =
+            (fidelity.layers.last(), model.nodes.last().map(|n| &n.op))
+        {
+            assert_eq!(last.cumulative, Some(logits), "seed {seed}");
+        }
+        compared += 1;
+    }
+    assert!(compared > 80, "{compared}");
+}
+
+/// One convolution from pixels to logits: weights alone make the error.
+fn single(group: usize) -> LayerFidelity {
+    let input = Shape::new(3, 5, 5);
+    let weight = Array4::from_shape_vec((6, 3, 5, 5), noise(6 * 75, 1)).unwrap();
+    let conv = Conv { weight, gain: noise(6, 2), bias: noise(6, 3), window: Window::new([5, 5]), groups: 1 };
+    let nodes = vec![
+        Node { name: "input".into(), op: Op::Input, inputs: vec![] },
+        Node { name: "conv".into(), op: Op::Conv(conv), inputs: vec![0] },
+    ];
+    let graph = Graph { name: "single".into(), input, nodes, output: 1 };
+    let precision = if group == 0 { Precision::Int8 } else { Precision::Ternary { group } };
+    let overrides = vec![("conv".parse().unwrap(), precision)];
+    let options = ConvertOptions { overrides, ..ConvertOptions::default() };
+    let model = converted(&graph, &images(1, &graph), &options).unwrap();
+    model.fidelity.unwrap().layers.remove(0)
+}
+
+#[test]
+fn a_layer_on_pixels_has_the_error_of_its_weights() {
+    for (group, weight) in [(0, 40.0..55.0), (4, 8.0..15.0)] {
+        let layer = single(group);
+        assert!(weight.contains(&layer.weight.unwrap()), "{layer:?}");
+        assert!((layer.local.unwrap() - layer.cumulative.unwrap()).abs() < 0.1, "{layer:?}");
+        assert_eq!((layer.rounding, layer.saturation), (None, 0.0));
+    }
+}
+
+/// 1×1 kernels and larger ones have group sizes of their own, and the file says so.
+#[test]
+fn group_sizes_go_by_kernel() {
+    let mut seen = [false; 2];
+    for seed in 0..40 {
+        let graph = fold(classifier(seed)).unwrap();
+        let options = ConvertOptions { group: 2, spatial_group: Some(3), ..ConvertOptions::default() };
+        let Ok(model) = converted(&graph, &images(seed, &graph), &options) else { continue };
+        assert_eq!(model.provenance.options["group"], "2,3");
+        for node in &model.nodes {
+            let PackedOp::Conv(conv) = &node.op else { continue };
+            let PackedWeights::Ternary { group, .. } = conv.weights else { continue };
+            let spatial = conv.window.area() > 1;
+            assert_eq!(group, if spatial { 3 } else { 2 });
+            seen[usize::from(spatial)] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2]);
+}
+
+/// Four bits leave 17 times coarser steps: 24 dB.
+#[test]
+fn coarser_activations_make_more_rounding_noise() {
+    let (mut differences, all) = (Vec::new(), (".*".parse().unwrap(), Precision::Int8));
+    for seed in 0..80 {
+        let graph = fold(classifier(seed)).unwrap();
+        let images = images(seed, &graph);
+        let rule = |bits| vec![(".*".parse().unwrap(), ActivationRule::Bits(bits))];
+        let figures = [8, 4].map(|bits| {
+            let options = ConvertOptions {
+                overrides: vec![all.clone()],
+                rules: rule(bits),
+                range: RangeMethod::MinMax,
+                ..ConvertOptions::default()
+            };
+            converted(&graph, &images, &options).ok().and_then(|model| model.fidelity)
+        });
+        let [Some(eight), Some(four)] = figures else { continue };
+        for (eight, four) in eight.layers.iter().zip(&four.layers) {
+            let (Some(eight), Some(four)) = (eight.rounding, four.rounding) else { continue };
+            differences.push(eight - four);
+        }
+    }
+    let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+    assert!(differences.len() > 40 && (mean - 24.6).abs() < 3.0, "{mean} of {}", differences.len());
 }
 
 /// A layer whose inputs never differ from zero still yields its bias.

@@ -1,8 +1,9 @@
 //! Random small packed models for property tests.
 
 use super::{
-    Channels, Interpolation, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
-    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Size, Store, pack_codes,
+    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
+    Scale, Size, Store, pack_codes, pack_int4,
 };
 use crate::graph::arbitrary::Choices;
 use crate::tensor::{Shape, Window};
@@ -64,6 +65,7 @@ fn seedling(choices: &mut Choices, input: Shape) -> PackedModel {
             quantizer,
         }],
         logit_scale: 1.0 / (3 + choices.below(1000)) as f64,
+        fidelity: None,
     }
 }
 
@@ -194,8 +196,39 @@ impl Growing {
         if choices.below(2) == 0 {
             self.model.classes = (0..classes).map(|class| format!("class {class}")).collect();
         }
+        if choices.below(4) == 0 {
+            self.model.provenance.plan = Some(plan_record());
+        }
+        if choices.below(2) == 0 {
+            self.model.fidelity = Some(fidelity(choices, &self.model.nodes));
+        }
         self.model
     }
+}
+
+fn plan_record() -> PlanRecord {
+    PlanRecord {
+        budgets: [("max_size".into(), "400".into())].into(),
+        objective: "0.25".into(),
+        layers: vec![String::new(), "int4/8".into()],
+    }
+}
+
+fn fidelity(choices: &mut Choices, nodes: &[PackedNode]) -> Fidelity {
+    let ratio = |choices: &mut Choices| {
+        let hundredths = choices.below(24_001) as f64 - 12_000.0;
+        choices.pick(&[None, Some(hundredths / 100.0)])
+    };
+    let layer = |node: usize| LayerFidelity {
+        node,
+        weight: ratio(choices),
+        local: ratio(choices),
+        rounding: ratio(choices),
+        cumulative: ratio(choices),
+        saturation: choices.below(10_001) as f64 / 10_000.0,
+    };
+    let layers = super::fidelity::convolutions(nodes).map(layer).collect();
+    Fidelity { images: 1 + choices.below(99), logits: ratio(choices), layers }
 }
 
 fn multiplier(choices: &mut Choices) -> Multiplier {
@@ -266,17 +299,28 @@ fn biases(choices: &mut Choices, conv: &PackedConv, shift: impl Fn(usize) -> u8)
 fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, outputs: usize) -> PackedConv {
     let group_inputs = input.channels / groups;
     let len = outputs * window.area() * group_inputs;
-    let weights = if choices.below(2) == 0 {
-        PackedWeights::Int8 { codes: (0..len).map(|_| (choices.next() as i8).max(-127)).collect() }
-    } else {
-        let group = choices.pick(&[1, 2, 3, 4, 64]);
-        let codes: Vec<i8> = (0..len).map(|_| choices.pick(&[-1, 0, 1])).collect();
-        let scales = outputs * window.area() * group_inputs.div_ceil(group);
-        PackedWeights::Ternary {
+    let codes = |choices: &mut Choices, largest: usize| -> Vec<i8> {
+        let code = |choices: &mut Choices| choices.below(2 * largest + 1) as i32 - largest as i32;
+        (0..len).map(|_| code(choices) as i8).collect()
+    };
+    let scales = |choices: &mut Choices, group: usize, largest: usize| -> Vec<u8> {
+        let count = outputs * window.area() * group_inputs.div_ceil(group);
+        (0..count).map(|_| choices.below(largest + 1) as u8).collect()
+    };
+    let group = choices.pick(&[1, 2, 3, 4, 64]);
+    let weights = match choices.below(6) {
+        0 | 1 => PackedWeights::Int8 { codes: codes(choices, 127) },
+        2 => PackedWeights::Int4 { group: None, codes: pack_int4(&codes(choices, 7)), scales: Vec::new() },
+        3 => PackedWeights::Int4 {
+            group: Some(group),
+            codes: pack_int4(&codes(choices, 7)),
+            scales: scales(choices, group, 18),
+        },
+        _ => PackedWeights::Ternary {
             group,
-            codes: pack_codes(&codes),
-            scales: (0..scales).map(|_| choices.below(128) as u8).collect(),
-        }
+            codes: pack_codes(&codes(choices, 1)),
+            scales: scales(choices, group, 127),
+        },
     };
     let store = Store::Logits { factors: vec![1; outputs], shift: 0 };
     PackedConv { weights, outputs, group_inputs, groups, window, bias: vec![0; outputs], store }

@@ -1,6 +1,6 @@
 //! The packed model: everything the runtime needs, in integers.
 
-use super::{Preprocess, Provenance};
+use super::{Fidelity, Preprocess, Provenance};
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct PackedModel {
     pub nodes: Vec<PackedNode>,
     /// Real value of one unit of the logits. The runtime does not use it.
     pub logit_scale: f64,
+    /// What the conversion measured, if it did. The runtime does not use it.
+    pub fidelity: Option<Fidelity>,
 }
 
 /// One integer operator.
@@ -177,6 +179,15 @@ pub enum PackedWeights {
         /// Four codes a byte, first in the lowest bits: 0 → 0, 1 → +1, 3 → −1.
         codes: Vec<u8>,
         /// One scale per group: output channel, kernel row, kernel column, group.
+        scales: Vec<u8>,
+    },
+    /// Codes of four bits and, if there are groups, a scale of 0..=18 per group.
+    Int4 {
+        /// Number of consecutive input channels that share a scale; `None`: every scale is 1.
+        group: Option<usize>,
+        /// Two codes a byte, −7 to 7 in two's complement, first in the low half.
+        codes: Vec<u8>,
+        /// One scale per group: output channel, kernel row, kernel column, group; empty without groups.
         scales: Vec<u8>,
     },
     /// One `i8` per weight.

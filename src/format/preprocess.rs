@@ -74,6 +74,19 @@ impl Preprocess {
         Ok(())
     }
 
+    /// Value of one pixel step in units of `mean` and `std`.
+    pub(crate) fn pixel_step(&self) -> f64 {
+        match self.scale {
+            Scale::Unit => 1.0 / 255.0,
+            Scale::Byte => 1.0,
+        }
+    }
+
+    /// What one pixel step of a channel becomes.
+    pub(crate) fn normalised_step(&self, channel: usize) -> f64 {
+        self.pixel_step() / f64::from(self.std[channel])
+    }
+
     fn check_values(&self, name: &str, values: &[f32], good: impl Fn(f32) -> bool, what: &str) -> Result<()> {
         if values.len() != self.channels.count() {
             let (has, needs) = (values.len(), self.channels.count());

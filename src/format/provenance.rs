@@ -21,6 +21,22 @@ pub struct Provenance {
     pub source_sha256: String,
     /// Options of the conversion.
     pub options: BTreeMap<String, String>,
+    /// The plan that chose the layers' precisions, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRecord>,
+}
+
+/// What a model remembers of the plan that it was converted with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRecord {
+    /// The budgets and what the plan uses of them, by name, as text.
+    pub budgets: BTreeMap<String, String>,
+    /// Predicted damage.
+    pub objective: String,
+    /// What was planned for every convolution of the model, in execution order: precision of its weights, `/`, bits of
+    /// its input activations; empty where nothing was.
+    pub layers: Vec<String>,
 }
 
 impl Provenance {

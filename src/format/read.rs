@@ -1,11 +1,13 @@
 //! Reading packed models: every byte is checked before it is used.
 
+use super::fidelity::{FIGURES, convolutions};
 use super::record::{
-    ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord,
+    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord,
 };
 use super::unique::has_unique_keys;
 use super::{
-    METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION,
+    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp,
+    PackedWeights, Store, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::{Dtype, SafeTensors};
@@ -38,19 +40,27 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
             .because(error)
     })?;
     let record = metadata(bytes)?;
+    let version = record.version;
     let tensors: HashMap<&str, _> = file.iter().collect();
     let mut tensors = Tensors { tensors };
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
+    let nodes = nodes?;
+    let fidelity = record.fidelity.map(|fidelity| tensors.fidelity(&fidelity, &nodes)).transpose()?;
     let model = PackedModel {
         name: record.name,
         input: record.input,
         preprocess: record.preprocess,
         classes: record.classes,
         provenance: record.provenance,
-        nodes: nodes?,
+        nodes,
         logit_scale: record.logit_scale,
+        fidelity,
     };
     tensors.all_used()?;
+    let needed = model.version();
+    if version < needed {
+        return Err(invalid(format!("format version {version}, but parts of it need version {needed}")));
+    }
     model.shapes()?;
     Ok(model)
 }
@@ -73,10 +83,10 @@ fn metadata(bytes: &[u8]) -> Result<ModelRecord> {
     let version: VersionRecord = serde_json::from_str(json)
         .map_err(|error| invalid(format!("the metadata is not JSON with a format version: {error}")))?;
     match version.version {
-        Some(version) if version == VERSION => {}
+        Some(version) if (1..=VERSION).contains(&version) => {}
         Some(version) => {
             return Err(invalid(format!(
-                "format version {version}; this fgq reads version {VERSION}: use a matching fgq or convert again"
+                "format version {version}; this fgq reads versions 1 to {VERSION}: use a matching fgq or convert again"
             )));
         }
         None => return Err(invalid("the metadata has no format version")),
@@ -132,7 +142,21 @@ impl<'a> Tensors<'a> {
                 let scales = self.take(name, "scales", Dtype::U8, &runs)?.to_vec();
                 PackedWeights::Ternary { group, codes, scales }
             }
-            WeightsRecord::Ternary { .. } => return Err(invalid("a group size of zero")),
+            WeightsRecord::Int4 { group } if group != Some(0) => {
+                let count = product(&[outputs, kh, kw, group_inputs])?;
+                let codes = self.take(name, "codes", Dtype::U8, &[count.div_ceil(2)])?.to_vec();
+                let scales = match group {
+                    Some(group) => {
+                        let runs = [outputs, kh, kw, group_inputs.div_ceil(group)];
+                        self.take(name, "scales", Dtype::U8, &runs)?.to_vec()
+                    }
+                    None => Vec::new(),
+                };
+                PackedWeights::Int4 { group, codes, scales }
+            }
+            WeightsRecord::Ternary { .. } | WeightsRecord::Int4 { .. } => {
+                return Err(invalid("a group size of zero"));
+            }
         };
         let requant = self.take(name, "requant", Dtype::I32, &[outputs, 2])?;
         let (bias, words) = words(requant);
@@ -141,7 +165,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn table(&mut self, name: &str) -> Result<Vec<u8>> {
-        let tensor = self.remove(name, "table")?;
+        let tensor = self.remove(&format!("{name}.table"))?;
         match (tensor.dtype(), tensor.shape()) {
             (Dtype::U8, [_, 256]) => Ok(tensor.data().to_vec()),
             (dtype, shape) => {
@@ -150,16 +174,25 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    fn remove(&mut self, name: &str, kind: &str) -> Result<safetensors::tensor::TensorView<'a>> {
-        let full = format!("{name}.{kind}");
-        self.tensors.remove(full.as_str()).ok_or_else(|| invalid(format!("tensor '{full}' is missing")))
+    fn fidelity(&mut self, record: &FidelityRecord, nodes: &[PackedNode]) -> Result<Fidelity> {
+        let shape = [convolutions(nodes).count(), FIGURES];
+        let bytes = self.take_named(FIDELITY_TENSOR, Dtype::I16, &shape)?;
+        Ok(Fidelity::from_bytes(record.images, record.logits, nodes, bytes))
+    }
+
+    fn remove(&mut self, name: &str) -> Result<safetensors::tensor::TensorView<'a>> {
+        self.tensors.remove(name).ok_or_else(|| invalid(format!("tensor '{name}' is missing")))
     }
 
     fn take(&mut self, name: &str, kind: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
-        let tensor = self.remove(name, kind)?;
+        self.take_named(&format!("{name}.{kind}"), dtype, shape)
+    }
+
+    fn take_named(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
+        let tensor = self.remove(name)?;
         if tensor.dtype() != dtype || tensor.shape() != shape {
             return Err(invalid(format!(
-                "tensor '{name}.{kind}' is {:?} {:?}, not {dtype:?} {shape:?}",
+                "tensor '{name}' is {:?} {:?}, not {dtype:?} {shape:?}",
                 tensor.dtype(),
                 tensor.shape()
             )));

@@ -21,7 +21,18 @@ pub(super) struct ModelRecord {
     pub classes: Vec<String>,
     pub provenance: Provenance,
     pub logit_scale: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<FidelityRecord>,
     pub nodes: Vec<NodeRecord>,
+}
+
+/// What was measured; the figures of the layers lie in a tensor.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FidelityRecord {
+    pub images: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<f64>,
 }
 
 /// One operator; what is long lies in tensors named after the node.
@@ -67,7 +78,13 @@ pub(super) struct ConvRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum WeightsRecord {
-    Ternary { group: usize },
+    Ternary {
+        group: usize,
+    },
+    Int4 {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<usize>,
+    },
     Int8,
 }
 

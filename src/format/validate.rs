@@ -1,6 +1,6 @@
 //! What makes a packed model valid: after this check no operator can fail, overflow or read outside.
 
-use super::weights::codes_are_valid;
+use super::weights::{MAX_INT4_SCALE, codes_are_valid, int4_is_valid};
 use super::{
     Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
     Rescale, Store,
@@ -30,6 +30,7 @@ impl PackedModel {
             shapes.push(shape);
         }
         self.check_output(&shapes)?;
+        self.fidelity.as_ref().map_or(Ok(()), |fidelity| fidelity.check(&self.nodes))?;
         Ok(shapes)
     }
 
@@ -173,13 +174,24 @@ fn check_weights(conv: &PackedConv) -> Result<()> {
             ensure(!codes.contains(&i8::MIN), || "weight codes are at least −127".into())
         }
         PackedWeights::Ternary { group, codes, scales } => {
-            ensure(*group > 0, || "a group size of zero".into())?;
-            let groups = conv.outputs * conv.window.area() * conv.group_inputs.div_ceil(*group);
-            ensure(scales.len() == groups, || format!("{} scales, not {groups}", scales.len()))?;
-            ensure(scales.iter().all(|&scale| scale <= 127), || "scales are at most 127".into())?;
+            check_scales(conv, *group, scales, 127)?;
             ensure(codes_are_valid(codes, len), || format!("invalid codes for {len} ternary weights"))
         }
+        PackedWeights::Int4 { group, codes, scales } => {
+            match group {
+                Some(group) => check_scales(conv, *group, scales, MAX_INT4_SCALE)?,
+                None => ensure(scales.is_empty(), || "scales without groups".into())?,
+            }
+            ensure(int4_is_valid(codes, len), || format!("invalid codes for {len} weights of four bits"))
+        }
     }
+}
+
+fn check_scales(conv: &PackedConv, group: usize, scales: &[u8], largest: u8) -> Result<()> {
+    ensure(group > 0, || "a group size of zero".into())?;
+    let groups = conv.outputs * conv.window.area() * conv.group_inputs.div_ceil(group);
+    ensure(scales.len() == groups, || format!("{} scales, not {groups}", scales.len()))?;
+    ensure(scales.iter().all(|&scale| scale <= largest), || format!("scales are at most {largest}"))
 }
 
 fn check_store(

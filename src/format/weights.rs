@@ -1,7 +1,12 @@
-//! Two-bit codes: packing, checking, expansion to `i8`.
+//! Codes of two and four bits: packing, checking, expansion to `i8`.
 
 use super::{PackedConv, PackedWeights};
 use std::ops::Range;
+
+/// Largest scale of four-bit codes: `7·18` still fits an `i8`.
+pub(crate) const MAX_INT4_SCALE: u8 = 18;
+/// Largest four-bit code.
+pub(crate) const MAX_INT4_CODE: i8 = 7;
 
 /// Packs codes −1, 0, +1 four to a byte, the first in the lowest bits; unused bits are zero.
 pub(crate) fn pack_codes(codes: &[i8]) -> Vec<u8> {
@@ -20,8 +25,27 @@ pub(super) fn codes_are_valid(packed: &[u8], len: usize) -> bool {
         && tail.is_none_or(|byte| byte >> (2 * (len % 4)) == 0)
 }
 
+/// Packs codes −7 to 7 two to a byte, the first in the low half; an unused half is zero.
+pub(crate) fn pack_int4(codes: &[i8]) -> Vec<u8> {
+    let byte = |two: &[i8]| (two[0] as u8 & 15) | two.get(1).map_or(0, |&code| (code as u8 & 15) << 4);
+    codes.chunks(2).map(byte).collect()
+}
+
+/// Whether `packed` holds exactly `len` codes −7 to 7 and nothing else.
+pub(super) fn int4_is_valid(packed: &[u8], len: usize) -> bool {
+    let tail = packed.last().filter(|_| !len.is_multiple_of(2));
+    packed.len() == len.div_ceil(2)
+        && packed.iter().all(|byte| byte & 15 != 8 && byte >> 4 != 8)
+        && tail.is_none_or(|byte| byte >> 4 == 0)
+}
+
 fn code(packed: &[u8], index: usize) -> i8 {
     [0, 1, 0, -1][usize::from(packed[index / 4] >> (2 * (index % 4)) & 3)]
+}
+
+fn int4_code(packed: &[u8], index: usize) -> i8 {
+    // The upper half with its sign.
+    (packed[index / 2] << (4 * (1 - index % 2))) as i8 >> 4
 }
 
 impl PackedConv {
@@ -32,45 +56,50 @@ impl PackedConv {
 
     /// The weights as `i8` in the order output channel, row, column, input channel.
     pub fn expand(&self) -> Vec<i8> {
-        match &self.weights {
-            PackedWeights::Int8 { codes } => codes.clone(),
-            PackedWeights::Ternary { codes, .. } => {
-                let mut weights = Vec::with_capacity(self.weight_count());
-                self.ternary_groups(0..self.outputs, |scale, range| {
-                    weights.extend(range.map(|index| code(codes, index) * scale as i8));
-                });
-                weights
-            }
+        if let PackedWeights::Int8 { codes } = &self.weights {
+            return codes.clone();
         }
+        let mut weights = Vec::with_capacity(self.weight_count());
+        self.groups(0..self.outputs, |scale, range| {
+            weights.extend(range.map(|index| self.code(index) * scale as i8));
+        });
+        weights
     }
 
     /// Sum of the magnitudes of one output channel's weights.
     pub(super) fn magnitude(&self, channel: usize) -> i64 {
+        let mut sum = 0;
+        self.groups(channel..channel + 1, |scale, range| {
+            let codes: i64 = range.map(|index| i64::from(self.code(index).unsigned_abs())).sum();
+            sum += i64::from(scale) * codes;
+        });
+        sum
+    }
+
+    fn code(&self, index: usize) -> i8 {
         match &self.weights {
-            PackedWeights::Int8 { codes } => {
-                let weights = &codes[channel * self.channel_len()..][..self.channel_len()];
-                weights.iter().map(|weight| i64::from(weight.unsigned_abs())).sum()
-            }
-            PackedWeights::Ternary { codes, .. } => {
-                let mut sum = 0;
-                self.ternary_groups(channel..channel + 1, |scale, range| {
-                    let ones = range.filter(|&index| code(codes, index) != 0).count();
-                    sum += i64::from(scale) * ones as i64;
-                });
-                sum
-            }
+            PackedWeights::Ternary { codes, .. } => code(codes, index),
+            PackedWeights::Int4 { codes, .. } => int4_code(codes, index),
+            PackedWeights::Int8 { codes } => codes[index],
         }
     }
 
-    /// Calls `visit` with the scale and the places of the weights of each group of `channels`, in order.
-    fn ternary_groups(&self, channels: Range<usize>, mut visit: impl FnMut(u8, Range<usize>)) {
-        let PackedWeights::Ternary { group, scales, .. } = &self.weights else { return };
-        let (groups, taps) = (self.group_inputs.div_ceil(*group), self.window.area());
+    /// Calls `visit` with the scale and the places of the weights of each group of `channels`, in order; weights
+    /// without groups have scale 1.
+    fn groups(&self, channels: Range<usize>, mut visit: impl FnMut(u8, Range<usize>)) {
+        let (group, scales) = match &self.weights {
+            PackedWeights::Ternary { group, scales, .. } => (*group, scales),
+            PackedWeights::Int4 { group: Some(group), scales, .. } => (*group, scales),
+            PackedWeights::Int4 { group: None, .. } | PackedWeights::Int8 { .. } => {
+                return visit(1, channels.start * self.channel_len()..channels.end * self.channel_len());
+            }
+        };
+        let (groups, taps) = (self.group_inputs.div_ceil(group), self.window.area());
         for run in channels.start * taps..channels.end * taps {
             let (first, end) = (run * self.group_inputs, (run + 1) * self.group_inputs);
             for (index, &scale) in scales[run * groups..][..groups].iter().enumerate() {
                 let start = first + index * group;
-                visit(scale, start..end.min(start.saturating_add(*group)));
+                visit(scale, start..end.min(start.saturating_add(group)));
             }
         }
     }
@@ -91,6 +120,20 @@ mod tests {
         }
 
         #[test]
+        fn four_bit_codes_survive_packing(codes in prop::collection::vec(-7i8..=7, 0..20)) {
+            let packed = pack_int4(&codes);
+            prop_assert!(int4_is_valid(&packed, codes.len()));
+            let unpacked: Vec<i8> = (0..codes.len()).map(|index| int4_code(&packed, index)).collect();
+            prop_assert_eq!(unpacked, codes);
+        }
+
+        #[test]
+        fn only_canonical_four_bit_bytes_are_valid(byte: u8, len in 1usize..=2) {
+            let canonical = byte & 15 != 8 && byte >> 4 != 8 && (len == 2 || byte >> 4 == 0);
+            prop_assert_eq!(int4_is_valid(&[byte], len), canonical);
+        }
+
+        #[test]
         fn only_canonical_bytes_are_valid(byte: u8, len in 1usize..=4) {
             let codes = (0..4).map(|place| byte >> (2 * place) & 3);
             let canonical = codes.enumerate().all(|(place, code)| code != 2 && (place < len || code == 0));
@@ -102,6 +145,7 @@ mod tests {
     fn wrong_length_is_invalid() {
         assert!(!codes_are_valid(&[0, 0], 4));
         assert!(!codes_are_valid(&[], 1));
-        assert!(codes_are_valid(&[], 0));
+        assert!(codes_are_valid(&[], 0) && int4_is_valid(&[], 0));
+        assert!(!int4_is_valid(&[0], 3) && !int4_is_valid(&[0, 0], 2));
     }
 }

@@ -1,7 +1,13 @@
 //! Writing packed models: same model, same bytes; never half a file.
 
-use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
-use super::{METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Store, VERSION};
+use super::fidelity::FIGURES;
+use super::record::{
+    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord,
+};
+use super::{
+    FIDELITY_TENSOR, Fidelity, METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights,
+    Store, VERSION,
+};
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -34,7 +40,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes `bytes` to `path`, whole or not at all.
+///
+/// # Errors
+/// `Io`; the file that was at `path` is then still there.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |error| Error::io(path, error);
     let mut builder = tempfile::Builder::new();
@@ -74,7 +84,8 @@ impl PackedModel {
 
 /// The bytes of a model that need not be valid.
 pub(super) fn encode(model: &PackedModel) -> Result<Vec<u8>> {
-    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).collect();
+    let figures = model.fidelity.iter().map(figures);
+    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).chain(figures).collect();
     let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
     let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
@@ -98,6 +109,11 @@ impl OwnedTensor {
     }
 }
 
+fn figures(fidelity: &Fidelity) -> OwnedTensor {
+    let shape = vec![fidelity.layers.len(), FIGURES];
+    OwnedTensor { name: FIDELITY_TENSOR.to_owned(), dtype: Dtype::I16, shape, bytes: fidelity.to_bytes() }
+}
+
 fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
     let tensor = |kind: &str, dtype, shape: Vec<usize>, bytes| {
         let name = format!("{}.{kind}", node.name);
@@ -109,18 +125,21 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
         }
         PackedOp::Conv(conv) => {
             let [kh, kw] = conv.window.kernel;
+            let scales = |group: usize, scales: &[u8]| {
+                let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil(group.max(1))];
+                tensor("scales", Dtype::U8, shape, scales.to_vec())
+            };
+            let codes = |codes: &[u8]| tensor("codes", Dtype::U8, vec![codes.len()], codes.to_vec());
             let mut all = match &conv.weights {
                 PackedWeights::Int8 { codes } => {
                     let shape = vec![conv.outputs, kh, kw, conv.group_inputs];
                     vec![tensor("codes", Dtype::I8, shape, codes.iter().map(|&c| c as u8).collect())]
                 }
-                PackedWeights::Ternary { group, codes, scales } => {
-                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil((*group).max(1))];
-                    vec![
-                        tensor("codes", Dtype::U8, vec![codes.len()], codes.clone()),
-                        tensor("scales", Dtype::U8, shape, scales.clone()),
-                    ]
+                PackedWeights::Ternary { group, codes: packed, scales: bytes }
+                | PackedWeights::Int4 { group: Some(group), codes: packed, scales: bytes } => {
+                    vec![codes(packed), scales(*group, bytes)]
                 }
+                PackedWeights::Int4 { group: None, codes: packed, .. } => vec![codes(packed)],
             };
             all.push(tensor("requant", Dtype::I32, vec![conv.outputs, 2], requant_bytes(conv)));
             all
@@ -141,15 +160,31 @@ fn requant_bytes(conv: &PackedConv) -> Vec<u8> {
     conv.bias.iter().zip(&words).flat_map(|(b, w)| [b.to_le_bytes(), w.to_le_bytes()].concat()).collect()
 }
 
+impl PackedModel {
+    /// The least format version that can express the model.
+    pub(super) fn version(&self) -> u32 {
+        let is_int4 = |node: &PackedNode| match &node.op {
+            PackedOp::Conv(conv) => matches!(conv.weights, PackedWeights::Int4 { .. }),
+            _ => false,
+        };
+        let newer = self.provenance.plan.is_some() || self.nodes.iter().any(is_int4);
+        if newer { VERSION } else { 1 }
+    }
+}
+
 fn record(model: &PackedModel) -> ModelRecord {
     ModelRecord {
-        version: VERSION,
+        version: model.version(),
         name: model.name.clone(),
         input: model.input,
         preprocess: model.preprocess.clone(),
         classes: model.classes.clone(),
         provenance: model.provenance.clone(),
         logit_scale: model.logit_scale,
+        fidelity: model
+            .fidelity
+            .as_ref()
+            .map(|fidelity| FidelityRecord { images: fidelity.images, logits: fidelity.logits }),
         nodes: model.nodes.iter().map(node_record).collect(),
     }
 }
@@ -187,6 +222,7 @@ fn op_record(op: &PackedOp) -> OpRecord {
 fn conv_record(conv: &PackedConv) -> ConvRecord {
     let weights = match conv.weights {
         PackedWeights::Ternary { group, .. } => WeightsRecord::Ternary { group },
+        PackedWeights::Int4 { group, .. } => WeightsRecord::Int4 { group },
         PackedWeights::Int8 { .. } => WeightsRecord::Int8,
     };
     let store = match conv.store {

@@ -1,5 +1,7 @@
 //! Second moments of a layer's real inputs and of the outputs it should have.
 
+mod sums;
+
 use super::teacher::Teacher;
 use crate::calibrate::{CHUNK, Spool};
 use crate::error::Result;
@@ -8,10 +10,8 @@ use crate::quantize::QuantizedConv;
 use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
-use rayon::prelude::*;
+use sums::{Sums, WantedSums};
 
-/// Columns of one parallel task.
-const PANEL: usize = 96;
 /// Positions gathered before they are multiplied.
 const BLOCK: usize = 1024;
 /// Fewest positions sampled, and positions per input of the layer.
@@ -24,14 +24,42 @@ const SAMPLES_PER_INPUT: usize = 48;
 pub(super) struct Gram {
     /// `inputs × inputs`: covariance of the inputs.
     pub inputs: Mat<f64>,
+    /// Mean of each input.
+    pub means: Vec<f64>,
+    pub wanted: Wanted,
+}
+
+/// What the outputs should be.
+pub(super) struct Wanted {
     /// `inputs × outputs`: covariance of inputs and wanted outputs.
     pub cross: Mat<f64>,
-    /// Mean of each input.
-    pub input_means: Vec<f64>,
     /// Mean of each wanted output.
-    pub output_means: Vec<f64>,
+    pub means: Vec<f64>,
     /// Variance of each wanted output.
-    pub output_variances: Vec<f64>,
+    pub variances: Vec<f64>,
+}
+
+/// One channel group as a linear map in full precision.
+pub(super) struct Linear {
+    /// `inputs × outputs`.
+    pub weights: Mat<f64>,
+    pub bias: Vec<f64>,
+}
+
+impl Linear {
+    /// The map with the wanted means.
+    pub(super) fn new(weights: &Mat<f64>, gram: &Gram) -> Self {
+        let centre = |column: &[f64]| column.iter().zip(&gram.means).map(|(a, b)| a * b).sum::<f64>();
+        let bias = gram.wanted.means.iter().enumerate();
+        let bias = bias.map(|(output, mean)| mean - centre(weights.col_as_slice(output))).collect();
+        Self { weights: weights.clone(), bias }
+    }
+
+    fn apply(&self, inputs: &Mat<f64>) -> Mat<f64> {
+        let mut outputs = Mat::from_fn(self.bias.len(), inputs.ncols(), |output, _| self.bias[output]);
+        matmul(outputs.as_mut(), Accum::Add, self.weights.transpose(), inputs.as_ref(), 1.0, Par::Seq);
+        outputs
+    }
 }
 
 /// Where a layer's inputs and wanted outputs are.
@@ -51,20 +79,63 @@ pub(super) struct Samples<'a> {
 impl Samples<'_> {
     /// The covariances of every channel group.
     pub(super) fn gram(&self) -> Result<Vec<Gram>> {
-        let (inputs, outputs) =
-            (self.conv.window.area() * self.conv.group_inputs, self.conv.outputs / self.conv.groups);
-        let mut sums: Vec<Sums> = (0..self.conv.groups).map(|_| Sums::new(inputs, outputs)).collect();
-        let shape = self.teacher.shape(self.target);
-        let per_image = self.positions_per_image(shape, inputs);
-        for index in 0..self.inputs.chunks() {
-            let rows = self.chunk_rows(index, shape, per_image)?;
-            sums.iter_mut().enumerate().for_each(|(group, sums)| self.add(sums, group, &rows));
-        }
+        let mut sums = self.each_group(Sums::new);
+        self.each_block(|group, block| sums[group].add(&block.inputs, &block.wanted))?;
         Ok(sums.into_iter().map(Sums::finish).collect())
     }
 
-    fn positions_per_image(&self, shape: Shape, inputs: usize) -> usize {
-        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * inputs);
+    /// Whether the layer's activation hides some outputs.
+    pub(super) fn is_clamped(&self) -> bool {
+        self.conv.clamp.iter().any(|bound| bound.is_finite())
+    }
+
+    /// The outputs to want instead, one map per channel group being what the layer now yields: where both lie
+    /// beyond the same bound of the activation, the difference is hidden and what it yields is right.
+    ///
+    /// A minimisation by majorisation of the error after the activation (Zhang et al., arXiv 1505.06798, take
+    /// the same nonlinearity into account by an auxiliary variable).
+    pub(super) fn hidden_errors_allowed(&self, now: &[Linear]) -> Result<Vec<Wanted>> {
+        let mut sums = self.each_group(WantedSums::new);
+        self.each_block(|group, block| {
+            let mut wanted = now[group].apply(&block.inputs);
+            for column in 0..wanted.ncols() {
+                let target = block.wanted.col_as_slice(column);
+                for (output, value) in wanted.col_as_slice_mut(column).iter_mut().enumerate() {
+                    let residual = block.residual.as_ref().map_or(0.0, |residual| residual[(output, column)]);
+                    let bounds = self.conv.clamp.map(|bound| f64::from(bound) - residual);
+                    *value = visible(target[output], *value, bounds);
+                }
+            }
+            sums[group].add(&block.inputs, &wanted);
+        })?;
+        Ok(sums.into_iter().map(WantedSums::finish).collect())
+    }
+
+    fn each_group<T>(&self, new: impl Fn(usize, usize) -> T) -> Vec<T> {
+        let (inputs, outputs) = self.group_shape();
+        (0..self.conv.groups).map(|_| new(inputs, outputs)).collect()
+    }
+
+    fn group_shape(&self) -> (usize, usize) {
+        (self.conv.window.area() * self.conv.group_inputs, self.conv.outputs / self.conv.groups)
+    }
+
+    /// Calls `visit(channel group, block)` for all sampled positions in blocks.
+    fn each_block(&self, mut visit: impl FnMut(usize, &Block)) -> Result<()> {
+        let shape = self.teacher.shape(self.target);
+        let per_image = self.positions_per_image(shape);
+        for index in 0..self.inputs.chunks() {
+            let chunk = self.chunk_rows(index, shape, per_image)?;
+            for group in 0..self.conv.groups {
+                let blocks = (0..chunk.places.len()).step_by(BLOCK);
+                blocks.for_each(|start| visit(group, &self.block(&chunk, group, start)));
+            }
+        }
+        Ok(())
+    }
+
+    fn positions_per_image(&self, shape: Shape) -> usize {
+        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.group_shape().0);
         wanted.div_ceil(self.inputs.images().max(1)).clamp(1, shape.positions())
     }
 
@@ -80,6 +151,7 @@ impl Samples<'_> {
         };
         let mut places = Vec::with_capacity(batch.images * per_image);
         let mut wanted = Vec::with_capacity(batch.images * per_image * shape.channels);
+        let mut residuals = Vec::new();
         for (image, target) in targets.iter().enumerate() {
             for position in sampled(shape.positions(), per_image, index * CHUNK + image) {
                 places.push((image, position));
@@ -90,27 +162,28 @@ impl Samples<'_> {
                         let code = batch.image(image)[position * shape.channels + channel];
                         let real = (f64::from(code) - f64::from(*zero)) * scale;
                         value += f64::from(full[image][at]) - real;
+                        residuals.push(real);
                     }
                     wanted.push(value);
                 }
             }
         }
-        Ok(Chunk { batch, places, wanted, shape })
+        Ok(Chunk { batch, places, wanted, residuals, shape })
     }
 
-    fn add(&self, sums: &mut Sums, group: usize, chunk: &Chunk) {
-        let (inputs, outputs) = (sums.inputs, sums.outputs);
-        for (block, places) in chunk.places.chunks(BLOCK).enumerate() {
-            let mut x = Mat::<f64>::zeros(inputs, places.len());
-            let mut y = Mat::<f64>::zeros(outputs, places.len());
-            for (column, &(image, position)) in places.iter().enumerate() {
-                self.gather(chunk, image, position, group, x.col_as_slice_mut(column));
-                let row = &chunk.wanted[(block * BLOCK + column) * chunk.shape.channels..][group * outputs..]
-                    [..outputs];
-                y.col_as_slice_mut(column).copy_from_slice(row);
-            }
-            sums.add(&x, &y);
+    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> Block {
+        let (inputs, outputs) = self.group_shape();
+        let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
+        let mut patches = Mat::<f64>::zeros(inputs, places.len());
+        for (column, &(image, position)) in places.iter().enumerate() {
+            self.gather(chunk, image, position, group, patches.col_as_slice_mut(column));
         }
+        let outputs_of = |values: &[f64]| {
+            let at = |column: usize| (start + column) * chunk.shape.channels + group * outputs;
+            Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
+        };
+        let residual = (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals));
+        Block { inputs: patches, wanted: outputs_of(&chunk.wanted), residual }
     }
 
     fn gather(&self, chunk: &Chunk, image: usize, position: usize, group: usize, patch: &mut [f64]) {
@@ -133,81 +206,35 @@ impl Samples<'_> {
 struct Chunk {
     batch: Batch<u8>,
     places: Vec<(usize, usize)>,
+    /// Per position and channel.
     wanted: Vec<f64>,
+    /// What is added to each output afterwards; empty if nothing.
+    residuals: Vec<f64>,
     shape: Shape,
+}
+
+/// Sampled positions of one channel group as columns.
+struct Block {
+    inputs: Mat<f64>,
+    wanted: Mat<f64>,
+    residual: Option<Mat<f64>>,
+}
+
+/// The output to want given what is wanted and what there is, if an activation with `bounds` follows.
+fn visible(wanted: f64, now: f64, [low, high]: [f64; 2]) -> f64 {
+    if wanted <= low {
+        now.min(low)
+    } else if wanted >= high {
+        now.max(high)
+    } else {
+        wanted
+    }
 }
 
 /// `count` of `positions`, evenly spread, shifted from image to image.
 fn sampled(positions: usize, count: usize, image: usize) -> impl Iterator<Item = usize> {
     let shift = image * 7919 % positions;
     (0..count).map(move |index| (index * positions / count + shift) % positions)
-}
-
-struct Sums {
-    inputs: usize,
-    outputs: usize,
-    count: f64,
-    /// Lower triangle in panels of columns, each from its diagonal down.
-    squares: Vec<Mat<f64>>,
-    cross: Vec<Mat<f64>>,
-    input_sums: Vec<f64>,
-    output_sums: Vec<f64>,
-    output_squares: Vec<f64>,
-}
-
-impl Sums {
-    fn new(inputs: usize, outputs: usize) -> Self {
-        let panels =
-            |total: usize| (0..total).step_by(PANEL).map(move |start| (start, PANEL.min(total - start)));
-        Self {
-            inputs,
-            outputs,
-            count: 0.0,
-            squares: panels(inputs).map(|(start, width)| Mat::zeros(inputs - start, width)).collect(),
-            cross: panels(outputs).map(|(_, width)| Mat::zeros(inputs, width)).collect(),
-            input_sums: vec![0.0; inputs],
-            output_sums: vec![0.0; outputs],
-            output_squares: vec![0.0; outputs],
-        }
-    }
-
-    fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
-        self.count += x.ncols() as f64;
-        for column in 0..x.ncols() {
-            let sum = |sums: &mut [f64], values: &[f64], power: i32| {
-                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value.powi(power));
-            };
-            sum(&mut self.input_sums, x.col_as_slice(column), 1);
-            sum(&mut self.output_sums, y.col_as_slice(column), 1);
-            sum(&mut self.output_squares, y.col_as_slice(column), 2);
-        }
-        let squares = self.squares.par_iter_mut().enumerate();
-        squares.for_each(|(panel, sums)| {
-            let start = panel * PANEL;
-            let (rows, columns) = (x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
-            matmul(sums.as_mut(), Accum::Add, rows, columns.transpose(), 1.0, Par::Seq);
-        });
-        self.cross.par_iter_mut().enumerate().for_each(|(panel, sums)| {
-            let columns = y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..);
-            matmul(sums.as_mut(), Accum::Add, x.as_ref(), columns.transpose(), 1.0, Par::Seq);
-        });
-    }
-
-    fn finish(self) -> Gram {
-        let mean = |sums: &[f64]| -> Vec<f64> { sums.iter().map(|sum| sum / self.count).collect() };
-        let (m, n) = (mean(&self.input_sums), mean(&self.output_sums));
-        let square = |i: usize, j: usize| {
-            let (i, j) = (i.max(j), i.min(j));
-            self.squares[j / PANEL][(i - j / PANEL * PANEL, j % PANEL)]
-        };
-        let inputs = Mat::from_fn(self.inputs, self.inputs, |i, j| square(i, j) / self.count - m[i] * m[j]);
-        let cross = Mat::from_fn(self.inputs, self.outputs, |i, o| {
-            self.cross[o / PANEL][(i, o % PANEL)] / self.count - m[i] * n[o]
-        });
-        let variance = |(square, mean): (&f64, &f64)| (square / self.count - mean * mean).max(0.0);
-        let output_variances = self.output_squares.iter().zip(&n).map(variance).collect();
-        Gram { inputs, cross, input_means: m, output_means: n, output_variances }
-    }
 }
 
 #[cfg(test)]

@@ -4,19 +4,26 @@
 mod compensate;
 mod gram;
 mod method;
+mod noise;
+mod note;
+mod probe;
 mod spread;
 mod statistics;
+mod survey;
 mod teacher;
 
 use compensate::compensate;
 use gram::Samples;
 pub use method::Method;
+pub use note::Note;
+use probe::{Probe, Produced};
 use statistics::{SumStatistics, match_statistics};
+pub(crate) use survey::Survey;
 use teacher::Teacher;
 
 use crate::calibrate::{ChannelStatistics, Observation, Spool};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedNode, Preprocess};
+use crate::format::{Fidelity, LayerFidelity, PackedNode, Preprocess};
 use crate::graph::{Graph, NodeId, Op};
 use crate::pack::{Packing, Source, pack_node};
 use crate::plan::Precision;
@@ -24,11 +31,16 @@ use crate::progress::Progress;
 use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp, Structure};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
 use crate::tensor::Batch;
+use std::time::Instant;
 
-/// The packed operators of a network, and the real value of one logit.
+/// The packed operators of a network, the real value of one logit, and what was found on the way.
 pub(crate) struct Packed {
     pub nodes: Vec<PackedNode>,
     pub logit_scale: f64,
+    pub fidelity: Fidelity,
+    /// Seconds that each convolution took.
+    pub seconds: Vec<(String, f64)>,
+    pub notes: Vec<Note>,
 }
 
 /// The full-precision side of a conversion.
@@ -40,22 +52,39 @@ pub(crate) struct Full<'a> {
     pub observation: &'a Observation,
 }
 
-/// Packs `graph` operator by operator, fitting ternary layers on the way.
+/// Packs `graph` operator by operator, fitting ternary layers on the way; `survey` sees how layers would look otherwise.
 ///
 /// # Errors
 /// Parameters that integers cannot hold; a temporary file that cannot be written.
-pub(crate) fn fit_and_pack(
-    graph: &mut QuantizedGraph,
-    full: Full,
+pub(crate) fn fit_and_pack<'a>(
+    graph: &'a mut QuantizedGraph,
+    full: Full<'a>,
     method: Method,
     pixels: Spool,
+    survey: Option<Survey<'a>>,
     progress: &dyn Progress,
 ) -> Result<Packed> {
     let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
-    let teacher = Teacher::new(full.graph, full.preprocess, &wanted(graph, full, method))?;
-    let mut walk =
-        Walk { graph, full, method, teacher, packed: Vec::new(), values: vec![], logit_scale: None };
+    let mut wanted = wanted(graph, full, method);
+    wanted.extend(survey.iter().flat_map(|survey| survey.wanted(graph, full)));
+    let teacher = Teacher::new(full.graph, full.preprocess, &wanted)?;
+    let probe = Probe::new(graph, full, &pixels)?;
+    let mut walk = Walk {
+        graph,
+        full,
+        method,
+        teacher,
+        probe,
+        survey,
+        packed: Vec::new(),
+        values: vec![],
+        logit_scale: None,
+        layers: Vec::new(),
+        logits: None,
+        seconds: Vec::new(),
+        notes: Vec::new(),
+    };
     walk.start(pixels)?;
     progress.start("layers", walk.graph.nodes.len());
     for (id, dead) in dead_after.iter().enumerate().skip(1) {
@@ -63,8 +92,7 @@ pub(crate) fn fit_and_pack(
         dead.iter().for_each(|&dead| walk.values[dead] = None);
         progress.advance(1);
     }
-    let last = walk.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
-    Ok(Packed { nodes: walk.packed, logit_scale: walk.logit_scale.unwrap_or(last) })
+    Ok(walk.finish())
 }
 
 /// The full-precision values that compensation reads, once per reader; nothing for the closed form.
@@ -83,7 +111,8 @@ fn wanted(graph: &QuantizedGraph, full: Full, method: Method) -> Vec<NodeId> {
 
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
 fn is_compensated(conv: &QuantizedConv, input: usize, method: Method) -> bool {
-    method == Method::Compensated && input != 0 && conv.choice.precision != Precision::Int8
+    let ternary = matches!(conv.choice.precision, Precision::Ternary { .. });
+    method == Method::Compensated && input != 0 && ternary
 }
 
 struct Walk<'a> {
@@ -96,6 +125,13 @@ struct Walk<'a> {
     values: Vec<Option<Spool>>,
     /// Known once a convolution or a sum has yielded logits.
     logit_scale: Option<f64>,
+    probe: Probe<'a>,
+    survey: Option<Survey<'a>>,
+    layers: Vec<LayerFidelity>,
+    /// Signal over noise of the logits in dB.
+    logits: Option<f64>,
+    seconds: Vec<(String, f64)>,
+    notes: Vec<Note>,
 }
 
 impl Walk<'_> {
@@ -109,6 +145,24 @@ impl Walk<'_> {
     }
 
     fn visit(&mut self, id: usize) -> Result<()> {
+        let start = Instant::now();
+        self.survey(id)?;
+        let packing = self.fit(id)?;
+        self.logit_scale = packing.logit_scale.or(self.logit_scale);
+        let step = self.step(id, &packing.node);
+        let last = id + 1 == self.graph.nodes.len();
+        let value = if last { None } else { Some(self.execute(id, &step)?) };
+        self.values.push(value);
+        self.measure(id, &step, &packing)?;
+        self.packed.push(packing.node);
+        if let QuantizedOp::Conv(_) = &self.graph.nodes[id].op {
+            self.seconds.push((self.graph.nodes[id].name.clone(), start.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    /// The operator that runs, after fitting if it is a ternary layer.
+    fn fit(&mut self, id: usize) -> Result<Packing> {
         let mut packing = self.pack(id)?;
         if let Some(fitted) = self.compensated(id)? {
             self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
@@ -120,12 +174,32 @@ impl Walk<'_> {
             }
             packing = self.pack(id)?;
         }
-        self.logit_scale = packing.logit_scale.or(self.logit_scale);
-        let last = id + 1 == self.graph.nodes.len();
-        let value = if last { None } else { Some(self.execute(id, &self.step(id, &packing.node))?) };
-        self.values.push(value);
-        self.packed.push(packing.node);
+        Ok(packing)
+    }
+
+    /// Compares what node `id` yields with full precision.
+    fn measure(&mut self, id: usize, step: &Step, packing: &Packing) -> Result<()> {
+        let Self { graph, probe, values, logit_scale, .. } = self;
+        let yields = Yields { graph, values, id, step, scale: *logit_scale };
+        self.layers.extend(probe.layer(graph, id, packing, |chunk| yields.chunk(chunk))?);
+        if id + 1 == graph.nodes.len() {
+            self.logits = probe.logits(|chunk| yields.chunk(chunk))?;
+        }
         Ok(())
+    }
+
+    fn finish(self) -> Packed {
+        let last = self.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
+        let fidelity = Fidelity { images: self.probe.images(), logits: self.logits, layers: self.layers };
+        let mut notes = self.notes;
+        notes.extend(Note::on_logits(&fidelity, &self.packed, self.method));
+        Packed {
+            logit_scale: self.logit_scale.unwrap_or(last),
+            nodes: self.packed,
+            fidelity,
+            seconds: self.seconds,
+            notes,
+        }
     }
 
     /// The refitted convolution, if node `id` is one to compensate.
@@ -152,7 +226,11 @@ impl Walk<'_> {
             target: conv.source,
             residual,
         };
-        let fitted = compensate(conv, &self.trained(conv.source), &samples, source.quantizer.scale)?;
+        let (fitted, raised) =
+            compensate(conv, &self.trained(conv.source), &samples, source.quantizer.scale)?;
+        if raised > 1.0 {
+            self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
+        }
         self.teacher.release(fitted.source);
         residual_node.into_iter().for_each(|node| self.teacher.release(node));
         Ok(Some(fitted))
@@ -181,7 +259,7 @@ impl Walk<'_> {
         Step::new(packed, &inputs, self.graph.nodes[id].shape, Kernels::default())
     }
 
-    /// The statistics that a ternary layer should have.
+    /// The statistics that a ternary or 4-bit layer should have.
     fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
         match &self.graph.nodes[id].op {
             QuantizedOp::Conv(conv) if conv.choice.precision != Precision::Int8 => {
@@ -192,9 +270,7 @@ impl Walk<'_> {
     }
 
     fn spools(&self, id: usize) -> Result<Vec<&Spool>> {
-        let spools = self.graph.nodes[id].inputs.iter().map(|&input| self.values[input].as_ref());
-        let all: Option<Vec<&Spool>> = spools.collect();
-        all.filter(|all| !all.is_empty()).ok_or_else(freed)
+        spools(self.graph, &self.values, id)
     }
 
     fn sum_statistics(&self, id: usize, step: &Step) -> Result<SumStatistics> {
@@ -215,6 +291,38 @@ impl Walk<'_> {
         }
         Ok(output)
     }
+}
+
+/// What a node yields on a chunk of the images; its activations, if it makes any, are already there.
+struct Yields<'a> {
+    graph: &'a QuantizedGraph,
+    values: &'a [Option<Spool>],
+    id: usize,
+    step: &'a Step,
+    /// Real value of one logit, if this node yields them.
+    scale: Option<f64>,
+}
+
+impl Yields<'_> {
+    fn chunk(&self, chunk: usize) -> Result<Vec<Produced>> {
+        let node = &self.graph.nodes[self.id];
+        if let Some(spool) = &self.values[self.id] {
+            let batch = spool.chunk(chunk)?;
+            return Ok((0..batch.images).map(|image| Produced::of_codes(batch.image(image), node)).collect());
+        }
+        let inputs: Result<Vec<Batch<u8>>> =
+            spools(self.graph, self.values, self.id)?.iter().map(|input| input.chunk(chunk)).collect();
+        let logits = self.step.logits(&inputs?.iter().collect::<Vec<_>>())?;
+        let scale = self.scale.unwrap_or(node.quantizer.scale);
+        Ok(logits.data.chunks(logits.classes).map(|image| Produced::of_logits(image, scale)).collect())
+    }
+}
+
+/// The activations that node `id` reads.
+fn spools<'a>(graph: &QuantizedGraph, values: &'a [Option<Spool>], id: usize) -> Result<Vec<&'a Spool>> {
+    let spools = graph.nodes[id].inputs.iter().map(|&input| values[input].as_ref());
+    let all: Option<Vec<&Spool>> = spools.collect();
+    all.filter(|all| !all.is_empty()).ok_or_else(freed)
 }
 
 fn freed() -> Error {

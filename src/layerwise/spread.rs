@@ -1,5 +1,7 @@
 //! Error spreading: groups are rounded one after another, each group's error moved to the weights that are
-//! still free, as OBQ and GPTQ do per column (Frantar et al., arXiv 2210.17323), and coordinate descent after it.
+//! still free, as OBQ and GPTQ do per column (Frantar et al., arXiv 2210.17323).
+
+mod descend;
 
 use crate::ternarize::solve;
 use faer::{Mat, Side};
@@ -8,8 +10,6 @@ use faer::{Mat, Side};
 const EXHAUSTIVE: usize = 4;
 /// Scales tried for larger groups, relative to the closed form's.
 const FACTORS: [f64; 7] = [0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45];
-/// Rounds of coordinate descent.
-const ROUNDS: usize = 6;
 
 /// One layer's (or channel group's) least-squares problem, shared by all its output channels.
 pub(super) struct Problem {
@@ -31,6 +31,8 @@ struct Block {
     id: usize,
     /// Sign patterns and their images under the block's inverse factor; empty for large groups.
     patterns: Vec<Pattern>,
+    /// Lower factor of the block's own damped covariance.
+    inner: Mat<f64>,
 }
 
 struct Pattern {
@@ -75,7 +77,9 @@ impl Problem {
         let mut start = 0;
         for id in ranked {
             let len = groups[id].len();
-            blocks.push(Block::new(start, len, id, &factor));
+            let inner = Mat::from_fn(len, len, |i, j| hessian[(groups[id][i], groups[id][j])]);
+            let inner = inner.llt(Side::Lower).ok()?.L().to_owned();
+            blocks.push(Block::new(start, len, id, &factor, inner));
             start += len;
         }
         Some(Self { hessian, order, factor, blocks })
@@ -83,6 +87,13 @@ impl Problem {
 
     /// Codes and scales for one output channel with target weights `target`, in units of its factor.
     pub(super) fn solve(&self, target: &[f64]) -> Row {
+        let mut row = self.round_all(target);
+        self.descend(target, &mut row);
+        row
+    }
+
+    /// Rounds group after group.
+    fn round_all(&self, target: &[f64]) -> Row {
         let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
         let mut row = Row { codes: vec![0; target.len()], scales: vec![0; self.blocks.len()] };
         for block in &self.blocks {
@@ -93,7 +104,6 @@ impl Problem {
                 row.codes[self.order[block.start + offset]] = sign;
             }
         }
-        self.descend(target, &mut row);
         row
     }
 
@@ -108,105 +118,11 @@ impl Problem {
             }
         }
     }
-
-    /// Coordinate descent on codes and scales with the whole covariance.
-    fn descend(&self, target: &[f64], row: &mut Row) {
-        let group_of = self.groups_by_index();
-        let mut gradient = self.gradient(target, row, &group_of);
-        for _ in 0..ROUNDS {
-            let mut changed = false;
-            for block in &self.blocks {
-                changed |= self.improve_block(block, row, &mut gradient);
-            }
-            if !changed {
-                break;
-            }
-        }
-        self.blocks.iter().for_each(|block| self.settle(block, row));
-    }
-
-    /// A group of zeros is one in codes and in its scale.
-    fn settle(&self, block: &Block, row: &mut Row) {
-        let columns = &self.order[block.start..][..block.len];
-        if row.scales[block.id] == 0 {
-            columns.iter().for_each(|&index| row.codes[index] = 0);
-        } else if columns.iter().all(|&index| row.codes[index] == 0) {
-            row.scales[block.id] = 0;
-        }
-    }
-
-    fn groups_by_index(&self) -> Vec<usize> {
-        let mut group_of = vec![0; self.order.len()];
-        for block in &self.blocks {
-            self.order[block.start..][..block.len].iter().for_each(|&index| group_of[index] = block.id);
-        }
-        group_of
-    }
-
-    /// `H (target − value)`.
-    fn gradient(&self, target: &[f64], row: &Row, group_of: &[usize]) -> Vec<f64> {
-        let mut gradient = vec![0.0; target.len()];
-        for (index, &wanted) in target.iter().enumerate() {
-            let error = wanted - row.value(index, group_of[index]);
-            axpy(error, self.hessian.col_as_slice(index), &mut gradient);
-        }
-        gradient
-    }
-
-    fn improve_block(&self, block: &Block, row: &mut Row, gradient: &mut [f64]) -> bool {
-        let columns = &self.order[block.start..][..block.len];
-        let mut changed = false;
-        if row.scales[block.id] > 0 {
-            for &index in columns {
-                let scale = f64::from(row.scales[block.id]);
-                let value = scale * f64::from(row.codes[index]);
-                let wanted = value + gradient[index] / self.hessian[(index, index)];
-                let code = (wanted / scale).round().clamp(-1.0, 1.0) as i8;
-                if code != row.codes[index] {
-                    let step = scale * f64::from(code - row.codes[index]);
-                    row.codes[index] = code;
-                    axpy(-step, self.hessian.col_as_slice(index), gradient);
-                    changed = true;
-                }
-            }
-        }
-        changed | self.improve_scale(block, columns, row, gradient)
-    }
-
-    fn improve_scale(&self, block: &Block, columns: &[usize], row: &mut Row, gradient: &mut [f64]) -> bool {
-        let (mut slope, mut curvature) = (0.0, 0.0);
-        for &i in columns.iter().filter(|&&i| row.codes[i] != 0) {
-            let column = self.hessian.col_as_slice(i);
-            let code = f64::from(row.codes[i]);
-            slope += code * gradient[i];
-            curvature += columns.iter().map(|&j| code * f64::from(row.codes[j]) * column[j]).sum::<f64>();
-        }
-        if curvature <= 0.0 {
-            return false;
-        }
-        let old = row.scales[block.id];
-        let new = (f64::from(old) + slope / curvature).round().clamp(0.0, 127.0) as u8;
-        if new == old {
-            return false;
-        }
-        for &index in columns {
-            let step = (f64::from(new) - f64::from(old)) * f64::from(row.codes[index]);
-            axpy(-step, self.hessian.col_as_slice(index), gradient);
-        }
-        row.scales[block.id] = new;
-        true
-    }
-}
-
-fn axpy(factor: f64, column: &[f64], target: &mut [f64]) {
-    if factor != 0.0 {
-        target.iter_mut().zip(column).for_each(|(value, x)| *value += factor * x);
-    }
 }
 
 impl Block {
-    fn new(start: usize, len: usize, id: usize, factor: &Mat<f64>) -> Self {
-        let mut block = Self { start, len, id, patterns: Vec::new() };
+    fn new(start: usize, len: usize, id: usize, factor: &Mat<f64>, inner: Mat<f64>) -> Self {
+        let mut block = Self { start, len, id, patterns: Vec::new(), inner };
         if len <= EXHAUSTIVE {
             block.patterns =
                 (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor)).collect();

@@ -80,12 +80,14 @@ fn random_conv(choices: &mut Choices, inputs: usize, outputs: usize) -> Quantize
     if choices.below(4) == 0 {
         codes[..inputs].fill(0);
     }
-    let weights = if choices.below(2) == 0 {
-        Weights::Int8 { codes }
-    } else {
-        let scales = outputs * inputs.div_ceil(group);
-        let codes = codes.into_iter().map(|code| code.clamp(-1, 1)).collect();
-        Weights::Ternary { group, codes, scales: (0..scales).map(|_| choices.below(128) as u8).collect() }
+    let count = outputs * inputs.div_ceil(group);
+    let scales = |choices: &mut Choices, end: usize| (0..count).map(|_| choices.below(end) as u8).collect();
+    let clamped = |largest: i8| codes.iter().map(|code| (*code).clamp(-largest, largest)).collect();
+    let weights = match choices.below(6) {
+        0 | 1 => Weights::Int8 { codes },
+        2 => Weights::Int4 { group: None, codes: clamped(7), scales: vec![] },
+        3 => Weights::Int4 { group: Some(group), codes: clamped(7), scales: scales(choices, 19) },
+        _ => Weights::Ternary { group, codes: clamped(1), scales: scales(choices, 128) },
     };
     let gain = |choices: &mut Choices| magnitude(choices, 0.1, 10.0) * choices.pick(&[1.0, 1.0, -1.0, 0.0]);
     QuantizedConv {

@@ -1,50 +1,27 @@
-//! Which layer gets which precision.
+//! Which layer gets which precision: by rules and patterns, or by a plan with the least damage under a budget.
 
+mod allocate;
+mod budgets;
+mod frontier;
+mod indicators;
 mod pattern;
+mod picture;
+mod precision;
+mod record;
 
+#[cfg(test)]
+mod tests;
+
+pub use allocate::{Outliers, PlanOptions, plan};
+pub use budgets::{Budgets, Levels};
+pub use frontier::{FrontierPoint, frontier};
+pub use indicators::{Fixed, Indicators, LayerIndicators, read_indicators};
 pub use pattern::Pattern;
+pub use precision::Precision;
+pub use record::{Plan, PlannedLayer, Uses, read_plan};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
-use std::fmt;
-use std::str::FromStr;
-
-/// How the weights of a layer are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Codes −1, 0, +1 with one 8-bit scale per `group` consecutive input channels.
-    Ternary {
-        /// Group size N.
-        group: usize,
-    },
-    /// Eight bits, one real factor per output channel.
-    Int8,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ternary { group } => write!(f, "ternary:{group}"),
-            Self::Int8 => f.write_str("int8"),
-        }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let group = text.strip_prefix("ternary:").and_then(|group| group.parse().ok());
-        match (text, group.filter(|&group| group > 0)) {
-            ("int8", _) => Ok(Self::Int8),
-            (_, Some(group)) => Ok(Self::Ternary { group }),
-            _ => {
-                let message = format!("unknown precision '{text}'; use int8 or ternary:N with N at least 1");
-                Err(Error::new(ErrorKind::Argument, message))
-            }
-        }
-    }
-}
 
 /// Why a layer has the precision it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +34,8 @@ pub enum Reason {
     Classifier,
     /// Fewer than two input channels per channel group leave nothing to share a scale.
     Depthwise,
+    /// A plan says so.
+    Plan,
     /// A pattern names the layer.
     Pattern,
 }
@@ -73,17 +52,21 @@ pub struct Choice {
 /// Chooses a precision for every convolution: `None` for other nodes.
 ///
 /// The first convolution, the classifier and convolutions with fewer than two input channels per channel
-/// group keep 8 bits; `overrides` come last, and of several that match, the last wins.
+/// group keep 8 bits, the others get the group size of their kernel, unless the plan says otherwise; `overrides` come last, and of several that match, the last wins.
 ///
 /// # Errors
-/// A pattern that matches no convolution.
+/// A pattern that matches no convolution; a plan for other layers, or with precisions that cannot be stored.
 pub(crate) fn choose(
     graph: &Graph,
-    group: usize,
+    [pointwise, spatial]: [usize; 2],
+    plan: Option<&Plan>,
     overrides: &[(Pattern, Precision)],
 ) -> Result<Vec<Option<Choice>>> {
     let mut choices: Vec<Option<Choice>> =
-        (0..graph.nodes.len()).map(|id| default_choice(graph, id, group)).collect();
+        (0..graph.nodes.len()).map(|id| default_choice(graph, id, [pointwise, spatial])).collect();
+    for (id, layer) in planned(graph, plan)? {
+        choices[id] = Some(Choice { precision: layer.precision()?, reason: Reason::Plan });
+    }
     for (pattern, precision) in overrides {
         let names = graph.nodes.iter().zip(&choices).filter(|(_, choice)| choice.is_some());
         pattern.check_matches("--set", names.map(|(node, _)| node.name.as_str()))?;
@@ -96,7 +79,36 @@ pub(crate) fn choose(
     Ok(choices)
 }
 
-fn default_choice(graph: &Graph, id: NodeId, group: usize) -> Option<Choice> {
+/// Bits of the input activations that the plan wants, by node; `None` where it says nothing.
+///
+/// # Errors
+/// A plan for other layers, or with bits that cannot be stored.
+pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<Vec<Option<u8>>> {
+    let mut bits = vec![None; graph.nodes.len()];
+    for (id, layer) in planned(graph, plan)? {
+        if ![4, 8].contains(&layer.activation_bits) {
+            let message = format!("the plan has {}-bit activations; use 4 or 8", layer.activation_bits);
+            return Err(Error::new(ErrorKind::Argument, message).at_node(&layer.name));
+        }
+        bits[id] = Some(layer.activation_bits);
+    }
+    Ok(bits)
+}
+
+/// The planned layers and their nodes.
+fn planned<'a>(graph: &Graph, plan: Option<&'a Plan>) -> Result<Vec<(NodeId, &'a PlannedLayer)>> {
+    let place = |layer: &'a PlannedLayer| {
+        let id = (0..graph.nodes.len())
+            .find(|&id| graph.nodes[id].name == layer.name && is_convolution(graph, id));
+        let message = "the plan names this layer, but the network has none of that name with weights; \
+                       is the plan for another network?";
+        let error = || Error::new(ErrorKind::Argument, message).at_node(&layer.name);
+        Ok((id.ok_or_else(error)?, layer))
+    };
+    plan.iter().flat_map(|plan| &plan.layers).map(place).collect()
+}
+
+fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [usize; 2]) -> Option<Choice> {
     let Op::Conv(conv) = &graph.nodes[id].op else { return None };
     let kept = |reason| Choice { precision: Precision::Int8, reason };
     Some(if !reads_convolution(graph, id) {
@@ -106,6 +118,7 @@ fn default_choice(graph: &Graph, id: NodeId, group: usize) -> Option<Choice> {
     } else if conv.weight.dim().1 < 2 {
         kept(Reason::Depthwise)
     } else {
+        let group = if conv.window.area() == 1 { pointwise } else { spatial };
         Choice { precision: Precision::Ternary { group }, reason: Reason::Default }
     })
 }
@@ -137,19 +150,4 @@ pub(crate) fn feeds_convolution(graph: &Graph, id: NodeId) -> bool {
         }
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn precisions_survive_text() {
-        for text in ["int8", "ternary:1", "ternary:64"] {
-            assert_eq!(text.parse::<Precision>().unwrap().to_string(), text);
-        }
-        for text in ["", "ternary", "ternary:0", "ternary:-1", "int4"] {
-            assert!(text.parse::<Precision>().is_err(), "{text}");
-        }
-    }
 }

@@ -1,15 +1,16 @@
 //! From structure, ranges and precisions to a quantized network.
 
 use super::structure::{Kind, Operator, Structure};
-use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
+use super::{Int4, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
 use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Preprocess, Quantizer, Scale};
+use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
 use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
+use ndarray::ArrayView4;
 use std::collections::HashMap;
 
 /// How often growing scales may make others grow.
@@ -28,6 +29,8 @@ pub(crate) struct Assembly<'a> {
     pub activation_bits: u8,
     pub range: RangeMethod,
     pub rules: &'a [(Pattern, ActivationRule)],
+    /// Bits of a convolution's input activations where a plan says so, by node of the graph.
+    pub planned_activations: &'a [Option<u8>],
 }
 
 /// The quantized network with closed-form weights and the affines of full precision.
@@ -80,11 +83,12 @@ impl Assembly<'_> {
         self.check_rules()?;
         let classes = self.structure.quantizer_classes();
         let narrow = self.read_by_narrow_layers();
+        let planned = self.planned_bits();
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
         for class in 0..classes.len() {
             let members: Vec<usize> = (0..classes.len()).filter(|&id| classes[id] == class).collect();
             if !members.is_empty() {
-                made.insert(class, self.class_quantizer(&members, &narrow));
+                made.insert(class, self.class_quantizer(&members, &narrow, &planned));
             }
         }
         Ok(self.widened(classes.iter().map(|class| made[class]).collect(), &classes, shapes))
@@ -141,7 +145,19 @@ impl Assembly<'_> {
         narrow
     }
 
-    fn class_quantizer(&self, members: &[usize], narrow: &[bool]) -> Quantizer {
+    /// The most bits that a plan wants of an operator's codes for the layers that read them.
+    fn planned_bits(&self) -> Vec<Option<u8>> {
+        let mut bits = vec![None; self.structure.operators.len()];
+        for operator in &self.structure.operators {
+            if let Kind::Conv { source, .. } = operator.kind {
+                let place = &mut bits[operator.inputs[0]];
+                *place = self.planned_activations[source].max(*place);
+            }
+        }
+        bits
+    }
+
+    fn class_quantizer(&self, members: &[usize], narrow: &[bool], planned: &[Option<u8>]) -> Quantizer {
         if members.contains(&0) {
             return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
         }
@@ -149,6 +165,7 @@ impl Assembly<'_> {
         if members.iter().any(|&id| narrow[id]) {
             bits = self.activation_bits;
         }
+        bits = members.iter().filter_map(|&id| planned[id]).max().unwrap_or(bits);
         let named =
             |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
         for (_, rule) in self.rules.iter().filter(|(pattern, _)| named(pattern)) {
@@ -203,10 +220,7 @@ impl Assembly<'_> {
 
     /// Real value of one pixel step.
     fn pixel_step(&self) -> f64 {
-        match self.preprocess.scale {
-            Scale::Unit => 1.0 / 255.0,
-            Scale::Byte => 1.0,
-        }
+        self.preprocess.pixel_step()
     }
 
     /// The pixel value that normalisation makes zero, per channel; it need not be a whole number.
@@ -257,19 +271,7 @@ impl Assembly<'_> {
         if reads_pixels {
             self.scale_to_pixels(&mut weights, conv.groups);
         }
-        match precision {
-            Precision::Int8 => {
-                let (codes, factors) = int8::quantize(weights.view());
-                Ok((Weights::Int8 { codes }, factors))
-            }
-            Precision::Ternary { group } => {
-                let ternary = ternarize_tensor(weights.view(), &TernarizeOptions::group(group))
-                    .map_err(|error| error.at_node(&node.name))?;
-                let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
-                let (codes, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
-                Ok((Weights::Ternary { group, codes, scales }, factors))
-            }
-        }
+        closed_form(weights.view(), precision).map_err(|error| error.at_node(&node.name))
     }
 
     /// Weights on pixels instead of normalised inputs: divided by the standard deviation.
@@ -332,6 +334,29 @@ impl Assembly<'_> {
     }
 }
 
+/// The weights and their factors that are nearest to trained ones, each group or channel on its own.
+///
+/// # Errors
+/// Weights that are not finite.
+pub(crate) fn closed_form(weights: ArrayView4<'_, f32>, precision: Precision) -> Result<(Weights, Vec<f64>)> {
+    Ok(match precision {
+        Precision::Int8 => {
+            let (codes, factors) = int8::quantize(weights);
+            (Weights::Int8 { codes }, factors)
+        }
+        Precision::Int4 { group } => {
+            let Int4 { codes, scales, factors } = Int4::nearest(weights, group);
+            (Weights::Int4 { group, codes, scales }, factors)
+        }
+        Precision::Ternary { group } => {
+            let ternary = ternarize_tensor(weights, &TernarizeOptions::group(group))?;
+            let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
+            let (codes, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
+            (Weights::Ternary { group, codes, scales }, factors)
+        }
+    })
+}
+
 fn is_pointwise(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::Affine(_) | Op::PRelu(_) | Op::Binary(_))
 }
@@ -340,8 +365,9 @@ impl QuantizedConv {
     /// The weight codes times their scales, in storage order.
     pub(crate) fn expand(&self) -> Vec<i8> {
         match &self.weights {
-            Weights::Int8 { codes } => codes.clone(),
-            Weights::Ternary { group, codes, scales } => {
+            Weights::Int8 { codes } | Weights::Int4 { group: None, codes, .. } => codes.clone(),
+            Weights::Ternary { group, codes, scales }
+            | Weights::Int4 { group: Some(group), codes, scales } => {
                 let groups = self.group_inputs.div_ceil(*group);
                 let value = |(index, &code): (usize, &i8)| {
                     let (run, input) = (index / self.group_inputs, index % self.group_inputs);

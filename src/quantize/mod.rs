@@ -1,12 +1,14 @@
 //! The quantized network: integer operators whose parameters are still real numbers.
 
 mod assemble;
+mod int4;
 mod int8;
 mod structure;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use assemble::{Assembly, assemble};
+pub(crate) use assemble::{Assembly, assemble, closed_form};
+pub(crate) use int4::Int4;
 pub(crate) use structure::Structure;
 
 use crate::format::Quantizer;
@@ -93,6 +95,18 @@ pub(crate) struct QuantizedConv {
 /// Weight codes in the order output channel, kernel row, kernel column, input channel.
 #[derive(Debug, Clone)]
 pub(crate) enum Weights {
-    Ternary { group: usize, codes: Vec<i8>, scales: Vec<u8> },
-    Int8 { codes: Vec<i8> },
+    Ternary {
+        group: usize,
+        codes: Vec<i8>,
+        scales: Vec<u8>,
+    },
+    /// Codes −7 to 7; `scales` is empty where there are no groups.
+    Int4 {
+        group: Option<usize>,
+        codes: Vec<i8>,
+        scales: Vec<u8>,
+    },
+    Int8 {
+        codes: Vec<i8>,
+    },
 }

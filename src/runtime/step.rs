@@ -146,7 +146,7 @@ pub(super) fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
         window: conv.window,
         ternary: match &conv.weights {
             PackedWeights::Ternary { group, .. } => Some(*group),
-            PackedWeights::Int8 { .. } => None,
+            PackedWeights::Int4 { .. } | PackedWeights::Int8 { .. } => None,
         },
         weights: conv.expand(),
         bias: conv.bias.clone(),

@@ -6,5 +6,6 @@ mod demo;
 mod errors;
 mod options;
 mod pipeline;
+mod plan;
 mod sameness;
 mod support;

@@ -29,6 +29,10 @@ fn check_conversion(digits: &Digits, conversion: &Value) {
             "bytes",
             "images",
             "layers",
+            "logits_sqnr",
+            "loss",
+            "measured_images",
+            "notes",
             "output",
             "preprocess",
             "preprocess_origin",
@@ -48,8 +52,26 @@ fn check_conversion(digits: &Digits, conversion: &Value) {
     for layer in layers {
         assert_eq!(
             keys(layer),
-            ["bytes", "kind", "name", "precision", "reason", "shape", "weights", "zeros"]
+            [
+                "bytes",
+                "cumulative_sqnr",
+                "kind",
+                "local_sqnr",
+                "name",
+                "precision",
+                "reason",
+                "rounding_sqnr",
+                "saturation",
+                "seconds",
+                "shape",
+                "weight_sqnr",
+                "weights",
+                "zeros"
+            ]
         );
+        let ratio = |key: &str| layer[key].as_f64().unwrap();
+        assert!(ratio("local_sqnr") > 5.0 && ratio("cumulative_sqnr") > 5.0 && ratio("weight_sqnr") > 3.0);
+        assert!(layer["rounding_sqnr"].is_null() == (layer["name"] == layers[0]["name"]));
     }
     let described =
         |layer: &Value| ["kind", "precision", "reason"].map(|key| layer[key].as_str().unwrap().to_owned());
@@ -62,14 +84,19 @@ fn check_conversion(digits: &Digits, conversion: &Value) {
 
 fn check_inspection(digits: &Digits, conversion: &Value) {
     let inspection = digits.run(&["inspect", "net.fgq", "--json"]).json();
-    let without_reason = |layers: &Value| {
+    let what_the_file_holds = |layers: &Value| {
         let mut layers = layers.clone();
         for layer in layers.as_array_mut().unwrap() {
             layer.as_object_mut().unwrap().remove("reason");
+            layer.as_object_mut().unwrap().remove("seconds");
         }
         layers
     };
-    assert_eq!(inspection["layers"], without_reason(&conversion["layers"]));
+    assert_eq!(inspection["layers"], what_the_file_holds(&conversion["layers"]));
+    for key in ["logits_sqnr", "measured_images", "loss"] {
+        assert_eq!(inspection[key], conversion[key]);
+    }
+    assert_eq!((&inspection["measured_images"], &inspection["loss"]["from"]), (&json!(8), &json!("weights")));
     assert_eq!(inspection["preprocess"], conversion["preprocess"]);
     let bytes = inspection["bytes"].as_object().unwrap();
     let parts: u64 = bytes.iter().filter(|(key, _)| *key != "total").map(|(_, v)| v.as_u64().unwrap()).sum();
@@ -86,7 +113,17 @@ fn check_inspection(digits: &Digits, conversion: &Value) {
     );
     assert!(sums.contains(&line));
     let text = digits.run(&["inspect", "net.fgq"]).stdout;
-    for part in ["ternary:4", "linear", "metadata", "bits per weight", "mean 0.3053", "0, 1, 2, 3"] {
+    for part in [
+        "ternary:4",
+        "linear",
+        "metadata",
+        "bits per weight",
+        "mean 0.3053",
+        "0, 1, 2, 3",
+        "weight dB  local dB  rounding dB  cumulative dB  saturated",
+        "dB on 8 images",
+        "most loss comes from     weights (",
+    ] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -149,6 +186,22 @@ fn text_tells_what_each_layer_got() {
     for part in ["full precision", "packed model", "of 100", "agreement", "within noise", "McNemar"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn a_useless_conversion_comes_with_a_warning() {
+    let digits = Digits::new();
+    let narrow = ["--act", ".*=0..0.01", "--method", "closed-form"];
+    let run = digits.convert("net.fgq", &[&narrow[..], &["--json"]].concat());
+    assert!(run.stderr.contains("warning: the logits' signal-to-noise ratio is"), "{}", run.stderr);
+    let json = run.json();
+    let notes: Vec<&str> = json["notes"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+    assert_eq!(notes.len(), 1);
+    for part in ["use --method compensated, a smaller --group", "more images", "--set '", "=int8'"] {
+        assert!(notes[0].contains(part), "{}", notes[0]);
+    }
+    let good = digits.convert("net.fgq", &["--json"]);
+    assert!(!good.stderr.contains("warning") && good.json()["notes"] == json!([]), "{}", good.stderr);
 }
 
 #[test]

@@ -27,8 +27,8 @@ def read(path):
     if set(metadata) != {"fgq"}:
         raise ValueError("the metadata must have the one key 'fgq'")
     model = json.loads(metadata["fgq"])
-    if model["version"] != 1:
-        raise ValueError(f"format version {model['version']}, not 1")
+    if model["version"] not in (1, 2):
+        raise ValueError(f"format version {model['version']}, not 1 or 2")
     return model, tensors
 
 
@@ -44,11 +44,20 @@ def expanded_weights(conv, name, tensors):
     if conv["weights"] == "int8":
         return codes.astype(np.int64)
     shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
+    if "int4" in conv["weights"]:
+        halves = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1)[: np.prod(shape)].astype(np.int64)
+        return ((halves ^ 8) - 8).reshape(shape) * group_scales(conv, conv["weights"]["int4"].get("group"), name, tensors)
     bits = (codes[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(-1)[: np.prod(shape)]
     signs = np.array([0, 1, 0, -1])[bits].reshape(shape)
-    group = conv["weights"]["ternary"]["group"]
+    return signs * group_scales(conv, conv["weights"]["ternary"]["group"], name, tensors)
+
+
+def group_scales(conv, group, name, tensors):
+    """The scale of every weight: output channel, kernel row, kernel column, input channel; 1 without groups."""
+    if group is None:
+        return 1
     scales = tensors[f"{name}.scales"].astype(np.int64).repeat(group, axis=3)
-    return signs * scales[..., : conv["group_inputs"]]
+    return scales[..., : conv["group_inputs"]]
 
 
 # --- Fixed point (docs/numerics.md) -------------------------------------------------------------------------------

@@ -162,15 +162,30 @@ fn assert_has(message: &str, parts: &[&str]) {
 #[test]
 fn other_versions_are_named() {
     for (version, part) in
-        [(json!(0), "version 0"), (json!(2), "version 2"), (json!("1"), "version"), (json!(-1), "version")]
+        [(json!(0), "version 0"), (json!(3), "version 3"), (json!("1"), "version"), (json!(-1), "version")]
     {
         assert_has(&error(|file| file.record["version"] = version), &[part]);
     }
     // Whatever else a later version changes.
-    let later = error(|file| file.record = json!({ "version": 2, "layers": [] }));
-    assert_has(&later, &["version 2", "reads version 1"]);
+    let later = error(|file| file.record = json!({ "version": 3, "layers": [] }));
+    assert_has(&later, &["version 3", "reads versions 1 to 2"]);
     assert_has(&error(|file| file.record = json!({})), &["no format version"]);
     assert_has(&error(|file| file.record = json!("fgq")), &["metadata", "version"]);
+}
+
+/// A reader of version 1 knows neither four bits nor plans, so no file of version 1 has them.
+#[test]
+fn the_version_is_at_least_what_the_parts_need() {
+    let plan = json!({ "budgets": {}, "objective": "0", "layers": [] });
+    assert_has(
+        &error(|file| file.record["provenance"]["plan"] = plan.clone()),
+        &["format version 1, but parts of it need version 2"],
+    );
+    let mut parts = Parts::of_sample();
+    parts.record["version"] = json!(2);
+    assert_eq!(PackedModel::from_bytes(&parts.bytes()).unwrap(), sample());
+    parts.record["provenance"]["plan"] = plan;
+    assert!(PackedModel::from_bytes(&parts.bytes()).unwrap().provenance.plan.is_some());
 }
 
 #[test]
@@ -199,6 +214,25 @@ fn tensors_must_be_there_once_and_right() {
     assert_has(&message, &["node 'table'", "[256, 1]", "[n, 256]"]);
     let message = error(|file| file.tensors.get_mut("logits.codes").unwrap().0 = Dtype::U8);
     assert_has(&message, &["node 'logits'", "not I8"]);
+}
+
+#[test]
+fn figures_that_cannot_be_are_refused() {
+    let message = error(|file| drop(file.tensors.remove("fidelity")));
+    assert_has(&message, &["'fidelity' is missing"]);
+    let message = error(|file| file.record["fidelity"] = Value::Null);
+    assert_has(&message, &["'fidelity' belongs to no node"]);
+    let message = error(|file| file.tensors.get_mut("fidelity").unwrap().1 = vec![5, 3]);
+    assert_has(&message, &["[5, 3]", "not I16 [3, 5]"]);
+    for (place, value) in [(0, 12_001i16), (5, -12_001), (4, -1), (9, 10_001), (14, i16::MIN)] {
+        let bytes = value.to_le_bytes();
+        let message = error(|file| {
+            file.tensors.get_mut("fidelity").unwrap().2[2 * place..][..2].copy_from_slice(&bytes)
+        });
+        assert_has(&message, &["figures of fidelity are out of range"]);
+    }
+    assert_has(&error(|file| file.record["fidelity"]["images"] = json!(0)), &["out of range"]);
+    assert_has(&error(|file| file.record["fidelity"]["logits"] = json!(1e9)), &["out of range"]);
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn generated_models_have_every_operator() {
     };
     assert!(conv(|conv| matches!(conv.weights, PackedWeights::Ternary { .. })));
     assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int8 { .. })));
+    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int4 { group: None, .. })));
+    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int4 { group: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Codes { residual: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Logits { .. })));
     assert!(conv(|conv| conv.groups > 1 && conv.group_inputs == 1));
@@ -66,10 +68,11 @@ fn any_safetensors_reader_opens_it() {
     let mut tensors: Vec<_> =
         file.iter().map(|(name, t)| (name.to_owned(), t.dtype(), t.shape().to_vec())).collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    let expected: [(&str, Dtype, &[usize]); 8] = [
+    let expected: [(&str, Dtype, &[usize]); 9] = [
         ("conv.codes", Dtype::U8, &[27]),
         ("conv.requant", Dtype::I32, &[4, 2]),
         ("conv.scales", Dtype::U8, &[4, 3, 3, 2]),
+        ("fidelity", Dtype::I16, &[3, 5]),
         ("logits.codes", Dtype::I8, &[3, 1, 1, 16]),
         ("logits.requant", Dtype::I32, &[3, 2]),
         ("residual.codes", Dtype::I8, &[4, 1, 1, 4]),
@@ -97,6 +100,8 @@ fn tensors_hold_what_the_specification_says() {
     assert_eq!(requant("conv.requant"), expected);
     assert_eq!(requant("logits.requant"), [word(5), word(1 << 30), word(5), word(-5)].concat());
     assert_eq!(file.tensor("logits.codes").unwrap().data()[..3], [0, 37, 74]);
+    let figures = [1250i16, -325, i16::MIN, i16::MIN, 12].map(i16::to_le_bytes).concat();
+    assert_eq!(file.tensor("fidelity").unwrap().data()[..10], figures);
 }
 
 #[test]
@@ -126,6 +131,7 @@ fn the_metadata_is_canonical_json() {
         r#""op":"table""#,
         r#""op":{"mul":{"shift":7,"value":12345}}"#,
         r#""op":{"channel_shuffle":{"groups":2}}"#,
+        r#","logit_scale":0.01,"fidelity":{"images":8,"logits":20.0},"nodes":["#,
     ] {
         assert!(json.contains(part), "{part} is not in {json}");
     }

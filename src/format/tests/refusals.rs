@@ -76,6 +76,40 @@ fn frames() {
 }
 
 #[test]
+fn figures_of_fidelity() {
+    let refused = |change: fn(&mut Fidelity), part: &str| {
+        refused_model(|model| change(model.fidelity.as_mut().unwrap()), part);
+    };
+    refused(|fidelity| fidelity.images = 0, "out of range");
+    refused(|fidelity| fidelity.layers.truncate(2), "not of every convolution");
+    let message = |change: fn(&mut Fidelity)| {
+        let mut model = sample();
+        change(model.fidelity.as_mut().unwrap());
+        model.to_bytes().unwrap_err().to_string()
+    };
+    assert!(message(|fidelity| fidelity.layers.swap(0, 1)).contains("in order"));
+    assert!(message(|fidelity| fidelity.layers[1].node = usize::MAX).contains("not of every convolution"));
+    refused(|fidelity| fidelity.layers[0].saturation = 1.01, "node 'conv': figures of fidelity are out of");
+    refused(|fidelity| fidelity.layers[0].saturation = -0.01, "out of range");
+    refused(|fidelity| fidelity.layers[1].local = Some(120.01), "node 'residual'");
+    refused(|fidelity| fidelity.layers[1].rounding = Some(-121.0), "node 'residual'");
+    let mut model = sample();
+    model.fidelity.as_mut().unwrap().logits = Some(f64::NAN);
+    assert!(model.to_bytes().is_err());
+}
+
+/// Files of other writers need not have measured anything.
+#[test]
+fn figures_of_fidelity_may_be_missing() {
+    let mut model = sample();
+    let with = model.to_bytes().unwrap();
+    model.fidelity = None;
+    let without = model.to_bytes().unwrap();
+    assert!(without.len() < with.len());
+    assert_eq!(PackedModel::from_bytes(&without).unwrap(), model);
+}
+
+#[test]
 fn quantizers() {
     for scale in [0.0, -0.1, f64::NAN, f64::INFINITY] {
         refused("add", |node| node.quantizer.scale = scale, "scale");
@@ -202,6 +236,17 @@ fn convolutions() {
     refused_conv("residual", |conv| conv.weights = ternary(4, 4, 4, 128), "at most 127");
     refused_conv("residual", |conv| conv.weights = ternary(4, 5, 4, 1), "invalid codes for 16");
     refused_conv("residual", |conv| conv.weights = ternary(4, 3, 4, 1), "invalid codes for 16");
+    let int4 = |group, codes: Vec<u8>, scales: Vec<u8>| PackedWeights::Int4 { group, codes, scales };
+    refused_conv(
+        "residual",
+        |conv| conv.weights = int4(Some(0), vec![0; 8], vec![1; 4]),
+        "group size of zero",
+    );
+    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 8], vec![1; 3]), "3 scales, not 4");
+    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 8], vec![19; 4]), "at most 18");
+    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 9], vec![18; 4]), "invalid codes");
+    refused_conv("residual", |conv| conv.weights = int4(None, vec![0; 7], vec![]), "invalid codes for 16");
+    refused_conv("residual", |conv| conv.weights = int4(None, vec![0x80; 8], vec![]), "invalid codes for 16");
 }
 
 #[test]

@@ -79,6 +79,23 @@ pub(super) fn sample() -> PackedModel {
             node("logits", PackedOp::Conv(int8(16, 3, logits)), &[13], Q),
         ],
         logit_scale: 0.01,
+        fidelity: Some(fidelity()),
+    }
+}
+
+fn fidelity() -> Fidelity {
+    let layer = |node: usize, rounding: Option<f64>| LayerFidelity {
+        node,
+        weight: Some(12.5),
+        local: Some(-3.25),
+        rounding,
+        cumulative: None,
+        saturation: 0.0012,
+    };
+    Fidelity {
+        images: 8,
+        logits: Some(20.0),
+        layers: vec![layer(1, None), layer(3, Some(40.0)), layer(14, Some(0.01))],
     }
 }
 

@@ -1,3 +1,4 @@
+use super::super::gram::Wanted;
 use super::*;
 use crate::graph::arbitrary::noise;
 use std::cell::Cell;
@@ -10,11 +11,13 @@ fn gram(inputs: usize, rank: usize, weights: &Mat<f64>) -> Gram {
     let cross = &covariance * weights;
     let output = weights.transpose() * &cross;
     Gram {
-        input_means: noise(inputs, 9).into_iter().map(f64::from).collect(),
-        output_means: vec![0.75; weights.ncols()],
-        output_variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),
+        means: noise(inputs, 9).into_iter().map(f64::from).collect(),
+        wanted: Wanted {
+            means: vec![0.75; weights.ncols()],
+            variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),
+            cross,
+        },
         inputs: covariance,
-        cross,
     }
 }
 
@@ -23,14 +26,18 @@ fn weights(inputs: usize, outputs: usize, seed: u64) -> Mat<f64> {
     Mat::from_fn(inputs, outputs, |i, o| f64::from(values[i * outputs + o]))
 }
 
+fn target(trained: &Mat<f64>, gram: &Gram) -> Mat<f64> {
+    Ridge::new(trained.clone(), gram, 0.01).unwrap().target(gram)
+}
+
 #[test]
 fn the_target_leaves_what_is_right_and_corrects_what_is_wrong() {
     let truth = weights(6, 2, 1);
     let gram = gram(6, 40, &truth);
     let distance = |target: &Mat<f64>| (target - &truth).norm_l2();
-    assert!(distance(&corrected_target(&truth, &gram).unwrap()) < 1e-12);
+    assert!(distance(&target(&truth, &gram)) < 1e-12);
     let other = weights(6, 2, 2);
-    assert!(distance(&corrected_target(&other, &gram).unwrap()) < 0.03 * distance(&other));
+    assert!(distance(&target(&other, &gram)) < 0.03 * distance(&other));
 }
 
 /// Where the inputs say nothing, the trained weights stay.
@@ -39,12 +46,13 @@ fn covariances_of_low_rank_are_solved() {
     let truth = weights(12, 3, 1);
     for rank in [0, 1, 5] {
         let gram = gram(12, rank, &truth);
-        let target = corrected_target(&weights(12, 3, 2), &gram).unwrap();
+        let target = target(&weights(12, 3, 2), &gram);
         assert!(target.col_iter().all(|column| column.iter().all(|weight| weight.is_finite())));
         if rank == 0 {
             assert_eq!(target, weights(12, 3, 2));
         }
-        let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
+        let (problem, _) =
+            damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
         let (row, unit) = fit_row(&problem, target.col_as_slice(0), 12, 4);
         let (gain, bias) = affine(&row, unit, &gram, 0, 12, 4);
         assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
@@ -60,7 +68,7 @@ fn damping_rises_until_it_is_enough() {
         tried.set(tried.get() + 1);
         Problem::new(hessian, 3, 2)
     };
-    assert!(damped(&hessian, 0.01, solve).is_ok());
+    assert_eq!(damped(&hessian, 0.01, solve).unwrap().1, 10.0);
     assert_eq!(tried.get(), 2);
     hessian[(0, 0)] = f64::NAN;
     let error = damped(&hessian, 0.01, |hessian| Problem::new(hessian, 3, 2)).err().unwrap();
@@ -71,15 +79,15 @@ fn damping_rises_until_it_is_enough() {
 fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let truth = weights(12, 1, 1);
     let gram = gram(12, 60, &truth);
-    let problem = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
+    let (problem, _) = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
     let (row, unit) = fit_row(&problem, truth.col_as_slice(0), 12, 8);
     let (gain, bias) = affine(&row, unit, &gram, 0, 12, 8);
     let value = |i: usize| gain * unit * f64::from(row.codes[i]) * f64::from(row.scales[usize::from(i >= 8)]);
     let variance: f64 =
         (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs[(at / 12, at % 12)]).sum();
-    let mean: f64 = bias + (0..12).map(|i| value(i) * gram.input_means[i]).sum::<f64>();
-    assert!((variance / gram.output_variances[0] - 1.0).abs() < 1e-12, "{variance}");
-    assert!((mean - gram.output_means[0]).abs() < 1e-12, "{mean}");
+    let mean: f64 = bias + (0..12).map(|i| value(i) * gram.means[i]).sum::<f64>();
+    assert!((variance / gram.wanted.variances[0] - 1.0).abs() < 1e-12, "{variance}");
+    assert!((mean - gram.wanted.means[0]).abs() < 1e-12, "{mean}");
     assert!((0.8..1.25).contains(&gain), "{gain}");
 }
 
@@ -88,4 +96,9 @@ fn outputs_that_go_the_wrong_way_are_silenced() {
     assert_eq!(gain(2.0, -1.0, 8.0), 0.0);
     assert_eq!(gain(0.0, 0.0, 8.0), 1.0);
     assert_eq!(gain(2.0, 1.0, 8.0), 2.0);
+}
+
+#[test]
+fn few_images_damp_the_target_more() {
+    assert_eq!([8, 250, 1000, 5000].map(target_damping), [0.1, 0.1, 0.025, 0.01]);
 }

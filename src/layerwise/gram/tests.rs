@@ -1,3 +1,4 @@
+use super::sums::PANEL;
 use super::*;
 use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
@@ -114,6 +115,20 @@ impl Scene {
         rows
     }
 
+    /// Real residuals of all positions.
+    fn residuals(&self, group: usize) -> Vec<Vec<f64>> {
+        let mut rows = Vec::new();
+        for image in 0..IMAGES {
+            let residual = self.residual.chunk(image / CHUNK).unwrap();
+            let codes = residual.image(image % CHUNK).chunks(OUTPUTS);
+            rows.extend(codes.map(|codes| {
+                let own = &codes[group * OUTPUTS / GROUPS..][..OUTPUTS / GROUPS];
+                own.iter().map(|&code| (f64::from(code) - 100.0) * RESIDUAL_SCALE).collect()
+            }));
+        }
+        rows
+    }
+
     fn patch(&self, codes: &[u8], position: usize, group: usize) -> Vec<f64> {
         let Shape { height, width, channels } = self.input_shape;
         let (row, column) = (position / self.output_shape.width * 2, position % self.output_shape.width);
@@ -141,22 +156,22 @@ fn near(ours: f64, expected: f64) {
 }
 
 fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
-    let (inputs, outputs) = (gram.input_means.len(), gram.output_means.len());
+    let (inputs, outputs) = (gram.means.len(), gram.wanted.means.len());
     assert_eq!((inputs, outputs), (rows[0].0.len(), rows[0].1.len()));
     let x: Vec<f64> = (0..inputs).map(|i| means(rows, |row| row.0[i])).collect();
     let y: Vec<f64> = (0..outputs).map(|o| means(rows, |row| row.1[o])).collect();
     for i in 0..inputs {
-        near(gram.input_means[i], x[i]);
+        near(gram.means[i], x[i]);
         for j in 0..inputs {
             near(gram.inputs[(i, j)], means(rows, |row| (row.0[i] - x[i]) * (row.0[j] - x[j])));
         }
         for (o, mean) in y.iter().enumerate() {
-            near(gram.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - mean)));
+            near(gram.wanted.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - mean)));
         }
     }
     for (o, &mean) in y.iter().enumerate() {
-        near(gram.output_means[o], mean);
-        near(gram.output_variances[o], means(rows, |row| (row.1[o] - mean).powi(2)));
+        near(gram.wanted.means[o], mean);
+        near(gram.wanted.variances[o], means(rows, |row| (row.1[o] - mean).powi(2)));
     }
 }
 
@@ -179,6 +194,64 @@ fn covariances_are_those_of_two_passes() {
         assert_eq!(grams.len(), GROUPS);
         for (group, gram) in grams.iter().enumerate() {
             compare(gram, &scene.rows(&teacher, group, residual.is_some()));
+        }
+    }
+}
+
+#[test]
+fn errors_beyond_a_bound_of_the_activation_are_wanted() {
+    let bounds = [0.0, 6.0];
+    let cases = [
+        (2.0, -1.0, 2.0),
+        (2.0, 9.0, 2.0),
+        (-2.0, -5.0, -5.0),
+        (-2.0, 3.0, 0.0),
+        (7.0, 9.0, 9.0),
+        (7.0, 3.0, 6.0),
+        (0.0, -1.0, -1.0),
+    ];
+    for (wanted, now, expected) in cases {
+        assert_eq!(visible(wanted, now, bounds), expected, "{wanted} {now}");
+    }
+}
+
+/// The bounds are those of the output with the residual added.
+#[test]
+fn hidden_errors_are_those_of_two_passes() {
+    let scene = Scene::new();
+    let conv = QuantizedConv { clamp: [-0.3, 0.4], ..quantized() };
+    let teacher = scene.teacher();
+    for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
+        let samples = Samples {
+            conv: &conv,
+            inputs: &scene.inputs,
+            zero_points: &ZERO_POINTS,
+            input_shape: scene.input_shape,
+            teacher: &teacher,
+            target: 1,
+            residual,
+        };
+        let mut grams = samples.gram().unwrap();
+        let map = |group: usize| {
+            let values = noise(12 * OUTPUTS / GROUPS, 30 + group as u64);
+            let weights = Mat::from_fn(12, OUTPUTS / GROUPS, |i, o| f64::from(values[i * 3 + o]) / 200.0);
+            Linear { weights, bias: vec![0.1; OUTPUTS / GROUPS] }
+        };
+        let now: Vec<Linear> = (0..GROUPS).map(map).collect();
+        let wanted = samples.hidden_errors_allowed(&now).unwrap();
+        for (group, (gram, wanted)) in grams.iter_mut().zip(wanted).enumerate() {
+            gram.wanted = wanted;
+            let mut rows = scene.rows(&teacher, group, residual.is_some());
+            let residuals = scene.residuals(group);
+            for ((patch, outputs), residuals) in rows.iter_mut().zip(residuals) {
+                for (output, value) in outputs.iter_mut().enumerate() {
+                    let column = now[group].weights.col_as_slice(output);
+                    let now = 0.1 + column.iter().zip(&*patch).map(|(w, x)| w * x).sum::<f64>();
+                    let residual = if residual.is_some() { residuals[output] } else { 0.0 };
+                    *value = visible(*value, now, conv.clamp.map(|bound| f64::from(bound) - residual));
+                }
+            }
+            compare(gram, &rows);
         }
     }
 }

@@ -213,3 +213,67 @@ fn indefinite_covariances_are_refused() {
     hessian[(1, 1)] = -1.0;
     assert!(Problem::new(hessian, 3, 2).is_none());
 }
+
+/// No pattern of any one group, with any scale, is better when all others stay.
+#[test]
+fn no_group_of_up_to_four_can_be_improved_alone() {
+    for seed in 0..6 {
+        for (inputs, run, group) in [(12, 12, 4), (18, 6, 3), (10, 5, 2)] {
+            let case = case(40 + seed, inputs, run, group, 30);
+            let row = case.solve();
+            let error = case.row_error(&row);
+            for number in 0..row.scales.len() {
+                let members: Vec<usize> =
+                    (0..inputs).filter(|&index| case.group_of(index) == number).collect();
+                for pattern in 0..3usize.pow(members.len() as u32) {
+                    let mut other = row.clone();
+                    let codes = members.iter().enumerate();
+                    codes.for_each(|(at, &i)| {
+                        other.codes[i] = (pattern / 3usize.pow(at as u32) % 3) as i8 - 1
+                    });
+                    for scale in 0..=127 {
+                        other.scales[number] = scale;
+                        assert!(case.row_error(&other) >= error * (1.0 - 1e-6), "{seed} {number} {pattern}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Decoding a whole group leaves fewer errors than single columns and scales do.
+#[test]
+fn descent_by_blocks_improves_on_descent_by_columns() {
+    for (group, least) in [(16, 0.997), (32, 0.997)] {
+        let (mut blocks, mut columns) = (0.0, 0.0);
+        for seed in 0..8 {
+            let case = case(80 + seed, 96, 96, group, 200);
+            let problem = Problem::new(case.hessian.clone(), case.run, case.group).unwrap();
+            let mut row = problem.round_all(&case.target);
+            let mut gradient = problem.gradient(&case.target, &row, &problem.groups_by_index());
+            for block in problem.blocks.iter().cycle().take(20 * problem.blocks.len()) {
+                problem.improve_codes(block, &mut row, &mut gradient);
+            }
+            columns += case.row_error(&row);
+            let solved = problem.solve(&case.target);
+            blocks += case.row_error(&solved);
+        }
+        assert!(blocks < least * columns, "{group}: {}", blocks / columns);
+    }
+}
+
+#[test]
+fn decoding_solves_its_triangle() {
+    let case = case(7, 12, 12, 12, 30);
+    let problem = Problem::new(case.hessian.clone(), 12, 12).unwrap();
+    let block = &problem.blocks[0];
+    let truth: Vec<f64> = noise(12, 3).into_iter().map(f64::from).collect();
+    let lower = &block.inner;
+    let image: Vec<f64> = (0..12).map(|i| (i..12).map(|j| lower[(j, i)] * truth[j]).sum()).collect();
+    for (found, wanted) in block.free_solution(&image).iter().zip(&truth) {
+        assert!((found - wanted).abs() < 1e-9);
+    }
+    let signs: Vec<f64> = truth.iter().map(|value| value.signum()).collect();
+    let image: Vec<f64> = (0..12).map(|i| (i..12).map(|j| lower[(j, i)] * signs[j] * 5.0).sum()).collect();
+    assert_eq!(block.decode(&image, 5.0), signs.iter().map(|&sign| sign as i8).collect::<Vec<_>>());
+}

@@ -1,0 +1,153 @@
+//! Where `fgq plan` has its indicators from: a file, or a network and sample images.
+
+use super::convert::class_names;
+use super::output::{note, warn};
+use super::preprocess::PreprocessArgs;
+use super::progress::Bars;
+use super::source::{SourceArgs, outputs};
+use anyhow::{Context, bail, ensure};
+use fgq::{
+    Dataset, Graph, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod, Size,
+};
+use std::path::{Path, PathBuf};
+
+/// Options on indicators.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Indicators")]
+pub struct IndicatorArgs {
+    /// The trained network to find indicators for: .onnx, .safetensors or .safetensors.index.json
+    #[arg(requires = "calib", required_unless_present = "indicators")]
+    model: Option<PathBuf>,
+    /// Sample images, a folder or one file; they need no labels
+    #[arg(long, value_name = "DIR", requires = "model")]
+    calib: Option<PathBuf>,
+    /// Indicators: what every precision costs in every layer (JSON). With a network they are written there layer by
+    /// layer, and taken from there if they are complete [default: the network's name with .indicators.json]
+    #[arg(long, value_name = "FILE")]
+    indicators: Option<PathBuf>,
+    /// How many images to use at most, spread evenly over the sorted list
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    samples: usize,
+    /// On how many of them to compare logits
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    measure: usize,
+    /// What stands for the damage: divergence (of the logits with one layer converted) or output-error (of the
+    /// layer, times how much the logits mind)
+    #[arg(long, default_value_t)]
+    indicator: Indicator,
+    /// Candidates for weights
+    #[arg(long, value_name = "PRECISION,...", value_delimiter = ',')]
+    precisions: Option<Vec<Precision>>,
+    /// Candidates for bits of activations, 8 and 4
+    #[arg(long, value_name = "BITS,...", value_delimiter = ',', default_values_t = [8, 4])]
+    act_bits: Vec<u8>,
+    /// How activation ranges are chosen: mse, minmax, percentile:P or LOW..HIGH
+    #[arg(long, default_value_t, allow_hyphen_values = true)]
+    range: RangeMethod,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Height and width of the input, for models that leave them open
+    #[arg(long, value_name = "N|HxW")]
+    input_size: Option<Size>,
+    /// Names of the classes, one per line; they count in the file's size
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+}
+
+impl IndicatorArgs {
+    /// The indicators in the file, or found for the network.
+    pub fn resolve(&self) -> anyhow::Result<Indicators> {
+        match (&self.model, &self.calib, &self.indicators) {
+            (Some(model), Some(calib), file) => {
+                let file = file.clone().unwrap_or_else(|| default_file(model));
+                self.find(model, calib, &file)
+            }
+            (_, _, Some(file)) => Ok(fgq::read_indicators(file)?),
+            _ => bail!("give indicators with --indicators, or a network and --calib"),
+        }
+    }
+
+    fn options(&self) -> IndicatorOptions {
+        let default = IndicatorOptions::default();
+        IndicatorOptions {
+            indicator: self.indicator,
+            precisions: self.precisions.clone().unwrap_or(default.precisions),
+            activation_bits: self.act_bits.clone(),
+            range: self.range,
+            measured: self.measure,
+            classes: Vec::new(),
+        }
+    }
+
+    fn find(&self, model: &Path, calib: &Path, file: &Path) -> anyhow::Result<Indicators> {
+        ensure!(self.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
+        let mut options = self.options();
+        let known = known(model, file)?;
+        if known.complete && known.method == options.method() {
+            note(format!("indicators are those in {}", file.display()));
+            return Ok(known);
+        }
+        let graph = self.load(model)?;
+        let chosen = self.preprocess.resolve(&graph, model)?;
+        options.classes = class_names(self.classes.as_deref(), calib, outputs(&graph)?)?;
+        let images = Dataset::unlabelled(calib)?.spread(self.samples);
+        let mut save = |indicators: &Indicators| indicators.write(file);
+        let place = |error: fgq::Error| match error.path() {
+            None => error.at_path(model),
+            Some(_) => error,
+        };
+        let found =
+            fgq::indicate(graph, &chosen.preprocess, &images, &options, known, &mut save, &Bars::new());
+        let found = found.map_err(place)?;
+        if found.layers.is_empty() {
+            warn("the network has no layer that there is a choice for");
+        }
+        note(format!("indicators are in {}", file.display()));
+        Ok(found)
+    }
+
+    /// The network, at the size that the preprocessing crops to if nothing else says it.
+    fn load(&self, model: &Path) -> anyhow::Result<Graph> {
+        match (self.input_size, self.preprocess.crop()) {
+            (None, Some(crop)) => self.source.load_at(model, crop),
+            (size, _) => self.source.load(model, size),
+        }
+    }
+}
+
+fn default_file(model: &Path) -> PathBuf {
+    let name = model.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.split_once('.').map_or(&*name, |(stem, _)| stem);
+    PathBuf::from(format!("{stem}.indicators.json"))
+}
+
+/// What the file holds for this network; nothing yet if there is no file.
+fn known(model: &Path, file: &Path) -> anyhow::Result<Indicators> {
+    let mut source = Provenance::default();
+    source.set_source(model)?;
+    if !file.exists() {
+        let Provenance { source, source_sha256: network_sha256, .. } = source;
+        return Ok(Indicators { source, network_sha256, ..Indicators::default() });
+    }
+    let known = fgq::read_indicators(file)
+        .with_context(|| "give another file with --indicators, or delete this one".to_owned())?;
+    ensure!(
+        known.network_sha256 == source.source_sha256,
+        "{}: holds indicators of another network; give another file with --indicators, or delete this one",
+        file.display()
+    );
+    Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_after_the_network() {
+        assert_eq!(default_file(Path::new("a/net.onnx")), Path::new("net.indicators.json"));
+        assert_eq!(default_file(Path::new("model.safetensors")), Path::new("model.indicators.json"));
+    }
+}

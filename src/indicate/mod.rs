@@ -1,0 +1,380 @@
+//! Indicators from calibration images: the damage that every precision of every layer does alone.
+
+mod damage;
+#[cfg(test)]
+mod tests;
+
+use crate::calibrate::{Observation, Observer, RangeMethod};
+use crate::convert::read_pixels;
+use crate::data::Images;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fold::fold;
+use crate::format::{PackedModel, Preprocess, Provenance, Quantizer};
+use crate::graph::{Graph, NodeId, Op};
+use crate::layerwise::{Full, Method, Packed, Survey, fit_and_pack};
+use crate::plan::{Choice, Fixed, Indicators, LayerIndicators, Precision, Reason, choose};
+use crate::progress::Progress;
+use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
+use crate::tensor::Shape;
+use damage::{Change, Damage};
+use std::fmt;
+use std::str::FromStr;
+
+/// Share of the standard deviation by which outputs are moved to see how much the logits mind.
+const NOISE: f64 = 0.1;
+/// Bytes that a precision with scales adds to the file's JSON, besides the layer's name: the entry of its scales and
+/// its own, with as many digits as they may have.
+const SCALES_ENTRY: u64 = 130;
+/// Bytes that `"int4"` and its place in a plan add to a layer's description.
+const PLAN_ENTRY: u64 = 24;
+/// Bytes of a plan's budgets, and of sources and options with their longest texts.
+const RECORDS: u64 = 700;
+
+/// What stands for the damage of a precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Indicator {
+    /// Divergence of the logits from full precision's with only that layer converted and fitted.
+    #[default]
+    Divergence,
+    /// Error of that layer's outputs, times how much the logits mind noise there: one run per layer in place of one
+    /// for each of its precisions.
+    OutputError,
+}
+
+impl fmt::Display for Indicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Divergence => "divergence",
+            Self::OutputError => "output-error",
+        })
+    }
+}
+
+impl FromStr for Indicator {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "divergence" => Ok(Self::Divergence),
+            "output-error" => Ok(Self::OutputError),
+            _ => {
+                let message = format!("unknown indicator '{text}'; use divergence or output-error");
+                Err(Error::new(ErrorKind::Argument, message))
+            }
+        }
+    }
+}
+
+/// How [`indicate`] finds indicators.
+#[derive(Debug, Clone)]
+pub struct IndicatorOptions {
+    /// What stands for the damage.
+    pub indicator: Indicator,
+    /// Candidates for weights. Groups larger than a layer's are left out where a smaller one is the same.
+    pub precisions: Vec<Precision>,
+    /// Candidates for input activations, each 4 or 8.
+    pub activation_bits: Vec<u8>,
+    /// How activation ranges are chosen.
+    pub range: RangeMethod,
+    /// On how many of the images the logits are compared.
+    pub measured: usize,
+    /// Names of the classes, which will be part of the file; they do not change the indicators.
+    pub classes: Vec<String>,
+}
+
+impl Default for IndicatorOptions {
+    fn default() -> Self {
+        let ternary = |group| Precision::Ternary { group };
+        Self {
+            indicator: Indicator::default(),
+            precisions: vec![
+                ternary(4),
+                ternary(8),
+                ternary(16),
+                ternary(64),
+                Precision::Int4 { group: None },
+                Precision::Int8,
+            ],
+            activation_bits: vec![8, 4],
+            range: RangeMethod::default(),
+            measured: 64,
+            classes: Vec::new(),
+        }
+    }
+}
+
+impl IndicatorOptions {
+    fn check(&self) -> Result<()> {
+        let argument = |message: &str| Err(Error::new(ErrorKind::Argument, message));
+        if self.precisions.is_empty() || self.activation_bits.is_empty() {
+            return argument("no candidates; give at least one for weights and one for activations");
+        }
+        if !self.activation_bits.iter().all(|bits| [4, 8].contains(bits)) {
+            return argument("activations have 4 or 8 bits");
+        }
+        if self.measured == 0 {
+            return argument("no images to compare logits on; give at least 1");
+        }
+        Ok(())
+    }
+
+    /// In one line: what [`Indicators::method`] then is.
+    pub fn method(&self) -> String {
+        format!(
+            "{}, {} and {} bits, range {}, logits of {} images",
+            self.indicator,
+            self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
+            self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
+            self.range,
+            self.measured
+        )
+    }
+
+    /// The candidates that differ for runs of `inputs` input channels.
+    fn precisions_for(&self, inputs: usize) -> Vec<Precision> {
+        let same = |precision: Precision| match precision {
+            Precision::Ternary { group } => Precision::Ternary { group: group.min(inputs) },
+            Precision::Int4 { group: Some(group) } => Precision::Int4 { group: Some(group.min(inputs)) },
+            other => other,
+        };
+        let mut kept: Vec<Precision> = Vec::new();
+        for &precision in &self.precisions {
+            if !kept.iter().any(|&other| same(other) == same(precision)) {
+                kept.push(precision);
+            }
+        }
+        kept
+    }
+}
+
+/// Finds indicators for every layer that is ternary by default, on `images`, which need no labels.
+///
+/// `known` may hold what an earlier call with the same network, images and options had saved; its layers are not
+/// looked at again. `save` sees the indicators after every layer; [`Indicators::complete`] is false until the last.
+///
+/// # Errors
+/// As for [`convert`](crate::convert); `known` indicators that were found otherwise; whatever `save` returns.
+pub fn indicate(
+    graph: Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+    options: &IndicatorOptions,
+    known: Indicators,
+    save: &mut dyn FnMut(&Indicators) -> Result<()>,
+    progress: &dyn Progress,
+) -> Result<Indicators> {
+    options.check()?;
+    preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
+    let graph = fold(graph)?;
+    let structure = Structure::new(&graph)?;
+    let (pixels, _) = read_pixels(&graph, preprocess, images, progress)?;
+    let mut found = started(known, options, pixels.images())?;
+    let layers = planned_layers(&graph)?;
+    let observer =
+        Observer { graph: &graph, preprocess, histograms: &structure.range_nodes(), channels: &layers };
+    let observation = observer.run(&pixels, progress)?;
+    let study = Study {
+        full: Full { graph: &graph, structure: &structure, preprocess, observation: &observation },
+        damage: Damage::new(&graph, preprocess, &pixels, options.measured)?,
+        shapes: graph.shapes()?,
+        quantizers: quantizers(&graph, &structure, &observation, preprocess, options)?,
+        options,
+    };
+    let candidates: Vec<Vec<Precision>> =
+        (0..graph.nodes.len()).map(|id| study.candidates(id, &layers, &found)).collect();
+    let mut see = |node: NodeId, converted: Vec<Op>| {
+        found.layers.push(study.layer(node, &candidates[node], &converted)?);
+        save(&found)
+    };
+    let survey = Survey { candidates: &candidates, see: &mut see };
+    let mut quantized = study.eight_bits(8)?;
+    let packed =
+        fit_and_pack(&mut quantized, study.full, Method::Compensated, pixels, Some(survey), progress)?;
+    let order = |layer: &LayerIndicators| graph.nodes.iter().position(|node| node.name == layer.name);
+    found.layers.sort_by_key(order);
+    found.fixed = fixed(&quantized, packed, preprocess, &options.classes, &found)?;
+    found.complete = true;
+    save(&found)?;
+    Ok(found)
+}
+
+/// What is known already, if it was found in the same way.
+fn started(known: Indicators, options: &IndicatorOptions, images: usize) -> Result<Indicators> {
+    let method = options.method();
+    let same = known.method == method && known.images == Some(images as u64);
+    if !known.layers.is_empty() && !same {
+        let message = format!(
+            "the indicators that are there were found otherwise ({} on {} images); \
+             choose another file or delete this one",
+            known.method,
+            known.images.unwrap_or(0)
+        );
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
+    Ok(Indicators { method, images: Some(images as u64), alpha: 1.0, complete: false, ..known })
+}
+
+/// The convolutions that are ternary unless someone says otherwise.
+fn planned_layers(graph: &Graph) -> Result<Vec<NodeId>> {
+    let choices = choose(graph, [4, 4], None, &[])?;
+    let planned = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.reason == Reason::Default);
+    Ok((0..choices.len()).filter(|&id| planned(&choices[id])).collect())
+}
+
+/// Everything that figures of one layer are found with.
+struct Study<'a> {
+    full: Full<'a>,
+    damage: Damage<'a>,
+    shapes: Vec<Shape>,
+    /// By candidate bits, then by node: the quantizer of a convolution's input.
+    quantizers: Vec<Vec<Option<Quantizer>>>,
+    options: &'a IndicatorOptions,
+}
+
+impl Study<'_> {
+    /// What to try for a node: nothing if it is no layer to plan, or known.
+    fn candidates(&self, id: NodeId, layers: &[NodeId], found: &Indicators) -> Vec<Precision> {
+        let node = &self.full.graph.nodes[id];
+        match &node.op {
+            Op::Conv(conv)
+                if layers.contains(&id) && !found.layers.iter().any(|layer| layer.name == node.name) =>
+            {
+                self.options.precisions_for(conv.weight.dim().1)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The network with 8-bit weights throughout.
+    fn eight_bits(&self, activation_bits: u8) -> Result<QuantizedGraph> {
+        let Full { graph, structure, preprocess, observation } = self.full;
+        eight_bits(graph, structure, observation, preprocess, self.options.range, activation_bits)
+    }
+
+    fn layer(&self, id: NodeId, candidates: &[Precision], converted: &[Op]) -> Result<LayerIndicators> {
+        let node = &self.full.graph.nodes[id];
+        let Op::Conv(conv) = &node.op else {
+            return Err(Error::new(ErrorKind::Shape, "no convolution").at_node(&node.name));
+        };
+        let weights: Vec<Change> = converted.iter().map(Change::Weights).collect();
+        let inputs = self.quantizers.iter().filter_map(|quantizers| quantizers[id]).map(Change::Input);
+        let changes: Vec<Change> = weights.into_iter().chain(inputs).collect();
+        let figures = self.figures(id, &changes)?;
+        let (weight, activation) = figures.split_at(converted.len());
+        let weights = conv.weight.len() as u64;
+        Ok(LayerIndicators {
+            name: node.name.clone(),
+            parameters: weights,
+            macs: weights * self.shapes[id].positions() as u64,
+            inputs: Some(conv.weight.dim().1 as u64),
+            description: SCALES_ENTRY + node.name.len() as u64,
+            activations: Some(self.shapes[node.inputs[0]].len() as u64),
+            weight: candidates.iter().map(Precision::to_string).zip(weight.iter().copied()).collect(),
+            activation: self
+                .options
+                .activation_bits
+                .iter()
+                .map(u8::to_string)
+                .zip(activation.iter().copied())
+                .collect(),
+        })
+    }
+
+    fn figures(&self, id: NodeId, changes: &[Change]) -> Result<Vec<f64>> {
+        let none = || Error::new(ErrorKind::Shape, "a layer without statistics");
+        let statistics = self.full.observation.channels[id].as_ref().ok_or_else(none)?;
+        match self.options.indicator {
+            Indicator::Divergence => self.damage.of(id, statistics, changes),
+            Indicator::OutputError => {
+                let influence = self.damage.of(id, statistics, &[Change::Noise(NOISE)])?[0] / NOISE.powi(2);
+                let errors = self.damage.output_errors(id, statistics, changes)?;
+                Ok(errors.into_iter().map(|error| influence * error).collect())
+            }
+        }
+    }
+}
+
+fn eight_bits(
+    graph: &Graph,
+    structure: &Structure,
+    observation: &Observation,
+    preprocess: &Preprocess,
+    range: RangeMethod,
+    activation_bits: u8,
+) -> Result<QuantizedGraph> {
+    let int8 = Choice { precision: Precision::Int8, reason: Reason::Default };
+    let choice = |op: &Op| matches!(op, Op::Conv(_)).then_some(int8);
+    let choices: Vec<Option<Choice>> = graph.nodes.iter().map(|node| choice(&node.op)).collect();
+    assemble(&Assembly {
+        graph,
+        structure,
+        observation,
+        preprocess,
+        choices: &choices,
+        activation_bits,
+        range,
+        rules: &[],
+        planned_activations: &vec![None; graph.nodes.len()],
+    })
+}
+
+/// The quantizer of every convolution's input, for each number of bits.
+fn quantizers(
+    graph: &Graph,
+    structure: &Structure,
+    observation: &Observation,
+    preprocess: &Preprocess,
+    options: &IndicatorOptions,
+) -> Result<Vec<Vec<Option<Quantizer>>>> {
+    let with = |&bits: &u8| {
+        let quantized = eight_bits(graph, structure, observation, preprocess, options.range, bits)?;
+        let mut quantizers = vec![None; graph.nodes.len()];
+        for node in &quantized.nodes {
+            if let QuantizedOp::Conv(conv) = &node.op {
+                quantizers[conv.source] = Some(quantized.nodes[node.inputs[0]].quantizer);
+            }
+        }
+        Ok(quantizers)
+    };
+    options.activation_bits.iter().map(with).collect()
+}
+
+/// All of the file that no choice changes, and room for the record of a plan: an upper bound by some hundred bytes.
+fn fixed(
+    quantized: &QuantizedGraph,
+    packed: Packed,
+    preprocess: &Preprocess,
+    classes: &[String],
+    found: &Indicators,
+) -> Result<Fixed> {
+    let multiplications = |node: &crate::quantize::QuantizedNode| match &node.op {
+        QuantizedOp::Conv(conv) => {
+            (conv.outputs * conv.group_inputs * conv.window.area() * node.shape.positions()) as u64
+        }
+        _ => 0,
+    };
+    let parameters = |node: &crate::quantize::QuantizedNode| match &node.op {
+        QuantizedOp::Conv(conv) => (conv.outputs * conv.group_inputs * conv.window.area()) as u64,
+        _ => 0,
+    };
+    let sum = |of: fn(&LayerIndicators) -> u64| found.layers.iter().map(of).sum::<u64>();
+    let all: u64 = quantized.nodes.iter().map(parameters).sum();
+    let products: u64 = quantized.nodes.iter().map(multiplications).sum();
+    let model = PackedModel {
+        name: quantized.name.clone(),
+        input: quantized.input,
+        preprocess: preprocess.clone(),
+        classes: classes.to_vec(),
+        provenance: Provenance::default(),
+        nodes: packed.nodes,
+        logit_scale: packed.logit_scale,
+        fidelity: Some(packed.fidelity),
+    };
+    let bytes = model.to_bytes()?.len() as u64;
+    let described = RECORDS + PLAN_ENTRY * found.layers.len() as u64;
+    Ok(Fixed {
+        parameters: all - sum(|layer| layer.parameters),
+        bits: 8 * (bytes + described) - 8 * sum(|layer| layer.parameters),
+        multiplications: products - sum(|layer| layer.macs),
+    })
+}

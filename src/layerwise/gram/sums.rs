@@ -1,0 +1,104 @@
+//! Sums of products, from which the covariances follow.
+
+use super::{Gram, Wanted};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
+use rayon::prelude::*;
+
+/// Columns of one parallel task.
+pub(super) const PANEL: usize = 96;
+
+/// Moments of inputs and wanted outputs.
+pub(super) struct Sums {
+    /// Lower triangle of `inputs × inputs` in panels of columns, each from its diagonal down.
+    squares: Vec<Mat<f64>>,
+    wanted: WantedSums,
+}
+
+impl Sums {
+    pub(super) fn new(inputs: usize, outputs: usize) -> Self {
+        let squares = panels(inputs).map(|(start, width)| Mat::zeros(inputs - start, width)).collect();
+        Self { squares, wanted: WantedSums::new(inputs, outputs) }
+    }
+
+    /// Adds samples as columns.
+    pub(super) fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
+        self.squares.par_iter_mut().enumerate().for_each(|(panel, sums)| {
+            let start = panel * PANEL;
+            let (rows, columns) = (x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
+            matmul(sums.as_mut(), Accum::Add, rows, columns.transpose(), 1.0, Par::Seq);
+        });
+        self.wanted.add(x, y);
+    }
+
+    pub(super) fn finish(self) -> Gram {
+        let (count, means) = (self.wanted.count, self.wanted.input_means());
+        let square = |i: usize, j: usize| {
+            let (i, j) = (i.max(j), i.min(j));
+            self.squares[j / PANEL][(i - j / PANEL * PANEL, j % PANEL)]
+        };
+        let inputs =
+            Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / count - means[i] * means[j]);
+        Gram { inputs, means, wanted: self.wanted.finish() }
+    }
+}
+
+/// Moments of wanted outputs, alone and with the inputs.
+pub(super) struct WantedSums {
+    count: f64,
+    input_sums: Vec<f64>,
+    /// `inputs × outputs` in panels of columns.
+    cross: Vec<Mat<f64>>,
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl WantedSums {
+    pub(super) fn new(inputs: usize, outputs: usize) -> Self {
+        Self {
+            count: 0.0,
+            input_sums: vec![0.0; inputs],
+            cross: panels(outputs).map(|(_, width)| Mat::zeros(inputs, width)).collect(),
+            sums: vec![0.0; outputs],
+            squares: vec![0.0; outputs],
+        }
+    }
+
+    /// Adds samples as columns.
+    pub(super) fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
+        self.count += x.ncols() as f64;
+        for column in 0..x.ncols() {
+            add_powers(&mut self.input_sums, x.col_as_slice(column), 1);
+            add_powers(&mut self.sums, y.col_as_slice(column), 1);
+            add_powers(&mut self.squares, y.col_as_slice(column), 2);
+        }
+        self.cross.par_iter_mut().enumerate().for_each(|(panel, sums)| {
+            let columns = y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..);
+            matmul(sums.as_mut(), Accum::Add, x.as_ref(), columns.transpose(), 1.0, Par::Seq);
+        });
+    }
+
+    fn input_means(&self) -> Vec<f64> {
+        self.input_sums.iter().map(|sum| sum / self.count).collect()
+    }
+
+    pub(super) fn finish(self) -> Wanted {
+        let inputs = self.input_means();
+        let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
+        let cross = Mat::from_fn(inputs.len(), means.len(), |i, o| {
+            self.cross[o / PANEL][(i, o % PANEL)] / self.count - inputs[i] * means[o]
+        });
+        let variance = |(square, mean): (&f64, &f64)| (square / self.count - mean * mean).max(0.0);
+        let variances = self.squares.iter().zip(&means).map(variance).collect();
+        Wanted { cross, means, variances }
+    }
+}
+
+fn add_powers(sums: &mut [f64], values: &[f64], power: i32) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value.powi(power));
+}
+
+/// Start and width of each panel.
+fn panels(total: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..total).step_by(PANEL).map(move |start| (start, PANEL.min(total - start)))
+}

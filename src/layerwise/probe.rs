@@ -1,0 +1,282 @@
+//! How closely each converted layer follows full precision, measured on some of the calibration images.
+
+use super::Full;
+use super::noise::{Sums, decibels, squared_distance};
+use super::teacher::Teacher;
+use crate::calibrate::{CHUNK, Spool, round_trip};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{LayerFidelity, PackedConv, PackedOp, Quantizer};
+use crate::graph::{Conv, NodeId, Op, evaluate};
+use crate::pack::Packing;
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::tensor::Batch;
+use ndarray::Array4;
+use rayon::prelude::*;
+
+/// One image in this many is looked at, but at least [`FEWEST`], if there are so many, and at most [`MOST`].
+const SHARE: usize = 16;
+const FEWEST: usize = 8;
+const MOST: usize = 64;
+
+/// Full precision's values on some of the calibration images, layer by layer.
+pub(super) struct Probe<'a> {
+    full: Full<'a>,
+    teacher: Teacher<'a>,
+    pixels: Spool,
+    /// The chunks of the calibration images that are looked at.
+    chunks: Vec<usize>,
+}
+
+/// What the integer runtime yields for one image.
+pub(super) struct Produced {
+    /// Real values in the order channel, row, column.
+    pub values: Vec<f64>,
+    /// Values at a bound of their range.
+    pub saturated: usize,
+}
+
+/// A convolution in full precision and as the conversion left it, both in real numbers.
+struct Layer<'a> {
+    quantized: &'a QuantizedConv,
+    trained: &'a Op,
+    converted: Op,
+    input: Input,
+    residual: Option<NodeId>,
+    value: NodeId,
+}
+
+/// What a layer reads.
+enum Input {
+    /// Pixels, with the code that stands for zero in each channel.
+    Pixels(Vec<u8>),
+    /// The value of a node, with the quantizer of its codes.
+    Value(NodeId, Quantizer),
+}
+
+impl<'a> Probe<'a> {
+    /// Nothing is computed yet.
+    pub(super) fn new(graph: &QuantizedGraph, full: Full<'a>, pixels: &Spool) -> Result<Self> {
+        let images = (pixels.images() / SHARE).clamp(FEWEST, MOST).min(pixels.images());
+        let count = images.div_ceil(CHUNK);
+        let chunks: Vec<usize> = (0..count).map(|index| index * pixels.chunks() / count).collect();
+        let mut some = Spool::new(graph.input, images)?;
+        for &chunk in &chunks {
+            let mut codes = pixels.chunk(chunk)?.data;
+            codes.truncate((images - some.images()) * graph.input.len());
+            some.push(&codes)?;
+        }
+        let mut wanted: Vec<NodeId> = (0..graph.nodes.len()).flat_map(|id| reads(graph, full, id)).collect();
+        wanted.push(full.graph.output);
+        let mut teacher = Teacher::new(full.graph, full.preprocess, &wanted)?;
+        teacher.start(&some)?;
+        Ok(Self { full, teacher, pixels: some, chunks })
+    }
+
+    /// Number of images that are looked at.
+    pub(super) fn images(&self) -> usize {
+        self.pixels.images()
+    }
+
+    /// The figures of node `id`, if it is a convolution. `produced` gives what the runtime yields for each image of a
+    /// chunk of the calibration images.
+    pub(super) fn layer(
+        &mut self,
+        graph: &QuantizedGraph,
+        id: usize,
+        packing: &Packing,
+        produced: impl Fn(usize) -> Result<Vec<Produced>>,
+    ) -> Result<Option<LayerFidelity>> {
+        let reads = reads(graph, self.full, id);
+        reads.iter().try_for_each(|&node| self.teacher.advance_to(node))?;
+        let Some(layer) = Layer::new(graph, self.full, id, packing)? else { return Ok(None) };
+        let mut sums = Sums::new(self.teacher.shape(layer.value));
+        for (index, &chunk) in self.chunks.iter().enumerate() {
+            self.add_chunk(&layer, index, &produced(chunk)?, &mut sums)?;
+        }
+        reads.into_iter().for_each(|node| self.teacher.release(node));
+        Ok(Some(LayerFidelity {
+            node: id,
+            weight: layer.weight_ratio(self.full),
+            local: sums.ratio(sums.local),
+            rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, Input::Value(..))),
+            cumulative: sums.ratio(sums.cumulative),
+            saturation: sums.saturation(),
+        }))
+    }
+
+    /// Signal over noise of the logits in dB.
+    pub(super) fn logits(
+        &mut self,
+        produced: impl Fn(usize) -> Result<Vec<Produced>>,
+    ) -> Result<Option<f64>> {
+        let output = self.full.graph.output;
+        self.teacher.advance_to(output)?;
+        let shape = self.teacher.shape(output);
+        let mut sums = Sums::new(shape);
+        for (index, &chunk) in self.chunks.iter().enumerate() {
+            for (wanted, produced) in self.teacher.chunk(output, index)?.iter().zip(produced(chunk)?) {
+                let mut image = Sums::of(wanted, shape);
+                image.cumulative = squared_distance(wanted, &produced.values);
+                sums.add(&image);
+            }
+        }
+        Ok(sums.ratio(sums.cumulative))
+    }
+
+    fn add_chunk(&self, layer: &Layer, index: usize, produced: &[Produced], total: &mut Sums) -> Result<()> {
+        let inputs = match &layer.input {
+            Input::Pixels(zeros) => steps(&self.pixels.chunk(index)?, zeros),
+            Input::Value(node, _) => self.teacher.chunk(*node, index)?,
+        };
+        let residuals = layer.residual.map(|node| self.teacher.chunk(node, index)).transpose()?;
+        let wanted = self.teacher.chunk(layer.value, index)?;
+        let image = |image: usize| {
+            let residual = residuals.as_ref().map(|all| all[image].as_slice());
+            self.image(layer, [&inputs[image], &wanted[image]], residual, &produced[image])
+        };
+        let sums: Result<Vec<Sums>> = (0..wanted.len()).into_par_iter().map(image).collect();
+        // In the order of the images, so that threads cannot change the rounding.
+        sums?.iter().for_each(|sums| total.add(sums));
+        Ok(())
+    }
+
+    fn image(
+        &self,
+        layer: &Layer,
+        [input, wanted]: [&[f32]; 2],
+        residual: Option<&[f32]>,
+        produced: &Produced,
+    ) -> Result<Sums> {
+        let source = self.full.graph.nodes[layer.quantized.source].inputs[0];
+        let (from, to) = (self.teacher.shape(source), self.teacher.shape(layer.value));
+        let noise = |op: &Op, input: &[f32]| -> Result<f64> {
+            let outputs = layer.finish(evaluate(op, &[(input, from)], to)?, residual);
+            Ok(squared_distance(wanted, &outputs))
+        };
+        let mut sums = Sums::of(wanted, to);
+        sums.local = noise(&layer.converted, input)?;
+        if let Input::Value(_, quantizer) = &layer.input {
+            sums.rounding = noise(layer.trained, &rounded(input, quantizer))?;
+        }
+        sums.cumulative = squared_distance(wanted, &produced.values);
+        sums.saturated = produced.saturated;
+        Ok(sums)
+    }
+}
+
+impl<'a> Layer<'a> {
+    fn new(graph: &'a QuantizedGraph, full: Full<'a>, id: usize, packing: &Packing) -> Result<Option<Self>> {
+        let node = &graph.nodes[id];
+        let (QuantizedOp::Conv(quantized), PackedOp::Conv(packed)) = (&node.op, &packing.node.op) else {
+            return Ok(None);
+        };
+        let value = |operator: usize| full.structure.operators[operator].value;
+        let source = &graph.nodes[node.inputs[0]];
+        let input = match &source.op {
+            QuantizedOp::Input { pad } => Input::Pixels(pad.clone()),
+            _ => Input::Value(value(node.inputs[0]), source.quantizer),
+        };
+        Ok(Some(Self {
+            quantized,
+            trained: &full.graph.nodes[quantized.source].op,
+            converted: real(packed, &packing.units, source.quantizer.scale)?,
+            input,
+            residual: node.inputs.get(1).map(|&input| value(input)),
+            value: value(id),
+        }))
+    }
+
+    /// What the node makes of its convolution's result: residual added, clamped.
+    fn finish(&self, mut sums: Vec<f32>, residual: Option<&[f32]>) -> Vec<f64> {
+        if let Some(residual) = residual {
+            sums.iter_mut().zip(residual).for_each(|(sum, residual)| *sum += residual);
+        }
+        let [low, high] = self.quantized.clamp;
+        sums.into_iter().map(|sum| f64::from(sum.max(low).min(high))).collect()
+    }
+
+    /// Squares of the trained weights with their gain over squared distances of the converted ones, in dB.
+    fn weight_ratio(&self, full: Full) -> Option<f64> {
+        let (Op::Conv(trained), Op::Conv(converted)) = (self.trained, &self.converted) else { return None };
+        let per_group = trained.weight.dim().0 / trained.groups;
+        let (mut signal, mut noise) = (0.0, 0.0);
+        for (((output, input, ..), &weight), &ours) in trained.weight.indexed_iter().zip(&converted.weight) {
+            let channel = output / per_group * trained.weight.dim().1 + input;
+            let step = match self.input {
+                Input::Pixels(_) => full.preprocess.normalised_step(channel),
+                Input::Value(..) => 1.0,
+            };
+            let weight = f64::from(weight) * f64::from(trained.gain[output]) * step;
+            signal += weight.powi(2);
+            noise += (weight - f64::from(ours)).powi(2);
+        }
+        decibels(signal, noise)
+    }
+}
+
+/// The nodes whose values are needed to measure operator `id`.
+fn reads(graph: &QuantizedGraph, full: Full, id: usize) -> Vec<NodeId> {
+    if !matches!(graph.nodes[id].op, QuantizedOp::Conv(_)) {
+        return Vec::new();
+    }
+    let operators = graph.nodes[id].inputs.iter().copied().filter(|&input| input != 0).chain([id]);
+    operators.map(|operator| full.structure.operators[operator].value).collect()
+}
+
+/// The convolution that the integers of `packed` stand for, for inputs of which one step is `scale`.
+pub(super) fn real(packed: &PackedConv, units: &[f64], scale: f64) -> Result<Op> {
+    let [rows, columns] = packed.window.kernel;
+    let per_channel = packed.channel_len().max(1);
+    let weight = |(index, code): (usize, i8)| (f64::from(code) * units[index / per_channel] / scale) as f32;
+    let weights: Vec<f32> = packed.expand().into_iter().enumerate().map(weight).collect();
+    let weights = Array4::from_shape_vec((packed.outputs, rows, columns, packed.group_inputs), weights)
+        .map_err(|error| Error::new(ErrorKind::Shape, "weights and their shape").because(error))?;
+    let bias = packed.bias.iter().zip(units).map(|(&bias, unit)| (f64::from(bias) * unit) as f32).collect();
+    Ok(Op::Conv(Conv {
+        weight: weights.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned(),
+        gain: vec![1.0; packed.outputs],
+        bias,
+        window: packed.window,
+        groups: packed.groups,
+    }))
+}
+
+/// Distances of pixels from zero, each image in the order channel, row, column.
+fn steps(pixels: &Batch<u8>, zeros: &[u8]) -> Vec<Vec<f32>> {
+    let step = |codes: &[u8], channel: usize| -> Vec<f32> {
+        let codes = codes.iter().skip(channel).step_by(zeros.len());
+        codes.map(|&code| f32::from(code) - f32::from(zeros[channel])).collect()
+    };
+    let image =
+        |image: usize| (0..zeros.len()).flat_map(|channel| step(pixels.image(image), channel)).collect();
+    (0..pixels.images).map(image).collect()
+}
+
+/// The values that the codes nearest to `values` stand for.
+fn rounded(values: &[f32], quantizer: &Quantizer) -> Vec<f32> {
+    values.iter().map(|&value| round_trip(f64::from(value), quantizer) as f32).collect()
+}
+
+impl Produced {
+    /// The real values of one image's codes, and how many lie at a bound that is not the activation's.
+    pub(super) fn of_codes(codes: &[u8], node: &QuantizedNode) -> Self {
+        let QuantizedNode { quantizer, shape, .. } = node;
+        let clamp = match &node.op {
+            QuantizedOp::Conv(conv) => conv.clamp,
+            _ => [f32::NEG_INFINITY, f32::INFINITY],
+        };
+        let real = |code: u8| (f64::from(code) - f64::from(quantizer.zero_point)) * quantizer.scale;
+        let values = (0..shape.channels)
+            .flat_map(|channel| codes.iter().skip(channel).step_by(shape.channels).map(|&code| real(code)));
+        let margin = quantizer.scale / 2.0;
+        let bottom = f64::from(clamp[0]) < real(0) - margin;
+        let top = f64::from(clamp[1]) > real(quantizer.max) + margin;
+        let saturated = |&&code: &&u8| bottom && code == 0 || top && code == quantizer.max;
+        Self { saturated: codes.iter().filter(saturated).count(), values: values.collect() }
+    }
+
+    /// The real values of one image's logits.
+    pub(super) fn of_logits(logits: &[i32], scale: f64) -> Self {
+        Self { values: logits.iter().map(|&logit| f64::from(logit) * scale).collect(), saturated: 0 }
+    }
+}

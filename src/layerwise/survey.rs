@@ -1,0 +1,75 @@
+//! What layers would look like in other precisions, each fitted while all other layers keep theirs.
+
+use super::probe::real;
+use super::{Full, Walk};
+use crate::error::Result;
+use crate::format::PackedOp;
+use crate::graph::{NodeId, Op};
+use crate::plan::{Choice, Precision, Reason};
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp, closed_form};
+
+/// Precisions to try, and who wants to see the result.
+pub(crate) struct Survey<'a> {
+    /// By node of the full-precision graph; empty where there is nothing to try.
+    pub candidates: &'a [Vec<Precision>],
+    /// Sees a layer's node and, for each of its candidates, the convolution that its integers stand for.
+    pub see: &'a mut dyn FnMut(NodeId, Vec<Op>) -> Result<()>,
+}
+
+impl Survey<'_> {
+    /// The full-precision values that compensated candidates read, once for each of them.
+    pub(super) fn wanted(&self, graph: &QuantizedGraph, full: Full) -> Vec<NodeId> {
+        let mut wanted = Vec::new();
+        for node in &graph.nodes {
+            let QuantizedOp::Conv(conv) = &node.op else { continue };
+            let residual = node.inputs.get(1).map(|&input| full.structure.operators[input].value);
+            for _ in self.candidates[conv.source].iter().filter(|candidate| is_ternary(**candidate)) {
+                wanted.extend([conv.source].into_iter().chain(residual));
+            }
+        }
+        wanted
+    }
+}
+
+fn is_ternary(precision: Precision) -> bool {
+    matches!(precision, Precision::Ternary { .. })
+}
+
+impl Walk<'_> {
+    /// Shows the candidates of node `id`, which afterwards is what it was.
+    pub(super) fn survey(&mut self, id: usize) -> Result<()> {
+        let QuantizedOp::Conv(conv) = self.graph.nodes[id].op.clone() else { return Ok(()) };
+        let Some(candidates) = self.survey.as_ref().map(|survey| survey.candidates[conv.source].clone())
+        else {
+            return Ok(());
+        };
+        let mut fitted = Vec::with_capacity(candidates.len());
+        for precision in candidates {
+            self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(self.as_candidate(&conv, precision)?));
+            fitted.extend(self.fitted(id)?);
+        }
+        let source = conv.source;
+        self.graph.nodes[id].op = QuantizedOp::Conv(conv);
+        match &mut self.survey {
+            Some(survey) if !fitted.is_empty() => (survey.see)(source, fitted),
+            _ => Ok(()),
+        }
+    }
+
+    fn as_candidate(&self, conv: &QuantizedConv, precision: Precision) -> Result<QuantizedConv> {
+        let Op::Conv(trained) = &self.full.graph.nodes[conv.source].op else { return Ok(conv.clone()) };
+        let (weights, factors) = closed_form(trained.weight.view(), precision)?;
+        let choice = Choice { precision, reason: Reason::Plan };
+        Ok(QuantizedConv { weights, factors, choice, ..conv.clone() })
+    }
+
+    /// Node `id` after fitting, as a convolution of real numbers.
+    fn fitted(&mut self, id: usize) -> Result<Option<Op>> {
+        let packing = self.fit(id)?;
+        let scale = self.graph.nodes[self.graph.nodes[id].inputs[0]].quantizer.scale;
+        match &packing.node.op {
+            PackedOp::Conv(conv) => Ok(Some(real(conv, &packing.units, scale)?)),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a plan may use.
+
+use super::indicators::{Indicators, LARGEST_TOTAL};
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a plan may use; every budget is optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budgets {
+    /// Bytes of the file, of its fixed part too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<u64>,
+    /// How many times smaller than all weights at 32 bits the file must be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_ratio: Option<f64>,
+    /// Bits per weight, on average over the layers that there is a choice for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_bits: Option<f64>,
+    /// Bit operations of those layers for one image: products times bits of the weight times bits of the activation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bit_ops: Option<u64>,
+    /// As many bit operations as with these bits in all of those layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Levels>,
+    /// Multiplications by weights or scales for one image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_multiplications: Option<u64>,
+    /// Bytes of the input activations of any one of those layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_largest_activation: Option<u64>,
+    /// Bytes of the input activations of all of those layers together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total_activation: Option<u64>,
+}
+
+/// Uniform bits of weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// Bits of weights.
+    pub weight: f64,
+    /// Bits of activations.
+    pub activation: f64,
+}
+
+/// What a choice adds to, summed over layers; the largest activation is no sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantity {
+    /// Of the file: weights, scales and what describes them.
+    FileBits,
+    WeightBits,
+    BitOps,
+    Multiplications,
+    ActivationBits,
+    LargestActivation,
+}
+
+/// A budget that was set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Budget {
+    Size(u64),
+    Ratio(f64),
+    MeanBits(f64),
+    BitOps(u64),
+    Levels(Levels),
+    Multiplications(u64),
+    LargestActivation(u64),
+    TotalActivation(u64),
+}
+
+impl Budgets {
+    /// Names and values of those that are set.
+    pub(super) fn record(&self) -> BTreeMap<String, String> {
+        let numbers = [
+            ("compression_ratio", self.compression_ratio.map(|x| x.to_string())),
+            ("mean_bits", self.mean_bits.map(|x| x.to_string())),
+            ("levels", self.levels.map(|x| format!("{} {}", x.weight, x.activation))),
+            ("max_size", self.max_size.map(|x| x.to_string())),
+            ("bit_ops", self.bit_ops.map(|x| x.to_string())),
+            ("max_multiplications", self.max_multiplications.map(|x| x.to_string())),
+            ("max_largest_activation", self.max_largest_activation.map(|x| x.to_string())),
+            ("max_total_activation", self.max_total_activation.map(|x| x.to_string())),
+        ];
+        numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// Those that are set.
+    ///
+    /// # Errors
+    /// A number that no plan can have, and budgets on activations whose number the indicators do not tell.
+    pub(super) fn set(&self, indicators: &Indicators) -> Result<Vec<Budget>> {
+        let all = [
+            self.max_size.map(Budget::Size),
+            self.compression_ratio.map(Budget::Ratio),
+            self.mean_bits.map(Budget::MeanBits),
+            self.bit_ops.map(Budget::BitOps),
+            self.levels.map(Budget::Levels),
+            self.max_multiplications.map(Budget::Multiplications),
+            self.max_largest_activation.map(Budget::LargestActivation),
+            self.max_total_activation.map(Budget::TotalActivation),
+        ];
+        let set: Vec<Budget> = all.into_iter().flatten().collect();
+        set.iter().try_for_each(|budget| budget.check(indicators))?;
+        Ok(set)
+    }
+}
+
+impl Budget {
+    pub fn quantity(self) -> Quantity {
+        match self {
+            Self::Size(_) | Self::Ratio(_) => Quantity::FileBits,
+            Self::MeanBits(_) => Quantity::WeightBits,
+            Self::BitOps(_) | Self::Levels(_) => Quantity::BitOps,
+            Self::Multiplications(_) => Quantity::Multiplications,
+            Self::LargestActivation(_) => Quantity::LargestActivation,
+            Self::TotalActivation(_) => Quantity::ActivationBits,
+        }
+    }
+
+    fn check(self, indicators: &Indicators) -> Result<()> {
+        let positive = match self {
+            Self::Ratio(x) | Self::MeanBits(x) => x.is_finite() && x > 0.0,
+            Self::Levels(Levels { weight, activation }) => {
+                [weight, activation].iter().all(|x| x.is_finite() && *x > 0.0 && *x <= 32.0)
+            }
+            _ => true,
+        };
+        if !positive {
+            let message = format!("{} is no budget; give a number above 0", self.option());
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let on_activations = matches!(self, Self::LargestActivation(_) | Self::TotalActivation(_));
+        match indicators.layers.iter().find(|layer| layer.activations.is_none()) {
+            Some(layer) if on_activations => {
+                let message = format!(
+                    "{} needs the number of activations of every layer in the indicators",
+                    self.option()
+                );
+                Err(Error::new(ErrorKind::Argument, message).at_node(&layer.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The limit of its quantity, in the layers that there is a choice for; negative if the fixed part is too much.
+    pub fn limit(self, indicators: &Indicators) -> i64 {
+        let fixed = indicators.fixed;
+        let weights: u64 = indicators.layers.iter().map(|layer| layer.parameters).sum();
+        let products: u64 = indicators.layers.iter().map(|layer| layer.macs).sum();
+        match self {
+            Self::Size(bytes) => whole(bytes).saturating_mul(8) - whole(fixed.bits),
+            Self::Ratio(ratio) => floor(32.0 * indicators.parameters() as f64 / ratio) - whole(fixed.bits),
+            Self::MeanBits(bits) => floor(bits * weights as f64),
+            Self::BitOps(operations) => whole(operations),
+            Self::Levels(Levels { weight, activation }) => floor(products as f64 * weight * activation),
+            Self::Multiplications(count) => whole(count) - whole(fixed.multiplications),
+            Self::LargestActivation(bytes) | Self::TotalActivation(bytes) => whole(bytes).saturating_mul(8),
+        }
+    }
+
+    /// The budget as an option of the command.
+    pub fn option(self) -> String {
+        match self {
+            Self::Size(bytes) => format!("--max-size {bytes}"),
+            Self::Ratio(ratio) => format!("--compression-ratio {ratio}"),
+            Self::MeanBits(bits) => format!("--mean-bits {bits}"),
+            Self::BitOps(operations) => format!("--bitops {operations}"),
+            Self::Levels(Levels { weight, activation }) => {
+                format!("--weight-level {weight} --activation-level {activation}")
+            }
+            Self::Multiplications(count) => format!("--max-multiplications {count}"),
+            Self::LargestActivation(bytes) => format!("--max-largest-activation {bytes}"),
+            Self::TotalActivation(bytes) => format!("--max-total-activation {bytes}"),
+        }
+    }
+
+    /// The tightest budget of this kind that still allows `used` of its quantity.
+    pub fn relaxed_to(self, used: u64, indicators: &Indicators) -> Self {
+        let fixed = indicators.fixed;
+        let weights: u64 = indicators.layers.iter().map(|layer| layer.parameters).sum();
+        match self {
+            Self::Size(_) => Self::Size((used + fixed.bits).div_ceil(8)),
+            Self::Ratio(_) => {
+                let ratio = 32.0 * indicators.parameters() as f64 / (used + fixed.bits).max(1) as f64;
+                Self::Ratio((ratio * 1e4).floor() / 1e4)
+            }
+            Self::MeanBits(_) => Self::MeanBits((used as f64 / weights.max(1) as f64 * 1e4).ceil() / 1e4),
+            Self::BitOps(_) | Self::Levels(_) => Self::BitOps(used),
+            Self::Multiplications(_) => Self::Multiplications(used + fixed.multiplications),
+            Self::LargestActivation(_) => Self::LargestActivation(used.div_ceil(8)),
+            Self::TotalActivation(_) => Self::TotalActivation(used.div_ceil(8)),
+        }
+    }
+}
+
+fn whole(number: u64) -> i64 {
+    number.min(LARGEST_TOTAL) as i64
+}
+
+fn floor(number: f64) -> i64 {
+    number.floor().min(LARGEST_TOTAL as f64) as i64
+}

@@ -1,0 +1,135 @@
+//! Plans and their file.
+
+use super::Precision;
+use super::budgets::Budgets;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{PlanRecord, replace_file};
+use serde::{Deserialize, Serialize, Serializer};
+use std::path::Path;
+
+/// A precision for every layer, found for a budget.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Predicted damage: the sum over all layers of the activations' indicator and `alpha` times the weights'.
+    pub objective: f64,
+    /// No plan within the budgets has less; equal to `objective` where that is proven.
+    pub bound: f64,
+    /// Factor of the weights' indicators.
+    pub alpha: f64,
+    /// Where the indicators come from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// How the indicators were found.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// SHA-256 of the full-precision network, in hexadecimal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network_sha256: String,
+    /// The budgets.
+    pub budgets: Budgets,
+    /// What the plan uses.
+    pub uses: Uses,
+    /// The layers that there was a choice for, in execution order.
+    pub layers: Vec<PlannedLayer>,
+}
+
+/// What a plan uses, in the units of [`Budgets`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Uses {
+    /// Bytes of the file, its fixed part included.
+    pub bytes: u64,
+    /// All weights at 32 bits, against the file.
+    pub compression_ratio: f64,
+    /// Bits per weight in the layers that there was a choice for.
+    pub mean_bits: f64,
+    /// Bit operations of those layers, for one image.
+    pub bit_ops: u64,
+    /// Multiplications by weights or scales, for one image.
+    pub multiplications: u64,
+    /// Bytes of the largest input activations; `None` if their number is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_activation: Option<u64>,
+    /// Bytes of all input activations together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_activation: Option<u64>,
+}
+
+/// What a plan says of one layer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedLayer {
+    /// Name of the layer.
+    pub name: String,
+    /// How its weights are stored: a [`Precision`], or a number of bits where the indicators only say that.
+    pub weights: String,
+    /// Bits per weight, scales included.
+    #[serde(serialize_with = "without_fraction")]
+    pub weight_bits: f64,
+    /// Bits of its input activations.
+    pub activation_bits: u8,
+    /// Number of its weights.
+    pub parameters: u64,
+    /// Bits of all its weights and scales, without what describes them.
+    pub bits: u64,
+    /// Its part of the predicted damage.
+    pub damage: f64,
+}
+
+/// Whole numbers without `.0`.
+fn without_fraction<S: Serializer>(number: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    match number.fract() == 0.0 && (0.0..1e9).contains(number) {
+        true => serializer.serialize_u32(*number as u32),
+        false => serializer.serialize_f64(*number),
+    }
+}
+
+/// The plan in `path`.
+///
+/// # Errors
+/// A file that cannot be read or is no plan.
+pub fn read_plan(path: &Path) -> Result<Plan> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        let message = format!("this is no plan as `fgq plan -o` writes it: {error}");
+        Error::new(ErrorKind::Format, message).at_path(path).because(error)
+    })
+}
+
+impl Plan {
+    /// Writes the plan to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::new(ErrorKind::Format, "the plan cannot be written").because(error))?;
+        replace_file(path, (text + "\n").as_bytes())
+    }
+
+    /// What a model remembers of the plan, whose convolutions have these names.
+    pub(crate) fn for_model<'a>(&self, names: impl Iterator<Item = &'a str>) -> PlanRecord {
+        let layer = |name: &str| {
+            let layer = self.layers.iter().find(|layer| layer.name == name);
+            layer.map(|layer| format!("{}/{}", layer.weights, layer.activation_bits)).unwrap_or_default()
+        };
+        PlanRecord {
+            budgets: self.budgets.record(),
+            objective: self.objective.to_string(),
+            layers: names.map(layer).collect(),
+        }
+    }
+
+    /// Whether it is proven that no plan within the budgets has less predicted damage.
+    pub fn is_proven(&self) -> bool {
+        self.bound >= self.objective
+    }
+}
+
+impl PlannedLayer {
+    /// How its weights are stored.
+    ///
+    /// # Errors
+    /// A number of bits instead, as in plans made from outside indicators.
+    pub fn precision(&self) -> Result<Precision> {
+        self.weights.parse().map_err(|error: Error| error.at_node(&self.name))
+    }
+}
