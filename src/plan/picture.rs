@@ -36,7 +36,7 @@ impl Plan {
         if frontier.len() > 1 {
             let _ = write!(page, "<h2>Size against predicted damage</h2>{}", curve(self, frontier));
         }
-        let _ = write!(page, "<h2>Layers</h2>{}</body></html>\n", table(&self.layers));
+        let _ = writeln!(page, "<h2>Layers</h2>{}</body></html>", table(&self.layers));
         page
     }
 

@@ -214,7 +214,8 @@ fn bad_indicators_are_refused() {
         Indicators::from_json(&value.to_string()).map_err(|error| error.to_string())
     };
     assert!(changed(|_| ()).is_ok());
-    let wrong: [(fn(&mut Value), &str); 10] = [
+    type Change = fn(&mut Value);
+    let wrong: [(Change, &str); 10] = [
         (|v| v["layers"][0]["weight"] = json!({}), "node 'a': no candidates"),
         (|v| v["layers"][0]["weight"] = json!({"int9": 1.0}), "unknown precision 'int9'"),
         (|v| v["layers"][1]["activation"] = json!({"eight": 1.0}), "'eight' activation bits"),
