@@ -42,7 +42,7 @@ for options in "--set .*=int8" "--method closed-form --group 4" "--method closed
     done
 done
 for options in "--set .*=int8" "--method closed-form --group 4" "--group 4" "--group 16" "--group 64" \
-    "--group 4 --act-bits 4" "--group 4 --set .*(expand3x3).*=ternary:64"; do
+    "--group 4 --act-bits 4" "--group mixed"; do
     # shellcheck disable=SC2086
     row squeezenet1.1-imagenet "$work/imagenet0" "$work/imagenet1" $options --preprocess caffe
 done

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 pub struct ConvertOptions {
     /// Group size of layers that no rule or pattern treats otherwise.
     pub group: usize,
+    /// Group size of kernels larger than 1×1 instead, which bear large groups better.
+    pub spatial_group: Option<usize>,
     /// How the weights of ternary layers are found.
     pub method: Method,
     /// Precisions of weights and input activations, layer by layer. A tensor that several layers read gets the most
@@ -38,6 +40,7 @@ impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
             group: 4,
+            spatial_group: None,
             method: Method::default(),
             plan: None,
             overrides: Vec::new(),
@@ -51,7 +54,7 @@ impl Default for ConvertOptions {
 impl ConvertOptions {
     fn check(&self) -> Result<()> {
         let argument = |message: String| Err(Error::new(ErrorKind::Argument, message));
-        if self.group == 0 {
+        if self.group == 0 || self.spatial_group == Some(0) {
             return argument("a group size of 0; give at least 1".into());
         }
         if ![4, 8].contains(&self.activation_bits) {
@@ -60,11 +63,18 @@ impl ConvertOptions {
         Ok(())
     }
 
+    fn groups(&self) -> String {
+        match self.spatial_group {
+            Some(spatial) => format!("{},{spatial}", self.group),
+            None => self.group.to_string(),
+        }
+    }
+
     /// The options as text, for the record in the file.
     fn record(&self, images: usize) -> BTreeMap<String, String> {
         let mut record = BTreeMap::from([
             ("method".into(), self.method.to_string()),
-            ("group".into(), self.group.to_string()),
+            ("group".into(), self.groups()),
             ("activation_bits".into(), self.activation_bits.to_string()),
             ("range".into(), self.range.to_string()),
             ("calibration_images".into(), images.to_string()),
@@ -116,7 +126,12 @@ pub fn convert(
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let graph = fold(graph)?;
     let structure = Structure::new(&graph)?;
-    let choices = choose(&graph, options.group, options.plan.as_ref(), &options.overrides)?;
+    let choices = choose(
+        &graph,
+        [options.group, options.spatial_group.unwrap_or(options.group)],
+        options.plan.as_ref(),
+        &options.overrides,
+    )?;
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
     let observer = Observer {

@@ -50,13 +50,33 @@ pub struct Args {
     preprocess: PreprocessArgs,
 }
 
+/// Group sizes by kernel.
+#[derive(Debug, Clone, Copy)]
+struct GroupSizes {
+    pointwise: usize,
+    /// Of kernels larger than 1×1, if it differs.
+    spatial: Option<usize>,
+}
+
+impl FromStr for GroupSizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "mixed" {
+            return Ok(Self { pointwise: 4, spatial: Some(64) });
+        }
+        let pointwise = text.parse().map_err(|_| "give a whole number or 'mixed'".to_owned())?;
+        Ok(Self { pointwise, spatial: None })
+    }
+}
+
 /// Options on the precision of weights and activations.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Precision")]
 struct PrecisionArgs {
-    /// How many consecutive input channels share a scale
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    group: usize,
+    /// How many consecutive input channels share a scale; mixed: 4 for 1×1 kernels, 64 for larger ones
+    #[arg(long, value_name = "N|mixed", default_value = "4")]
+    group: GroupSizes,
     /// How ternary weights are found: compensated (every layer fitted to full precision's outputs) or
     /// closed-form (each group on its own)
     #[arg(long, default_value_t)]
@@ -87,7 +107,8 @@ fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Patte
 impl PrecisionArgs {
     fn options(self) -> anyhow::Result<ConvertOptions> {
         Ok(ConvertOptions {
-            group: self.group,
+            group: self.group.pointwise,
+            spatial_group: self.group.spatial,
             method: self.method,
             overrides: self.set,
             activation_bits: self.act_bits,

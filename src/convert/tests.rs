@@ -3,7 +3,7 @@
 use super::*;
 use crate::data::{PixelImages, normalise};
 use crate::format::arbitrary::preprocess;
-use crate::format::{LayerFidelity, PackedOp};
+use crate::format::{LayerFidelity, PackedOp, PackedWeights};
 use crate::graph::arbitrary::{Choices, classifier, noise};
 use crate::graph::{Conv, Interpreter, Node, Op, evaluate};
 use crate::runtime::Session;
@@ -201,6 +201,26 @@ fn a_layer_on_pixels_has_the_error_of_its_weights() {
         assert!((layer.local.unwrap() - layer.cumulative.unwrap()).abs() < 0.1, "{layer:?}");
         assert_eq!((layer.rounding, layer.saturation), (None, 0.0));
     }
+}
+
+/// 1×1 kernels and larger ones have group sizes of their own, and the file says so.
+#[test]
+fn group_sizes_go_by_kernel() {
+    let mut seen = [false; 2];
+    for seed in 0..40 {
+        let graph = fold(classifier(seed)).unwrap();
+        let options = ConvertOptions { group: 2, spatial_group: Some(3), ..ConvertOptions::default() };
+        let Ok(model) = converted(&graph, &images(seed, &graph), &options) else { continue };
+        assert_eq!(model.provenance.options["group"], "2,3");
+        for node in &model.nodes {
+            let PackedOp::Conv(conv) = &node.op else { continue };
+            let PackedWeights::Ternary { group, .. } = conv.weights else { continue };
+            let spatial = conv.window.area() > 1;
+            assert_eq!(group, if spatial { 3 } else { 2 });
+            seen[usize::from(spatial)] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2]);
 }
 
 /// Four bits leave 17 times coarser steps: 24 dB.

@@ -216,7 +216,7 @@ fn started(known: Indicators, options: &IndicatorOptions, images: usize) -> Resu
 
 /// The convolutions that are ternary unless someone says otherwise.
 fn planned_layers(graph: &Graph) -> Result<Vec<NodeId>> {
-    let choices = choose(graph, 4, None, &[])?;
+    let choices = choose(graph, [4, 4], None, &[])?;
     let planned = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.reason == Reason::Default);
     Ok((0..choices.len()).filter(|&id| planned(&choices[id])).collect())
 }

@@ -11,6 +11,10 @@ pub enum Kernels {
     Reference,
     /// Safe, portable Rust arranged for the compiler's vectorizer.
     Portable,
+    /// AVX2.
+    Avx2,
+    /// AVX2 with VNNI.
+    AvxVnni,
     /// AVX-512 with VNNI.
     Avx512Vnni,
     /// AMX for 8-bit integers, and AVX-512 with VNNI.
@@ -18,7 +22,14 @@ pub enum Kernels {
 }
 
 /// From slow to fast.
-const ALL: [Kernels; 4] = [Kernels::Reference, Kernels::Portable, Kernels::Avx512Vnni, Kernels::Amx];
+const ALL: [Kernels; 6] = [
+    Kernels::Reference,
+    Kernels::Portable,
+    Kernels::Avx2,
+    Kernels::AvxVnni,
+    Kernels::Avx512Vnni,
+    Kernels::Amx,
+];
 
 impl Default for Kernels {
     /// The fastest that this machine can run.
@@ -63,6 +74,8 @@ impl Kernels {
         match self {
             Self::Reference => "reference",
             Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Amx => "amx",
         }
@@ -79,6 +92,8 @@ impl Kernels {
         use super::x86_64;
         use std::arch::is_x86_feature_detected as has;
         match self {
+            Self::Avx2 => has!("avx2").then_some(&x86_64::AVX2),
+            Self::AvxVnni => (has!("avx2") && has!("avxvnni")).then_some(&x86_64::AVX_VNNI),
             Self::Avx512Vnni => {
                 let found = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni");
                 found.then_some(&x86_64::AVX512_VNNI)

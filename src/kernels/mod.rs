@@ -36,6 +36,8 @@ pub(crate) struct ConvSpec {
     pub groups: usize,
     /// Kernel, stride, dilation, padding.
     pub window: Window,
+    /// Group size if each group of weights, consecutive input channels under one tap, has values 0 and ± its scale.
+    pub ternary: Option<usize>,
     /// Output channel, kernel row, kernel column, input channel.
     pub weights: Vec<i8>,
     /// Added to the sum, per output channel.

@@ -52,18 +52,18 @@ pub struct Choice {
 /// Chooses a precision for every convolution: `None` for other nodes.
 ///
 /// The first convolution, the classifier and convolutions with fewer than two input channels per channel
-/// group keep 8 bits, unless the plan says otherwise; `overrides` come last, and of several that match, the last wins.
+/// group keep 8 bits, the others get the group size of their kernel, unless the plan says otherwise; `overrides` come last, and of several that match, the last wins.
 ///
 /// # Errors
 /// A pattern that matches no convolution; a plan for other layers, or with precisions that cannot be stored.
 pub(crate) fn choose(
     graph: &Graph,
-    group: usize,
+    [pointwise, spatial]: [usize; 2],
     plan: Option<&Plan>,
     overrides: &[(Pattern, Precision)],
 ) -> Result<Vec<Option<Choice>>> {
     let mut choices: Vec<Option<Choice>> =
-        (0..graph.nodes.len()).map(|id| default_choice(graph, id, group)).collect();
+        (0..graph.nodes.len()).map(|id| default_choice(graph, id, [pointwise, spatial])).collect();
     for (id, layer) in planned(graph, plan)? {
         choices[id] = Some(Choice { precision: layer.precision()?, reason: Reason::Plan });
     }
@@ -108,7 +108,7 @@ fn planned<'a>(graph: &Graph, plan: Option<&'a Plan>) -> Result<Vec<(NodeId, &'a
     plan.iter().flat_map(|plan| &plan.layers).map(place).collect()
 }
 
-fn default_choice(graph: &Graph, id: NodeId, group: usize) -> Option<Choice> {
+fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [usize; 2]) -> Option<Choice> {
     let Op::Conv(conv) = &graph.nodes[id].op else { return None };
     let kept = |reason| Choice { precision: Precision::Int8, reason };
     Some(if !reads_convolution(graph, id) {
@@ -118,6 +118,7 @@ fn default_choice(graph: &Graph, id: NodeId, group: usize) -> Option<Choice> {
     } else if conv.weight.dim().1 < 2 {
         kept(Reason::Depthwise)
     } else {
+        let group = if conv.window.area() == 1 { pointwise } else { spatial };
         Choice { precision: Precision::Ternary { group }, reason: Reason::Default }
     })
 }

@@ -75,7 +75,7 @@ impl Conv {
         let step = spec.window.stride[1] * input.map.block;
         let chunks = chunks(&panels, &strips, input.map.len());
         let this = Self { isa, tile, input: input.clone(), target, panels, strips, step, shape, chunks };
-        debug_assert!(this.reach() <= input.len, "{} of {}", this.reach(), input.len);
+        assert!(this.reach() <= input.len, "tiles reach {} of {} bytes", this.reach(), input.len);
         this
     }
 
@@ -85,35 +85,42 @@ impl Conv {
         last + self.strips.len * self.step + self.panels.reach()
     }
 
-    unsafe fn tile(&self, panel: usize, tile: usize, (ahead, lines): (*const i8, usize), memory: &Memory) {
-        let mut sums = Sums(MaybeUninit::uninit());
-        let range = tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS);
-        let start = |strip: usize| {
-            let strip = strip.min(range.end - 1);
-            memory.at(self.input.start + self.strips.strips[strip].input).cast_const()
-        };
-        let args = Tile {
-            strips: [start(range.start), start(range.start + 1)],
+    /// The strips of a tile.
+    fn strips_of(&self, tile: usize) -> Range<usize> {
+        tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS)
+    }
+
+    unsafe fn sum(&self, at: Place, ahead: (*const i8, usize), sums: &mut Sums, memory: &Memory) {
+        let range = self.strips_of(at.tile);
+        let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
+        let strips = [strip(range.start), strip(range.start + 1)];
+        let tile = Tile {
+            strips: strips.map(|strip| memory.at(self.input.start + strip.input).cast_const()),
             count: range.len(),
             len: self.strips.len,
+            lens: strips.map(|strip| strip.len),
             step: self.step,
-            runs: self.panels.runs(panel),
-            weights: self.panels.weights(panel),
-            ahead,
-            lines,
+            runs: self.panels.runs(at.panel),
+            weights: self.panels.weights(at.panel),
+            ahead: ahead.0,
+            lines: ahead.1,
             sums: sums.0.as_mut_ptr().cast(),
         };
         // SAFETY: the slot covers what the runs reach from any strip.
-        unsafe { (self.tile)(&args) };
-        // SAFETY: the tile has written as many rows as there are positions.
-        let sums: &[i32] =
-            unsafe { std::slice::from_raw_parts(sums.0.as_ptr().cast(), args.count * args.len * PANEL) };
-        for (place, strip) in range.enumerate() {
+        unsafe { (self.tile)(&tile) };
+    }
+
+    unsafe fn finish(&self, at: Place, sums: &Sums, memory: &Memory) {
+        for (place, strip) in self.strips_of(at.tile).enumerate() {
             for part in self.strips.parts(strip) {
                 let first = (place * self.strips.len + part.first) * PANEL;
-                let sums = &sums[first..first + part.count * PANEL];
+                // SAFETY: `sum` has written a row for each position of the tile.
+                let sums = unsafe {
+                    let first = sums.0.as_ptr().cast::<i32>().add(first);
+                    std::slice::from_raw_parts(first, part.count * PANEL)
+                };
                 // SAFETY: the part's positions and the panel's channels are this chunk's own.
-                unsafe { self.store(panel, [part.y, part.x], sums, memory) };
+                unsafe { self.store(at.panel, [part.y, part.x], sums, memory) };
             }
         }
     }
@@ -146,8 +153,51 @@ impl Conv {
     }
 }
 
+/// A tile of a panel.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    panel: usize,
+    tile: usize,
+}
+
 #[repr(C, align(64))]
 struct Sums(MaybeUninit<[i32; TILE * PANEL]>);
+
+/// The tiles of one chunk, in order. Sums become codes while those of the next tile are under way.
+struct Pipeline<'a> {
+    conv: &'a Conv,
+    memory: &'a Memory,
+    buffers: [Sums; 2],
+    /// The buffer of the next tile.
+    turn: usize,
+    /// The tile whose sums the other buffer holds.
+    pending: Option<Place>,
+}
+
+impl<'a> Pipeline<'a> {
+    fn new(conv: &'a Conv, memory: &'a Memory) -> Self {
+        let buffers = [const { Sums(MaybeUninit::uninit()) }; 2];
+        Self { conv, memory, buffers, turn: 0, pending: None }
+    }
+
+    unsafe fn push(&mut self, panel: usize, tile: usize, ahead: (*const i8, usize)) {
+        let place = Place { panel, tile };
+        // SAFETY: as the caller promises.
+        unsafe {
+            self.conv.sum(place, ahead, &mut self.buffers[self.turn], self.memory);
+            self.flush();
+        }
+        self.turn = 1 - self.turn;
+        self.pending = Some(place);
+    }
+
+    unsafe fn flush(&mut self) {
+        if let Some(place) = self.pending.take() {
+            // SAFETY: as the caller promises; the pending tile has been summed.
+            unsafe { self.conv.finish(place, &self.buffers[1 - self.turn], self.memory) };
+        }
+    }
+}
 
 impl Task for Conv {
     fn chunks(&self) -> usize {
@@ -157,23 +207,23 @@ impl Task for Conv {
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let Chunk { panels, tiles } = self.chunks[chunk].clone();
         let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
+        let mut pipeline = Pipeline::new(self, context.memory);
         // SAFETY: `choice` hands an instruction set out only where the CPU has it; chunks are disjoint.
         unsafe {
-            (self.isa.begin)(self.strips.len);
+            (self.isa.begin)(self.strips.len, self.panels.steps());
             if short {
                 for tile in tiles {
-                    for panel in panels.clone() {
-                        self.tile(panel, tile, (std::ptr::null(), 0), context.memory);
-                    }
+                    panels.clone().for_each(|panel| pipeline.push(panel, tile, (std::ptr::null(), 0)));
                 }
             } else {
                 for panel in panels {
                     for tile in tiles.clone() {
                         let ahead = self.panels.ahead(panel, tile - tiles.start, tiles.len());
-                        self.tile(panel, tile, ahead, context.memory);
+                        pipeline.push(panel, tile, ahead);
                     }
                 }
             }
+            pipeline.flush();
             (self.isa.end)();
         }
     }

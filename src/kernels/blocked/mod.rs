@@ -15,6 +15,7 @@ pub(crate) mod pool;
 mod program;
 mod ring;
 mod rows;
+mod scaled;
 mod strips;
 
 pub(super) use alone::Alone;
@@ -62,14 +63,14 @@ pub(crate) fn slack(window: &Window, block: usize) -> usize {
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
     pub strips: &'static [usize],
-    /// Runs of weights are filled up with zeros to a multiple of this many bytes.
-    pub granule: usize,
-    /// Longest run in bytes.
-    pub longest_run: usize,
+    /// Whether a strip with fewer positions is computed at the next such length.
+    pub shortens: bool,
+    /// How weights are arranged.
+    pub form: Form,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
     pub order: [usize; PANEL / 4],
-    /// Prepares the CPU for tiles with strips of this length.
-    pub begin: unsafe fn(usize),
+    /// Prepares the CPU for tiles with strips of this length and runs of this many steps, if they are even.
+    pub begin: unsafe fn(usize, usize),
     /// Sums of a tile.
     pub tile: unsafe fn(&Tile),
     /// Sums of a tile in which channel `c` of the output depends on channel `c` of the input only; each run is a tap
@@ -81,6 +82,18 @@ pub(crate) struct Isa {
     pub end: unsafe fn(),
 }
 
+/// How weights are arranged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One `i8` per weight, in runs as long as possible.
+    Plain,
+    /// One `i8` per weight, in runs of the same number of bytes, at most 64; filled up with zeros.
+    Even,
+    /// Small codes, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with
+    /// codes fit 16 bits: `2·255·1` for each of 16 steps of ternary codes, `2·255·8` for each of 8 steps of others.
+    Scaled,
+}
+
 /// Sums of one tile: `strips` × `len` positions, one panel of 32 channels.
 #[derive(Debug)]
 pub(crate) struct Tile<'a> {
@@ -88,8 +101,10 @@ pub(crate) struct Tile<'a> {
     pub strips: [*const u8; STRIPS],
     /// How many of the strips there are.
     pub count: usize,
-    /// Positions of a strip, one of [`Isa::strips`].
+    /// Most positions of a strip, one of [`Isa::strips`]; the rows of a strip's sums begin this far apart.
     pub len: usize,
+    /// Positions of each strip, such lengths too if [`Isa::shortens`].
+    pub lens: [usize; STRIPS],
     /// Bytes between neighbouring positions.
     pub step: usize,
     /// Which bytes of a position, and of those around it, meet the weights.
@@ -152,7 +167,7 @@ pub(crate) struct Rule {
 }
 
 /// How a residual's codes join the sums.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResidualRule {
     /// Code of zero.
     pub zero_point: i16,

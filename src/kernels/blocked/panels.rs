@@ -1,7 +1,8 @@
 //! Weights in the order in which tiles read them.
 
+use super::map::BLOCK;
 use super::memory::Constants;
-use super::{Isa, Map, PANEL, Run};
+use super::{Form, Isa, Map, PANEL, Run, scaled};
 use crate::kernels::ConvSpec;
 use std::ops::Range;
 
@@ -10,10 +11,10 @@ const MANY_TILES: usize = 32;
 
 /// Consecutive bytes of a value under one tap, or under neighbouring taps of a row where one block holds all channels.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    tap: usize,
-    channel: usize,
-    bytes: usize,
+pub(super) struct Span {
+    pub tap: usize,
+    pub channel: usize,
+    pub bytes: usize,
 }
 
 /// A panel: 32 output channels.
@@ -23,6 +24,8 @@ pub(super) struct Panel {
     pub runs: Range<usize>,
     /// Its first weight.
     pub weights: usize,
+    /// Bytes of its weights.
+    pub bytes: usize,
 }
 
 /// All weights of a convolution.
@@ -36,29 +39,39 @@ pub(super) struct Panels {
 impl Panels {
     /// Arranges the weights of `spec` for an input laid out as `map`.
     pub fn new(isa: &Isa, spec: &ConvSpec, map: &Map) -> Self {
-        let mut this = Self { panels: Vec::new(), runs: Vec::new(), weights: Constants::zeroed(0) };
-        let mut spans: Vec<Vec<Span>> = Vec::new();
-        let mut bytes = 0;
-        for panel in 0..spec.outputs.div_ceil(PANEL) {
-            if panel == 0 || spec.groups > 1 {
-                spans.push(panel_spans(isa, spec, map, panel));
-                let first = this.runs.len();
-                this.runs.extend(spans[panel].iter().map(|span| run(isa.granule, spec, map, span)));
-                this.panels.push(Panel { runs: first..this.runs.len(), weights: bytes });
-            } else {
-                this.panels.push(Panel { weights: bytes, ..this.panels[0].clone() });
+        if isa.form == Form::Scaled {
+            return scaled::panels(isa, spec, map);
+        }
+        let longest = if isa.form == Form::Even { BLOCK } else { usize::MAX };
+        let count = spec.outputs.div_ceil(PANEL);
+        let different = if spec.groups > 1 { count } else { 1 };
+        let spans: Vec<Vec<Span>> =
+            (0..different).map(|panel| spans_of(spec, map, panel, longest, true)).collect();
+        let longest = spans.iter().flatten().map(|span| span.bytes).max().unwrap_or(0);
+        let granule = if isa.form == Form::Even { longest.next_multiple_of(4) } else { 4 };
+        let (mut panels, mut runs, mut bytes) = (Vec::<Panel>::new(), Vec::<Run>::new(), 0);
+        for panel in 0..count {
+            let first = runs.len();
+            if let Some(spans) = spans.get(panel) {
+                runs.extend(spans.iter().map(|span| run(granule, spec, map, span)));
             }
-            let runs = &this.runs[this.panels[panel].runs.clone()];
-            bytes += runs.iter().map(|run| run.steps as usize * 4 * PANEL).sum::<usize>();
+            let own = if panel < different { first..runs.len() } else { 0..runs.len() };
+            let len: usize = runs[own.clone()].iter().map(|run| run.steps as usize * 4 * PANEL).sum();
+            panels.push(Panel { runs: own, weights: bytes, bytes: len });
+            bytes += len;
         }
-        this.weights = Constants::zeroed(bytes);
-        let weights = this.weights.as_mut();
-        for (index, panel) in this.panels.iter().enumerate() {
-            let spans = &spans[index.min(spans.len() - 1)];
-            let runs = &this.runs[panel.runs.clone()];
-            fill_panel(isa, spec, map, index, spans.iter().zip(runs), &mut weights[panel.weights..]);
+        let mut weights = Constants::zeroed(bytes);
+        for (index, panel) in panels.iter().enumerate() {
+            let spans = &spans[index.min(different - 1)];
+            let runs = &runs[panel.runs.clone()];
+            let own = &mut weights.as_mut()[panel.weights..][..panel.bytes];
+            fill_panel(isa, spec, map, index, spans.iter().zip(runs), own);
         }
-        this
+        Self { panels, runs, weights }
+    }
+
+    pub fn of(panels: Vec<Panel>, runs: Vec<Run>, weights: Constants) -> Self {
+        Self { panels, runs, weights }
     }
 
     /// Arranges the weights of a convolution with one input channel for each output channel.
@@ -68,6 +81,7 @@ impl Panels {
         let panel = |index: usize| Panel {
             runs: index * taps..(index + 1) * taps,
             weights: index * taps * 4 * PANEL,
+            bytes: taps * 4 * PANEL,
         };
         let run = |index: usize| {
             run(4, spec, map, &Span { tap: index % taps, channel: index / taps * PANEL, bytes: 4 })
@@ -84,13 +98,18 @@ impl Panels {
         Self { panels: (0..count).map(panel).collect(), runs: (0..count * taps).map(run).collect(), weights }
     }
 
+    /// Steps of the longest run.
+    pub fn steps(&self) -> usize {
+        self.runs.iter().map(|run| run.steps as usize).max().unwrap_or(0)
+    }
+
     pub fn len(&self) -> usize {
         self.panels.len()
     }
 
     /// Weights of one panel, in bytes.
     pub fn bytes(&self, panel: usize) -> usize {
-        self.runs(panel).iter().map(|run| run.steps as usize * 4 * PANEL).sum()
+        self.panels[panel].bytes
     }
 
     pub fn runs(&self, panel: usize) -> &[Run] {
@@ -114,7 +133,11 @@ impl Panels {
 
     /// The farthest byte that any run reaches from its strip's first one.
     pub fn reach(&self) -> usize {
-        self.runs.iter().map(|run| run.offset as usize + 4 * run.steps as usize).max().unwrap_or(0)
+        self.runs
+            .iter()
+            .map(|run| run.offset as usize + (4 * run.steps as usize).max(PANEL))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -125,14 +148,16 @@ fn panel_channels(spec: &ConvSpec, panel: usize) -> Range<usize> {
     group(panel * PANEL) * spec.group_inputs..(group(last) + 1) * spec.group_inputs
 }
 
-fn panel_spans(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Span> {
+/// The bytes that a panel meets, in parts of at most `longest`. Where one block holds all channels, parts may go over
+/// several taps of a row if `merge` says so.
+pub(super) fn spans_of(spec: &ConvSpec, map: &Map, panel: usize, longest: usize, merge: bool) -> Vec<Span> {
     let channels = panel_channels(spec, panel);
     let [rows, columns] = spec.window.kernel;
-    let merged = spec.groups == 1 && map.blocks() == 1 && spec.window.dilation[1] == 1;
+    let merged = merge && spec.groups == 1 && map.blocks() == 1 && spec.window.dilation[1] == 1;
     let mut spans = Vec::new();
     if merged {
         for row in 0..rows {
-            cut(0..columns * map.block, isa.longest_run, |part| {
+            cut(0..columns * map.block, longest, |part| {
                 let tap = row * columns + part.start / map.block;
                 spans.push(Span { tap, channel: part.start % map.block, bytes: part.len() });
             });
@@ -140,9 +165,12 @@ fn panel_spans(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Span>
         return spans;
     }
     for block in channels.start / map.block..channels.end.div_ceil(map.block) {
-        let start = channels.start.max(block * map.block);
-        let bytes = channels.end.min((block + 1) * map.block) - start;
-        spans.extend((0..spec.window.area()).map(|tap| Span { tap, channel: start, bytes }));
+        let own = channels.start.max(block * map.block)..channels.end.min((block + 1) * map.block);
+        for tap in 0..spec.window.area() {
+            cut(own.clone(), longest, |part| {
+                spans.push(Span { tap, channel: part.start, bytes: part.len() });
+            });
+        }
     }
     spans
 }
@@ -150,11 +178,11 @@ fn panel_spans(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Span>
 /// Calls `visit` for parts of `range` of at most `longest`.
 fn cut(range: Range<usize>, longest: usize, mut visit: impl FnMut(Range<usize>)) {
     for start in range.clone().step_by(longest) {
-        visit(start..range.end.min(start + longest));
+        visit(start..range.end.min(start.saturating_add(longest)));
     }
 }
 
-fn run(granule: usize, spec: &ConvSpec, map: &Map, span: &Span) -> Run {
+pub(super) fn run(granule: usize, spec: &ConvSpec, map: &Map, span: &Span) -> Run {
     let window = &spec.window;
     let row = span.tap / window.kernel[1] * window.dilation[0] + map.ring[0] - window.pads[0];
     let column = span.tap % window.kernel[1] * window.dilation[1] + map.ring[1] - window.pads[1];
@@ -174,8 +202,7 @@ fn fill_panel<'a>(
         let (own, rest) = weights.split_at_mut(run.steps as usize * 4 * PANEL);
         weights = rest;
         for place in 0..PANEL {
-            let channel = 4 * isa.order[place / 4] + place % 4;
-            let output = panel * PANEL + channel;
+            let output = panel * PANEL + self::place(isa, place);
             if output < spec.outputs {
                 let steps = own[4 * place..].chunks_mut(4 * PANEL).take(span.bytes.div_ceil(4));
                 fill_row(spec, map, span, output, steps);
@@ -192,7 +219,6 @@ fn fill_row<'a>(
     output: usize,
     steps: impl Iterator<Item = &'a mut [i8]>,
 ) {
-    let first = output / spec.group_outputs() * spec.group_inputs;
     let row = &spec.weights[output * spec.channel_len()..][..spec.channel_len()];
     let one_tap =
         span.channel % map.block + span.bytes <= map.block && span.channel + span.bytes <= spec.group_inputs;
@@ -206,14 +232,25 @@ fn fill_row<'a>(
     }
     for (step, values) in steps.enumerate() {
         for (byte, value) in values[..4].iter_mut().enumerate() {
-            let place = 4 * step + byte;
-            let inside = span.channel % map.block + place;
-            let tap = span.tap + inside / map.block;
-            let channel = span.channel - span.channel % map.block + inside % map.block;
-            let own = channel.wrapping_sub(first);
-            if place < span.bytes && own < spec.group_inputs {
-                *value = row[tap * spec.group_inputs + own];
-            }
+            *value = weight(spec, map, span, output, 4 * step + byte);
         }
     }
+}
+
+/// The channel of a panel whose sums lie at `place`.
+pub(super) fn place(isa: &Isa, place: usize) -> usize {
+    4 * isa.order[place / 4] + place % 4
+}
+
+/// The weight with which an output channel meets a byte of a span; zero where it meets none.
+pub(super) fn weight(spec: &ConvSpec, map: &Map, span: &Span, output: usize, byte: usize) -> i8 {
+    if output >= spec.outputs || byte >= span.bytes {
+        return 0;
+    }
+    let inside = span.channel % map.block + byte;
+    let tap = span.tap + inside / map.block;
+    let channel = span.channel - span.channel % map.block + inside % map.block;
+    let own = channel.wrapping_sub(output / spec.group_outputs() * spec.group_inputs);
+    let row = &spec.weights[output * spec.channel_len()..][..spec.channel_len()];
+    if own < spec.group_inputs { row[tap * spec.group_inputs + own] } else { 0 }
 }

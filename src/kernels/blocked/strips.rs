@@ -12,6 +12,8 @@ const FIXED: usize = 3;
 pub(super) struct Strip {
     /// Place of the first position's first tap, from the input's start.
     pub input: usize,
+    /// Positions to compute.
+    pub len: usize,
     /// Its parts that are positions of the output.
     pub segments: Range<usize>,
 }
@@ -42,9 +44,23 @@ impl Strips {
     pub fn new(isa: &Isa, window: &Window, input: &Map, output: Shape) -> Self {
         let by_rows = isa.strips.iter().map(|&len| Self::of_rows(window, input, output, len));
         let flat = isa.strips.iter().filter_map(|&len| Self::flat(window, input, output, len));
-        let cost = |strips: &Self| strips.strips.len() * (strips.len + FIXED);
-        let first = Self::of_rows(window, input, output, isa.strips[0]);
-        by_rows.chain(flat).fold(first, |best, next| if cost(&next) < cost(&best) { next } else { best })
+        let first = Self::of_rows(window, input, output, isa.strips[0]).fitted(isa);
+        let better = |best: Self, next: Self| if next.cost() < best.cost() { next } else { best };
+        by_rows.chain(flat).map(|strips| strips.fitted(isa)).fold(first, better)
+    }
+
+    /// Every strip at a length that `isa` offers.
+    fn fitted(mut self, isa: &Isa) -> Self {
+        for index in 0..self.strips.len() {
+            let used = self.parts(index).last().map_or(1, |part| part.first + part.count);
+            let offered = isa.strips.iter().copied().filter(|&len| isa.shortens && len >= used);
+            self.strips[index].len = offered.min().unwrap_or(self.len).min(self.len);
+        }
+        self
+    }
+
+    fn cost(&self) -> usize {
+        self.strips.iter().map(|strip| strip.len + FIXED).sum()
     }
 
     /// Strips end with the rows.
@@ -86,7 +102,7 @@ impl Strips {
     fn push(&mut self, input: usize, parts: Vec<Part>) {
         let first = self.parts.len();
         self.parts.extend(parts);
-        self.strips.push(Strip { input, segments: first..self.parts.len() });
+        self.strips.push(Strip { input, len: self.len, segments: first..self.parts.len() });
     }
 
     /// The parts of a strip.

@@ -46,6 +46,14 @@ impl Case {
             _ => (choices.next() as i8).max(-127),
         };
         spec.weights = (0..spec.outputs * spec.channel_len()).map(|_| weight(choices)).collect();
+        if choices.below(2) == 0 {
+            let group = choices.pick(&[1, 2, 3, 4, 8, 12, 16, 64, 100]);
+            spec.ternary = Some(group);
+            for weights in spec.weights.chunks_mut(spec.group_inputs).flat_map(|run| run.chunks_mut(group)) {
+                let scale = choices.pick(&[0, 1, 127, 127, 77]);
+                weights.iter_mut().for_each(|weight| *weight = weight.signum() * scale);
+            }
+        }
         let magnitudes = spec.weights.chunks_exact(spec.channel_len());
         let limits = magnitudes.zip(&self.epilogue.multipliers).map(|(weights, by)| {
             let sum: i64 = weights.iter().map(|weight| i64::from(weight.unsigned_abs()) * 255).sum();
@@ -90,6 +98,7 @@ fn geometry(choices: &mut Choices) -> (ConvSpec, Shape) {
         group_inputs: inputs,
         groups,
         window,
+        ternary: None,
         weights,
         bias,
         zero_points,
@@ -216,6 +225,7 @@ fn every_path_of_the_portable_kernel_is_taken() {
             group_inputs: inputs,
             groups,
             window: Window::new([1, 1]),
+            ternary: None,
             weights: (0..outputs * inputs).map(|_| (choices.next() as i8).max(-127)).collect(),
             bias: (0..outputs).map(|_| choices.next() as i32 >> 8).collect(),
             zero_points: (0..inputs * groups).map(|_| choices.next() as u8).collect(),

@@ -1,7 +1,7 @@
 //! AMX: 32 positions × 32 channels in four tile registers. Its instructions have no stable intrinsics.
 
 use super::avx512::{ORDER, depthwise, finish};
-use crate::kernels::blocked::{Isa, Tile};
+use crate::kernels::blocked::{Form, Isa, Tile};
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 /// See [`Isa`].
 pub(in crate::kernels) static AMX: Isa = Isa {
     strips: &[16, 14, 12, 10, 8],
-    granule: 64,
-    longest_run: 64,
+    shortens: false,
+    form: Form::Even,
     order: ORDER,
     begin,
     tile,
@@ -56,12 +56,13 @@ fn permitted() -> bool {
     false
 }
 
-/// Four sums and two inputs of `len` positions, two tiles of weights of 16 steps.
-unsafe fn begin(len: usize) {
+/// Four sums and two inputs of `len` positions, two tiles of weights of `steps` steps.
+unsafe fn begin(len: usize, steps: usize) {
     let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
     row_bytes[..8].fill(64);
+    row_bytes[4..6].fill(4 * steps as u16);
     rows[..6].fill(len as u8);
-    rows[6..8].fill(16);
+    rows[6..8].fill(steps as u8);
     let config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
     // SAFETY: the configuration is valid for palette 1: at most 16 rows of 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
@@ -73,7 +74,7 @@ unsafe fn end() {
 }
 
 unsafe fn tile(tile: &Tile) {
-    // SAFETY: each run reads 64 bytes of each position, which the slot covers, and 2 KiB of the panel; `begin` has
+    // SAFETY: each run reads up to 64 bytes of each position, which the slot covers, and its part of the panel; `begin` has
     // configured the registers; `sums` has rows of 128 bytes for all positions of both strips.
     unsafe {
         asm!(
@@ -93,7 +94,7 @@ unsafe fn tile(tile: &Tile) {
             "tileloadd tmm5, [{second} + {step}*1]",
             "tdpbusd tmm2, tmm5, tmm6",
             "tdpbusd tmm3, tmm5, tmm7",
-            "add {weights}, 2048",
+            "add {weights}, {bytes}",
             "mov {line}, {lines}",
             "test {line}, {line}",
             "jz 4f",
@@ -121,6 +122,7 @@ unsafe fn tile(tile: &Tile) {
             b = in(reg) tile.strips[1],
             step = in(reg) tile.step,
             wide = in(reg) 128usize,
+            bytes = in(reg) tile.runs.first().map_or(0, |run| run.steps as usize * 128),
             weights = inout(reg) tile.weights => _,
             sums = in(reg) tile.sums,
             sums2 = in(reg) tile.sums.wrapping_add(tile.len * 32),

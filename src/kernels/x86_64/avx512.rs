@@ -1,14 +1,14 @@
 //! AVX-512 with VNNI: 14 positions × 32 channels in 28 registers.
 
 use super::sums::sums;
-use crate::kernels::blocked::{Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use std::arch::x86_64::*;
 
 /// See [`Isa`].
 pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
     strips: &[7, 4, 1],
-    granule: 4,
-    longest_run: usize::MAX,
+    shortens: true,
+    form: Form::Plain,
     order: ORDER,
     begin,
     tile,
@@ -20,14 +20,14 @@ pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
 /// What saturating packs of two registers leave in order.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 2, 4, 6, 1, 3, 5, 7];
 
-unsafe fn begin(_: usize) {}
+unsafe fn begin(_: usize, _: usize) {}
 
 unsafe fn end() {}
 
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
     unsafe {
-        match (tile.len, tile.count) {
+        match (tile.lens[0].max(tile.lens[1]), tile.count) {
             (7, 2) => sums_7_2(tile),
             (7, _) => sums_7(tile),
             (4, 2) => sums_4_2(tile),
@@ -144,56 +144,66 @@ fn fetch(address: *const i8) {
 /// Two positions at a time: 64 codes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
-    let low = _mm256_set1_epi8(rule.clamp[0] as i8);
-    let high = _mm256_set1_epi8(rule.clamp[1] as i8);
+    // SAFETY: as the caller promises.
+    unsafe {
+        match &rule.residual {
+            Some(by) => codes::<true>(segment, rule, by),
+            None => codes::<false>(segment, rule, &ResidualRule::default()),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn codes<const RESIDUAL: bool>(segment: &Segment, rule: &Rule, by: &ResidualRule) {
+    // SAFETY: rules are aligned to 64 bytes.
+    let (bias0, bias1, shift0, shift1, multipliers) = unsafe {
+        (
+            _mm512_load_si512(rule.bias.as_ptr().cast()),
+            _mm512_load_si512(rule.bias.as_ptr().add(16).cast()),
+            _mm512_load_si512(rule.shifts.as_ptr().cast()),
+            _mm512_load_si512(rule.shifts.as_ptr().add(16).cast()),
+            _mm512_load_si512(rule.multipliers.as_ptr().cast()),
+        )
+    };
+    let (offset, fraction) = (_mm512_set1_epi16(rule.offset), _mm512_set1_epi16(i16::from(rule.fraction)));
+    let zero_point = _mm512_set1_epi16(by.zero_point);
+    let (left, factor) = (_mm512_set1_epi16(i16::from(by.shift)), _mm512_set1_epi16(by.multiplier));
+    let low = _mm512_set1_epi8(rule.clamp[0] as i8);
+    let high = _mm512_set1_epi8(rule.clamp[1] as i8);
     let split = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     let mask = (u64::MAX >> (64 - rule.width)) as u32;
+    // The results of one position, in 16 bits, before the clamp.
+    let row = |position: usize| {
+        // SAFETY: a row has two aligned registers of sums; the residual's slot covers 32 bytes from any position.
+        let (sums0, sums1, other) = unsafe {
+            let sums = segment.sums.add(position * PANEL);
+            let other = match RESIDUAL {
+                true => _mm256_loadu_si256(segment.residual.add(position * segment.residual_step).cast()),
+                false => _mm256_setzero_si256(),
+            };
+            (_mm512_load_si512(sums.cast()), _mm512_load_si512(sums.add(16).cast()), other)
+        };
+        let value0 = _mm512_srav_epi32(_mm512_add_epi32(sums0, bias0), shift0);
+        let value1 = _mm512_srav_epi32(_mm512_add_epi32(sums1, bias1), shift1);
+        let mut value = _mm512_mulhrs_epi16(_mm512_packs_epi32(value0, value1), multipliers);
+        if RESIDUAL {
+            let distance = _mm512_sub_epi16(_mm512_cvtepu8_epi16(other), zero_point);
+            let other = _mm512_mulhrs_epi16(_mm512_sllv_epi16(distance, left), factor);
+            value = _mm512_adds_epi16(value, other);
+        }
+        _mm512_srav_epi16(_mm512_adds_epi16(value, offset), fraction)
+    };
     for position in (0..segment.count).step_by(2) {
         let second = (position + 1).min(segment.count - 1);
-        // SAFETY: both positions are the segment's; the output and the residual have `rule.width` channels.
+        let packed = _mm512_packus_epi16(row(position), row(second));
+        let packed = _mm512_max_epu8(_mm512_min_epu8(_mm512_permutexvar_epi64(split, packed), high), low);
+        // SAFETY: both positions are the segment's; the output has `rule.width` channels of this panel.
         unsafe {
-            let packed = _mm512_packus_epi16(row(segment, rule, position), row(segment, rule, second));
-            let packed = _mm512_permutexvar_epi64(split, packed);
-            for (position, codes) in
-                [(second, _mm512_extracti64x4_epi64::<1>(packed)), (position, _mm512_castsi512_si256(packed))]
-            {
-                let codes = _mm256_max_epu8(_mm256_min_epu8(codes, high), low);
-                let target = segment.output.add(position * segment.output_step);
-                _mm256_mask_storeu_epi8(target.cast(), mask, codes);
-            }
+            let target = segment.output.add(second * segment.output_step);
+            _mm256_mask_storeu_epi8(target.cast(), mask, _mm512_extracti64x4_epi64::<1>(packed));
+            let target = segment.output.add(position * segment.output_step);
+            _mm256_mask_storeu_epi8(target.cast(), mask, _mm512_castsi512_si256(packed));
         }
     }
-}
-
-/// The results of one position, in 16 bits, before the clamp.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn row(segment: &Segment, rule: &Rule, position: usize) -> __m512i {
-    // SAFETY: rules are aligned to 64 bytes, sums to 128.
-    unsafe {
-        let half = |half: usize| {
-            let sums = _mm512_load_si512(segment.sums.add(position * PANEL + 16 * half).cast());
-            let bias = _mm512_load_si512(rule.bias.as_ptr().add(16 * half).cast());
-            let shifts = _mm512_load_si512(rule.shifts.as_ptr().add(16 * half).cast());
-            _mm512_srav_epi32(_mm512_add_epi32(sums, bias), shifts)
-        };
-        let multipliers = _mm512_load_si512(rule.multipliers.as_ptr().cast());
-        let mut value = _mm512_mulhrs_epi16(_mm512_packs_epi32(half(0), half(1)), multipliers);
-        if let Some(by) = &rule.residual {
-            let codes = segment.residual.add(position * segment.residual_step);
-            value = _mm512_adds_epi16(value, residual(codes, by));
-        }
-        let value = _mm512_adds_epi16(value, _mm512_set1_epi16(rule.offset));
-        _mm512_sra_epi16(value, _mm_cvtsi32_si128(i32::from(rule.fraction)))
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn residual(codes: *const u8, by: &ResidualRule) -> __m512i {
-    // SAFETY: the slot of the residual covers 32 bytes from any of its positions.
-    let codes = _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(codes.cast()) });
-    let distance = _mm512_sub_epi16(codes, _mm512_set1_epi16(by.zero_point));
-    let distance = _mm512_sll_epi16(distance, _mm_cvtsi32_si128(i32::from(by.shift)));
-    _mm512_mulhrs_epi16(distance, _mm512_set1_epi16(by.multiplier))
 }

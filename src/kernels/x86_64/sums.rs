@@ -34,15 +34,13 @@ macro_rules! sums {
                     strips = strips.map(|strip| strip.wrapping_add(4));
                 }
             }
-            let mut target: *mut $vector = tile.sums.cast();
             $(
                 // SAFETY: a row of sums for each position.
                 unsafe {
-                    $($store(target.add($lane), $register);)+
-                    target = target.add(LANES);
+                    let row: *mut $vector = tile.sums.add(($strip * tile.len + $position) * PANEL).cast();
+                    $($store(row.add($lane), $register);)+
                 }
             )+
-            let _ = target;
         }
     };
 }
