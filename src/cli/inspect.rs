@@ -136,7 +136,8 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
     }
     columns.extend(plan.map(|_| Column::Left("planned")));
     let mut table = Table::new(&columns);
-    let planned = plan.map_or(&[][..], |plan| &plan.layers).iter().map(Some).chain(std::iter::repeat(None));
+    let planned =
+        plan.map_or("", |plan| &plan.layers).split_whitespace().map(Some).chain(std::iter::repeat(None));
     for (layer, planned) in layers.iter().zip(planned) {
         let mut row = vec![
             layer.name.clone(),
@@ -148,7 +149,7 @@ fn layer_table(layers: &[Layer], plan: Option<&PlanRecord>) -> Table {
             format!("{:.1}%", percent(layer.zeros, layer.weights)),
         ];
         row.extend(layer.fidelity.iter().flat_map(figures));
-        row.extend(planned.cloned());
+        row.extend(planned.map(str::to_owned));
         table.row(row);
     }
     table

@@ -210,7 +210,7 @@ fn plan_record() -> PlanRecord {
     PlanRecord {
         budgets: [("max_size".into(), "400".into())].into(),
         objective: "0.25".into(),
-        layers: vec![String::new(), "int4/8".into()],
+        layers: "- i4/4 t16".into(),
     }
 }
 

@@ -34,9 +34,9 @@ pub struct PlanRecord {
     pub budgets: BTreeMap<String, String>,
     /// Predicted damage.
     pub objective: String,
-    /// What was planned for every convolution of the model, in execution order: precision of its weights, `/`, bits of
-    /// its input activations; empty where nothing was.
-    pub layers: Vec<String>,
+    /// What was planned for every convolution of the model, in execution order, separated by spaces: `-` for nothing,
+    /// else precision (`t` for ternary, `i` for int) and, if the input activations have not 8 bits, `/` and their bits.
+    pub layers: String,
 }
 
 impl Provenance {

@@ -109,12 +109,12 @@ impl Plan {
     pub(crate) fn for_model<'a>(&self, names: impl Iterator<Item = &'a str>) -> PlanRecord {
         let layer = |name: &str| {
             let layer = self.layers.iter().find(|layer| layer.name == name);
-            layer.map(|layer| format!("{}/{}", layer.weights, layer.activation_bits)).unwrap_or_default()
+            layer.map_or("-".to_owned(), PlannedLayer::short)
         };
         PlanRecord {
             budgets: self.budgets.record(),
             objective: self.objective.to_string(),
-            layers: names.map(layer).collect(),
+            layers: names.map(layer).collect::<Vec<_>>().join(" "),
         }
     }
 
@@ -125,6 +125,12 @@ impl Plan {
 }
 
 impl PlannedLayer {
+    /// As in [`PlanRecord::layers`].
+    fn short(&self) -> String {
+        let weights = self.weights.replace("ternary:", "t").replace("int", "i");
+        if self.activation_bits == 8 { weights } else { format!("{weights}/{}", self.activation_bits) }
+    }
+
     /// How its weights are stored.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ fn other_versions_are_named() {
 /// A reader of version 1 knows neither four bits nor plans, so no file of version 1 has them.
 #[test]
 fn the_version_is_at_least_what_the_parts_need() {
-    let plan = json!({ "budgets": {}, "objective": "0", "layers": [] });
+    let plan = json!({ "budgets": {}, "objective": "0", "layers": "- i4" });
     assert_has(
         &error(|file| file.record["provenance"]["plan"] = plan.clone()),
         &["format version 1, but parts of it need version 2"],
