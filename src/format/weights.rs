@@ -48,7 +48,7 @@ static FOUR: [[i8; 4]; 256] = {
     let mut table = [[0; 4]; 256];
     let mut index = 0;
     while index < 4 * 256 {
-        table[index / 4][index % 4] = [0, 1, 0, -1][index / 4 >> (2 * (index % 4)) & 3];
+        table[index / 4][index % 4] = [0, 1, 0, -1][((index / 4) >> (2 * (index % 4))) & 3];
         index += 1;
     }
     table
