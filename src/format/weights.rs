@@ -40,7 +40,28 @@ pub(super) fn int4_is_valid(packed: &[u8], len: usize) -> bool {
 }
 
 fn code(packed: &[u8], index: usize) -> i8 {
-    [0, 1, 0, -1][usize::from(packed[index / 4] >> (2 * (index % 4)) & 3)]
+    FOUR[usize::from(packed[index / 4])][index % 4]
+}
+
+/// The four codes of each byte.
+static FOUR: [[i8; 4]; 256] = {
+    let mut table = [[0; 4]; 256];
+    let mut index = 0;
+    while index < 4 * 256 {
+        table[index / 4][index % 4] = [0, 1, 0, -1][((index / 4) >> (2 * (index % 4))) & 3];
+        index += 1;
+    }
+    table
+};
+
+/// How many of the codes in `range` are not zero.
+fn ones(packed: &[u8], range: Range<usize>) -> i64 {
+    if range.start.is_multiple_of(4) && range.len().is_multiple_of(4) {
+        // The lower bit of a code says whether it is other than zero.
+        let bytes = &packed[range.start / 4..range.end / 4];
+        return bytes.iter().map(|byte| i64::from((byte & 0b0101_0101).count_ones())).sum();
+    }
+    range.filter(|&index| code(packed, index) != 0).count() as i64
 }
 
 fn int4_code(packed: &[u8], index: usize) -> i8 {
@@ -56,21 +77,40 @@ impl PackedConv {
 
     /// The weights as `i8` in the order output channel, row, column, input channel.
     pub fn expand(&self) -> Vec<i8> {
-        if let PackedWeights::Int8 { codes } = &self.weights {
-            return codes.clone();
-        }
-        let mut weights = Vec::with_capacity(self.weight_count());
+        let mut weights = self.codes();
         self.groups(0..self.outputs, |scale, range| {
-            weights.extend(range.map(|index| self.code(index) * scale as i8));
+            weights[range].iter_mut().for_each(|weight| *weight *= scale as i8);
         });
         weights
+    }
+
+    /// The weights without their scales.
+    fn codes(&self) -> Vec<i8> {
+        let count = self.weight_count();
+        let mut all = Vec::with_capacity(count + 3);
+        match &self.weights {
+            PackedWeights::Ternary { codes, .. } => {
+                codes.iter().for_each(|&byte| all.extend_from_slice(&FOUR[usize::from(byte)]));
+            }
+            PackedWeights::Int4 { codes, .. } => {
+                codes
+                    .iter()
+                    .for_each(|&byte| all.extend_from_slice(&[(byte << 4) as i8 >> 4, byte as i8 >> 4]));
+            }
+            PackedWeights::Int8 { codes } => all.extend_from_slice(codes),
+        }
+        all.truncate(count);
+        all
     }
 
     /// Sum of the magnitudes of one output channel's weights.
     pub(super) fn magnitude(&self, channel: usize) -> i64 {
         let mut sum = 0;
         self.groups(channel..channel + 1, |scale, range| {
-            let codes: i64 = range.map(|index| i64::from(self.code(index).unsigned_abs())).sum();
+            let codes: i64 = match &self.weights {
+                PackedWeights::Ternary { codes, .. } => ones(codes, range),
+                _ => range.map(|index| i64::from(self.code(index).unsigned_abs())).sum(),
+            };
             sum += i64::from(scale) * codes;
         });
         sum
