@@ -3,8 +3,8 @@
 use super::blocked::Isa;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Which implementation of the convolutions runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which implementation runs; the greater, the faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kernels {
     /// The definition: one multiplication at a time, slow.

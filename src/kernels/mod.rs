@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod pool;
 mod portable;
 mod reference;
+mod vectorized;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

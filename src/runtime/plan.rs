@@ -278,13 +278,13 @@ impl Stage<'_> {
             }
             (PackedOp::Flatten, [input]) => Box::new(Move::flatten(input, output)),
             (PackedOp::ChannelShuffle { groups }, [input]) => Box::new(Move::shuffle(input, *groups, output)),
-            (PackedOp::MaxPool(window), [input]) => Box::new(Pool::max(window, input, output)),
+            (PackedOp::MaxPool(window), [input]) => Box::new(Pool::max(self.isa, window, input, output)),
             (PackedOp::AveragePool { window, count_include_pad, by_count }, [input]) => {
                 let (input, output) = ((*input, zero_point), (output, quantizer));
-                Box::new(Pool::average(window, *count_include_pad, by_count, input, output))
+                Box::new(Pool::average(self.isa, window, *count_include_pad, by_count, input, output))
             }
             (PackedOp::GlobalAveragePool(by), [input]) => {
-                Box::new(Pool::global(*by, (*input, zero_point), (output, quantizer)))
+                Box::new(Pool::global(self.isa, *by, (*input, zero_point), (output, quantizer)))
             }
             _ => return None,
         })
@@ -292,6 +292,7 @@ impl Stage<'_> {
 
     fn binary(&self, [a, b]: [&Slot; 2], formula: Formula) -> Binary {
         Binary {
+            isa: self.isa,
             operands: [a.clone(), b.clone()],
             zero_points: [self.operands[0].zero_point(), self.operands[1].zero_point()],
             output: self.output.clone(),

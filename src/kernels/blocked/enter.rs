@@ -26,12 +26,9 @@ impl Task for Enter {
         for y in chunk * ROWS..height.min((chunk + 1) * ROWS) {
             let row = &pixels[y * width * channels..][..width * channels];
             let target = context.memory.at(self.output.start + map.offset(0, y, 0));
-            if let (3, 4) = (channels, map.block) {
-                for (x, pixel) in row.chunks_exact(3).enumerate() {
-                    let four = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0]);
-                    // SAFETY: four bytes for each position of the row, which is this chunk's own.
-                    unsafe { target.add(4 * x).cast::<u32>().write_unaligned(four) };
-                }
+            if map.block == channels {
+                // SAFETY: the row's positions are this chunk's own, and there is one block.
+                unsafe { row.as_ptr().copy_to_nonoverlapping(target, row.len()) };
                 continue;
             }
             for (x, pixel) in row.chunks_exact(channels).enumerate() {

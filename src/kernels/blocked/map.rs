@@ -30,9 +30,9 @@ impl Map {
         Self { shape, ring, block }
     }
 
-    /// A map for pixels, four channels to a position.
+    /// A map for pixels, whose few channels lie close together.
     pub fn of_pixels(shape: Shape, ring: [usize; 4]) -> Self {
-        if shape.channels <= 4 { Self { shape, ring, block: 4 } } else { Self::new(shape, ring) }
+        if shape.channels <= 4 { Self { shape, ring, block: shape.channels } } else { Self::new(shape, ring) }
     }
 
     /// Number of blocks.

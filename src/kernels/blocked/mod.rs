@@ -24,6 +24,7 @@ pub(crate) use memory::Memory;
 pub(crate) use program::{Context, Program, Task};
 pub(crate) use ring::Ring;
 
+use super::vectorized::Width;
 use crate::tensor::Window;
 
 /// Output channels of a panel of weights.
@@ -67,6 +68,8 @@ pub(crate) struct Isa {
     pub shortens: bool,
     /// How weights are arranged.
     pub form: Form,
+    /// Registers for everything but convolutions.
+    pub width: Width,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
     pub order: [usize; PANEL / 4],
     /// Prepares the CPU for tiles with strips of this length and runs of this many steps, if they are even.

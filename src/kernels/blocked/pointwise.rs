@@ -1,6 +1,6 @@
 //! Tables, sums and products in the blocked layout.
 
-use super::{Context, Slot, Task, rows};
+use super::{Context, Isa, Slot, Task, rows};
 use crate::fixed::{requantize, rescale, to_code};
 use crate::format::{Multiplier, Quantizer, Rescale};
 use crate::kernels::offset;
@@ -29,8 +29,8 @@ impl Task for Table {
             let target = unsafe { rows::write(context, &self.output, block, y) };
             for (x, codes) in target.chunks_exact_mut(output.block).enumerate() {
                 let place = self.input.start + input.offset(block * output.block, y, x);
-                // SAFETY: a block of the input holds at least the channels of a block of the output: pixels have blocks
-                // of 4 when there are no more channels than that, all other maps have the same blocks.
+                // SAFETY: a block of the input holds at least the channels of a block of the output: pixels have one block
+                // when there are few channels, all other maps have the same blocks.
                 let source = unsafe { std::slice::from_raw_parts(context.memory.at(place), channels) };
                 for (channel, (code, &source)) in codes.iter_mut().zip(source).enumerate() {
                     *code = self.entries[first + channel * step + usize::from(source)];
@@ -52,6 +52,7 @@ pub(crate) enum Formula {
 /// A sum or product; extents of 1 in the second operand are broadcast.
 #[derive(Debug)]
 pub(crate) struct Binary {
+    pub isa: &'static Isa,
     pub operands: [Slot; 2],
     pub zero_points: [u8; 2],
     pub output: Slot,
@@ -80,14 +81,14 @@ impl Task for Binary {
                 } else {
                     row.fill(unsafe { rows::read(context, &self.operands[1], 0, at, 1) }[0]);
                 }
-                self.codes(left, &row[..size], codes);
+                self.isa.width.run(|| self.codes(left, &row[..size], codes));
             }
         }
     }
 }
 
 impl Binary {
-    #[inline]
+    #[inline(always)]
     fn codes(&self, left: &[u8], right: &[u8], codes: &mut [u8]) {
         let [a_zero, b_zero] = self.zero_points;
         let Quantizer { zero_point, max, .. } = self.quantizer;

@@ -1,7 +1,7 @@
 //! Maximum, mean and sum over windows in the blocked layout.
 
 use super::map::BLOCK;
-use super::{Context, Memory, Slot, Task, rows};
+use super::{Context, Isa, Memory, Slot, Task, Width, rows};
 use crate::fixed::{requantize, to_code};
 use crate::format::{Multiplier, Quantizer};
 use crate::kernels::{offset, pool};
@@ -24,6 +24,7 @@ enum Kind {
 /// A pool over windows.
 #[derive(Debug)]
 pub(crate) struct Pool {
+    width: Width,
     input: Slot,
     output: Slot,
     /// For each output row, and each output column, the rows and columns of the image in its window.
@@ -41,12 +42,13 @@ struct Taps {
 
 impl Pool {
     /// Maximum over windows; padding never wins.
-    pub fn max(window: &Window, input: &Slot, output: &Slot) -> Self {
-        Self::new(window, input, output, Kind::Max)
+    pub fn max(isa: &Isa, window: &Window, input: &Slot, output: &Slot) -> Self {
+        Self::new(isa, window, input, output, Kind::Max)
     }
 
     /// Mean over windows; `by_count[n − 1]` turns a sum of `n` distances from zero into an output.
     pub fn average(
+        isa: &Isa,
         window: &Window,
         count_include_pad: bool,
         by_count: &[Multiplier],
@@ -55,11 +57,12 @@ impl Pool {
     ) -> Self {
         let counts = pool::counts(input.map.shape, window, count_include_pad, output.map.shape);
         let (zero_point, by_count) = (i32::from(zero_point), by_count.to_vec());
-        Self::new(window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+        Self::new(isa, window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
     }
 
     /// Mean over all positions.
     pub fn global(
+        isa: &Isa,
         by: Multiplier,
         (input, zero_point): (&Slot, u8),
         (output, quantizer): (&Slot, Quantizer),
@@ -68,33 +71,16 @@ impl Pool {
         let window = Window::new([shape.height, shape.width]);
         let counts = [vec![1], vec![1]];
         let (zero_point, by_count) = (i32::from(zero_point), vec![by]);
-        Self::new(&window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+        Self::new(isa, &window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
     }
 
-    fn new(window: &Window, input: &Slot, output: &Slot, kind: Kind) -> Self {
+    fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: Kind) -> Self {
         let taps = |axis: usize, size: usize, outputs: usize| {
             (0..outputs).map(|index| Taps::new(window, axis, size, index)).collect()
         };
         let (from, to) = (input.map.shape, output.map.shape);
         let (rows, columns) = (taps(0, from.height, to.height), taps(1, from.width, to.width));
-        Self { input: input.clone(), output: output.clone(), rows, columns, kind }
-    }
-
-    /// Calls `visit` with the codes under each tap in the image.
-    #[inline]
-    unsafe fn visit(
-        &self,
-        context: &Context,
-        block: usize,
-        [y, x]: [usize; 2],
-        mut visit: impl FnMut(&[u8]),
-    ) {
-        for row in self.rows[y].range.clone().step_by(self.rows[y].step) {
-            for column in self.columns[x].range.clone().step_by(self.columns[x].step) {
-                // SAFETY: the position is the input's.
-                visit(unsafe { rows::read(context, &self.input, block, [row, column], 1) });
-            }
-        }
+        Self { width: isa.width, input: input.clone(), output: output.clone(), rows, columns, kind }
     }
 }
 
@@ -117,39 +103,50 @@ impl Task for Pool {
 
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let size = self.output.map.block;
-        for (block, y) in rows::of_chunks(&self.output, chunk, self.chunks()) {
-            // SAFETY: the row is this chunk's own; positions are the input's.
-            unsafe {
+        // SAFETY: the rows are this chunk's own; positions are the input's.
+        self.width.run(|| unsafe {
+            for (block, y) in rows::of_chunks(&self.output, chunk, self.chunks()) {
                 let target = rows::write(context, &self.output, block, y);
                 for (x, codes) in target.chunks_exact_mut(size).enumerate() {
-                    self.window(context, block, [y, x], codes);
+                    match size {
+                        BLOCK => self.window::<BLOCK>(context, block, [y, x], codes),
+                        32 => self.window::<32>(context, block, [y, x], codes),
+                        _ => self.window::<16>(context, block, [y, x], codes),
+                    }
                 }
             }
-        }
+        });
     }
 }
 
 impl Pool {
-    unsafe fn window(&self, context: &Context, block: usize, [y, x]: [usize; 2], codes: &mut [u8]) {
+    #[inline(always)]
+    unsafe fn window<const SIZE: usize>(
+        &self,
+        context: &Context,
+        block: usize,
+        [y, x]: [usize; 2],
+        codes: &mut [u8],
+    ) {
         match &self.kind {
             Kind::Max => {
-                let mut largest = [0u8; BLOCK];
+                let mut largest = [0u8; SIZE];
                 // SAFETY: as the caller promises.
                 unsafe {
-                    self.visit(context, block, [y, x], |codes| {
+                    self.visit(context, block, [y, x], |codes: &[u8; SIZE]| {
                         largest
                             .iter_mut()
                             .zip(codes)
                             .for_each(|(largest, &code)| *largest = code.max(*largest));
                     });
                 }
-                codes.copy_from_slice(&largest[..codes.len()]);
+                codes.copy_from_slice(&largest);
             }
             Kind::Mean { zero_point, by_count, counts, quantizer } => {
-                let mut sums = [0i32; BLOCK];
+                let mut sums = [0i32; SIZE];
                 // SAFETY: as the caller promises.
                 unsafe {
-                    self.visit(context, block, [y, x], |codes| {
+                    self.visit(context, block, [y, x], |codes: &[u8; SIZE]| {
                         sums.iter_mut()
                             .zip(codes)
                             .for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
@@ -160,6 +157,25 @@ impl Pool {
                 for (code, sum) in codes.iter_mut().zip(sums) {
                     *code = to_code(requantize(sum, by.shift, by.value), offset, 0, 0, quantizer.max);
                 }
+            }
+        }
+    }
+
+    /// Calls `visit` with the codes under each tap in the image.
+    #[inline(always)]
+    unsafe fn visit<const SIZE: usize>(
+        &self,
+        context: &Context,
+        block: usize,
+        [y, x]: [usize; 2],
+        mut visit: impl FnMut(&[u8; SIZE]),
+    ) {
+        let (rows, columns) = (&self.rows[y], &self.columns[x]);
+        for row in rows.range.clone().step_by(rows.step) {
+            for column in columns.range.clone().step_by(columns.step) {
+                let place = self.input.start + self.input.map.offset(block * SIZE, row, column);
+                // SAFETY: the position is the input's, which has the output's blocks of `SIZE` channels.
+                visit(unsafe { &*context.memory.at(place).cast() });
             }
         }
     }

@@ -237,6 +237,66 @@ fn every_path_of_the_portable_kernel_is_taken() {
     }
 }
 
+/// Channels, widths, kernels and strides around the edges of panels, blocks, strips and tiles, for all instruction sets.
+#[test]
+fn tiles_are_reference_at_all_edges() {
+    let mut seed = 0;
+    let mut check =
+        |outputs: usize, inputs: usize, groups: usize, width: usize, kernel: usize, stride: usize| {
+            seed += 1;
+            let mut choices = Choices(seed);
+            let choices = &mut choices;
+            let pad = kernel / 2;
+            let dilation = if seed % 5 == 0 && kernel > 1 { 2 } else { 1 };
+            let spec = ConvSpec {
+                outputs: outputs * groups,
+                group_inputs: inputs,
+                groups,
+                window: Window {
+                    kernel: [kernel; 2],
+                    stride: [stride; 2],
+                    dilation: [dilation; 2],
+                    pads: [pad * dilation; 4],
+                    ceil: false,
+                },
+                ternary: None,
+                weights: Vec::new(),
+                bias: Vec::new(),
+                zero_points: (0..inputs * groups).map(|_| zero_point(choices)).collect(),
+            };
+            let input = batch(choices, 1, Shape::new(inputs * groups, 2 * stride, (width - 1) * stride + 1));
+            let shape = spec.output_shape(input.shape).unwrap();
+            assert_eq!(shape.width, width);
+            let residual = (seed % 2 == 0).then(|| batch(choices, 1, shape));
+            let epilogue = epilogue(choices, spec.outputs, residual.is_some());
+            let mut case = Case { spec, input, residual, epilogue };
+            case.fill(choices);
+            let Case { spec, input, residual, epilogue } = case;
+            let slow = ConvKernel::new(spec.clone(), Some(epilogue.clone()), Kernels::Reference);
+            let codes = slow.codes(&input, residual.as_ref()).unwrap();
+            for kernels in Kernels::available().filter(|kernels| kernels.isa().is_some()) {
+                let fast = ConvKernel::new(spec.clone(), Some(epilogue.clone()), kernels);
+                let place = format!("{kernels:?} {outputs} {inputs} {groups} {width} {kernel} {stride}");
+                assert!(fast.codes(&input, residual.as_ref()).unwrap() == codes, "{place}");
+            }
+        };
+    for width in [1, 2, 3, 6, 7, 8, 13, 14, 15, 16, 17, 28, 33] {
+        for (outputs, inputs) in [(1, 64), (16, 16), (17, 3), (31, 65), (32, 4), (33, 130), (65, 17)] {
+            for (kernel, stride) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
+                check(outputs, inputs, 1, width, kernel, stride);
+            }
+        }
+        for groups in [1, 31, 32, 33, 64, 65] {
+            check(1, 1, groups, width, 3, 1 + groups % 2);
+        }
+        for (outputs, inputs, groups) in [(2, 3, 5), (8, 4, 16), (33, 20, 3)] {
+            check(outputs, inputs, groups, width, 3, 1);
+        }
+        check(33, 3, 1, width, 7, 2);
+        check(9, 1, 1, width, 5, 1);
+    }
+}
+
 #[test]
 fn kernels_are_known_by_name() {
     for kernels in Kernels::available() {

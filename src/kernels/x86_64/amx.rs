@@ -2,6 +2,7 @@
 
 use super::avx512::{ORDER, depthwise, finish};
 use crate::kernels::blocked::{Form, Isa, Tile};
+use crate::kernels::vectorized::Width;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
@@ -11,6 +12,7 @@ pub(in crate::kernels) static AMX: Isa = Isa {
     strips: &[16, 14, 12, 10, 8],
     shortens: false,
     form: Form::Even,
+    width: Width::Avx512,
     order: ORDER,
     begin,
     tile,

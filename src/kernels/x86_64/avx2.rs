@@ -2,6 +2,7 @@
 
 use super::sums::sums;
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
+use crate::kernels::vectorized::Width;
 use std::arch::x86_64::*;
 
 /// See [`Isa`].
@@ -9,6 +10,7 @@ pub(in crate::kernels) static AVX2: Isa = Isa {
     strips: &[3, 2, 1],
     shortens: true,
     form: Form::Scaled,
+    width: Width::Avx2,
     order: ORDER,
     begin,
     tile: scaled_tile,
@@ -22,6 +24,7 @@ pub(in crate::kernels) static AVX_VNNI: Isa = Isa {
     strips: &[3, 2, 1],
     shortens: true,
     form: Form::Plain,
+    width: Width::Avx2,
     order: ORDER,
     begin,
     tile: vnni_tile,
@@ -76,6 +79,9 @@ sums! {
     0 0: a0 0, b0 1, c0 2, d0 3;
 }
 
+/// Registers of weights between what is read and what is brought near.
+const NEAR: usize = 32;
+
 /// Brings the line of `address` nearer.
 #[inline(always)]
 fn fetch(address: *const i8) {
@@ -108,6 +114,7 @@ macro_rules! scaled_sums {
                             $short0 = _mm256_add_epi16($short0, _mm256_maddubs_epi16(four, codes0));
                             $short1 = _mm256_add_epi16($short1, _mm256_maddubs_epi16(four, codes1));
                         )+
+                        _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(NEAR).cast());
                         weights = weights.add(2);
                         bytes = bytes.wrapping_add(4);
                     }

@@ -2,6 +2,7 @@
 
 use super::sums::sums;
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
+use crate::kernels::vectorized::Width;
 use std::arch::x86_64::*;
 
 /// See [`Isa`].
@@ -9,6 +10,7 @@ pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
     strips: &[7, 4, 1],
     shortens: true,
     form: Form::Plain,
+    width: Width::Avx512,
     order: ORDER,
     begin,
     tile,
