@@ -22,9 +22,9 @@ use std::str::FromStr;
 
 /// Share of the standard deviation by which outputs are moved to see how much the logits mind.
 const NOISE: f64 = 0.1;
-/// Bytes that a precision with scales adds to the file's JSON, besides the layer's name: the entry of its scales and
-/// its own, with as many digits as they may have.
-const SCALES_ENTRY: u64 = 94;
+/// Bytes that a precision with scales adds to the file's JSON, besides the layer's name and two places in the file: the
+/// entry of its scales and its own.
+const SCALES_ENTRY: u64 = 72;
 /// Bytes that `"int4"` and its place in a plan add to a layer's description.
 const PLAN_ENTRY: u64 = 10;
 /// Bytes of a plan's budgets, and of sources and options with their longest texts.
@@ -178,6 +178,7 @@ pub fn indicate(
         damage: Damage::new(&graph, preprocess, &pixels, options.measured)?,
         shapes: graph.shapes()?,
         quantizers: quantizers(&graph, &structure, &observation, preprocess, options)?,
+        digits: weights(&graph).to_string().len(),
         options,
     };
     let candidates: Vec<Vec<Precision>> =
@@ -192,7 +193,7 @@ pub fn indicate(
         fit_and_pack(&mut quantized, study.full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);
-    found.fixed = fixed(&quantized, packed, preprocess, &options.classes, &found)?;
+    found.fixed = fixed(&quantized, packed, preprocess, &options.classes, weights(&graph), &found)?;
     found.complete = true;
     save(&found)?;
     Ok(found)
@@ -214,6 +215,15 @@ fn started(known: Indicators, options: &IndicatorOptions, images: usize) -> Resu
     Ok(Indicators { method, images: Some(images as u64), alpha: 1.0, complete: false, ..known })
 }
 
+/// Number of weights.
+fn weights(graph: &Graph) -> usize {
+    let len = |op: &Op| match op {
+        Op::Conv(conv) => conv.weight.len(),
+        _ => 0,
+    };
+    graph.nodes.iter().map(|node| len(&node.op)).sum()
+}
+
 /// The convolutions that are ternary unless someone says otherwise.
 fn planned_layers(graph: &Graph) -> Result<Vec<NodeId>> {
     let choices = choose(graph, [4, 4], None, &[])?;
@@ -228,6 +238,8 @@ struct Study<'a> {
     shapes: Vec<Shape>,
     /// By candidate bits, then by node: the quantizer of a convolution's input.
     quantizers: Vec<Vec<Option<Quantizer>>>,
+    /// Digits of a place in the file.
+    digits: usize,
     options: &'a IndicatorOptions,
 }
 
@@ -267,7 +279,7 @@ impl Study<'_> {
             parameters: weights,
             macs: weights * self.shapes[id].positions() as u64,
             inputs: Some(conv.weight.dim().1 as u64),
-            description: SCALES_ENTRY + node.name.len() as u64,
+            description: SCALES_ENTRY + (node.name.len() + 2 * self.digits) as u64,
             activations: Some(self.shapes[node.inputs[0]].len() as u64),
             weight: candidates.iter().map(Precision::to_string).zip(weight.iter().copied()).collect(),
             activation: self
@@ -345,6 +357,7 @@ fn fixed(
     packed: Packed,
     preprocess: &Preprocess,
     classes: &[String],
+    all: usize,
     found: &Indicators,
 ) -> Result<Fixed> {
     let multiplications = |node: &crate::quantize::QuantizedNode| match &node.op {
@@ -353,12 +366,7 @@ fn fixed(
         }
         _ => 0,
     };
-    let parameters = |node: &crate::quantize::QuantizedNode| match &node.op {
-        QuantizedOp::Conv(conv) => (conv.outputs * conv.group_inputs * conv.window.area()) as u64,
-        _ => 0,
-    };
     let sum = |of: fn(&LayerIndicators) -> u64| found.layers.iter().map(of).sum::<u64>();
-    let all: u64 = quantized.nodes.iter().map(parameters).sum();
     let products: u64 = quantized.nodes.iter().map(multiplications).sum();
     let model = PackedModel {
         name: quantized.name.clone(),
@@ -373,7 +381,7 @@ fn fixed(
     let bytes = model.to_bytes()?.len() as u64;
     let described = RECORDS + PLAN_ENTRY * found.layers.len() as u64;
     Ok(Fixed {
-        parameters: all - sum(|layer| layer.parameters),
+        parameters: all as u64 - sum(|layer| layer.parameters),
         bits: 8 * (bytes + described) - 8 * sum(|layer| layer.parameters),
         multiplications: products - sum(|layer| layer.macs),
     })
