@@ -6,6 +6,7 @@ use super::preprocess::{Chosen, PreprocessArgs};
 use super::progress::Bars;
 use super::source::{SourceArgs, outputs};
 use super::table::{Column, Table};
+use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Graph, Layer, Method, Pattern,
@@ -84,6 +85,9 @@ struct PrecisionArgs {
     /// A plan (`fgq plan -o`): precisions of weights and activations layer by layer
     #[arg(long, value_name = "PLAN.json")]
     plan: Option<PathBuf>,
+    /// With --plan: do not also convert the uniform model nearest in size to compare with
+    #[arg(long, requires = "plan")]
+    no_uniform: bool,
     /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8,
     /// PATTERN=int4, PATTERN=int4:N or PATTERN=ternary:N; the last match wins
     #[arg(long, value_name = "PATTERN=PRECISION", value_parser = assignment::<Precision>)]
@@ -128,7 +132,9 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let chosen = args.preprocess.resolve(&graph, &args.model)?;
     let classes = class_names(args.classes.as_deref(), &args.calib, outputs(&graph)?)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
+    let no_uniform = args.precision.no_uniform;
     let options = args.precision.options()?;
+    let rival = (!no_uniform).then(|| graph.clone());
     let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| place(error, &args.calib, &args.model))?;
     conversion.model.classes = classes;
@@ -136,12 +142,18 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
     conversion.model.provenance.options.extend(args.source.record());
     let written = fgq::write_model(&conversion.model, &path)?;
+    let uniform = match (&options.plan, rival) {
+        (Some(plan), Some(graph)) => {
+            Some(uniform::compare(graph, &chosen.preprocess, &images, (&options, plan), &conversion)?)
+        }
+        _ => None,
+    };
     let seconds = start.elapsed().as_secs_f64();
     warn_unreadable(&conversion.unreadable);
     for message in &conversion.notes {
         if message.is_warning() { warn(message) } else { note(message) }
     }
-    report(&conversion, &chosen, &path, &written, seconds)
+    report(&conversion, &chosen, &path, &written, uniform, seconds)
 }
 
 fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
@@ -242,6 +254,8 @@ struct ConversionJson<'a> {
     logits_sqnr: Option<f64>,
     measured_images: Option<usize>,
     loss: Option<LossJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uniform: Option<Uniform>,
     notes: Vec<String>,
 }
 
@@ -250,6 +264,7 @@ fn report(
     chosen: &Chosen,
     path: &Path,
     written: &Written,
+    uniform: Option<Uniform>,
     seconds: f64,
 ) -> anyhow::Result<Output> {
     let summary = Summary::new(&conversion.model, written.bytes)?;
@@ -282,6 +297,7 @@ fn report(
         logits_sqnr: conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
         measured_images: conversion.model.fidelity.as_ref().map(|fidelity| fidelity.images),
         loss: summary.loss().map(LossJson::from),
+        uniform,
         notes: conversion.notes.iter().map(ToString::to_string).collect(),
     };
     let table = layer_table(&summary.layers, reason);
@@ -305,6 +321,9 @@ fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<S
     }
     if let Some(loss) = summary.loss() {
         writeln!(text, "most loss from   {loss}")?;
+    }
+    if let Some(uniform) = &json.uniform {
+        writeln!(text, "uniform          {}", uniform.line())?;
     }
     Ok(text)
 }

@@ -16,6 +16,7 @@ mod preprocess;
 mod progress;
 mod source;
 mod table;
+mod uniform;
 
 use clap::{Parser, Subcommand};
 use output::{Output, message};

@@ -7,6 +7,9 @@ use crate::format::{PlanRecord, replace_file};
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
 
+/// Group sizes of uniform models to compare with.
+const UNIFORM: [usize; 5] = [4, 8, 16, 32, 64];
+
 /// A precision for every layer, found for a budget.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -116,6 +119,20 @@ impl Plan {
             objective: self.objective.to_string(),
             layers: names.map(layer).collect::<Vec<_>>().join(" "),
         }
+    }
+
+    /// The group size whose uniform model is nearest in size: `layers` gives name, weights and input channels of one channel
+    /// group of every convolution.
+    pub fn nearest_uniform<'a>(&self, layers: impl Iterator<Item = (&'a str, usize, usize)>) -> usize {
+        let layers: Vec<(u64, u64)> = layers
+            .filter(|(name, ..)| self.layers.iter().any(|layer| layer.name == *name))
+            .map(|(_, weights, inputs)| (weights as u64, inputs as u64))
+            .collect();
+        let planned: u64 = self.layers.iter().map(|layer| layer.bits).sum();
+        let bits = |group: usize| -> u64 {
+            layers.iter().map(|&(weights, inputs)| Precision::Ternary { group }.bits(weights, inputs)).sum()
+        };
+        UNIFORM.into_iter().min_by_key(|&group| bits(group).abs_diff(planned)).unwrap_or(UNIFORM[0])
     }
 
     /// Whether it is proven that no plan within the budgets has less predicted damage.

@@ -207,6 +207,15 @@ fn plans_survive_writing() {
 }
 
 #[test]
+fn the_uniform_model_nearest_in_size() {
+    let layer = |name: &str, bits| PlannedLayer { name: name.into(), bits, ..PlannedLayer::default() };
+    let plan = Plan { layers: vec![layer("a", 640 * 3), layer("b", 640 * 2)], ..Plan::default() };
+    // 2.5 bits per weight on average.
+    let layers = [("a", 640, 64), ("first", 9999, 3), ("b", 640, 64)];
+    assert_eq!(plan.nearest_uniform(layers.into_iter()), 16);
+}
+
+#[test]
 fn bad_indicators_are_refused() {
     let changed = |change: fn(&mut Value)| {
         let mut value = small();

@@ -135,7 +135,16 @@ fn check_evaluation(digits: &Digits) {
         ["images", "images_per_second", "top1", "top1_ci95", "top5", "unreadable", "unreadable_names"];
     assert_eq!(keys(&alone), expected);
     let compared = digits.run(&[&arguments[..], &["--reference", &repository(DIGITS)]].concat()).json();
-    let more = ["agreement", "drop", "drop_ci95", "only_model", "only_reference", "p_value", "reference"];
+    let more = [
+        "agreement",
+        "divergence",
+        "drop",
+        "drop_ci95",
+        "only_model",
+        "only_reference",
+        "p_value",
+        "reference",
+    ];
     let mut all = [&expected[..], &more].concat();
     all.sort_unstable();
     assert_eq!(keys(&compared), all);

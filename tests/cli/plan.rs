@@ -102,6 +102,12 @@ fn a_plan_is_converted_and_remembered() {
             None => assert_eq!(layer["precision"], "int8"),
         }
     }
+    let uniform = &conversion["uniform"];
+    assert!(uniform["bytes"].is_u64() && uniform["group"].is_u64(), "{uniform}");
+    let (ours, theirs) = (conversion["logits_sqnr"].as_f64(), uniform["logits_sqnr"].as_f64());
+    assert_eq!(uniform["better"], if theirs > ours { "uniform" } else { "plan" });
+    let alone = digits.convert("alone.fgq", &["--plan", "plan.json", "--no-uniform"]);
+    assert!(alone.code == 0 && !alone.stdout.contains("nearest in size"), "{}", alone.stdout);
     let precisions: Vec<&str> = planned.iter().map(|layer| layer["weights"].as_str().unwrap()).collect();
     assert!(precisions.contains(&"int4") || precisions.contains(&"int4:8"), "{precisions:?}");
     let remembered = &digits.run(&["inspect", "net.fgq", "--json"]).json()["provenance"]["plan"];
@@ -132,6 +138,7 @@ fn plans_for_other_networks_are_refused() {
     converted(layer("nowhere", "int4", 8)).fails_with(&["nowhere", "another network"]);
     converted(layer(name, "6", 8)).fails_with(&[name, "unknown precision '6'"]);
     converted(layer(name, "int4", 6)).fails_with(&[name, "6-bit activations"]);
+    digits.convert("net.fgq", &["--no-uniform"]).fails_with(&["--plan"]);
     digits.convert("net.fgq", &["--plan", "indicators.json"]).fails_with(&["indicators.json", "no plan"]);
     assert!(!digits.join("net.fgq").exists());
 }
