@@ -2,7 +2,7 @@
 //! inputs that the already converted network really produces (`docs/method.md`).
 
 use super::gram::{Gram, Linear, Samples};
-use super::spread::{Problem, Row};
+use super::spread::{Problem, Row, dot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quantize::{QuantizedConv, Weights};
 use faer::linalg::matmul::matmul;
@@ -142,12 +142,8 @@ fn fit_row(problem: &Problem, target: &[f64], run: usize, group: usize) -> (Row,
 /// Gain and bias with which the outputs match the wanted ones.
 fn affine(row: &Row, unit: f64, gram: &Gram, output: usize, run: usize, group: usize) -> (f64, f64) {
     let groups = run.div_ceil(group);
-    let value = |index: usize| {
-        let scale = row.scales[index / run * groups + index % run / group];
-        f64::from(row.codes[index]) * f64::from(scale) * unit
-    };
+    let value = |index: usize| row.value(index, index / run * groups + index % run / group) * unit;
     let values: Vec<f64> = (0..row.codes.len()).map(value).collect();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let columns = values.iter().enumerate().filter(|(_, value)| **value != 0.0);
     let variance: f64 = columns.map(|(i, value)| value * dot(gram.inputs.col_as_slice(i), &values)).sum();
     let cross = dot(gram.wanted.cross.col_as_slice(output), &values);

@@ -2,6 +2,7 @@
 
 mod sums;
 
+use super::spread::dot;
 use super::teacher::Teacher;
 use crate::calibrate::{CHUNK, Spool};
 use crate::error::Result;
@@ -49,9 +50,8 @@ pub(super) struct Linear {
 impl Linear {
     /// The map with the wanted means.
     pub(super) fn new(weights: &Mat<f64>, gram: &Gram) -> Self {
-        let centre = |column: &[f64]| column.iter().zip(&gram.means).map(|(a, b)| a * b).sum::<f64>();
         let bias = gram.wanted.means.iter().enumerate();
-        let bias = bias.map(|(output, mean)| mean - centre(weights.col_as_slice(output))).collect();
+        let bias = bias.map(|(output, mean)| mean - dot(weights.col_as_slice(output), &gram.means)).collect();
         Self { weights: weights.clone(), bias }
     }
 

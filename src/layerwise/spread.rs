@@ -51,7 +51,7 @@ pub(super) struct Row {
 
 impl Row {
     /// Value of a weight in units of the channel's factor.
-    fn value(&self, index: usize, group: usize) -> f64 {
+    pub(super) fn value(&self, index: usize, group: usize) -> f64 {
         f64::from(self.codes[index]) * f64::from(self.scales[group])
     }
 }
@@ -214,6 +214,10 @@ impl Block {
             })
             .collect()
     }
+}
+
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// The best scale of a group on its own.

@@ -1,6 +1,6 @@
 //! 256-bit registers: AVX2, where products are summed in 16 bits as long as they share a scale, and AVX-VNNI.
 
-use super::sums::sums;
+use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use crate::kernels::vectorized::Width;
 use std::arch::x86_64::*;
@@ -81,13 +81,6 @@ sums! {
 
 /// Registers of weights between what is read and what is brought near.
 const NEAR: usize = 32;
-
-/// Brings the line of `address` nearer.
-#[inline(always)]
-fn fetch(address: *const i8) {
-    // SAFETY: prefetching reads nothing, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
-}
 
 /// Defines the sums of half a panel for some positions of a strip, each with two registers of 16-bit sums under one
 /// scale and two of 32-bit sums.

@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: 14 positions × 32 channels in 28 registers.
 
-use super::sums::sums;
+use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use crate::kernels::vectorized::Width;
 use std::arch::x86_64::*;
@@ -134,13 +134,6 @@ pub(super) unsafe fn depthwise(tile: &Tile) {
             }
         }
     }
-}
-
-/// Brings the line of `address` nearer.
-#[inline(always)]
-fn fetch(address: *const i8) {
-    // SAFETY: prefetching reads nothing, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
 }
 
 /// Two positions at a time: 64 codes.

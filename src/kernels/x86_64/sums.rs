@@ -1,5 +1,14 @@
 //! The shape of all tiles that multiply in vector registers.
 
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+/// Brings the line of `address` nearer.
+#[inline(always)]
+pub(super) fn fetch(address: *const i8) {
+    // SAFETY: prefetching reads nothing, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
+}
+
 /// Defines a function that computes the sums of a [`Tile`](crate::kernels::blocked::Tile).
 ///
 /// Each line is one position: the strip, the position within it, and its registers, one for each vector of the panel.

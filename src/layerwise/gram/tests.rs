@@ -93,6 +93,23 @@ impl Scene {
         teacher
     }
 
+    fn samples<'a>(
+        &'a self,
+        conv: &'a QuantizedConv,
+        teacher: &'a Teacher<'a>,
+        residual: Option<(&'a Spool, u8, f64, NodeId)>,
+    ) -> Samples<'a> {
+        Samples {
+            conv,
+            inputs: &self.inputs,
+            zero_points: &ZERO_POINTS,
+            input_shape: self.input_shape,
+            teacher,
+            target: 1,
+            residual,
+        }
+    }
+
     /// Patches and wanted outputs of all positions, padded inputs written out.
     fn rows(&self, teacher: &Teacher, group: usize, with_residual: bool) -> Vec<(Vec<f64>, Vec<f64>)> {
         let mut rows = Vec::new();
@@ -181,15 +198,7 @@ fn covariances_are_those_of_two_passes() {
     let scene = Scene::new();
     let (teacher, conv) = (scene.teacher(), quantized());
     for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
-        let samples = Samples {
-            conv: &conv,
-            inputs: &scene.inputs,
-            zero_points: &ZERO_POINTS,
-            input_shape: scene.input_shape,
-            teacher: &teacher,
-            target: 1,
-            residual,
-        };
+        let samples = scene.samples(&conv, &teacher, residual);
         let grams = samples.gram().unwrap();
         assert_eq!(grams.len(), GROUPS);
         for (group, gram) in grams.iter().enumerate() {
@@ -222,15 +231,7 @@ fn hidden_errors_are_those_of_two_passes() {
     let conv = QuantizedConv { clamp: [-0.3, 0.4], ..quantized() };
     let teacher = scene.teacher();
     for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
-        let samples = Samples {
-            conv: &conv,
-            inputs: &scene.inputs,
-            zero_points: &ZERO_POINTS,
-            input_shape: scene.input_shape,
-            teacher: &teacher,
-            target: 1,
-            residual,
-        };
+        let samples = scene.samples(&conv, &teacher, residual);
         let mut grams = samples.gram().unwrap();
         let map = |group: usize| {
             let values = noise(12 * OUTPUTS / GROUPS, 30 + group as u64);

@@ -1,6 +1,6 @@
 //! Coordinate descent on codes and scales with the whole covariance: block by block, then column by column.
 
-use super::{Block, Problem, Row, closed_form_scale};
+use super::{Block, Problem, Row, closed_form_scale, dot};
 use faer::Mat;
 
 /// Rounds at most.
@@ -205,10 +205,6 @@ impl Block {
         }
         signs.into_iter().map(|sign| sign as i8).collect()
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn axpy(factor: f64, column: &[f64], target: &mut [f64]) {
