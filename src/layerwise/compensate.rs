@@ -1,14 +1,16 @@
 //! Error-compensated ternarization: every layer is fitted to what the full-precision network computes, on the
 //! inputs that the already converted network really produces (`docs/method.md`).
 
-use super::gram::{Gram, Linear, Samples};
+use super::gram::{Gram, Inputs, Linear, Samples};
 use super::spread::{Problem, Row, dot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::quantize::{QuantizedConv, Weights};
+use crate::format::MAX_INT4_CODE;
+use crate::quantize::{Int4Channel, QuantizedConv, Weights};
 use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{Accum, Mat, Par, Side};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Damping of the error spreading, relative to the mean variance of the inputs.
 const SPREAD_DAMPING: f64 = 0.01;
@@ -19,40 +21,78 @@ const DAMPING_IMAGES: f64 = 25.0;
 /// Rounds in which errors that the activation hides are taken out of the target.
 const ACTIVATION_ROUNDS: usize = 3;
 
-/// Refits weights, gain and bias of a ternary layer to the wanted outputs. Yields also the largest factor by which
-/// a damping had to be raised, 1 if none.
-pub(super) fn compensate(
-    conv: &QuantizedConv,
-    trained: &[f32],
-    samples: &Samples,
+/// What the outputs of a layer should be, whatever the precision of its weights.
+pub(super) struct Objective {
+    grams: Vec<Gram>,
+    /// `inputs × outputs` per channel group, in real output per integer step of the input.
+    targets: Vec<Mat<f64>>,
+    /// Largest factor by which a damping had to be raised, 1 if none.
+    raised: f64,
     input_scale: f64,
-) -> Result<(QuantizedConv, f64)> {
-    let Weights::Ternary { group, .. } = conv.weights else { return Ok((conv.clone(), 1.0)) };
-    let mut fitted = conv.clone();
-    let (mut all_codes, mut all_scales) = (Vec::new(), Vec::new());
-    let mut grams = samples.gram()?;
-    let (targets, mut raised) = targets(&real_weights(conv, trained, input_scale), samples, &mut grams)?;
-    let outputs = conv.outputs / conv.groups;
-    for (index, (gram, target)) in grams.iter().zip(&targets).enumerate() {
-        let (problem, spread_raised) =
-            damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, conv.group_inputs, group))?;
-        raised = raised.max(spread_raised);
-        let rows: Vec<(Row, f64)> = (0..outputs)
-            .into_par_iter()
-            .map(|output| fit_row(&problem, target.col_as_slice(output), conv.group_inputs, group))
-            .collect();
-        for (output, (row, unit)) in rows.into_iter().enumerate() {
-            let channel = index * outputs + output;
-            let (gain, bias) = affine(&row, unit, gram, output, conv.group_inputs, group);
-            fitted.gain[channel] = gain;
-            fitted.bias[channel] = bias;
-            fitted.factors[channel] = unit / input_scale;
-            all_codes.extend(row.codes);
-            all_scales.extend(row.scales);
-        }
+}
+
+impl Objective {
+    /// The wishes for a layer with these trained weights; moments of the inputs may be `known` from another layer.
+    pub(super) fn new(
+        conv: &QuantizedConv,
+        trained: &[f32],
+        samples: &Samples,
+        input_scale: f64,
+        known: Option<&[Arc<Inputs>]>,
+    ) -> Result<Self> {
+        let mut grams = match known {
+            Some(inputs) => samples.gram_with(inputs)?,
+            None => samples.gram()?,
+        };
+        let (targets, raised) = targets(&real_weights(conv, trained, input_scale), samples, &mut grams)?;
+        Ok(Self { grams, targets, raised, input_scale })
     }
-    fitted.weights = Weights::Ternary { group, codes: all_codes, scales: all_scales };
-    Ok((fitted, raised))
+
+    /// The moments of each channel group's inputs.
+    pub(super) fn inputs(&self) -> Vec<Arc<Inputs>> {
+        self.grams.iter().map(|gram| Arc::clone(&gram.inputs)).collect()
+    }
+
+    /// Refits weights, gain and bias of a ternary or 4-bit layer. Yields also the largest factor by which a damping had
+    /// to be raised, 1 if none.
+    pub(super) fn fit(&self, conv: &QuantizedConv) -> Result<(QuantizedConv, f64)> {
+        let mut fitted = conv.clone();
+        let (codes, scales, group) = match &mut fitted.weights {
+            Weights::Ternary { codes, scales, group } => (codes, scales, Some(*group)),
+            Weights::Int4 { codes, scales, group } => (codes, scales, *group),
+            Weights::Int8 { .. } => return Ok((fitted, 1.0)),
+        };
+        let is_ternary = matches!(conv.weights, Weights::Ternary { .. });
+        let run = conv.group_inputs;
+        let group_or_run = group.unwrap_or(run);
+        (codes.clear(), scales.clear());
+        let mut raised = self.raised;
+        let outputs = conv.outputs / conv.groups;
+        for (index, (gram, target)) in self.grams.iter().zip(&self.targets).enumerate() {
+            let (problem, spread_raised) = damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| {
+                Problem::new(hessian, run, group_or_run)
+            })?;
+            raised = raised.max(spread_raised);
+            let fit = |output: usize| {
+                let target = target.col_as_slice(output);
+                if is_ternary {
+                    Channel::ternary(&problem, target, run, group_or_run)
+                } else {
+                    Channel::int4(&problem, target, run, group)
+                }
+            };
+            let channels: Vec<Channel> = (0..outputs).into_par_iter().map(fit).collect();
+            for (output, found) in channels.into_iter().enumerate() {
+                let channel = index * outputs + output;
+                let values = found.values(run, group_or_run);
+                (fitted.gain[channel], fitted.bias[channel]) = affine(&values, gram, output);
+                fitted.factors[channel] = found.unit / self.input_scale;
+                codes.extend(found.codes);
+                scales.extend(found.scales);
+            }
+        }
+        Ok((fitted, raised))
+    }
 }
 
 /// The corrected target of every channel group; what the activation hides is not corrected, and `grams` then
@@ -99,13 +139,21 @@ struct Ridge {
 
 impl Ridge {
     fn new(trained: Mat<f64>, gram: &Gram, damping: f64) -> Result<Self> {
-        let (solver, raised) = damped(&gram.inputs, damping, |hessian| hessian.llt(Side::Lower).ok())?;
+        let (solver, raised) =
+            damped(&gram.inputs.covariance, damping, |hessian| hessian.llt(Side::Lower).ok())?;
         Ok(Self { trained, solver, raised })
     }
 
     fn target(&self, gram: &Gram) -> Mat<f64> {
         let mut error = gram.wanted.cross.clone();
-        matmul(error.as_mut(), Accum::Add, gram.inputs.as_ref(), self.trained.as_ref(), -1.0, Par::Seq);
+        matmul(
+            error.as_mut(),
+            Accum::Add,
+            gram.inputs.covariance.as_ref(),
+            self.trained.as_ref(),
+            -1.0,
+            Par::Seq,
+        );
         &self.trained + self.solver.solve(&error)
     }
 }
@@ -127,28 +175,58 @@ fn damped<T>(hessian: &Mat<f64>, damping: f64, use_: impl Fn(Mat<f64>) -> Option
     Err(Error::new(ErrorKind::NonFinite, "the inputs' covariance has no inverse; are activations finite?"))
 }
 
-/// Codes and scales of one output channel, and the real value of one step of its scales.
-fn fit_row(problem: &Problem, target: &[f64], run: usize, group: usize) -> (Row, f64) {
-    let largest = target
-        .chunks(run)
-        .flat_map(|run| run.chunks(group))
-        .map(super::spread::closed_form_scale)
-        .fold(0.0, f64::max);
-    let unit = if largest > 0.0 { largest * 1.15 / 127.0 } else { 1.0 };
-    let scaled: Vec<f64> = target.iter().map(|weight| weight / unit).collect();
-    (problem.solve(&scaled), unit)
+/// One output channel, fitted.
+struct Channel {
+    codes: Vec<i8>,
+    /// One per group, or none.
+    scales: Vec<u8>,
+    /// Real value of one step of the scales, or of the codes without scales.
+    unit: f64,
 }
 
-/// Gain and bias with which the outputs match the wanted ones.
-fn affine(row: &Row, unit: f64, gram: &Gram, output: usize, run: usize, group: usize) -> (f64, f64) {
-    let groups = run.div_ceil(group);
-    let value = |index: usize| row.value(index, index / run * groups + index % run / group) * unit;
-    let values: Vec<f64> = (0..row.codes.len()).map(value).collect();
+impl Channel {
+    fn ternary(problem: &Problem, target: &[f64], run: usize, group: usize) -> Self {
+        let largest = target
+            .chunks(run)
+            .flat_map(|run| run.chunks(group))
+            .map(super::spread::closed_form_scale)
+            .fold(0.0, f64::max);
+        let unit = if largest > 0.0 { largest * 1.15 / 127.0 } else { 1.0 };
+        let scaled: Vec<f64> = target.iter().map(|weight| weight / unit).collect();
+        let Row { codes, scales } = problem.solve(&scaled);
+        Self { codes, scales, unit }
+    }
+
+    /// The steps are those of the target's own nearest approximation.
+    fn int4(problem: &Problem, target: &[f64], run: usize, group: Option<usize>) -> Self {
+        let Int4Channel { codes, scales, factor, .. } = Int4Channel::nearest(target, run, group);
+        let mut channel = Self { codes, scales, unit: factor };
+        let step = |index| channel.step(index, run, group.unwrap_or(run));
+        let steps: Vec<f64> = (0..target.len()).map(step).collect();
+        channel.codes = problem.solve_codes(target, &steps, MAX_INT4_CODE);
+        channel
+    }
+
+    /// Real value of one step of a weight's code.
+    fn step(&self, index: usize, run: usize, group: usize) -> f64 {
+        let scale = self.scales.get(index / run * run.div_ceil(group) + index % run / group);
+        self.unit * scale.map_or(1.0, |&scale| f64::from(scale))
+    }
+
+    fn values(&self, run: usize, group: usize) -> Vec<f64> {
+        let codes = self.codes.iter().enumerate();
+        codes.map(|(index, &code)| f64::from(code) * self.step(index, run, group)).collect()
+    }
+}
+
+/// Gain and bias with which the outputs of the real weights `values` match the wanted ones.
+fn affine(values: &[f64], gram: &Gram, output: usize) -> (f64, f64) {
     let columns = values.iter().enumerate().filter(|(_, value)| **value != 0.0);
-    let variance: f64 = columns.map(|(i, value)| value * dot(gram.inputs.col_as_slice(i), &values)).sum();
-    let cross = dot(gram.wanted.cross.col_as_slice(output), &values);
+    let covariance = &gram.inputs.covariance;
+    let variance: f64 = columns.map(|(i, value)| value * dot(covariance.col_as_slice(i), values)).sum();
+    let cross = dot(gram.wanted.cross.col_as_slice(output), values);
     let gain = gain(variance, cross, gram.wanted.variances[output]);
-    (gain, gram.wanted.means[output] - gain * dot(&values, &gram.means))
+    (gain, gram.wanted.means[output] - gain * dot(values, &gram.inputs.means))
 }
 
 fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {

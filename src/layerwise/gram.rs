@@ -11,6 +11,7 @@ use crate::quantize::QuantizedConv;
 use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
+use std::sync::Arc;
 use sums::{Sums, WantedSums};
 
 /// Positions gathered before they are multiplied.
@@ -20,14 +21,18 @@ const MIN_SAMPLES: usize = 16_384;
 const SAMPLES_PER_INPUT: usize = 48;
 
 /// Covariances of one channel group of a convolution, over sampled output positions.
-///
-/// Inputs are integers, distances from the zero point, so their sums are exact in `f64`.
 pub(super) struct Gram {
-    /// `inputs × inputs`: covariance of the inputs.
-    pub inputs: Mat<f64>,
+    /// Layers that read the same patches share them.
+    pub inputs: Arc<Inputs>,
+    pub wanted: Wanted,
+}
+
+/// Moments of the inputs. They are integers, distances from the zero point, so their sums are exact in `f64`.
+pub(super) struct Inputs {
+    /// `inputs × inputs`.
+    pub covariance: Mat<f64>,
     /// Mean of each input.
     pub means: Vec<f64>,
-    pub wanted: Wanted,
 }
 
 /// What the outputs should be.
@@ -51,7 +56,8 @@ impl Linear {
     /// The map with the wanted means.
     pub(super) fn new(weights: &Mat<f64>, gram: &Gram) -> Self {
         let bias = gram.wanted.means.iter().enumerate();
-        let bias = bias.map(|(output, mean)| mean - dot(weights.col_as_slice(output), &gram.means)).collect();
+        let bias =
+            bias.map(|(output, mean)| mean - dot(weights.col_as_slice(output), &gram.inputs.means)).collect();
         Self { weights: weights.clone(), bias }
     }
 
@@ -82,6 +88,14 @@ impl Samples<'_> {
         let mut sums = self.each_group(Sums::new);
         self.each_block(|group, block| sums[group].add(&block.inputs, &block.wanted))?;
         Ok(sums.into_iter().map(Sums::finish).collect())
+    }
+
+    /// The same, where the moments of the inputs are known from another layer.
+    pub(super) fn gram_with(&self, inputs: &[Arc<Inputs>]) -> Result<Vec<Gram>> {
+        let mut sums = self.each_group(WantedSums::new);
+        self.each_block(|group, block| sums[group].add(&block.inputs, &block.wanted))?;
+        let grams = sums.into_iter().zip(inputs);
+        Ok(grams.map(|(sums, inputs)| Gram { inputs: Arc::clone(inputs), wanted: sums.finish() }).collect())
     }
 
     /// Whether the layer's activation hides some outputs.

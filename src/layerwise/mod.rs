@@ -12,8 +12,8 @@ mod statistics;
 mod survey;
 mod teacher;
 
-use compensate::compensate;
-use gram::Samples;
+use compensate::Objective;
+use gram::{Inputs, Samples};
 pub use method::Method;
 pub use note::Note;
 use probe::{Probe, Produced};
@@ -28,9 +28,10 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::pack::{Packing, Source, pack_node};
 use crate::plan::Precision;
 use crate::progress::Progress;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp, Structure};
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Structure};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
-use crate::tensor::Batch;
+use crate::tensor::{Batch, Window};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
@@ -66,9 +67,8 @@ pub(crate) fn fit_and_pack<'a>(
 ) -> Result<Packed> {
     let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
-    let mut wanted = wanted(graph, full, method);
-    wanted.extend(survey.iter().flat_map(|survey| survey.wanted(graph, full)));
-    let teacher = Teacher::new(full.graph, full.preprocess, &wanted)?;
+    let fitted: Vec<bool> = graph.nodes.iter().map(|node| is_fitted(node, method, survey.as_ref())).collect();
+    let teacher = Teacher::new(full.graph, full.preprocess, &wanted(graph, full, &fitted))?;
     let probe = Probe::new(graph, full, &pixels)?;
     let mut walk = Walk {
         graph,
@@ -77,6 +77,9 @@ pub(crate) fn fit_and_pack<'a>(
         teacher,
         probe,
         survey,
+        fitted,
+        objective: None,
+        shared: Vec::new(),
         packed: Vec::new(),
         values: vec![],
         logit_scale: None,
@@ -95,13 +98,11 @@ pub(crate) fn fit_and_pack<'a>(
     Ok(walk.finish())
 }
 
-/// The full-precision values that compensation reads, once per reader; nothing for the closed form.
-fn wanted(graph: &QuantizedGraph, full: Full, method: Method) -> Vec<NodeId> {
+/// The full-precision values that compensation reads, once per layer that is `fitted`.
+fn wanted(graph: &QuantizedGraph, full: Full, fitted: &[bool]) -> Vec<NodeId> {
     let mut wanted = Vec::new();
-    for node in &graph.nodes {
-        if let QuantizedOp::Conv(conv) = &node.op
-            && is_compensated(conv, node.inputs[0], method)
-        {
+    for node in graph.nodes.iter().zip(fitted).filter(|(_, fitted)| **fitted).map(|(node, _)| node) {
+        if let QuantizedOp::Conv(conv) = &node.op {
             wanted.push(conv.source);
             wanted.extend(node.inputs.get(1).map(|&input| full.structure.operators[input].value));
         }
@@ -109,10 +110,24 @@ fn wanted(graph: &QuantizedGraph, full: Full, method: Method) -> Vec<NodeId> {
     wanted
 }
 
+/// Whether a layer is compensated, as it is or as one of the survey's candidates.
+fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> bool {
+    let QuantizedOp::Conv(conv) = &node.op else { return false };
+    let candidates = survey.map_or(&[][..], |survey| &survey.candidates[conv.source]);
+    [conv.choice.precision].iter().chain(candidates).any(|&precision| is_compensated(precision, node, method))
+}
+
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
-fn is_compensated(conv: &QuantizedConv, input: usize, method: Method) -> bool {
-    let ternary = matches!(conv.choice.precision, Precision::Ternary { .. });
-    method == Method::Compensated && input != 0 && ternary
+fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
+    method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::Int8
+}
+
+/// What decides which patches a convolution reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Patches {
+    input: usize,
+    window: Window,
+    groups: usize,
 }
 
 struct Walk<'a> {
@@ -127,6 +142,12 @@ struct Walk<'a> {
     logit_scale: Option<f64>,
     probe: Probe<'a>,
     survey: Option<Survey<'a>>,
+    /// By node: whether it has an objective.
+    fitted: Vec<bool>,
+    /// What the outputs of the layer being visited should be.
+    objective: Option<Objective>,
+    /// Moments of the inputs of layers behind that a layer ahead reads too.
+    shared: Vec<(Patches, Vec<Arc<Inputs>>)>,
     layers: Vec<LayerFidelity>,
     /// Signal over noise of the logits in dB.
     logits: Option<f64>,
@@ -146,8 +167,10 @@ impl Walk<'_> {
 
     fn visit(&mut self, id: usize) -> Result<()> {
         let start = Instant::now();
+        self.objective = if self.fitted[id] { self.objective_of(id)? } else { None };
         self.survey(id)?;
         let packing = self.fit(id)?;
+        self.objective = None;
         self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let step = self.step(id, &packing.node);
         let last = id + 1 == self.graph.nodes.len();
@@ -205,10 +228,21 @@ impl Walk<'_> {
     /// The refitted convolution, if node `id` is one to compensate.
     fn compensated(&mut self, id: usize) -> Result<Option<QuantizedConv>> {
         let node = &self.graph.nodes[id];
-        let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
-        if !is_compensated(conv, node.inputs[0], self.method) {
+        let (QuantizedOp::Conv(conv), Some(objective)) = (&node.op, &self.objective) else { return Ok(None) };
+        if !is_compensated(conv.choice.precision, node, self.method) {
             return Ok(None);
         }
+        let (fitted, raised) = objective.fit(conv)?;
+        if raised > 1.0 {
+            self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
+        }
+        Ok(Some(fitted))
+    }
+
+    /// What the outputs of node `id`, a convolution, should be.
+    fn objective_of(&mut self, id: usize) -> Result<Option<Objective>> {
+        let node = &self.graph.nodes[id];
+        let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
         let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
         self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
         let spools = self.spools(id)?;
@@ -226,14 +260,34 @@ impl Walk<'_> {
             target: conv.source,
             residual,
         };
-        let (fitted, raised) =
-            compensate(conv, &self.trained(conv.source), &samples, source.quantizer.scale)?;
-        if raised > 1.0 {
-            self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
-        }
-        self.teacher.release(fitted.source);
+        let known = self.shared.iter().find(|(patches, _)| Some(*patches) == self.patches(id));
+        let known = known.map(|(_, inputs)| inputs.as_slice());
+        let trained = self.trained(conv.source);
+        let objective = Objective::new(conv, &trained, &samples, source.quantizer.scale, known)?;
+        self.teacher.release(conv.source);
         residual_node.into_iter().for_each(|node| self.teacher.release(node));
-        Ok(Some(fitted))
+        self.share(id, &objective);
+        Ok(Some(objective))
+    }
+
+    /// Keeps the moments of the inputs of node `id` as long as another layer will read the same patches.
+    fn share(&mut self, id: usize, objective: &Objective) {
+        let Some(patches) = self.patches(id) else { return };
+        self.shared.retain(|(known, _)| *known != patches);
+        let is_ahead = |later: usize| self.fitted[later] && self.patches(later) == Some(patches);
+        if (id + 1..self.graph.nodes.len()).any(is_ahead) {
+            self.shared.push((patches, objective.inputs()));
+        }
+    }
+
+    fn patches(&self, id: usize) -> Option<Patches> {
+        let node = &self.graph.nodes[id];
+        match &node.op {
+            QuantizedOp::Conv(conv) => {
+                Some(Patches { input: node.inputs[0], window: conv.window, groups: conv.groups })
+            }
+            _ => None,
+        }
     }
 
     /// Trained weights in storage order.

@@ -92,6 +92,22 @@ impl Problem {
         row
     }
 
+    /// Codes from −`largest` to `largest` for weights whose steps are given: spreading, then coordinate descent.
+    pub(super) fn solve_codes(&self, target: &[f64], steps: &[f64], largest: i8) -> Vec<i8> {
+        let code = |value: f64, step: f64| {
+            let largest = f64::from(largest);
+            if step > 0.0 { (value / step).round().clamp(-largest, largest) as i8 } else { 0 }
+        };
+        let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
+        let mut codes = vec![0; target.len()];
+        for (column, &index) in self.order.iter().enumerate() {
+            codes[index] = code(free[column], steps[index]);
+            self.spread_column(column, f64::from(codes[index]) * steps[index], &mut free);
+        }
+        self.descend_codes(target, steps, code, &mut codes);
+        codes
+    }
+
     /// Rounds group after group.
     fn round_all(&self, target: &[f64]) -> Row {
         let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
@@ -110,13 +126,14 @@ impl Problem {
     /// Moves a block's rounding error to the columns after it.
     fn spread(&self, block: &Block, signs: &[i8], scale: f64, free: &mut [f64]) {
         for (offset, &sign) in signs.iter().enumerate() {
-            let column = block.start + offset;
-            let lower = self.factor.col_as_slice(column);
-            let error = (free[column] - scale * f64::from(sign)) / lower[column];
-            for (value, factor) in free[column..].iter_mut().zip(&lower[column..]) {
-                *value -= error * factor;
-            }
+            self.spread_column(block.start + offset, scale * f64::from(sign), free);
         }
+    }
+
+    fn spread_column(&self, column: usize, value: f64, free: &mut [f64]) {
+        let lower = self.factor.col_as_slice(column);
+        let error = (free[column] - value) / lower[column];
+        free[column..].iter_mut().zip(&lower[column..]).for_each(|(free, factor)| *free -= error * factor);
     }
 }
 

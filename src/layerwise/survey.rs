@@ -1,12 +1,12 @@
 //! What layers would look like in other precisions, each fitted while all other layers keep theirs.
 
+use super::Walk;
 use super::probe::real;
-use super::{Full, Walk};
 use crate::error::Result;
 use crate::format::PackedOp;
 use crate::graph::{NodeId, Op};
 use crate::plan::{Choice, Precision, Reason};
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp, closed_form};
+use crate::quantize::{QuantizedConv, QuantizedOp, closed_form};
 
 /// Precisions to try, and who wants to see the result.
 pub(crate) struct Survey<'a> {
@@ -14,25 +14,6 @@ pub(crate) struct Survey<'a> {
     pub candidates: &'a [Vec<Precision>],
     /// Sees a layer's node and, for each of its candidates, the convolution that its integers stand for.
     pub see: &'a mut dyn FnMut(NodeId, Vec<Op>) -> Result<()>,
-}
-
-impl Survey<'_> {
-    /// The full-precision values that compensated candidates read, once for each of them.
-    pub(super) fn wanted(&self, graph: &QuantizedGraph, full: Full) -> Vec<NodeId> {
-        let mut wanted = Vec::new();
-        for node in &graph.nodes {
-            let QuantizedOp::Conv(conv) = &node.op else { continue };
-            let residual = node.inputs.get(1).map(|&input| full.structure.operators[input].value);
-            for _ in self.candidates[conv.source].iter().filter(|candidate| is_ternary(**candidate)) {
-                wanted.extend([conv.source].into_iter().chain(residual));
-            }
-        }
-        wanted
-    }
-}
-
-fn is_ternary(precision: Precision) -> bool {
-    matches!(precision, Precision::Ternary { .. })
 }
 
 impl Walk<'_> {

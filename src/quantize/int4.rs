@@ -21,27 +21,36 @@ pub(crate) struct Int4 {
 
 /// One output channel.
 #[derive(Debug, Clone, Default)]
-struct Channel {
-    codes: Vec<i8>,
-    scales: Vec<u8>,
-    factor: f64,
+pub(crate) struct Int4Channel {
+    pub codes: Vec<i8>,
+    /// Empty without groups.
+    pub scales: Vec<u8>,
+    pub factor: f64,
     error: f64,
 }
 
+impl Int4Channel {
+    /// The approximation nearest to `values`, which are in runs of `inputs`, by least squares: the best without groups,
+    /// near it with them.
+    pub fn nearest(values: &[f64], inputs: usize, group: Option<usize>) -> Self {
+        match group {
+            None => whole(values),
+            Some(group) => grouped(values, inputs, group.max(1)),
+        }
+    }
+}
+
 impl Int4 {
-    /// The approximation nearest to `weights` by least squares: the best without groups, near it with them.
+    /// The approximation nearest to `weights`, channel by channel.
     pub fn nearest(weights: ArrayView4<'_, f32>, group: Option<usize>) -> Self {
         let inputs = weights.dim().1.max(1);
         let channels: Vec<_> = weights.axis_iter(Axis(0)).collect();
         let channel = |channel: ArrayView3<'_, f32>| {
             let stored = channel.permuted_axes([1, 2, 0]);
             let values: Vec<f64> = stored.iter().map(|&weight| f64::from(weight)).collect();
-            match group {
-                None => whole(&values),
-                Some(group) => grouped(&values, inputs, group.max(1)),
-            }
+            Int4Channel::nearest(&values, inputs, group)
         };
-        let channels: Vec<Channel> = channels.into_par_iter().map(channel).collect();
+        let channels: Vec<Int4Channel> = channels.into_par_iter().map(channel).collect();
         let mut all = Self::default();
         for channel in channels {
             all.codes.extend(channel.codes);
@@ -53,19 +62,19 @@ impl Int4 {
 }
 
 /// A channel whose weights share one step.
-fn whole(values: &[f64]) -> Channel {
+fn whole(values: &[f64]) -> Int4Channel {
     let factor = best_step(values).unwrap_or(1.0);
     let codes = values.iter().map(|&value| code(value, factor)).collect();
-    Channel { codes, scales: Vec::new(), factor, error: error(values, factor) }
+    Int4Channel { codes, scales: Vec::new(), factor, error: error(values, factor) }
 }
 
 /// A channel whose groups have whole multiples of one step.
-fn grouped(values: &[f64], inputs: usize, group: usize) -> Channel {
+fn grouped(values: &[f64], inputs: usize, group: usize) -> Int4Channel {
     let groups: Vec<&[f64]> = values.chunks(inputs).flat_map(|run| run.chunks(group)).collect();
     let steps: Vec<f64> = groups.iter().map(|values| best_step(values).unwrap_or(0.0)).collect();
     let largest = steps.iter().copied().fold(0.0, f64::max);
     if largest == 0.0 {
-        return Channel {
+        return Int4Channel {
             codes: vec![0; values.len()],
             scales: vec![0; groups.len()],
             factor: 1.0,
@@ -77,8 +86,8 @@ fn grouped(values: &[f64], inputs: usize, group: usize) -> Channel {
 }
 
 /// The best scales and codes for one factor.
-fn scaled(groups: &[&[f64]], steps: &[f64], factor: f64) -> Channel {
-    let mut channel = Channel { factor, ..Channel::default() };
+fn scaled(groups: &[&[f64]], steps: &[f64], factor: f64) -> Int4Channel {
+    let mut channel = Int4Channel { factor, ..Int4Channel::default() };
     for (values, step) in groups.iter().zip(steps) {
         let nearest = (step / factor).round() as i32;
         let scales = (nearest - SCALE_REACH..=nearest + SCALE_REACH)

@@ -8,7 +8,7 @@ mod structure;
 mod tests;
 
 pub(crate) use assemble::{Assembly, assemble, closed_form};
-pub(crate) use int4::Int4;
+pub(crate) use int4::{Int4, Int4Channel};
 pub(crate) use structure::Structure;
 
 use crate::format::Quantizer;

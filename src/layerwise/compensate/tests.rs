@@ -10,14 +10,14 @@ fn gram(inputs: usize, rank: usize, weights: &Mat<f64>) -> Gram {
     let covariance = &x * x.transpose();
     let cross = &covariance * weights;
     let output = weights.transpose() * &cross;
+    let means = noise(inputs, 9).into_iter().map(f64::from).collect();
     Gram {
-        means: noise(inputs, 9).into_iter().map(f64::from).collect(),
+        inputs: Arc::new(Inputs { covariance, means }),
         wanted: Wanted {
             means: vec![0.75; weights.ncols()],
             variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),
             cross,
         },
-        inputs: covariance,
     }
 }
 
@@ -52,9 +52,9 @@ fn covariances_of_low_rank_are_solved() {
             assert_eq!(target, weights(12, 3, 2));
         }
         let (problem, _) =
-            damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
-        let (row, unit) = fit_row(&problem, target.col_as_slice(0), 12, 4);
-        let (gain, bias) = affine(&row, unit, &gram, 0, 12, 4);
+            damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
+        let channel = Channel::ternary(&problem, target.col_as_slice(0), 12, 4);
+        let (gain, bias) = affine(&channel.values(12, 4), &gram, 0);
         assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
     }
 }
@@ -79,16 +79,45 @@ fn damping_rises_until_it_is_enough() {
 fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let truth = weights(12, 1, 1);
     let gram = gram(12, 60, &truth);
-    let (problem, _) = damped(&gram.inputs, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
-    let (row, unit) = fit_row(&problem, truth.col_as_slice(0), 12, 8);
-    let (gain, bias) = affine(&row, unit, &gram, 0, 12, 8);
-    let value = |i: usize| gain * unit * f64::from(row.codes[i]) * f64::from(row.scales[usize::from(i >= 8)]);
+    let (problem, _) =
+        damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
+    let Channel { codes, scales, unit } = Channel::ternary(&problem, truth.col_as_slice(0), 12, 8);
+    let value = |i: usize| unit * f64::from(codes[i]) * f64::from(scales[usize::from(i >= 8)]);
+    let (gain, bias) = affine(&(0..12).map(value).collect::<Vec<_>>(), &gram, 0);
+    let value = |i: usize| gain * value(i);
     let variance: f64 =
-        (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs[(at / 12, at % 12)]).sum();
-    let mean: f64 = bias + (0..12).map(|i| value(i) * gram.means[i]).sum::<f64>();
+        (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs.covariance[(at / 12, at % 12)]).sum();
+    let mean: f64 = bias + (0..12).map(|i| value(i) * gram.inputs.means[i]).sum::<f64>();
     assert!((variance / gram.wanted.variances[0] - 1.0).abs() < 1e-12, "{variance}");
     assert!((mean - gram.wanted.means[0]).abs() < 1e-12, "{mean}");
     assert!((0.8..1.25).contains(&gain), "{gain}");
+}
+
+/// Four-bit codes leave less error in the outputs than the nearest codes do.
+#[test]
+fn compensated_four_bit_codes_beat_the_nearest() {
+    for group in [None, Some(4), Some(5)] {
+        let (mut fitted, mut nearest) = (0.0, 0.0);
+        for seed in 1..20 {
+            let truth = weights(24, 1, seed);
+            let target = truth.col_as_slice(0);
+            let gram = gram(24, 40, &truth);
+            let covariance = &gram.inputs.covariance;
+            let problem = |hessian| Problem::new(hessian, 12, group.unwrap_or(12));
+            let (problem, _) = damped(covariance, SPREAD_DAMPING, problem).unwrap();
+            let error = |channel: &Channel| -> f64 {
+                let values = channel.values(12, group.unwrap_or(12));
+                let off: Vec<f64> = target.iter().zip(values).map(|(w, q)| w - q).collect();
+                (0..24).map(|i| off[i] * dot(covariance.col_as_slice(i), &off)).sum()
+            };
+            let channel = Channel::int4(&problem, target, 12, group);
+            assert!(channel.codes.iter().all(|code| (-7..=7).contains(code)));
+            fitted += error(&channel);
+            let Int4Channel { codes, scales, factor, .. } = Int4Channel::nearest(target, 12, group);
+            nearest += error(&Channel { codes, scales, unit: factor });
+        }
+        assert!(fitted < 0.9 * nearest, "{group:?}: {fitted} {nearest}");
+    }
 }
 
 #[test]

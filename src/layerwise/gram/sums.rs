@@ -1,9 +1,10 @@
 //! Sums of products, from which the covariances follow.
 
-use super::{Gram, Wanted};
+use super::{Gram, Inputs, Wanted};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Columns of one parallel task.
 pub(super) const PANEL: usize = 96;
@@ -37,9 +38,9 @@ impl Sums {
             let (i, j) = (i.max(j), i.min(j));
             self.squares[j / PANEL][(i - j / PANEL * PANEL, j % PANEL)]
         };
-        let inputs =
+        let covariance =
             Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / count - means[i] * means[j]);
-        Gram { inputs, means, wanted: self.wanted.finish() }
+        Gram { inputs: Arc::new(Inputs { covariance, means }), wanted: self.wanted.finish() }
     }
 }
 

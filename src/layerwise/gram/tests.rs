@@ -173,14 +173,14 @@ fn near(ours: f64, expected: f64) {
 }
 
 fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
-    let (inputs, outputs) = (gram.means.len(), gram.wanted.means.len());
+    let (inputs, outputs) = (gram.inputs.means.len(), gram.wanted.means.len());
     assert_eq!((inputs, outputs), (rows[0].0.len(), rows[0].1.len()));
     let x: Vec<f64> = (0..inputs).map(|i| means(rows, |row| row.0[i])).collect();
     let y: Vec<f64> = (0..outputs).map(|o| means(rows, |row| row.1[o])).collect();
     for i in 0..inputs {
-        near(gram.means[i], x[i]);
+        near(gram.inputs.means[i], x[i]);
         for j in 0..inputs {
-            near(gram.inputs[(i, j)], means(rows, |row| (row.0[i] - x[i]) * (row.0[j] - x[j])));
+            near(gram.inputs.covariance[(i, j)], means(rows, |row| (row.0[i] - x[i]) * (row.0[j] - x[j])));
         }
         for (o, mean) in y.iter().enumerate() {
             near(gram.wanted.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - mean)));

@@ -28,6 +28,38 @@ impl Problem {
         self.blocks.iter().for_each(|block| self.settle(block, row));
     }
 
+    /// Coordinate descent on codes of given steps, each taking its best value while all others are fixed.
+    pub(super) fn descend_codes(
+        &self,
+        target: &[f64],
+        steps: &[f64],
+        code: impl Fn(f64, f64) -> i8,
+        codes: &mut [i8],
+    ) {
+        let error = |index: usize| target[index] - steps[index] * f64::from(codes[index]);
+        let errors: Vec<f64> = (0..target.len()).map(error).collect();
+        let mut gradient = self.times(&errors);
+        for _ in 0..ROUNDS {
+            let mut changed = false;
+            for &index in &self.order {
+                let value = steps[index] * f64::from(codes[index]);
+                let best = code(value + gradient[index] / self.hessian[(index, index)], steps[index]);
+                if best != codes[index] {
+                    axpy(
+                        value - steps[index] * f64::from(best),
+                        self.hessian.col_as_slice(index),
+                        &mut gradient,
+                    );
+                    codes[index] = best;
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+
     /// A group of zeros is one in codes and in its scale.
     fn settle(&self, block: &Block, row: &mut Row) {
         let columns = &self.order[block.start..][..block.len];
@@ -48,12 +80,16 @@ impl Problem {
 
     /// `H (target − value)`.
     pub(super) fn gradient(&self, target: &[f64], row: &Row, group_of: &[usize]) -> Vec<f64> {
-        let mut gradient = vec![0.0; target.len()];
-        for (index, &wanted) in target.iter().enumerate() {
-            let error = wanted - row.value(index, group_of[index]);
-            axpy(error, self.hessian.col_as_slice(index), &mut gradient);
-        }
-        gradient
+        let errors =
+            target.iter().enumerate().map(|(index, wanted)| wanted - row.value(index, group_of[index]));
+        self.times(&errors.collect::<Vec<_>>())
+    }
+
+    fn times(&self, values: &[f64]) -> Vec<f64> {
+        let mut product = vec![0.0; values.len()];
+        let columns = values.iter().enumerate();
+        columns.for_each(|(index, &value)| axpy(value, self.hessian.col_as_slice(index), &mut product));
+        product
     }
 
     /// Solves one block anew, all others fixed, and takes the solution if it is better.
