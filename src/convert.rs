@@ -151,6 +151,7 @@ pub fn convert(
         range: options.range,
         rules: &options.rules,
         planned_activations: &planned_activations(&graph, options.plan.as_ref())?,
+        pixels: &pixels,
     })?;
     let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
     let packed = fit_and_pack(&mut quantized, full, options.method, pixels, None, progress)?;

@@ -3,10 +3,12 @@
 mod histogram;
 mod observe;
 mod range;
+mod reading;
 mod spool;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
 pub use range::{ActivationRule, RangeMethod};
 pub(crate) use range::{quantizer_for, round_trip};
+pub(crate) use reading::{WIDTHS, reading_errors};
 pub(crate) use spool::{CHUNK, Spool};

@@ -19,6 +19,9 @@ pub enum RangeMethod {
     /// The range whose quantization has the least mean squared error.
     #[default]
     Mse,
+    /// For tensors of fewer than 8 bits, the range whose quantization has the least effect on the outputs of the
+    /// convolutions that read them; [`RangeMethod::Mse`] for others.
+    Output,
     /// A given range.
     Fixed(f64, f64),
 }
@@ -29,6 +32,7 @@ impl fmt::Display for RangeMethod {
             Self::MinMax => f.write_str("minmax"),
             Self::Percentile(share) => write!(f, "percentile:{share}"),
             Self::Mse => f.write_str("mse"),
+            Self::Output => f.write_str("output"),
             Self::Fixed(low, high) => write!(f, "{low}..{high}"),
         }
     }
@@ -44,6 +48,7 @@ impl FromStr for RangeMethod {
         match (text, percentile, fixed) {
             ("minmax", ..) => Ok(Self::MinMax),
             ("mse", ..) => Ok(Self::Mse),
+            ("output", ..) => Ok(Self::Output),
             (_, Some(share), _) if share > 50.0 && share <= 100.0 => Ok(Self::Percentile(share)),
             (_, _, Some((low, high))) if low <= 0.0 && high >= 0.0 && low < high => {
                 Ok(Self::Fixed(low, high))
@@ -51,7 +56,7 @@ impl FromStr for RangeMethod {
             _ => Err(Error::new(
                 ErrorKind::Argument,
                 format!(
-                    "unknown range '{text}'; use mse, minmax, percentile:P with P above 50 and at most 100, \
+                    "unknown range '{text}'; use mse, output, minmax, percentile:P with P above 50 and at most 100, \
                      or LOW..HIGH around zero"
                 ),
             )),
@@ -95,7 +100,7 @@ pub(crate) fn quantizer_for(histogram: &Histogram, method: RangeMethod, bits: u8
     let [low, high] = match method {
         RangeMethod::MinMax => histogram.extremes(),
         RangeMethod::Percentile(share) => percentile(histogram, share),
-        RangeMethod::Mse => return least_error(histogram, max),
+        RangeMethod::Mse | RangeMethod::Output => return least_error(histogram, max),
         RangeMethod::Fixed(low, high) => [low, high],
     };
     affine([low, high], max)
@@ -205,7 +210,7 @@ mod tests {
 
     #[test]
     fn rules_survive_text() {
-        for text in ["4", "8", "mse", "minmax", "percentile:99.9", "-1..6.5"] {
+        for text in ["4", "8", "mse", "output", "minmax", "percentile:99.9", "-1..6.5"] {
             assert_eq!(text.parse::<ActivationRule>().unwrap().to_string(), text);
         }
         for text in ["5", "percentile:0", "percentile:nan", "1..2", "2..1", "kl", "-inf..1"] {

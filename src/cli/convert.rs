@@ -98,7 +98,7 @@ struct PrecisionArgs {
     /// Bits or range of the activations that a pattern names: PATTERN=4, PATTERN=8 or PATTERN=RANGE
     #[arg(long, value_name = "PATTERN=RULE", value_parser = assignment::<ActivationRule>)]
     act: Vec<(Pattern, ActivationRule)>,
-    /// How activation ranges are chosen: mse, minmax, percentile:P or LOW..HIGH
+    /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH
     #[arg(long, default_value_t, allow_hyphen_values = true)]
     range: RangeMethod,
 }

@@ -41,7 +41,7 @@ pub struct IndicatorArgs {
     /// Candidates for bits of activations, 8 and 4
     #[arg(long, value_name = "BITS,...", value_delimiter = ',', default_values_t = [8, 4])]
     act_bits: Vec<u8>,
-    /// How activation ranges are chosen: mse, minmax, percentile:P or LOW..HIGH
+    /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH
     #[arg(long, default_value_t, allow_hyphen_values = true)]
     range: RangeMethod,
     #[command(flatten)]

@@ -4,7 +4,7 @@ mod damage;
 #[cfg(test)]
 mod tests;
 
-use crate::calibrate::{Observation, Observer, RangeMethod};
+use crate::calibrate::{Observer, RangeMethod, Spool};
 use crate::convert::read_pixels;
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
@@ -173,11 +173,12 @@ pub fn indicate(
     let observer =
         Observer { graph: &graph, preprocess, histograms: &structure.range_nodes(), channels: &layers };
     let observation = observer.run(&pixels, progress)?;
+    let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
     let study = Study {
-        full: Full { graph: &graph, structure: &structure, preprocess, observation: &observation },
+        full,
         damage: Damage::new(&graph, preprocess, &pixels, options.measured)?,
         shapes: graph.shapes()?,
-        quantizers: quantizers(&graph, &structure, &observation, preprocess, options)?,
+        quantizers: quantizers(full, &pixels, options)?,
         digits: weights(&graph).to_string().len(),
         options,
     };
@@ -188,7 +189,7 @@ pub fn indicate(
         save(&found)
     };
     let survey = Survey { candidates: &candidates, see: &mut see };
-    let mut quantized = study.eight_bits(8)?;
+    let mut quantized = eight_bits(study.full, &pixels, options.range, 8)?;
     let packed =
         fit_and_pack(&mut quantized, study.full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| graph.nodes.iter().position(|node| node.name == layer.name);
@@ -257,12 +258,6 @@ impl Study<'_> {
         }
     }
 
-    /// The network with 8-bit weights throughout.
-    fn eight_bits(&self, activation_bits: u8) -> Result<QuantizedGraph> {
-        let Full { graph, structure, preprocess, observation } = self.full;
-        eight_bits(graph, structure, observation, preprocess, self.options.range, activation_bits)
-    }
-
     fn layer(&self, id: NodeId, candidates: &[Precision], converted: &[Op]) -> Result<LayerIndicators> {
         let node = &self.full.graph.nodes[id];
         let Op::Conv(conv) = &node.op else {
@@ -306,14 +301,8 @@ impl Study<'_> {
     }
 }
 
-fn eight_bits(
-    graph: &Graph,
-    structure: &Structure,
-    observation: &Observation,
-    preprocess: &Preprocess,
-    range: RangeMethod,
-    activation_bits: u8,
-) -> Result<QuantizedGraph> {
+fn eight_bits(full: Full, pixels: &Spool, range: RangeMethod, activation_bits: u8) -> Result<QuantizedGraph> {
+    let Full { graph, structure, preprocess, observation } = full;
     let int8 = Choice { precision: Precision::Int8, reason: Reason::Default };
     let choice = |op: &Op| matches!(op, Op::Conv(_)).then_some(int8);
     let choices: Vec<Option<Choice>> = graph.nodes.iter().map(|node| choice(&node.op)).collect();
@@ -327,20 +316,15 @@ fn eight_bits(
         range,
         rules: &[],
         planned_activations: &vec![None; graph.nodes.len()],
+        pixels,
     })
 }
 
 /// The quantizer of every convolution's input, for each number of bits.
-fn quantizers(
-    graph: &Graph,
-    structure: &Structure,
-    observation: &Observation,
-    preprocess: &Preprocess,
-    options: &IndicatorOptions,
-) -> Result<Vec<Vec<Option<Quantizer>>>> {
+fn quantizers(full: Full, pixels: &Spool, options: &IndicatorOptions) -> Result<Vec<Vec<Option<Quantizer>>>> {
     let with = |&bits: &u8| {
-        let quantized = eight_bits(graph, structure, observation, preprocess, options.range, bits)?;
-        let mut quantizers = vec![None; graph.nodes.len()];
+        let quantized = eight_bits(full, pixels, options.range, bits)?;
+        let mut quantizers = vec![None; full.graph.nodes.len()];
         for node in &quantized.nodes {
             if let QuantizedOp::Conv(conv) = &node.op {
                 quantizers[conv.source] = Some(quantized.nodes[node.inputs[0]].quantizer);

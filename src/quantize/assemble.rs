@@ -2,7 +2,9 @@
 
 use super::structure::{Kind, Operator, Structure};
 use super::{Int4, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
-use crate::calibrate::{ActivationRule, Observation, RangeMethod, quantizer_for};
+use crate::calibrate::{
+    ActivationRule, Observation, RangeMethod, Spool, WIDTHS, quantizer_for, reading_errors,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
@@ -31,6 +33,8 @@ pub(crate) struct Assembly<'a> {
     pub rules: &'a [(Pattern, ActivationRule)],
     /// Bits of a convolution's input activations where a plan says so, by node of the graph.
     pub planned_activations: &'a [Option<u8>],
+    /// The images, for ranges that outputs decide.
+    pub pixels: &'a Spool,
 }
 
 /// The quantized network with closed-form weights and the affines of full precision.
@@ -82,6 +86,12 @@ impl Assembly<'_> {
     fn quantizers(&self, shapes: &[Shape]) -> Result<Vec<Quantizer>> {
         self.check_rules()?;
         let classes = self.structure.quantizer_classes();
+        let mut quantizers = self.class_quantizers(&classes);
+        self.suit_readers(&classes, &mut quantizers)?;
+        Ok(self.widened(quantizers, &classes, shapes))
+    }
+
+    fn class_quantizers(&self, classes: &[usize]) -> Vec<Quantizer> {
         let narrow = self.read_by_narrow_layers();
         let planned = self.planned_bits();
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
@@ -91,7 +101,36 @@ impl Assembly<'_> {
                 made.insert(class, self.class_quantizer(&members, &narrow, &planned));
             }
         }
-        Ok(self.widened(classes.iter().map(|class| made[class]).collect(), &classes, shapes))
+        classes.iter().map(|class| made[class]).collect()
+    }
+
+    /// Wider or narrower steps for tensors whose range is to be chosen by the outputs of their readers.
+    fn suit_readers(&self, classes: &[usize], quantizers: &mut [Quantizer]) -> Result<()> {
+        let mut readers = Vec::new();
+        let mut read = Vec::new();
+        for operator in &self.structure.operators {
+            let Kind::Conv { source, .. } = operator.kind else { continue };
+            let input = operator.inputs[0];
+            let members: Vec<usize> =
+                (0..classes.len()).filter(|&id| classes[id] == classes[input]).collect();
+            if quantizers[input].max < u8::MAX && self.range_of(&members) == RangeMethod::Output {
+                readers.push((source, quantizers[input]));
+                read.push(classes[input]);
+            }
+        }
+        if readers.is_empty() {
+            return Ok(());
+        }
+        let errors = reading_errors(self.graph, self.preprocess, self.pixels, &readers)?;
+        for (id, quantizer) in
+            quantizers.iter_mut().enumerate().filter(|(id, _)| read.contains(&classes[*id]))
+        {
+            let readers = || read.iter().zip(&errors).filter(|(class, _)| **class == classes[id]);
+            let total = |width: usize| readers().map(|(_, errors)| errors[width]).sum::<f64>();
+            let best = (0..WIDTHS.len()).min_by(|&a, &b| total(a).total_cmp(&total(b)));
+            quantizer.scale *= WIDTHS[best.unwrap_or(0)];
+        }
+        Ok(())
     }
 
     /// Coarser steps where finer ones could not be reached: no multiplier makes more than one step of one unit.
@@ -161,17 +200,11 @@ impl Assembly<'_> {
         if members.contains(&0) {
             return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
         }
-        let (mut bits, mut method) = (8, self.range);
-        if members.iter().any(|&id| narrow[id]) {
-            bits = self.activation_bits;
-        }
-        bits = members.iter().filter_map(|&id| planned[id]).max().unwrap_or(bits);
-        let named =
-            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
-        for (_, rule) in self.rules.iter().filter(|(pattern, _)| named(pattern)) {
-            match rule {
-                ActivationRule::Bits(count) => bits = *count,
-                ActivationRule::Range(range) => method = *range,
+        let chosen = if members.iter().any(|&id| narrow[id]) { self.activation_bits } else { 8 };
+        let mut bits = members.iter().filter_map(|&id| planned[id]).max().unwrap_or(chosen);
+        for rule in self.rules_of(members) {
+            if let ActivationRule::Bits(count) = rule {
+                bits = *count;
             }
         }
         let mut histogram = crate::calibrate::Histogram::default();
@@ -181,7 +214,23 @@ impl Assembly<'_> {
                 histogram.merge(observed);
             }
         }
-        quantizer_for(&histogram, method, bits)
+        quantizer_for(&histogram, self.range_of(members), bits)
+    }
+
+    /// How the range of operators that share a quantizer is chosen.
+    fn range_of(&self, members: &[usize]) -> RangeMethod {
+        let range = |method, rule: &ActivationRule| match rule {
+            ActivationRule::Range(range) => *range,
+            ActivationRule::Bits(_) => method,
+        };
+        self.rules_of(members).fold(self.range, range)
+    }
+
+    /// The rules that name one of these operators.
+    fn rules_of<'m>(&'m self, members: &'m [usize]) -> impl Iterator<Item = &'m ActivationRule> {
+        let named =
+            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
+        self.rules.iter().filter(move |(pattern, _)| named(pattern)).map(|(_, rule)| rule)
     }
 
     fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {
