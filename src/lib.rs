@@ -54,6 +54,7 @@
 mod calibrate;
 mod convert;
 mod data;
+mod equalise;
 mod error;
 mod eval;
 mod fixed;

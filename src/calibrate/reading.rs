@@ -1,7 +1,7 @@
 //! What rounding a tensor does to the convolutions that read it.
 
 use super::range::round_trip;
-use super::spool::{CHUNK, Spool};
+use super::spool::Spool;
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
@@ -30,17 +30,15 @@ pub(crate) fn reading_errors(
     readers: &[(NodeId, Quantizer)],
 ) -> Result<Vec<Errors>> {
     let interpreter = Interpreter::new(graph)?;
-    let count = IMAGES.min(pixels.images());
-    let of_image = |index: usize| {
-        let image = index * pixels.images() / count;
-        let chunk = pixels.chunk(image / CHUNK)?;
-        let values = normalise(chunk.image(image % CHUNK), preprocess)?;
+    let of_image = |pixels: &Vec<u8>| {
+        let values = normalise(pixels, preprocess)?;
         on_image(graph, &interpreter, &values.iter().copied().collect::<Vec<_>>(), readers)
     };
-    let images: Vec<Vec<Errors>> = (0..count).into_par_iter().map(of_image).collect::<Result<_>>()?;
+    let images: Result<Vec<Vec<Errors>>> = pixels.spread(IMAGES)?.par_iter().map(of_image).collect();
+    let images = images?;
     let mut means = vec![[0.0; WIDTHS.len()]; readers.len()];
     for (mean, errors) in images.iter().flat_map(|image| image.iter().enumerate()) {
-        means[mean].iter_mut().zip(errors).for_each(|(mean, error)| *mean += error / count as f64);
+        means[mean].iter_mut().zip(errors).for_each(|(mean, error)| *mean += error / images.len() as f64);
     }
     Ok(means)
 }

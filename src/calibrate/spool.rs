@@ -67,6 +67,16 @@ impl Spool {
         };
         Ok(Batch { images, shape: self.shape, data })
     }
+
+    /// At most `count` images, spread evenly.
+    pub(crate) fn spread(&self, count: usize) -> Result<Vec<Vec<u8>>> {
+        let count = count.min(self.images);
+        let image = |index: usize| {
+            let image = index * self.images / count;
+            Ok(self.chunk(image / CHUNK)?.image(image % CHUNK).to_vec())
+        };
+        (0..count).map(image).collect()
+    }
 }
 
 fn read_at(mut file: &File, offset: usize, len: usize) -> std::io::Result<Vec<u8>> {
@@ -97,6 +107,9 @@ mod tests {
             let restored: Vec<u8> =
                 (0..3).rev().map(|i| spool.chunk(i).unwrap().data).rev().flatten().collect();
             assert_eq!(restored, data);
+            let images: Vec<&[u8]> = data.chunks(shape.len()).collect();
+            assert_eq!(spool.spread(4).unwrap(), [0, 8, 17, 26].map(|image| images[image].to_vec()));
+            assert_eq!(spool.spread(99).unwrap().concat(), data);
         }
     }
 }
