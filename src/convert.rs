@@ -2,7 +2,6 @@
 
 use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
 use crate::data::Images;
-use crate::equalise::equalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
@@ -33,9 +32,6 @@ pub struct ConvertOptions {
     pub activation_bits: u8,
     /// How activation ranges are chosen.
     pub range: RangeMethod,
-    /// With [`Method::Compensated`]: equalise channels and order them by size before anything else, so that a group's weights
-    /// differ less. The channels between two layers are then not in the trained network's order.
-    pub equalise: bool,
     /// Bits and ranges of the activation tensors that a pattern names; the last match wins.
     pub rules: Vec<(Pattern, ActivationRule)>,
 }
@@ -50,7 +46,6 @@ impl Default for ConvertOptions {
             overrides: Vec::new(),
             activation_bits: 8,
             range: RangeMethod::default(),
-            equalise: true,
             rules: Vec::new(),
         }
     }
@@ -68,10 +63,6 @@ impl ConvertOptions {
         Ok(())
     }
 
-    fn equalises(&self) -> bool {
-        self.equalise && self.method == Method::Compensated
-    }
-
     fn groups(&self) -> String {
         match self.spatial_group {
             Some(spatial) => format!("{},{spatial}", self.group),
@@ -86,7 +77,6 @@ impl ConvertOptions {
             ("group".into(), self.groups()),
             ("activation_bits".into(), self.activation_bits.to_string()),
             ("range".into(), self.range.to_string()),
-            ("equalise".into(), self.equalises().to_string()),
             ("calibration_images".into(), images.to_string()),
         ]);
         let mut list = |key: &str, items: Vec<String>| {
@@ -144,7 +134,6 @@ pub fn convert(
     )?;
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
-    let graph = if options.equalises() { equalise(graph, preprocess, &pixels)? } else { graph };
     let observer = Observer {
         graph: &graph,
         preprocess,

@@ -54,7 +54,6 @@
 mod calibrate;
 mod convert;
 mod data;
-mod equalise;
 mod error;
 mod eval;
 mod fixed;

@@ -101,9 +101,6 @@ struct PrecisionArgs {
     /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH
     #[arg(long, default_value_t, allow_hyphen_values = true)]
     range: RangeMethod,
-    /// Keep order and ranges of channels as they were trained
-    #[arg(long)]
-    no_equalise: bool,
 }
 
 fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Pattern, T)> {
@@ -120,7 +117,6 @@ impl PrecisionArgs {
             overrides: self.set,
             activation_bits: self.act_bits,
             range: self.range,
-            equalise: !self.no_equalise,
             rules: self.act,
             plan: self.plan.as_deref().map(fgq::read_plan).transpose()?,
         })

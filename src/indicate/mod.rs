@@ -7,7 +7,6 @@ mod tests;
 use crate::calibrate::{Observer, RangeMethod, Spool};
 use crate::convert::read_pixels;
 use crate::data::Images;
-use crate::equalise::equalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, Preprocess, Provenance, Quantizer};
@@ -169,7 +168,6 @@ pub fn indicate(
     let graph = fold(graph)?;
     let structure = Structure::new(&graph)?;
     let (pixels, _) = read_pixels(&graph, preprocess, images, progress)?;
-    let graph = equalise(graph, preprocess, &pixels)?;
     let mut found = started(known, options, pixels.images())?;
     let layers = planned_layers(&graph)?;
     let observer =
