@@ -204,6 +204,10 @@ impl Task for Conv {
         self.chunks.len()
     }
 
+    fn weights(&self) -> usize {
+        (0..self.panels.len()).map(|panel| self.panels.bytes(panel)).sum()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let Chunk { panels, tiles } = self.chunks[chunk].clone();
         let short = self.panels.bytes(panels.start) <= SHORT * PANEL;

@@ -83,6 +83,16 @@ pub(crate) struct Isa {
     pub finish: unsafe fn(&Segment, &Rule),
     /// Undoes `begin`.
     pub end: unsafe fn(),
+    /// So many rounds of nothing but multiplications; returns the number of products.
+    pub multiply: unsafe fn(usize) -> usize,
+}
+
+impl Isa {
+    /// Multiplies for so many rounds; returns the number of products.
+    pub fn multiply(&self, rounds: usize) -> usize {
+        // SAFETY: `choice` hands an instruction set out only where the CPU has it.
+        unsafe { (self.multiply)(rounds) }
+    }
 }
 
 /// How weights are arranged.

@@ -24,6 +24,11 @@ pub(crate) trait Task: Send + Sync + Debug {
     /// Number of chunks.
     fn chunks(&self) -> usize;
 
+    /// Bytes of weights that it holds.
+    fn weights(&self) -> usize {
+        0
+    }
+
     /// Does one chunk.
     ///
     /// # Safety
@@ -57,6 +62,11 @@ impl Program {
     /// Makes room for everything below `bytes`.
     pub fn reserve(&mut self, bytes: usize) {
         self.bytes = self.bytes.max(bytes);
+    }
+
+    /// Bytes of weights of each operator.
+    pub fn weights(&self) -> impl Iterator<Item = usize> {
+        self.stages.iter().map(|stage| stage.task.weights())
     }
 
     /// Memory to run in.

@@ -1,6 +1,7 @@
 //! AMX: 32 positions × 32 channels in four tile registers. Its instructions have no stable intrinsics.
 
 use super::avx512::{ORDER, depthwise, finish};
+use super::peak;
 use crate::kernels::blocked::{Form, Isa, Tile};
 use crate::kernels::vectorized::Width;
 use std::arch::asm;
@@ -19,6 +20,7 @@ pub(in crate::kernels) static AMX: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply,
 };
 
 /// Shapes of the tile registers, as `ldtilecfg` reads them.
@@ -68,6 +70,16 @@ unsafe fn begin(len: usize, steps: usize) {
     let config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
     // SAFETY: the configuration is valid for palette 1: at most 16 rows of 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+}
+
+unsafe fn multiply(rounds: usize) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe {
+        begin(16, 16);
+        let products = peak::amx(rounds);
+        end();
+        products
+    }
 }
 
 unsafe fn end() {

@@ -1,5 +1,6 @@
 //! 256-bit registers: AVX2, where products are summed in 16 bits as long as they share a scale, and AVX-VNNI.
 
+use super::peak;
 use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use crate::kernels::vectorized::Width;
@@ -17,6 +18,7 @@ pub(in crate::kernels) static AVX2: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply: peak::avx2,
 };
 
 /// See [`Isa`].
@@ -31,6 +33,7 @@ pub(in crate::kernels) static AVX_VNNI: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply: peak::avx_vnni,
 };
 
 /// What saturating packs of two registers leave in order.
