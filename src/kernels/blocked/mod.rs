@@ -1,6 +1,8 @@
 //! Fast execution: blocked activations in one piece of memory, prepared stages, tiles for each instruction set.
 
 #![allow(unsafe_code)]
+// Without tiles for the target nothing of this is used.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 mod alone;
 pub(crate) mod conv;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Rounds of waiting before a thread offers its core to others.
-const SPINS: usize = 4096;
+const SPINS: usize = 128;
 
 /// What the tasks of a program work on.
 pub(crate) struct Context<'a> {
