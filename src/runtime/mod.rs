@@ -163,6 +163,11 @@ impl Session {
             }
             Engine::Plan(plan) => {
                 let mut logits = Logits::zeroed(images, self.classes);
+                if images == 1 {
+                    // This thread works itself, wherever it comes from.
+                    plan.run(pixels, &mut logits.data);
+                    return Ok(logits);
+                }
                 let rows = logits.data.par_chunks_exact_mut(self.classes);
                 rows.zip(pixels.par_chunks_exact(self.input.len()))
                     .for_each(|(row, image)| plan.run(image, row));

@@ -66,7 +66,7 @@ pub(crate) fn slack(window: &Window, block: usize) -> usize {
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
     pub strips: &'static [usize],
-    /// Whether a strip with fewer positions is computed at the next such length.
+    /// Whether a strip with fewer positions takes less time, computed at the next such length.
     pub shortens: bool,
     /// How weights are arranged.
     pub form: Form,
