@@ -51,6 +51,7 @@
 //! they are known, a file and a node. Results do not depend on the number of threads, which come from the current
 //! `rayon` pool. The same input and options give the same bytes.
 
+mod bench;
 mod calibrate;
 mod convert;
 mod data;
@@ -74,6 +75,7 @@ mod source;
 mod tensor;
 mod ternarize;
 
+pub use bench::{Bench, BenchLayer, BenchOptions, bench, bench_reference, median};
 pub use calibrate::{ActivationRule, RangeMethod};
 pub use convert::{Conversion, ConvertOptions, convert};
 pub use data::{

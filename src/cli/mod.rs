@@ -1,6 +1,7 @@
 //! The command line: arguments → resolved options → one library call → text or JSON → exit code.
 
 mod amount;
+mod bench;
 mod classify;
 mod completions;
 mod convert;
@@ -53,6 +54,8 @@ enum Command {
     Eval(eval::Args),
     /// Name the five most probable classes of images
     Classify(classify::Args),
+    /// Time a packed model layer by layer on noise
+    Bench(bench::Args),
     /// Show the layers, bytes, preprocessing and origin of a packed model
     Inspect(inspect::Args),
     /// Show version, CPU features, kernels, known architectures and presets
@@ -85,6 +88,7 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Info => info::run(),
         Command::Completions(args) => completions::run(&args),

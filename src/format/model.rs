@@ -111,6 +111,28 @@ pub enum PackedOp {
     },
 }
 
+impl PackedOp {
+    /// Its name in the file.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Conv(_) => "conv",
+            Self::Table { .. } => "table",
+            Self::Add { .. } => "add",
+            Self::Mul(_) => "mul",
+            Self::Concat => "concat",
+            Self::Slice(_) => "slice",
+            Self::Pad { .. } => "pad",
+            Self::MaxPool(_) => "max_pool",
+            Self::AveragePool { .. } => "average_pool",
+            Self::GlobalAveragePool(_) => "global_average_pool",
+            Self::GlobalSum => "global_sum",
+            Self::Flatten => "flatten",
+            Self::ChannelShuffle { .. } => "channel_shuffle",
+        }
+    }
+}
+
 /// A factor `value / 2^15 / 2^shift` for sums that fit 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

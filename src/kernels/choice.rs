@@ -1,6 +1,7 @@
 //! Which implementation runs.
 
 use super::blocked::Isa;
+use super::portable;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which implementation runs; the greater, the faster.
@@ -67,6 +68,11 @@ impl Kernels {
     pub(crate) fn check(self) -> Result<()> {
         let error = || refused(&format!("this machine cannot run the kernels '{}'", self.name()));
         if self.is_available() { Ok(()) } else { Err(error()) }
+    }
+
+    /// Multiplies for so many rounds, as fast as these kernels can; returns the number of products.
+    pub(crate) fn multiply(self, rounds: usize) -> usize {
+        self.isa().map_or_else(|| portable::multiply(rounds), |isa| isa.multiply(rounds))
     }
 
     /// The name by which `FGQ_KERNELS` selects these kernels.

@@ -128,6 +128,17 @@ impl ConvKernel {
         Self { spec, epilogue, path }
     }
 
+    /// Bytes of weights in the order in which they are read; of a blocked path none before the first run.
+    pub(crate) fn weights(&self) -> usize {
+        match &self.path {
+            Path::Reference => self.spec.weights.len(),
+            Path::Portable(prepared) => prepared.bytes(),
+            Path::Blocked { sums, codes, .. } => {
+                [sums, codes].into_iter().filter_map(OnceLock::get).map(|alone| alone.weights()).sum()
+            }
+        }
+    }
+
     /// The sums, bias included. All images ever given must have one shape.
     pub(crate) fn sums(&self, input: &Batch<u8>) -> Result<Batch<i32>> {
         let (spec, shape) = (&self.spec, self.spec.output_shape(input.shape)?);

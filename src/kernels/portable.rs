@@ -3,6 +3,7 @@
 use super::ConvSpec;
 use crate::tensor::{Batch, Shape};
 use rayon::prelude::*;
+use std::hint::black_box;
 
 /// Output positions computed together.
 const TILE: usize = 4;
@@ -27,6 +28,11 @@ impl Prepared {
         let row_len = spec.channel_len().next_multiple_of(LANES);
         let weights = if depthwise { transposed(spec) } else { padded_rows(spec, row_len) };
         Self { weights, row_len, bias: shifted_bias(spec), depthwise }
+    }
+
+    /// Bytes of the weights.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.weights.as_slice())
     }
 
     /// Calls `store(position, channel, sum)` for every output and collects the results.
@@ -186,6 +192,16 @@ pub(super) fn shifted_bias(spec: &ConvSpec) -> Vec<i32> {
         spec.bias[channel].wrapping_sub(at_zero)
     };
     spec.weights.chunks_exact(spec.channel_len()).enumerate().map(shift).collect()
+}
+
+/// So many rounds of nothing but dot products that fit the nearest cache; returns the number of products.
+pub(super) fn multiply(rounds: usize) -> usize {
+    const LEN: usize = 512;
+    let (patches, weights) = (vec![1i16; TILE * LEN], vec![1i16; LEN]);
+    for _ in 0..rounds {
+        black_box(dots(black_box(&patches), black_box(&weights)));
+    }
+    rounds * TILE * LEN
 }
 
 fn dot(patch: &[i16], weights: &[i16]) -> i32 {

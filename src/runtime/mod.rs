@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 pub struct Session {
     input: Shape,
     classes: usize,
+    kernels: Kernels,
     engine: Engine,
 }
 
@@ -102,12 +103,25 @@ impl Session {
             Some(plan) => Engine::Plan(Box::new(plan)),
             None => Engine::Steps(Steps::new(model, &shapes, kernels)),
         };
-        Ok(Self { input: model.input, classes, engine })
+        Ok(Self { input: model.input, classes, kernels, engine })
     }
 
     /// Shape of one input image.
     pub fn input(&self) -> Shape {
         self.input
+    }
+
+    /// Which kernels run.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Bytes of weights that each node of the model reads in a run, as its kernel holds them; known after the first run.
+    pub(crate) fn weight_bytes(&self) -> Vec<usize> {
+        match &self.engine {
+            Engine::Steps(steps) => steps.steps.iter().map(Step::weights).collect(),
+            Engine::Plan(plan) => plan.weights(),
+        }
     }
 
     /// The logits of one image, and how long each node of the model took.
@@ -149,6 +163,11 @@ impl Session {
             }
             Engine::Plan(plan) => {
                 let mut logits = Logits::zeroed(images, self.classes);
+                if images == 1 {
+                    // This thread works itself, wherever it comes from.
+                    plan.run(pixels, &mut logits.data);
+                    return Ok(logits);
+                }
                 let rows = logits.data.par_chunks_exact_mut(self.classes);
                 rows.zip(pixels.par_chunks_exact(self.input.len()))
                     .for_each(|(row, image)| plan.run(image, row));

@@ -69,6 +69,13 @@ impl Plan {
         self.nodes.last().map_or(0, |&node| node + 1)
     }
 
+    /// Bytes of weights of each node.
+    pub(super) fn weights(&self) -> Vec<usize> {
+        let mut weights = vec![0; self.nodes()];
+        self.nodes.iter().zip(self.program.weights()).for_each(|(&node, bytes)| weights[node] = bytes);
+        weights
+    }
+
     /// The logits of one image.
     pub(super) fn run(&self, pixels: &[u8], logits: &mut [i32]) {
         let mut memory = self.idle().pop().unwrap_or_else(|| self.program.memory());
@@ -79,7 +86,7 @@ impl Plan {
 
     /// The logits of one image, and how long each node took.
     pub(super) fn run_timed(&self, pixels: &[u8], logits: &mut [i32], times: &mut [Duration]) {
-        let mut memory = self.program.memory();
+        let mut memory = self.idle().pop().unwrap_or_else(|| self.program.memory());
         let ends: Vec<Mutex<Option<Instant>>> = self.nodes.iter().map(|_| Mutex::default()).collect();
         let end = |stage: usize| ends[stage].lock().unwrap_or_else(PoisonError::into_inner);
         let mut start = Instant::now();
@@ -90,6 +97,7 @@ impl Plan {
             start = end;
         }
         self.read(&mut memory, logits);
+        self.idle().push(memory);
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Memory>> {

@@ -69,6 +69,14 @@ impl Step {
         Self { work, shape, quantizer: node.quantizer, zeros }
     }
 
+    /// Bytes of weights that it holds.
+    pub(super) fn weights(&self) -> usize {
+        match &self.work {
+            Work::Conv(kernel) | Work::Logits { kernel, .. } => kernel.weights(),
+            Work::Other(_) => 0,
+        }
+    }
+
     /// The activation codes of a batch.
     pub(crate) fn codes(&self, inputs: &[&Batch<u8>]) -> Result<Batch<u8>> {
         match (&self.work, inputs) {

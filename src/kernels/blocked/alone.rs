@@ -57,6 +57,11 @@ impl Alone {
         Self { isa, program, input, shape, output: Output::Codes(output) }
     }
 
+    /// Bytes of weights.
+    pub fn weights(&self) -> usize {
+        self.program.weights().sum()
+    }
+
     /// The codes of every image.
     pub fn run_codes(&self, input: &Batch<u8>, residual: Option<&Batch<u8>>) -> Batch<u8> {
         let mut output = Batch::zeroed(input.images, self.shape);

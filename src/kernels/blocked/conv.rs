@@ -8,8 +8,8 @@ use crate::tensor::Shape;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Chunks of one convolution, about.
-const CHUNKS: usize = 16;
+/// Chunks of one convolution for each of several threads, about.
+const CHUNKS: usize = 4;
 /// Up to this many weights of an output channel, panels change faster than positions.
 const SHORT: usize = 128;
 
@@ -20,6 +20,18 @@ enum Target {
     Codes { output: Slot, residual: Option<Slot>, rules: Vec<Rule> },
     /// Sums: for each panel and position [`PANEL`] of them, `start` bytes from the beginning.
     Sums { start: usize, biases: Vec<[i32; PANEL]> },
+}
+
+impl Target {
+    /// Whether rows follow each other without a gap.
+    fn is_ringless(&self) -> bool {
+        match self {
+            Self::Codes { output, residual, .. } => {
+                !output.map.has_ring() && residual.as_ref().is_none_or(|slot| !slot.map.has_ring())
+            }
+            Self::Sums { .. } => true,
+        }
+    }
 }
 
 /// A convolution of one value.
@@ -71,7 +83,7 @@ impl Conv {
             true => (Panels::depthwise(spec, &input.map), isa.depthwise),
             false => (Panels::new(isa, spec, &input.map), isa.tile),
         };
-        let strips = Strips::new(isa, &spec.window, &input.map, shape);
+        let strips = Strips::new(isa, &spec.window, &input.map, shape, target.is_ringless());
         let step = spec.window.stride[1] * input.map.block;
         let chunks = chunks(&panels, &strips, input.map.len());
         let this = Self { isa, tile, input: input.clone(), target, panels, strips, step, shape, chunks };
@@ -204,6 +216,14 @@ impl Task for Conv {
         self.chunks.len()
     }
 
+    fn work(&self) -> usize {
+        self.shape.positions() * self.weights()
+    }
+
+    fn weights(&self) -> usize {
+        (0..self.panels.len()).map(|panel| self.panels.bytes(panel)).sum()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let Chunk { panels, tiles } = self.chunks[chunk].clone();
         let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
@@ -233,17 +253,27 @@ impl Task for Conv {
 fn chunks(panels: &Panels, strips: &Strips, input: usize) -> Vec<Chunk> {
     let (panel_count, tiles) = (panels.len(), strips.strips.len().div_ceil(STRIPS));
     let weights: usize = (0..panel_count).map(|panel| panels.bytes(panel)).sum();
-    let (by_panel, by_tile) = if weights > input {
-        let parts = panel_count.min(CHUNKS);
-        (parts, CHUNKS.div_ceil(parts).min(tiles))
+    let chunks = match rayon::current_num_threads() {
+        0 | 1 => 1,
+        threads => CHUNKS * threads,
+    };
+    let panels_first = weights > input;
+    let (by_panel, by_tile) = if panels_first {
+        let parts = panel_count.min(chunks);
+        (parts, chunks.div_ceil(parts).min(tiles))
     } else {
-        let parts = tiles.min(CHUNKS);
-        (CHUNKS.div_ceil(parts).min(panel_count), parts)
+        let parts = tiles.min(chunks);
+        (chunks.div_ceil(parts).min(panel_count), parts)
+    };
+    // Neighbouring chunks go to one thread: they differ in what matters less.
+    let place = |index: usize| match panels_first {
+        true => (index / by_tile, index % by_tile),
+        false => (index % by_panel, index / by_panel),
     };
     let part = |count: usize, parts: usize, index: usize| index * count / parts..(index + 1) * count / parts;
-    let chunk = |index: usize| Chunk {
-        panels: part(panel_count, by_panel, index / by_tile),
-        tiles: part(tiles, by_tile, index % by_tile),
+    let chunk = |index: usize| {
+        let (panel, tile) = place(index);
+        Chunk { panels: part(panel_count, by_panel, panel), tiles: part(tiles, by_tile, tile) }
     };
     (0..by_panel * by_tile).map(chunk).collect()
 }

@@ -20,6 +20,10 @@ impl Task for Enter {
         self.output.map.shape.height.div_ceil(ROWS)
     }
 
+    fn work(&self) -> usize {
+        self.output.map.shape.len()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let (map, pixels) = (&self.output.map, context.inputs[self.index]);
         let Shape { channels, height, width } = map.shape;

@@ -1,6 +1,8 @@
 //! Fast execution: blocked activations in one piece of memory, prepared stages, tiles for each instruction set.
 
 #![allow(unsafe_code)]
+// Without tiles for the target nothing of this is used.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 mod alone;
 pub(crate) mod conv;
@@ -64,7 +66,7 @@ pub(crate) fn slack(window: &Window, block: usize) -> usize {
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
     pub strips: &'static [usize],
-    /// Whether a strip with fewer positions is computed at the next such length.
+    /// Whether a strip with fewer positions takes less time, computed at the next such length.
     pub shortens: bool,
     /// How weights are arranged.
     pub form: Form,
@@ -83,6 +85,16 @@ pub(crate) struct Isa {
     pub finish: unsafe fn(&Segment, &Rule),
     /// Undoes `begin`.
     pub end: unsafe fn(),
+    /// So many rounds of nothing but multiplications; returns the number of products.
+    pub multiply: unsafe fn(usize) -> usize,
+}
+
+impl Isa {
+    /// Multiplies for so many rounds; returns the number of products.
+    pub fn multiply(&self, rounds: usize) -> usize {
+        // SAFETY: `choice` hands an instruction set out only where the CPU has it.
+        unsafe { (self.multiply)(rounds) }
+    }
 }
 
 /// How weights are arranged.

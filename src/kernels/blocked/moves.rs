@@ -116,6 +116,10 @@ impl Task for Move {
         self.rows.len()
     }
 
+    fn work(&self) -> usize {
+        self.output.map.shape.len()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let output = &self.output.map;
         for (x, column) in self.columns.iter().enumerate() {

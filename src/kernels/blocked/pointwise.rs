@@ -18,6 +18,10 @@ impl Task for Table {
         rows::chunks(&self.output)
     }
 
+    fn work(&self) -> usize {
+        self.output.map.shape.len()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let (input, output) = (&self.input.map, &self.output.map);
         // Distance between the tables of neighbouring channels.
@@ -63,6 +67,10 @@ pub(crate) struct Binary {
 impl Task for Binary {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
+    }
+
+    fn work(&self) -> usize {
+        self.output.map.shape.len()
     }
 
     unsafe fn run(&self, chunk: usize, context: &Context) {

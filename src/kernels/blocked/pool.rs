@@ -101,6 +101,10 @@ impl Task for Pool {
         rows::chunks(&self.output).max(self.output.map.blocks().min(16)).min(rows::rows(&self.output))
     }
 
+    fn work(&self) -> usize {
+        self.output.map.shape.len()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &Context) {
         let size = self.output.map.block;
         // SAFETY: the rows are this chunk's own; positions are the input's.

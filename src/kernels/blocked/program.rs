@@ -3,10 +3,16 @@
 use super::memory::Memory;
 use super::ring::Ring;
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Rounds of waiting before a thread offers its core to others.
-const SPINS: usize = 4096;
+const SPINS: usize = 128;
+
+/// Most parts into which a stage is divided beforehand.
+const SHARES: usize = 16;
+/// Work that is worth waking threads for, as [`Task::work`] counts.
+const WORTH: usize = 1 << 21;
 
 /// What the tasks of a program work on.
 pub(crate) struct Context<'a> {
@@ -23,6 +29,14 @@ pub(crate) struct Context<'a> {
 pub(crate) trait Task: Send + Sync + Debug {
     /// Number of chunks.
     fn chunks(&self) -> usize;
+
+    /// Number of products, or of bytes written where there are none.
+    fn work(&self) -> usize;
+
+    /// Bytes of weights that it holds.
+    fn weights(&self) -> usize {
+        0
+    }
 
     /// Does one chunk.
     ///
@@ -45,18 +59,26 @@ pub(crate) struct Program {
     stages: Vec<Stage>,
     /// Bytes of memory that the stages use.
     bytes: usize,
+    /// All tasks' work.
+    work: usize,
 }
 
 impl Program {
     /// Adds an operator and the ring around its result.
     pub fn push(&mut self, task: Box<dyn Task>, ring: Option<Ring>) {
         let chunks = task.chunks() + usize::from(ring.is_some());
+        self.work += task.work();
         self.stages.push(Stage { ring, task, chunks });
     }
 
     /// Makes room for everything below `bytes`.
     pub fn reserve(&mut self, bytes: usize) {
         self.bytes = self.bytes.max(bytes);
+    }
+
+    /// Bytes of weights of each operator.
+    pub fn weights(&self) -> impl Iterator<Item = usize> {
+        self.stages.iter().map(|stage| stage.task.weights())
     }
 
     /// Memory to run in.
@@ -77,61 +99,118 @@ impl Program {
             return;
         }
         let context = Context { memory, inputs };
-        let (ticket, done) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Crew { program: self, context, ticket, done, finished }.work_with(rayon::current_num_threads());
+        let threads = if self.work < WORTH { 1 } else { rayon::current_num_threads() };
+        let crew = Crew::new(self, context, threads, finished);
+        if threads == 1 {
+            return crew.work();
+        }
+        rayon::in_place_scope(|scope| {
+            (1..threads).for_each(|_| scope.spawn(|_| crew.work()));
+            crew.work();
+        });
     }
 }
 
 /// Threads at work on one run. Whoever finishes the last chunk of a stage opens the next one; so nobody waits for a
 /// thread that has not come yet.
+///
+/// The chunks of a stage are divided into shares of neighbouring chunks, and each thread begins with its own share: what
+/// it wrote in one stage, and has in its caches, is what it reads in the next.
 struct Crew<'a> {
     program: &'a Program,
     context: Context<'a>,
-    /// The open stage (upper half) and the first of its chunks that nobody has taken (lower half).
-    ticket: AtomicU64,
+    /// The open stage.
+    open: Padded<AtomicUsize>,
     /// Finished chunks of the open stage.
-    done: AtomicUsize,
+    done: Padded<AtomicUsize>,
+    /// For each share, its open stage (upper half) and the first of its chunks that nobody has taken (lower half).
+    tickets: [Padded<AtomicU64>; SHARES],
+    /// Number of shares in use.
+    shares: usize,
+    /// Number of threads that have come.
+    threads: AtomicUsize,
     finished: &'a (dyn Fn(usize) + Sync),
 }
 
-impl Crew<'_> {
-    fn work_with(&self, threads: usize) {
-        match threads {
-            0 | 1 => self.work(),
-            _ => {
-                let half = threads / 2;
-                rayon::join(|| self.work_with(threads - half), || self.work_with(half));
+/// Something that has its cache lines for itself.
+#[derive(Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl<'a> Crew<'a> {
+    fn new(
+        program: &'a Program,
+        context: Context<'a>,
+        threads: usize,
+        finished: &'a (dyn Fn(usize) + Sync),
+    ) -> Self {
+        let (open, done, tickets) = Default::default();
+        let (shares, threads) = (threads.clamp(1, SHARES), AtomicUsize::new(0));
+        let this = Self { program, context, open, done, tickets, shares, threads, finished };
+        this.open(0);
+        this
+    }
+
+    /// Chunks of a share.
+    fn share(&self, stage: &Stage, share: usize) -> Range<usize> {
+        share * stage.chunks / self.shares..(share + 1) * stage.chunks / self.shares
+    }
+
+    /// Nothing goes back: threads that opened earlier stages may be late with telling so.
+    fn open(&self, place: usize) {
+        if let Some(stage) = self.program.stages.get(place) {
+            for (share, ticket) in self.tickets.iter().enumerate().take(self.shares) {
+                let first = self.share(stage, share).start;
+                ticket.0.fetch_max((place as u64) << 32 | first as u64, Ordering::AcqRel);
             }
         }
+        self.open.0.fetch_max(place, Ordering::AcqRel);
     }
 
     fn work(&self) {
-        let mut idle = 0;
+        let own = self.threads.fetch_add(1, Ordering::Relaxed);
         loop {
-            let (place, chunk) = split(self.ticket.load(Ordering::Acquire));
-            let Some(stage) = self.program.stages.get(place) else { return };
-            if chunk < stage.chunks {
-                idle = 0;
-                self.take();
-            } else {
+            let place = self.open.0.load(Ordering::Acquire);
+            if place >= self.program.stages.len() {
+                return;
+            }
+            let shares = (0..self.shares).map(|share| (own + share) % self.shares);
+            let (place, count) = shares.fold((place, 0), |sum, share| self.take_all(share, sum));
+            self.tell(place, count);
+            let mut idle = 0;
+            while self.open.0.load(Ordering::Acquire) == place {
                 idle += 1;
                 wait(idle);
             }
         }
     }
 
-    fn take(&self) {
-        let (place, chunk) = split(self.ticket.fetch_add(1, Ordering::AcqRel));
-        let Some(stage) = self.program.stages.get(place) else { return };
-        if chunk >= stage.chunks {
-            return;
+    /// Does what chunks of a share are left, and adds their number to that of others of one stage, which cannot end before
+    /// it is told of them.
+    fn take_all(&self, share: usize, (mut place, mut count): (usize, usize)) -> (usize, usize) {
+        let ticket = &self.tickets[share].0;
+        let chunk_of = |(place, chunk): (usize, usize)| {
+            let stage = self.program.stages.get(place)?;
+            self.share(stage, share).contains(&chunk).then_some((stage, place, chunk))
+        };
+        while chunk_of(split(ticket.load(Ordering::Acquire))).is_some() {
+            let Some((stage, open, chunk)) = chunk_of(split(ticket.fetch_add(1, Ordering::AcqRel))) else {
+                break;
+            };
+            // SAFETY: each chunk is given out once, and a stage opens when all chunks of the one before are done.
+            unsafe { stage.run(chunk, &self.context) };
+            (place, count) = (open, count + 1);
         }
-        // SAFETY: each ticket is given out once, and a stage opens when all chunks of the one before are done.
-        unsafe { stage.run(chunk, &self.context) };
-        if self.done.fetch_add(1, Ordering::AcqRel) + 1 == stage.chunks {
+        (place, count)
+    }
+
+    /// Counts finished chunks; after the last one the next stage opens.
+    fn tell(&self, place: usize, count: usize) {
+        let Some(stage) = self.program.stages.get(place).filter(|_| count > 0) else { return };
+        if self.done.0.fetch_add(count, Ordering::AcqRel) + count == stage.chunks {
             (self.finished)(place);
-            self.done.store(0, Ordering::Relaxed);
-            self.ticket.store((place as u64 + 1) << 32, Ordering::Release);
+            self.done.0.store(0, Ordering::Relaxed);
+            self.open(place + 1);
         }
     }
 }
@@ -141,9 +220,8 @@ impl Stage {
         // SAFETY: as the caller promises; the ring and the image are different bytes.
         unsafe {
             match (&self.ring, chunk) {
-                (None, _) => self.task.run(chunk, context),
-                (Some(ring), 0) => ring.fill(context.memory),
-                (Some(_), _) => self.task.run(chunk - 1, context),
+                (Some(ring), last) if last + 1 == self.chunks => ring.fill(context.memory),
+                _ => self.task.run(chunk, context),
             }
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct Strip {
     pub segments: Range<usize>,
 }
 
-/// Neighbouring positions of an output row.
+/// Neighbouring positions of an output row, or of several where they follow each other without a gap.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     /// First position within the strip.
@@ -40,13 +40,13 @@ pub(super) struct Strips {
 }
 
 impl Strips {
-    /// The way that computes the fewest positions.
-    pub fn new(isa: &Isa, window: &Window, input: &Map, output: Shape) -> Self {
+    /// The way that takes the least time. `ringless` says that rows of the results follow each other without a gap.
+    pub fn new(isa: &Isa, window: &Window, input: &Map, output: Shape, ringless: bool) -> Self {
         let by_rows = isa.strips.iter().map(|&len| Self::of_rows(window, input, output, len));
         let flat = isa.strips.iter().filter_map(|&len| Self::flat(window, input, output, len));
         let first = Self::of_rows(window, input, output, isa.strips[0]).fitted(isa);
-        let better = |best: Self, next: Self| if next.cost() < best.cost() { next } else { best };
-        by_rows.chain(flat).map(|strips| strips.fitted(isa)).fold(first, better)
+        let better = |best: Self, next: Self| if next.cost(isa) < best.cost(isa) { next } else { best };
+        by_rows.chain(flat).map(|strips| strips.fitted(isa)).fold(first, better).joined(ringless, output)
     }
 
     /// Every strip at a length that `isa` offers.
@@ -59,8 +59,32 @@ impl Strips {
         self
     }
 
-    fn cost(&self) -> usize {
-        self.strips.iter().map(|strip| strip.len + FIXED).sum()
+    /// Parts that follow each other, in the strip and in the results, made one.
+    fn joined(mut self, ringless: bool, output: Shape) -> Self {
+        if !ringless {
+            return self;
+        }
+        let old = std::mem::take(&mut self.parts);
+        for strip in &mut self.strips {
+            let first = self.parts.len();
+            for part in &old[strip.segments.clone()] {
+                match self.parts[first..].last_mut() {
+                    Some(last) if last.first + last.count == part.first => last.count += part.count,
+                    _ => self.parts.push(part.clone()),
+                }
+            }
+            strip.segments = first..self.parts.len();
+        }
+        debug_assert!(
+            self.parts.iter().all(|part| part.y * output.width + part.x + part.count <= output.positions())
+        );
+        self
+    }
+
+    /// Positions that could be computed in the time that all strips take, and the number of those computed.
+    fn cost(&self, isa: &Isa) -> (usize, usize) {
+        let time = |strip: &Strip| FIXED + if isa.shortens { strip.len } else { isa.strips[0] };
+        (self.strips.iter().map(time).sum(), self.strips.iter().map(|strip| strip.len).sum())
     }
 
     /// Strips end with the rows.

@@ -1,6 +1,7 @@
 //! AMX: 32 positions × 32 channels in four tile registers. Its instructions have no stable intrinsics.
 
 use super::avx512::{ORDER, depthwise, finish};
+use super::peak;
 use crate::kernels::blocked::{Form, Isa, Tile};
 use crate::kernels::vectorized::Width;
 use std::arch::asm;
@@ -19,6 +20,7 @@ pub(in crate::kernels) static AMX: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply,
 };
 
 /// Shapes of the tile registers, as `ldtilecfg` reads them.
@@ -70,65 +72,138 @@ unsafe fn begin(len: usize, steps: usize) {
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
 }
 
+unsafe fn multiply(rounds: usize) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe {
+        begin(16, 16);
+        let products = peak::amx(rounds);
+        end();
+        products
+    }
+}
+
 unsafe fn end() {
     // SAFETY: no tile is in use.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
 unsafe fn tile(tile: &Tile) {
-    // SAFETY: each run reads up to 64 bytes of each position, which the slot covers, and its part of the panel; `begin` has
-    // configured the registers; `sums` has rows of 128 bytes for all positions of both strips.
+    // SAFETY: as the caller promises.
     unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "mov {offset:e}, dword ptr [{runs}]",
-            "lea {second}, [{b} + {offset}]",
-            "add {offset}, {a}",
-            "tileloadd tmm4, [{offset} + {step}*1]",
-            "tileloadd tmm6, [{weights} + {wide}*1]",
-            "tdpbusd tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{weights} + {wide}*1 + 64]",
-            "tdpbusd tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{second} + {step}*1]",
-            "tdpbusd tmm2, tmm5, tmm6",
-            "tdpbusd tmm3, tmm5, tmm7",
-            "add {weights}, {bytes}",
-            "mov {line}, {lines}",
-            "test {line}, {line}",
-            "jz 4f",
-            "3:",
-            "prefetcht1 [{ahead}]",
-            "add {ahead}, 64",
-            "dec {line}",
-            "jnz 3b",
-            "4:",
-            "add {runs}, 8",
-            "cmp {runs}, {runs_end}",
-            "jne 2b",
-            "tilestored [{sums} + {wide}*1], tmm0",
-            "tilestored [{sums} + {wide}*1 + 64], tmm1",
-            "tilestored [{sums2} + {wide}*1], tmm2",
-            "tilestored [{sums2} + {wide}*1 + 64], tmm3",
-            offset = out(reg) _,
-            line = out(reg) _,
-            lines = in(reg) tile.lines,
-            ahead = inout(reg) tile.ahead => _,
-            second = out(reg) _,
-            runs = inout(reg) tile.runs.as_ptr() => _,
-            runs_end = in(reg) tile.runs.as_ptr_range().end,
-            a = in(reg) tile.strips[0],
-            b = in(reg) tile.strips[1],
-            step = in(reg) tile.step,
-            wide = in(reg) 128usize,
-            bytes = in(reg) tile.runs.first().map_or(0, |run| run.steps as usize * 128),
-            weights = inout(reg) tile.weights => _,
-            sums = in(reg) tile.sums,
-            sums2 = in(reg) tile.sums.wrapping_add(tile.len * 32),
-            options(nostack),
-        );
+        match tile.count {
+            1 => one_strip(tile),
+            _ => two_strips(tile),
+        }
     }
+}
+
+/// Defines the sums of a tile. Each operand of the next run is loaded as soon as nobody needs the last one.
+macro_rules! sums {
+    (
+        fn $name:ident; zero $($zero:literal)+; first $($first:literal)+; run $($run:literal)+; last $($last:literal)+;
+        store $($store:literal)+
+    ) => {
+        unsafe fn $name(tile: &Tile) {
+            // SAFETY: each run reads up to 64 bytes of each position, which the slot covers, and its part of the panel;
+            // `begin` has configured the registers; `sums` has rows of 128 bytes for all positions of all strips.
+            unsafe {
+                asm!(
+                    $($zero,)+
+                    "mov {offset:e}, dword ptr [{runs}]",
+                    "lea {second}, [{b} + {offset}]",
+                    "add {offset}, {a}",
+                    $($first,)+
+                    "2:",
+                    "add {runs}, 8",
+                    "cmp {runs}, {runs_end}",
+                    "je 5f",
+                    "add {weights}, {bytes}",
+                    "mov {offset:e}, dword ptr [{runs}]",
+                    "lea {second}, [{b} + {offset}]",
+                    "add {offset}, {a}",
+                    $($run,)+
+                    "mov {line}, {lines}",
+                    "test {line}, {line}",
+                    "jz 2b",
+                    "3:",
+                    "prefetcht1 [{ahead}]",
+                    "add {ahead}, 64",
+                    "dec {line}",
+                    "jnz 3b",
+                    "jmp 2b",
+                    "5:",
+                    $($last,)+
+                    $($store,)+
+                    offset = out(reg) _,
+                    line = out(reg) _,
+                    lines = in(reg) tile.lines,
+                    ahead = inout(reg) tile.ahead => _,
+                    second = out(reg) _,
+                    runs = inout(reg) tile.runs.as_ptr() => _,
+                    runs_end = in(reg) tile.runs.as_ptr_range().end,
+                    a = in(reg) tile.strips[0],
+                    b = in(reg) tile.strips[1],
+                    step = in(reg) tile.step,
+                    wide = in(reg) 128usize,
+                    bytes = in(reg) tile.runs.first().map_or(0, |run| run.steps as usize * 128),
+                    weights = inout(reg) tile.weights => _,
+                    sums = inout(reg) tile.sums => _,
+                    strip = in(reg) tile.len * 128,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+sums! {
+    fn two_strips;
+    zero "tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3";
+    first
+        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm6, [{weights} + {wide}*1]"
+        "tileloadd tmm7, [{weights} + {wide}*1 + 64]"
+        "tileloadd tmm5, [{second} + {step}*1]";
+    run
+        "tdpbusd tmm0, tmm4, tmm6"
+        "tdpbusd tmm1, tmm4, tmm7"
+        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tdpbusd tmm2, tmm5, tmm6"
+        "tileloadd tmm6, [{weights} + {wide}*1]"
+        "tdpbusd tmm3, tmm5, tmm7"
+        "tileloadd tmm5, [{second} + {step}*1]"
+        "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
+    last
+        "tdpbusd tmm0, tmm4, tmm6"
+        "tdpbusd tmm1, tmm4, tmm7"
+        "tdpbusd tmm2, tmm5, tmm6"
+        "tdpbusd tmm3, tmm5, tmm7";
+    store
+        "tilestored [{sums} + {wide}*1], tmm0"
+        "tilestored [{sums} + {wide}*1 + 64], tmm1"
+        "add {sums}, {strip}"
+        "tilestored [{sums} + {wide}*1], tmm2"
+        "tilestored [{sums} + {wide}*1 + 64], tmm3"
+}
+
+sums! {
+    fn one_strip;
+    zero "tilezero tmm0" "tilezero tmm1";
+    first
+        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm6, [{weights} + {wide}*1]"
+        "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
+    run
+        "tdpbusd tmm0, tmm4, tmm6"
+        "tdpbusd tmm1, tmm4, tmm7"
+        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm6, [{weights} + {wide}*1]"
+        "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
+    last
+        "tdpbusd tmm0, tmm4, tmm6"
+        "tdpbusd tmm1, tmm4, tmm7";
+    store
+        "tilestored [{sums} + {wide}*1], tmm0"
+        "tilestored [{sums} + {wide}*1 + 64], tmm1"
+        "/* {strip} */"
 }

@@ -1,5 +1,6 @@
 //! 256-bit registers: AVX2, where products are summed in 16 bits as long as they share a scale, and AVX-VNNI.
 
+use super::peak;
 use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use crate::kernels::vectorized::Width;
@@ -7,7 +8,7 @@ use std::arch::x86_64::*;
 
 /// See [`Isa`].
 pub(in crate::kernels) static AVX2: Isa = Isa {
-    strips: &[3, 2, 1],
+    strips: &[6, 5, 4, 3, 2, 1],
     shortens: true,
     form: Form::Scaled,
     width: Width::Avx2,
@@ -17,6 +18,7 @@ pub(in crate::kernels) static AVX2: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply: peak::avx2,
 };
 
 /// See [`Isa`].
@@ -31,6 +33,7 @@ pub(in crate::kernels) static AVX_VNNI: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply: peak::avx_vnni,
 };
 
 /// What saturating packs of two registers leave in order.
@@ -83,16 +86,23 @@ sums! {
 const NEAR: usize = 32;
 
 /// Defines the sums of half a panel for some positions of a strip, each with two registers of 16-bit sums under one
-/// scale and two of 32-bit sums.
+/// scale; 32-bit sums, needed once a run, lie in memory.
 ///
 /// Pairs of products are at most 2·255·`FACTOR`, and runs so short that their sums fit 16 bits; see
 /// [`Form::Scaled`].
 macro_rules! scaled_sums {
-    (fn $name:ident; $($position:literal: $short0:ident $short1:ident $long0:ident $long1:ident;)+) => {
+    (fn $name:ident; $($position:literal: $short0:ident $short1:ident;)+) => {
         #[target_feature(enable = "avx2")]
         unsafe fn $name(tile: &Tile, strip: *const u8, mut weights: *const __m256i, sums: *mut i32) {
             let zero = _mm256_setzero_si256();
-            $(let (mut $long0, mut $long1) = (zero, zero);)+
+            $(
+                // SAFETY: a row of sums for each position.
+                unsafe {
+                    let row: *mut __m256i = sums.add($position * PANEL).cast();
+                    _mm256_store_si256(row, zero);
+                    _mm256_store_si256(row.add(1), zero);
+                }
+            )+
             for run in tile.runs {
                 $(let (mut $short0, mut $short1) = (zero, zero);)+
                 let mut bytes = strip.wrapping_add(run.offset as usize);
@@ -113,10 +123,50 @@ macro_rules! scaled_sums {
                     }
                     let (scale0, scale1) = (_mm256_load_si256(weights), _mm256_load_si256(weights.add(1)));
                     $(
-                        $long0 = _mm256_add_epi32($long0, _mm256_madd_epi16($short0, scale0));
-                        $long1 = _mm256_add_epi32($long1, _mm256_madd_epi16($short1, scale1));
+                        let row: *mut __m256i = sums.add($position * PANEL).cast();
+                        let products = _mm256_madd_epi16($short0, scale0);
+                        _mm256_store_si256(row, _mm256_add_epi32(_mm256_load_si256(row), products));
+                        let products = _mm256_madd_epi16($short1, scale1);
+                        _mm256_store_si256(row.add(1), _mm256_add_epi32(_mm256_load_si256(row.add(1)), products));
                     )+
                     weights = weights.add(2);
+                }
+            }
+        }
+    };
+}
+
+scaled_sums! { fn scaled_6; 0: a0 b0; 1: a1 b1; 2: a2 b2; 3: a3 b3; 4: a4 b4; 5: a5 b5; }
+scaled_sums! { fn scaled_5; 0: a0 b0; 1: a1 b1; 2: a2 b2; 3: a3 b3; 4: a4 b4; }
+scaled_sums! { fn scaled_4; 0: a0 b0; 1: a1 b1; 2: a2 b2; 3: a3 b3; }
+scaled_sums! { fn scaled_3; 0: a0 b0; 1: a1 b1; 2: a2 b2; }
+scaled_sums! { fn scaled_2; 0: a0 b0; 1: a1 b1; }
+scaled_sums! { fn scaled_1; 0: a0 b0; }
+
+/// Defines the same for runs of one step each, whose products are scaled at once.
+macro_rules! step_sums {
+    (fn $name:ident; $($position:literal: $long0:ident $long1:ident;)+) => {
+        #[target_feature(enable = "avx2")]
+        unsafe fn $name(tile: &Tile, strip: *const u8, mut weights: *const __m256i, sums: *mut i32) {
+            $(let (mut $long0, mut $long1) = (_mm256_setzero_si256(), _mm256_setzero_si256());)+
+            for run in tile.runs {
+                let bytes = strip.wrapping_add(run.offset as usize);
+                // SAFETY: half a panel has two registers for each step and two of scales; the slot covers all that
+                // runs reach.
+                unsafe {
+                    let (codes0, codes1) = (_mm256_load_si256(weights), _mm256_load_si256(weights.add(1)));
+                    let (scale0, scale1) = (_mm256_load_si256(weights.add(2)), _mm256_load_si256(weights.add(3)));
+                    $(
+                        let four = bytes.add($position * tile.step).cast::<i32>().read_unaligned();
+                        let four = _mm256_set1_epi32(four);
+                        let products = _mm256_madd_epi16(_mm256_maddubs_epi16(four, codes0), scale0);
+                        $long0 = _mm256_add_epi32($long0, products);
+                        let products = _mm256_madd_epi16(_mm256_maddubs_epi16(four, codes1), scale1);
+                        $long1 = _mm256_add_epi32($long1, products);
+                    )+
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(NEAR).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(NEAR + 2).cast());
+                    weights = weights.add(4);
                 }
             }
             $(
@@ -131,20 +181,31 @@ macro_rules! scaled_sums {
     };
 }
 
-scaled_sums! { fn scaled_3; 0: a0 b0 c0 d0; 1: a1 b1 c1 d1; 2: a2 b2 c2 d2; }
-scaled_sums! { fn scaled_2; 0: a0 b0 c0 d0; 1: a1 b1 c1 d1; }
-scaled_sums! { fn scaled_1; 0: a0 b0 c0 d0; }
+step_sums! { fn step_3; 0: a0 b0; 1: a1 b1; 2: a2 b2; }
+step_sums! { fn step_2; 0: a0 b0; 1: a1 b1; }
+step_sums! { fn step_1; 0: a0 b0; }
+
+/// Sums of half a panel for some positions of a strip.
+type HalfSums = unsafe fn(&Tile, *const u8, *const __m256i, *mut i32);
+
+/// By number of positions, from 1.
+const SCALED: [HalfSums; 6] = [scaled_1, scaled_2, scaled_3, scaled_4, scaled_5, scaled_6];
+const STEP: [HalfSums; 3] = [step_1, step_2, step_3];
 
 unsafe fn scaled_tile(tile: &Tile) {
     let half_panel: usize = tile.runs.iter().map(|run| 2 * (run.steps as usize + 1)).sum();
+    let sums: &[HalfSums] = if half_panel == 4 * tile.runs.len() { &STEP } else { &SCALED };
     for half in 0..2 {
+        let weights = tile.weights.cast::<__m256i>().wrapping_add(half * half_panel);
         for strip in 0..tile.count {
-            // SAFETY: as the caller promises; each half of each strip has its own half rows of sums.
-            unsafe {
-                let weights = tile.weights.cast::<__m256i>().add(half * half_panel);
-                let sums = tile.sums.add(strip * tile.len * PANEL + half * PANEL / 2);
-                let run = [scaled_1, scaled_2, scaled_3][tile.lens[strip] - 1];
-                run(tile, tile.strips[strip], weights, sums);
+            let len = tile.lens[strip];
+            for first in (0..len).step_by(sums.len()) {
+                // SAFETY: as the caller promises; each half of each position has its own half row of sums.
+                unsafe {
+                    let row = tile.sums.add((strip * tile.len + first) * PANEL + half * PANEL / 2);
+                    let place = tile.strips[strip].wrapping_add(first * tile.step);
+                    sums[sums.len().min(len - first) - 1](tile, place, weights, row);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! AVX-512 with VNNI: 14 positions × 32 channels in 28 registers.
 
+use super::peak;
 use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use crate::kernels::vectorized::Width;
@@ -17,6 +18,7 @@ pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
     depthwise,
     finish,
     end,
+    multiply: peak::avx512_vnni,
 };
 
 /// What saturating packs of two registers leave in order.

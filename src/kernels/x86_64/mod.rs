@@ -5,6 +5,7 @@
 mod amx;
 mod avx2;
 mod avx512;
+mod peak;
 mod sums;
 
 pub(super) use amx::{AMX, is_available as has_amx};
