@@ -2,6 +2,8 @@
 
 use super::closed_form::{Solution, solve};
 use super::lanes::{LANES, LARGEST, Tile};
+use crate::kernels::Kernels;
+use crate::kernels::blocked::Isa;
 use std::borrow::Cow;
 
 /// How the weights of a channel are arranged.
@@ -42,6 +44,8 @@ pub(super) struct Channels<'a> {
 #[derive(Debug)]
 pub(super) struct Worker {
     form: Form,
+    /// Whose registers to use.
+    isa: Option<&'static Isa>,
     /// Weights in the order output channel, position, input channel.
     stored: Vec<f32>,
     tile: Tile,
@@ -54,7 +58,8 @@ impl Worker {
     pub(super) fn new(form: Form) -> Self {
         let group = form.group.min(form.inputs);
         let tile = Tile::new(if group <= LARGEST { group } else { 0 });
-        Self { form, stored: Vec::new(), tile, solutions: Vec::new(), sorted: Vec::new() }
+        let isa = Kernels::default().isa();
+        Self { form, isa, stored: Vec::new(), tile, solutions: Vec::new(), sorted: Vec::new() }
     }
 
     /// Approximates the channels of `weights`; false, and nothing is done, if a weight is not finite.
@@ -62,13 +67,24 @@ impl Worker {
         let finite = weights.iter().fold(true, |finite, weight| finite & weight.is_finite());
         if finite {
             let stored = self.in_storage_order(weights);
-            self.solve(&stored);
-            self.round(&stored, channels);
+            self.approximate(&stored, channels);
             if let Cow::Owned(stored) = stored {
                 self.stored = stored;
             }
         }
         finite
+    }
+
+    fn approximate(&mut self, stored: &[f32], channels: Channels) {
+        let isa = self.isa;
+        let work = || {
+            self.solve(stored);
+            self.round(stored, channels);
+        };
+        match isa {
+            Some(isa) => isa.width.run(work),
+            None => work(),
+        }
     }
 
     fn in_storage_order<'a>(&mut self, weights: &'a [f32]) -> Cow<'a, [f32]> {
@@ -88,6 +104,7 @@ impl Worker {
         Cow::Owned(stored)
     }
 
+    #[inline(always)]
     fn solve(&mut self, stored: &[f32]) {
         self.solutions.clear();
         let mut groups = self.form.runs(stored);
@@ -104,6 +121,7 @@ impl Worker {
     }
 
     /// Scales in multiples of one factor per channel, codes, and their errors.
+    #[inline(always)]
     fn round(&self, stored: &[f32], channels: Channels) {
         let Form { inputs, positions, .. } = self.form;
         let (len, groups) = (inputs * positions, self.form.groups() * positions);
@@ -134,6 +152,7 @@ fn factor_of(largest: f64) -> f32 {
 }
 
 /// The signs of the weights of at least `threshold`, which is positive.
+#[inline(always)]
 fn encode(weights: &[f32], threshold: f32, codes: &mut [i8]) {
     for (code, &weight) in codes.iter_mut().zip(weights) {
         *code = i8::from(weight >= threshold) - i8::from(weight <= -threshold);
@@ -141,6 +160,7 @@ fn encode(weights: &[f32], threshold: f32, codes: &mut [i8]) {
 }
 
 /// Adds the squared errors and the squared weights, one after another.
+#[inline(always)]
 fn add_squares(weights: &[f32], threshold: f32, value: f64, squares: &mut [f64; 2]) {
     for &weight in weights {
         let near = if weight.abs() >= threshold { value } else { 0.0 };

@@ -5,7 +5,7 @@ use super::closed_form::Solution;
 /// Groups that advance together.
 pub(super) const LANES: usize = 16;
 /// Lanes whose running sums stay in registers.
-const SCANNED: usize = 4;
+const SCANNED: usize = 8;
 /// Largest group that lanes are for; longer ones no longer fit the first-level cache.
 pub(super) const LARGEST: usize = 256;
 
@@ -26,12 +26,14 @@ impl Tile {
     /// Solves up to [`LANES`] groups of finite weights; the solutions of surplus lanes are those of zeros.
     ///
     /// A short group is filled up with zeros, which are never kept: they add nothing to the sum.
+    #[inline(always)]
     pub(super) fn solve<'a>(&mut self, groups: impl Iterator<Item = &'a [f32]>) -> [Solution; LANES] {
         self.fill(groups);
         sort(&mut self.rows);
         self.best()
     }
 
+    #[inline(always)]
     fn fill<'a>(&mut self, groups: impl Iterator<Item = &'a [f32]>) {
         let mut filled = 0;
         for (lane, group) in groups.take(LANES).enumerate() {
@@ -45,6 +47,7 @@ impl Tile {
     }
 
     /// [`solve`](super::solve) on sorted magnitudes: the same operations in the same order, so the same bits.
+    #[inline(always)]
     fn best(&self) -> [Solution; LANES] {
         let mut found = [Solution { scale: 0.0, threshold: f64::INFINITY }; LANES];
         for first in (0..LANES).step_by(SCANNED) {
@@ -59,6 +62,7 @@ impl Tile {
     }
 
     /// The sum and number of magnitudes to keep, for [`SCANNED`] lanes.
+    #[inline(always)]
     fn scan(&self, first: usize) -> [(f64, f64); SCANNED] {
         let (mut sum, mut gain) = ([0.0f64; SCANNED], [0.0f64; SCANNED]);
         let (mut best, mut best_kept) = ([0.0f64; SCANNED], [0.0f64; SCANNED]);
@@ -81,6 +85,7 @@ impl Tile {
 
 /// Sorts every lane in descending order: Batcher's merge exchange (Knuth, volume 3, algorithm 5.2.2 M), a network
 /// for any number of rows.
+#[inline(always)]
 fn sort(rows: &mut [Row]) {
     let top = rows.len().next_power_of_two() / 2;
     let mut part = top;
@@ -96,6 +101,7 @@ fn sort(rows: &mut [Row]) {
 }
 
 /// Brings rows `i` and `i + distance` in order, for every `i` with `i & part == offset`.
+#[inline(always)]
 fn exchange(rows: &mut [Row], part: usize, offset: usize, distance: usize) {
     let count = rows.len().saturating_sub(distance);
     for start in (offset..count).step_by(2 * part) {
@@ -105,12 +111,15 @@ fn exchange(rows: &mut [Row], part: usize, offset: usize, distance: usize) {
     }
 }
 
+/// The larger of each pair goes up. Two loops of one choice each become two instructions.
 #[inline(always)]
 fn order(upper: &mut Row, lower: &mut Row) {
-    for (a, b) in upper.iter_mut().zip(lower) {
-        let (x, y) = (*a, *b);
-        *a = if x > y { x } else { y };
-        *b = if x > y { y } else { x };
+    let (x, y) = (*upper, *lower);
+    for lane in 0..LANES {
+        upper[lane] = if x[lane] > y[lane] { x[lane] } else { y[lane] };
+    }
+    for lane in 0..LANES {
+        lower[lane] = if y[lane] < x[lane] { y[lane] } else { x[lane] };
     }
 }
 
