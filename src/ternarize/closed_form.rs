@@ -30,6 +30,7 @@ pub(crate) fn solve(weights: impl Iterator<Item = f64>, sorted: &mut Vec<f64>) -
     best
 }
 
+#[cfg(test)]
 impl Solution {
     /// The code of a weight of the group.
     pub(super) fn code(&self, weight: f32) -> i8 {

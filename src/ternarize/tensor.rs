@@ -1,9 +1,12 @@
 //! Ternarization of a whole weight tensor.
 
-use super::closed_form::{Solution, solve};
+use super::channels::{Channels, Form, Worker};
 use crate::error::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayD, ArrayView, Axis, Dimension, IxDyn};
+use ndarray::{Array2, ArrayD, ArrayView, Dimension, IxDyn};
 use rayon::prelude::*;
+
+/// Weights of one parallel task, if a channel has no more.
+const TASK: usize = 1 << 14;
 
 /// Options of [`ternarize_tensor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +64,10 @@ pub fn ternarize_tensor<D: Dimension>(
 ) -> Result<TernaryTensor> {
     check(&weights, options.group)?;
     let dims = weights.shape().to_vec();
-    let weights = weights.into_dyn();
-    let channels: Vec<Channel> = (0..dims[0])
-        .into_par_iter()
-        .map(|output| ternarize_channel(&rows(&weights, output), dims[1], options.group))
-        .collect();
-    Ok(assemble(dims, options.group, &channels))
+    let standard = weights.as_standard_layout();
+    let mut tensor = TernaryTensor::zeroed(dims, options.group);
+    let finite = standard.as_slice().is_none_or(|weights| tensor.fill(weights));
+    if finite { Ok(tensor) } else { Err(not_finite(&weights)) }
 }
 
 fn check<D: Dimension>(weights: &ArrayView<'_, f32, D>, group: usize) -> Result<()> {
@@ -77,15 +78,14 @@ fn check<D: Dimension>(weights: &ArrayView<'_, f32, D>, group: usize) -> Result<
     if group == 0 {
         return Err(Error::new(ErrorKind::Argument, "a group size of 0; give at least 1"));
     }
-    let flat = || weights.iter().enumerate().find(|(_, weight)| !weight.is_finite());
-    match flat() {
-        None => Ok(()),
-        Some((index, weight)) => {
-            let index = unravel(index, weights.shape());
-            let message = format!("weight {index:?} is {weight}; weights must be finite");
-            Err(Error::new(ErrorKind::NonFinite, message))
-        }
-    }
+    Ok(())
+}
+
+fn not_finite<D: Dimension>(weights: &ArrayView<'_, f32, D>) -> Error {
+    let found = weights.iter().enumerate().find(|(_, weight)| !weight.is_finite());
+    let (index, weight) = found.map_or((0, f32::NAN), |(index, &weight)| (index, weight));
+    let index = unravel(index, weights.shape());
+    Error::new(ErrorKind::NonFinite, format!("weight {index:?} is {weight}; weights must be finite"))
 }
 
 fn unravel(mut index: usize, dims: &[usize]) -> Vec<usize> {
@@ -102,73 +102,47 @@ fn unravel(mut index: usize, dims: &[usize]) -> Vec<usize> {
     place
 }
 
-/// The weights of one output channel in the order position, input channel.
-fn rows(weights: &ArrayView<'_, f32, IxDyn>, output: usize) -> Vec<f32> {
-    let mut channel = weights.index_axis(Axis(0), output);
-    let axes: Vec<usize> = (1..channel.ndim()).chain([0]).collect();
-    channel = channel.permuted_axes(IxDyn(&axes));
-    channel.iter().copied().collect()
-}
-
-struct Channel {
-    codes: Vec<i8>,
-    scales: Vec<u8>,
-    factor: f32,
-    /// Sum of squared errors and of squared weights.
-    squares: [f64; 2],
-}
-
-fn ternarize_channel(weights: &[f32], inputs: usize, group: usize) -> Channel {
-    let groups = || weights.chunks(inputs.max(1)).flat_map(|run| run.chunks(group));
-    let mut sorted = Vec::with_capacity(group.min(inputs));
-    let solutions: Vec<Solution> =
-        groups().map(|weights| solve(weights.iter().map(|&weight| f64::from(weight)), &mut sorted)).collect();
-    let factor = factor(solutions.iter().map(|solution| solution.scale).fold(0.0, f64::max));
-    let mut channel =
-        Channel { codes: Vec::with_capacity(weights.len()), scales: Vec::new(), factor, squares: [0.0; 2] };
-    for (weights, solution) in groups().zip(&solutions) {
-        channel.push(weights, solution);
-    }
-    channel
-}
-
-impl Channel {
-    fn push(&mut self, weights: &[f32], solution: &Solution) {
-        let scale = (solution.scale / f64::from(self.factor)).round().min(127.0) as u8;
-        let value = f64::from(scale) * f64::from(self.factor);
-        for &weight in weights {
-            let code = if scale == 0 { 0 } else { solution.code(weight) };
-            self.squares[0] += (f64::from(weight) - f64::from(code) * value).powi(2);
-            self.squares[1] += f64::from(weight).powi(2);
-            self.codes.push(code);
-        }
-        self.scales.push(scale);
-    }
-}
-
-/// The `f32` nearest to a 127th of `largest`, or the next one if that falls short; 1 for nothing at all.
-fn factor(largest: f64) -> f32 {
-    if largest == 0.0 {
-        return 1.0;
-    }
-    let factor = (largest / 127.0) as f32;
-    if f64::from(factor) * 127.5 < largest { factor.next_up() } else { factor }
-}
-
-fn assemble(dims: Vec<usize>, group: usize, channels: &[Channel]) -> TernaryTensor {
-    let [error, total] =
-        channels.iter().fold([0.0; 2], |[e, t], channel| [e + channel.squares[0], t + channel.squares[1]]);
-    TernaryTensor {
-        dims,
-        group,
-        codes: channels.iter().flat_map(|channel| &channel.codes).copied().collect(),
-        scales: channels.iter().flat_map(|channel| &channel.scales).copied().collect(),
-        factors: channels.iter().map(|channel| channel.factor).collect(),
-        relative_error: if total > 0.0 { error / total } else { 0.0 },
-    }
-}
-
 impl TernaryTensor {
+    /// All codes and scales zero.
+    fn zeroed(dims: Vec<usize>, group: usize) -> Self {
+        let (outputs, weights): (usize, usize) = (dims[0], dims.iter().product());
+        let groups = dims[1].div_ceil(group);
+        Self {
+            codes: vec![0; weights],
+            scales: vec![0; weights.checked_div(dims[1]).unwrap_or(0) * groups],
+            factors: vec![1.0; outputs],
+            relative_error: 0.0,
+            dims,
+            group,
+        }
+    }
+
+    /// Approximates `weights`, in the order output channel, input channel, position; false if one is not finite.
+    fn fill(&mut self, weights: &[f32]) -> bool {
+        if weights.is_empty() {
+            return true;
+        }
+        let form = Form { inputs: self.dims[1], positions: self.dims[2..].iter().product(), group: self.group };
+        let (len, groups) = (form.inputs * form.positions, form.groups() * form.positions);
+        let channels = (TASK / len).max(1);
+        let mut squares = vec![[0.0; 2]; self.factors.len()];
+        let codes = self.codes.par_chunks_mut(channels * len);
+        let scales = self.scales.par_chunks_mut(channels * groups);
+        let sums = self.factors.par_chunks_mut(channels).zip(squares.par_chunks_mut(channels));
+        let tasks = weights.par_chunks(channels * len).zip(codes).zip(scales).zip(sums);
+        let finite = tasks
+            .map_init(
+                || Worker::new(form),
+                |worker, (((weights, codes), scales), (factors, squares))| {
+                    worker.run(weights, Channels { codes, scales, factors, squares })
+                },
+            )
+            .all(|finite| finite);
+        let [error, total] = squares.iter().fold([0.0; 2], |[e, t], square| [e + square[0], t + square[1]]);
+        self.relative_error = if total > 0.0 { error / total } else { 0.0 };
+        finite
+    }
+
     /// The codes −1, 0, +1 in the shape of the weights.
     pub fn codes(&self) -> ArrayD<i8> {
         self.in_weight_order(&self.codes)

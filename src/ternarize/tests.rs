@@ -168,3 +168,108 @@ fn empty_tensors_are_empty() {
     let t = ternarize_tensor(Array2::<f32>::zeros((3, 0)).view(), &TernarizeOptions::group(4)).unwrap();
     assert_eq!(t.scales().dim(), (3, 0));
 }
+
+/// The definition: every group by itself, sums one after another.
+fn group_by_group(weights: &[f32], [outputs, inputs, positions]: [usize; 3], group: usize) -> Expected {
+    let mut expected = Expected::default();
+    let (mut error, mut total) = (0.0, 0.0);
+    for output in 0..outputs {
+        let weight = |position, input| weights[(output * inputs + input) * positions + position];
+        let runs = (0..positions).flat_map(|position| (0..inputs).step_by(group).map(move |g| (position, g)));
+        let groups: Vec<Vec<f32>> = runs
+            .map(|(position, first)| (first..inputs.min(first + group)).map(|i| weight(position, i)).collect())
+            .collect();
+        let solved = |group: &Vec<f32>| solve(group.iter().map(|&w| f64::from(w)), &mut Vec::new());
+        let largest = groups.iter().map(|group| solved(group).scale).fold(0.0, f64::max);
+        let mut factor = if largest == 0.0 { 1.0 } else { (largest / 127.0) as f32 };
+        if f64::from(factor) * 127.5 < largest {
+            factor = factor.next_up();
+        }
+        let mut squares = [0.0; 2];
+        for group in &groups {
+            let solution = solved(group);
+            let scale = (solution.scale / f64::from(factor)).round().min(127.0) as u8;
+            for &weight in group {
+                let code = if scale == 0 { 0 } else { solution.code(weight) };
+                let near = f64::from(code) * (f64::from(scale) * f64::from(factor));
+                squares[0] += (f64::from(weight) - near).powi(2);
+                squares[1] += f64::from(weight).powi(2);
+                expected.codes.push(code);
+            }
+            expected.scales.push(scale);
+        }
+        expected.factors.push(factor.to_bits());
+        (error, total) = (error + squares[0], total + squares[1]);
+    }
+    expected.relative_error = f64::to_bits(if total > 0.0 { error / total } else { 0.0 });
+    expected
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Expected {
+    codes: Vec<i8>,
+    scales: Vec<u8>,
+    factors: Vec<u32>,
+    relative_error: u64,
+}
+
+impl Expected {
+    fn check(weights: Vec<f32>, dims: [usize; 3], group: usize) {
+        let expected = group_by_group(&weights, dims, group);
+        let tensor = ndarray::Array3::from_shape_vec(dims, weights).unwrap();
+        let t = ternarize_tensor(tensor.view(), &TernarizeOptions::group(group)).unwrap();
+        let found = Expected {
+            codes: t.stored_codes().to_vec(),
+            scales: t.stored_scales().to_vec(),
+            factors: t.factors().iter().map(|factor| factor.to_bits()).collect(),
+            relative_error: t.relative_error().to_bits(),
+        };
+        assert_eq!(found, expected, "{dims:?}, groups of {group}");
+    }
+}
+
+/// Ordinary, tied, zero, subnormal and huge weights.
+fn mixed() -> impl Strategy<Value = f32> {
+    let special = [0.0f32, -0.0, 1.0, -1.0, 0.5, 1e-45, -3e-42, f32::MIN_POSITIVE, f32::MAX, f32::MIN];
+    prop_oneof![4 => -1.0f32..1.0, 2 => (-3i8..=3).prop_map(f32::from), 1 => prop::sample::select(&special[..])]
+}
+
+proptest! {
+    #[test]
+    fn groups_side_by_side_give_the_bits_of_groups_alone(
+        dims in [1usize..5, 1usize..80, 1usize..4],
+        group in prop_oneof![1usize..20, prop::sample::select(&[32usize, 64, 1000, usize::MAX][..])],
+        seed in prop::collection::vec(mixed(), 1..400),
+    ) {
+        let weights = seed.iter().copied().cycle().take(dims.iter().product()).collect();
+        Expected::check(weights, dims, group);
+    }
+}
+
+#[test]
+fn every_group_size_gives_the_bits_of_groups_alone() {
+    let weights = draws(2 * 301 * 2, |u, v| (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos());
+    let tied: Vec<f32> = weights.iter().map(|weight| (3.0 * weight).round()).collect();
+    for group in (1..=66).chain([127, 128, 129, 255, 256, 257, 300, 301, 302]) {
+        Expected::check(weights.clone(), [2, 301, 2], group);
+        Expected::check(tied.clone(), [2, 301, 2], group);
+    }
+}
+
+#[test]
+fn many_tasks_give_the_bits_of_groups_alone() {
+    let weights = draws(70 * 64 * 9, |u, v| (u - v) * 1e-3);
+    [4, 6, 64].into_iter().for_each(|group| Expected::check(weights.clone(), [70, 64, 9], group));
+}
+
+#[test]
+fn views_in_any_order_are_read_as_they_are() {
+    let weights = draws(24, |u, v| u - v);
+    let plain = Array2::from_shape_vec((4, 6), weights).unwrap();
+    let transposed = plain.t().as_standard_layout().into_owned();
+    let options = TernarizeOptions::group(4);
+    assert_eq!(
+        ternarize_tensor(plain.t(), &options).unwrap(),
+        ternarize_tensor(transposed.view(), &options).unwrap()
+    );
+}
