@@ -1,10 +1,10 @@
 //! Ternarization of some output channels by one thread.
 
-use super::closed_form::{Solution, solve};
+use super::closed_form::solve;
 use super::lanes::{LANES, LARGEST, Tile};
 use crate::kernels::Kernels;
 use crate::kernels::blocked::Isa;
-use std::borrow::Cow;
+use std::hint::select_unpredictable as select;
 
 /// How the weights of a channel are arranged.
 #[derive(Debug, Clone, Copy)]
@@ -13,19 +13,32 @@ pub(super) struct Form {
     pub inputs: usize,
     /// Positions: elements of the remaining axes.
     pub positions: usize,
-    /// Consecutive input channels that share a scale; more than there are is all of them.
+    /// Consecutive input channels that share a scale, at most all of them.
     pub group: usize,
 }
 
 impl Form {
-    /// Groups at one position.
-    pub fn groups(&self) -> usize {
-        self.inputs.div_ceil(self.group)
+    /// Weights of a channel.
+    pub fn len(&self) -> usize {
+        self.inputs * self.positions
     }
 
-    fn runs<'a>(&self, stored: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
-        let group = self.group;
-        stored.chunks_exact(self.inputs).flat_map(move |run| run.chunks(group))
+    /// Groups of a channel.
+    pub fn groups(&self) -> usize {
+        self.inputs.div_ceil(self.group) * self.positions
+    }
+
+    /// One value per group → one per weight.
+    #[inline(always)]
+    fn spread<T: Copy>(&self, groups: &[T], weights: &mut [T]) {
+        let per_run = self.inputs.div_ceil(self.group);
+        if self.group == 4 && self.inputs.is_multiple_of(4) {
+            let four = weights.as_chunks_mut::<4>().0.iter_mut();
+            return four.zip(groups).for_each(|(four, &value)| *four = [value; 4]);
+        }
+        for (run, values) in weights.chunks_exact_mut(self.inputs).zip(groups.chunks_exact(per_run)) {
+            run.chunks_mut(self.group).zip(values).for_each(|(group, &value)| group.fill(value));
+        }
     }
 }
 
@@ -40,106 +53,143 @@ pub(super) struct Channels<'a> {
     pub squares: &'a mut [[f64; 2]],
 }
 
-/// Memory of one thread.
+/// Memory of one thread, for one channel.
 #[derive(Debug)]
 pub(super) struct Worker {
     form: Form,
     /// Whose registers to use.
     isa: Option<&'static Isa>,
-    /// Weights in the order output channel, position, input channel.
+    /// Weights in the order position, input channel.
     stored: Vec<f32>,
     tile: Tile,
-    /// The best approximation of each group.
-    solutions: Vec<Solution>,
     sorted: Vec<f64>,
+    /// Of each group: real scale, later the value of a code of one.
+    values: Vec<f64>,
+    /// Of each group: smallest magnitude that keeps its sign.
+    thresholds: Vec<f32>,
+    /// The same of each weight.
+    weight_values: Vec<f64>,
+    weight_thresholds: Vec<f32>,
 }
 
 impl Worker {
     pub(super) fn new(form: Form) -> Self {
-        let group = form.group.min(form.inputs);
-        let tile = Tile::new(if group <= LARGEST { group } else { 0 });
-        let isa = Kernels::default().isa();
-        Self { form, isa, stored: Vec::new(), tile, solutions: Vec::new(), sorted: Vec::new() }
+        let surplus = form.groups().next_multiple_of(LANES);
+        Self {
+            form,
+            isa: Kernels::default().isa(),
+            stored: vec![0.0; if form.positions > 1 { form.len() } else { 0 }],
+            tile: Tile::new(if form.group <= LARGEST { form.group } else { 0 }),
+            sorted: Vec::new(),
+            values: Vec::with_capacity(surplus),
+            thresholds: Vec::with_capacity(surplus),
+            weight_values: vec![0.0; form.len()],
+            weight_thresholds: vec![0.0; form.len()],
+        }
     }
 
     /// Approximates the channels of `weights`; false, and nothing is done, if a weight is not finite.
     pub(super) fn run(&mut self, weights: &[f32], channels: Channels) -> bool {
-        let finite = weights.iter().fold(true, |finite, weight| finite & weight.is_finite());
+        let finite = all_finite(weights);
         if finite {
-            let stored = self.in_storage_order(weights);
-            self.approximate(&stored, channels);
-            if let Cow::Owned(stored) = stored {
-                self.stored = stored;
+            match self.isa {
+                Some(isa) => isa.width.run(
+                    #[inline(always)]
+                    || self.approximate(weights, channels),
+                ),
+                None => self.approximate(weights, channels),
             }
         }
         finite
     }
 
-    fn approximate(&mut self, stored: &[f32], channels: Channels) {
-        let isa = self.isa;
-        let work = || {
-            self.solve(stored);
-            self.round(stored, channels);
-        };
-        match isa {
-            Some(isa) => isa.width.run(work),
-            None => work(),
-        }
-    }
-
-    fn in_storage_order<'a>(&mut self, weights: &'a [f32]) -> Cow<'a, [f32]> {
-        let Form { inputs, positions, .. } = self.form;
-        if positions == 1 {
-            return Cow::Borrowed(weights);
-        }
-        let mut stored = std::mem::take(&mut self.stored);
-        stored.resize(weights.len(), 0.0);
-        let channels = stored.chunks_exact_mut(inputs * positions);
-        for (channel, weights) in channels.zip(weights.chunks_exact(inputs * positions)) {
-            for (position, run) in channel.chunks_exact_mut(inputs).enumerate() {
-                let source = weights[position..].iter().step_by(positions);
-                run.iter_mut().zip(source).for_each(|(place, weight)| *place = *weight);
-            }
-        }
-        Cow::Owned(stored)
-    }
-
     #[inline(always)]
-    fn solve(&mut self, stored: &[f32]) {
-        self.solutions.clear();
-        let mut groups = self.form.runs(stored);
-        if self.form.group.min(self.form.inputs) > LARGEST {
-            let sorted = &mut self.sorted;
-            let each = groups.map(|group| solve(group.iter().map(|&weight| f64::from(weight)), sorted));
-            return self.solutions.extend(each);
-        }
-        let count = stored.len() / self.form.inputs * self.form.groups();
-        while self.solutions.len() < count {
-            let found = self.tile.solve(groups.by_ref().take(LANES));
-            self.solutions.extend(found.into_iter().take(count - self.solutions.len()));
-        }
-    }
-
-    /// Scales in multiples of one factor per channel, codes, and their errors.
-    #[inline(always)]
-    fn round(&self, stored: &[f32], channels: Channels) {
-        let Form { inputs, positions, .. } = self.form;
-        let (len, groups) = (inputs * positions, self.form.groups() * positions);
-        let parts = stored.chunks_exact(len).zip(self.solutions.chunks_exact(groups));
+    fn approximate(&mut self, weights: &[f32], channels: Channels) {
+        let (len, groups) = (self.form.len(), self.form.groups());
         let places = channels.codes.chunks_exact_mut(len).zip(channels.scales.chunks_exact_mut(groups));
         let sums = channels.factors.iter_mut().zip(channels.squares);
-        for (((weights, solutions), (codes, scales)), (factor, squares)) in parts.zip(places).zip(sums) {
-            *factor = factor_of(solutions.iter().map(|solution| solution.scale).fold(0.0, f64::max));
-            let mut codes = codes.chunks_exact_mut(inputs).flat_map(|run| run.chunks_mut(self.form.group));
-            for ((weights, solution), scale) in self.form.runs(weights).zip(solutions).zip(scales) {
-                *scale = (solution.scale / f64::from(*factor)).round().min(127.0) as u8;
-                let value = f64::from(*scale) * f64::from(*factor);
-                let threshold = if *scale == 0 { f32::INFINITY } else { solution.threshold as f32 };
-                codes.next().into_iter().for_each(|codes| encode(weights, threshold, codes));
-                add_squares(weights, threshold, value, squares);
-            }
+        for ((weights, (codes, scales)), (factor, squares)) in weights.chunks_exact(len).zip(places).zip(sums)
+        {
+            let mut stored = std::mem::take(&mut self.stored);
+            let weights = in_storage_order(weights, &self.form, &mut stored);
+            self.solve(weights);
+            *factor = self.round(scales);
+            self.form.spread(&self.values, &mut self.weight_values);
+            self.form.spread(&self.thresholds, &mut self.weight_thresholds);
+            encode(weights, &self.weight_thresholds, codes);
+            add_squares(weights, &self.weight_thresholds, &self.weight_values, squares);
+            self.stored = stored;
         }
     }
+
+    /// Real scales and thresholds.
+    #[inline(always)]
+    fn solve(&mut self, weights: &[f32]) {
+        let Self { form, tile, sorted, values, thresholds, .. } = self;
+        values.clear();
+        thresholds.clear();
+        if form.group <= LARGEST {
+            tile.solve_all(weights, form.inputs, |found| {
+                values.extend_from_slice(&found.scales);
+                thresholds.extend(found.thresholds.map(|threshold| threshold as f32));
+            });
+            values.truncate(form.groups());
+            thresholds.truncate(form.groups());
+            return;
+        }
+        for group in weights.chunks_exact(form.inputs).flat_map(|run| run.chunks(form.group)) {
+            let found = solve(group.iter().map(|&weight| f64::from(weight)), sorted);
+            values.push(found.scale);
+            thresholds.push(found.threshold as f32);
+        }
+    }
+
+    /// Brings real scales to multiples of one factor, which is returned; groups whose scale vanishes keep no sign.
+    #[inline(always)]
+    fn round(&mut self, scales: &mut [u8]) -> f32 {
+        let factor = factor_of(largest(&self.values));
+        for (value, rounded) in self.values.iter_mut().zip(scales.iter_mut()) {
+            let scale = (*value / f64::from(factor)).round();
+            let scale = select(scale < 127.0, scale, 127.0);
+            *rounded = scale as u8;
+            *value = scale * f64::from(factor);
+        }
+        for (threshold, &scale) in self.thresholds.iter_mut().zip(scales.iter()) {
+            *threshold = select(scale == 0, f32::INFINITY, *threshold);
+        }
+        factor
+    }
+}
+
+/// Exponents below the largest, looked at without a branch for each.
+fn all_finite(weights: &[f32]) -> bool {
+    let size = |weight: &f32| weight.to_bits() & 0x7FFF_FFFF;
+    weights.iter().map(size).fold(0, u32::max) < f32::INFINITY.to_bits()
+}
+
+/// One channel's weights in the order position, input channel; `place` has room for them if that is another one.
+#[inline(always)]
+fn in_storage_order<'a>(weights: &'a [f32], form: &Form, place: &'a mut [f32]) -> &'a [f32] {
+    if form.positions == 1 {
+        return weights;
+    }
+    for (position, run) in place.chunks_exact_mut(form.inputs).enumerate() {
+        let source = weights[position..].iter().step_by(form.positions);
+        run.iter_mut().zip(source).for_each(|(place, weight)| *place = *weight);
+    }
+    place
+}
+
+/// The largest of numbers that are not negative, 0 if there is none.
+#[inline(always)]
+fn largest(values: &[f64]) -> f64 {
+    let larger = |a: f64, b: f64| select(a > b, a, b);
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, &value)| *lane = larger(*lane, value));
+    }
+    lanes.iter().chain(rest).copied().fold(0.0, larger)
 }
 
 /// The `f32` nearest to a 127th of `largest`, or the next one if that falls short; 1 for nothing at all.
@@ -151,21 +201,42 @@ fn factor_of(largest: f64) -> f32 {
     if f64::from(factor) * 127.5 < largest { factor.next_up() } else { factor }
 }
 
-/// The signs of the weights of at least `threshold`, which is positive.
+/// The signs of the weights of at least their threshold, which is positive.
 #[inline(always)]
-fn encode(weights: &[f32], threshold: f32, codes: &mut [i8]) {
-    for (code, &weight) in codes.iter_mut().zip(weights) {
+fn encode(weights: &[f32], thresholds: &[f32], codes: &mut [i8]) {
+    for ((code, &weight), &threshold) in codes.iter_mut().zip(weights).zip(thresholds) {
         *code = i8::from(weight >= threshold) - i8::from(weight <= -threshold);
     }
 }
 
 /// Adds the squared errors and the squared weights, one after another.
 #[inline(always)]
-fn add_squares(weights: &[f32], threshold: f32, value: f64, squares: &mut [f64; 2]) {
-    for &weight in weights {
-        let near = if weight.abs() >= threshold { value } else { 0.0 };
-        let (error, weight) = (f64::from(weight.abs()) - near, f64::from(weight));
-        squares[0] += error * error;
-        squares[1] += weight * weight;
+fn add_squares(weights: &[f32], thresholds: &[f32], values: &[f64], sums: &mut [f64; 2]) {
+    let (blocks, rest) = weights.as_chunks::<LANES>();
+    let ((threshold_blocks, thresholds), (value_blocks, values)) =
+        (thresholds.as_chunks(), values.as_chunks());
+    let [mut error, mut total] = *sums;
+    for ((weights, thresholds), values) in blocks.iter().zip(threshold_blocks).zip(value_blocks) {
+        let [errors, squares] = squares(weights, thresholds, values);
+        errors.iter().zip(&squares).for_each(|(e, square)| (error, total) = (error + e, total + square));
     }
+    for ((&weight, &threshold), &value) in rest.iter().zip(thresholds).zip(values) {
+        let [[e], [square]] = squares(&[weight], &[threshold], &[value]);
+        (error, total) = (error + e, total + square);
+    }
+    *sums = [error, total];
+}
+
+/// Squared errors and squared weights.
+#[inline(always)]
+fn squares<const N: usize>(weights: &[f32; N], thresholds: &[f32; N], values: &[f64; N]) -> [[f64; N]; 2] {
+    let mut squares = [[0.0; N]; 2];
+    for index in 0..N {
+        let size = weights[index].abs();
+        let near = select(size >= thresholds[index], values[index], 0.0);
+        let (error, size) = (f64::from(size) - near, f64::from(size));
+        squares[0][index] = error * error;
+        squares[1][index] = size * size;
+    }
+    squares
 }

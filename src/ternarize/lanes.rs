@@ -1,6 +1,6 @@
 //! The exact solution for many groups at once, one in each lane of wide registers.
 
-use super::closed_form::Solution;
+use std::hint::select_unpredictable as select;
 
 /// Groups that advance together.
 pub(super) const LANES: usize = 16;
@@ -11,6 +11,15 @@ pub(super) const LARGEST: usize = 256;
 
 /// One magnitude of each group.
 type Row = [f32; LANES];
+
+/// The best approximations of [`LANES`] groups; see [`Solution`](super::closed_form::Solution).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Solutions {
+    /// Real scales.
+    pub scales: [f64; LANES],
+    /// Smallest magnitudes that keep their sign; infinite if every code is zero.
+    pub thresholds: [f64; LANES],
+}
 
 /// Magnitudes of [`LANES`] groups of at most `group` weights.
 #[derive(Debug)]
@@ -23,14 +32,39 @@ impl Tile {
         Self { rows: vec![[0.0; LANES]; group] }
     }
 
-    /// Solves up to [`LANES`] groups of finite weights; the solutions of surplus lanes are those of zeros.
-    ///
-    /// A short group is filled up with zeros, which are never kept: they add nothing to the sum.
+    /// Solves the groups of `weights`, which are finite: runs of `run` weights, cut into groups that are filled up with
+    /// zeros. Zeros are never kept, because they add nothing to the sum.
     #[inline(always)]
-    pub(super) fn solve<'a>(&mut self, groups: impl Iterator<Item = &'a [f32]>) -> [Solution; LANES] {
-        self.fill(groups);
-        sort(&mut self.rows);
-        self.best()
+    pub(super) fn solve_all(&mut self, weights: &[f32], run: usize, mut found: impl FnMut(&Solutions)) {
+        let group = self.rows.len();
+        if run.is_multiple_of(group) {
+            for weights in weights.chunks(group * LANES) {
+                self.fill_whole(weights);
+                found(&self.solve());
+            }
+            return;
+        }
+        let mut groups = weights.chunks(run).flat_map(|run| run.chunks(group)).peekable();
+        while groups.peek().is_some() {
+            self.fill(groups.by_ref().take(LANES));
+            found(&self.solve());
+        }
+    }
+
+    /// Takes groups without gaps.
+    #[inline(always)]
+    fn fill_whole(&mut self, weights: &[f32]) {
+        match self.rows.as_mut_slice() {
+            [a, b, c, d] if weights.len() == 4 * LANES => {
+                for (lane, group) in weights.as_chunks::<4>().0.iter().enumerate().take(LANES) {
+                    [a[lane], b[lane], c[lane], d[lane]] = group.map(f32::abs);
+                }
+            }
+            rows => {
+                let group = rows.len();
+                self.fill(weights.chunks(group));
+            }
+        }
     }
 
     #[inline(always)]
@@ -43,43 +77,63 @@ impl Tile {
             surplus.iter_mut().for_each(|row| row[lane] = 0.0);
             filled = lane + 1;
         }
-        self.rows.iter_mut().for_each(|row| row[filled..].fill(0.0));
+        if filled < LANES {
+            self.rows.iter_mut().for_each(|row| row[filled..].fill(0.0));
+        }
+    }
+
+    #[inline(always)]
+    fn solve(&mut self) -> Solutions {
+        match self.rows.as_mut_slice() {
+            // The same network, without loops.
+            [a, b, c, d] => {
+                order(a, c);
+                order(b, d);
+                order(a, b);
+                order(c, d);
+                order(b, c);
+            }
+            rows => sort(rows),
+        }
+        self.best()
     }
 
     /// [`solve`](super::solve) on sorted magnitudes: the same operations in the same order, so the same bits.
     #[inline(always)]
-    fn best(&self) -> [Solution; LANES] {
-        let mut found = [Solution { scale: 0.0, threshold: f64::INFINITY }; LANES];
+    fn best(&self) -> Solutions {
+        let mut found = Solutions { scales: [0.0; LANES], thresholds: [0.0; LANES] };
         for first in (0..LANES).step_by(SCANNED) {
-            for (lane, (sum, kept)) in (first..).zip(self.scan(first)) {
-                let last = (kept as usize).checked_sub(1).and_then(|last| self.rows.get(last));
-                if let Some(row) = last {
-                    found[lane] = Solution { scale: sum / kept, threshold: f64::from(row[lane]) };
-                }
-            }
+            let scales = &mut found.scales[first..first + SCANNED];
+            scan(&self.rows, first, scales, &mut found.thresholds[first..first + SCANNED]);
         }
         found
     }
+}
 
-    /// The sum and number of magnitudes to keep, for [`SCANNED`] lanes.
-    #[inline(always)]
-    fn scan(&self, first: usize) -> [(f64, f64); SCANNED] {
-        let (mut sum, mut gain) = ([0.0f64; SCANNED], [0.0f64; SCANNED]);
-        let (mut best, mut best_kept) = ([0.0f64; SCANNED], [0.0f64; SCANNED]);
-        let mut kept = 0.0;
-        for row in &self.rows {
-            kept += 1.0;
-            let row = &row[first..first + SCANNED];
-            for lane in 0..SCANNED {
-                sum[lane] += f64::from(row[lane]);
-                let with = sum[lane] * sum[lane] / kept;
-                let better = with > gain[lane];
-                gain[lane] = if better { with } else { gain[lane] };
-                best[lane] = if better { sum[lane] } else { best[lane] };
-                best_kept[lane] = if better { kept } else { best_kept[lane] };
-            }
+/// Scales and thresholds of [`SCANNED`] lanes from `first` on.
+#[inline(always)]
+fn scan(rows: &[Row], first: usize, scales: &mut [f64], thresholds: &mut [f64]) {
+    let (mut sum, mut gain) = ([0.0f64; SCANNED], [0.0f64; SCANNED]);
+    let (mut best, mut best_kept) = ([0.0f64; SCANNED], [1.0f64; SCANNED]);
+    let mut threshold = [f64::INFINITY; SCANNED];
+    let mut kept = 0.0;
+    for row in rows {
+        kept += 1.0;
+        let row = &row[first..first + SCANNED];
+        for lane in 0..SCANNED {
+            let magnitude = f64::from(row[lane]);
+            sum[lane] += magnitude;
+            let with = sum[lane] * sum[lane] / kept;
+            let better = with > gain[lane];
+            gain[lane] = select(better, with, gain[lane]);
+            best[lane] = select(better, sum[lane], best[lane]);
+            best_kept[lane] = select(better, kept, best_kept[lane]);
+            threshold[lane] = select(better, magnitude, threshold[lane]);
         }
-        std::array::from_fn(|lane| (best[lane], best_kept[lane]))
+    }
+    for lane in 0..SCANNED {
+        scales[lane] = best[lane] / best_kept[lane];
+        thresholds[lane] = threshold[lane];
     }
 }
 
@@ -107,19 +161,21 @@ fn exchange(rows: &mut [Row], part: usize, offset: usize, distance: usize) {
     for start in (offset..count).step_by(2 * part) {
         let len = part.min(count - start);
         let (upper, lower) = rows[start..start + distance + len].split_at_mut(distance);
-        upper.iter_mut().zip(lower).for_each(|(upper, lower)| order(upper, lower));
+        for (upper, lower) in upper.iter_mut().zip(lower) {
+            order(upper, lower);
+        }
     }
 }
 
-/// The larger of each pair goes up. Two loops of one choice each become two instructions.
+/// The larger of each pair goes up.
 #[inline(always)]
 fn order(upper: &mut Row, lower: &mut Row) {
     let (x, y) = (*upper, *lower);
     for lane in 0..LANES {
-        upper[lane] = if x[lane] > y[lane] { x[lane] } else { y[lane] };
+        upper[lane] = select(x[lane] > y[lane], x[lane], y[lane]);
     }
     for lane in 0..LANES {
-        lower[lane] = if y[lane] < x[lane] { y[lane] } else { x[lane] };
+        lower[lane] = select(y[lane] < x[lane], y[lane], x[lane]);
     }
 }
 

@@ -122,8 +122,12 @@ impl TernaryTensor {
         if weights.is_empty() {
             return true;
         }
-        let form = Form { inputs: self.dims[1], positions: self.dims[2..].iter().product(), group: self.group };
-        let (len, groups) = (form.inputs * form.positions, form.groups() * form.positions);
+        let form = Form {
+            inputs: self.dims[1],
+            positions: self.dims[2..].iter().product(),
+            group: self.group.min(self.dims[1]),
+        };
+        let (len, groups) = (form.len(), form.groups());
         let channels = (TASK / len).max(1);
         let mut squares = vec![[0.0; 2]; self.factors.len()];
         let codes = self.codes.par_chunks_mut(channels * len);

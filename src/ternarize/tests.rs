@@ -177,7 +177,9 @@ fn group_by_group(weights: &[f32], [outputs, inputs, positions]: [usize; 3], gro
         let weight = |position, input| weights[(output * inputs + input) * positions + position];
         let runs = (0..positions).flat_map(|position| (0..inputs).step_by(group).map(move |g| (position, g)));
         let groups: Vec<Vec<f32>> = runs
-            .map(|(position, first)| (first..inputs.min(first + group)).map(|i| weight(position, i)).collect())
+            .map(|(position, first)| {
+                (first..inputs.min(first + group)).map(|i| weight(position, i)).collect()
+            })
             .collect();
         let solved = |group: &Vec<f32>| solve(group.iter().map(|&w| f64::from(w)), &mut Vec::new());
         let largest = groups.iter().map(|group| solved(group).scale).fold(0.0, f64::max);
@@ -231,7 +233,7 @@ impl Expected {
 /// Ordinary, tied, zero, subnormal and huge weights.
 fn mixed() -> impl Strategy<Value = f32> {
     let special = [0.0f32, -0.0, 1.0, -1.0, 0.5, 1e-45, -3e-42, f32::MIN_POSITIVE, f32::MAX, f32::MIN];
-    prop_oneof![4 => -1.0f32..1.0, 2 => (-3i8..=3).prop_map(f32::from), 1 => prop::sample::select(&special[..])]
+    prop_oneof![4 => -1.0f32..1.0, 2 => (-3i8..=3).prop_map(f32::from), 1 => prop::sample::select(special.to_vec())]
 }
 
 proptest! {
