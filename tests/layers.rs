@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 16] = [
     &["quantize"],
     &["pack"],
     &["layerwise"],
-    &["convert", "eval", "report"],
+    &["bench", "convert", "eval", "report"],
     &["indicate"],
 ];
 /// The deployed half: what a device that only runs models needs.

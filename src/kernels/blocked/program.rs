@@ -234,3 +234,74 @@ fn split(ticket: u64) -> (usize, usize) {
 fn wait(round: usize) {
     if round.is_multiple_of(SPINS) { std::thread::yield_now() } else { std::hint::spin_loop() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds up the bytes that the stage before wrote, and checks that all of them are there.
+    #[derive(Debug)]
+    struct Counting {
+        stage: usize,
+        chunks: usize,
+        before: usize,
+    }
+
+    impl Counting {
+        fn start(stage: usize) -> usize {
+            stage % 2 * 64
+        }
+    }
+
+    impl Task for Counting {
+        fn chunks(&self) -> usize {
+            self.chunks
+        }
+
+        fn work(&self) -> usize {
+            WORTH
+        }
+
+        unsafe fn run(&self, chunk: usize, context: &Context) {
+            let before = context.memory.at(Self::start(self.stage + 1));
+            let missing = (0..self.before).filter(|&place| {
+                // SAFETY: stages take turns with two lines of the memory.
+                unsafe { before.add(place).read() != self.stage as u8 }
+            });
+            let code = if missing.count() == 0 { self.stage as u8 + 1 } else { 0 };
+            // SAFETY: each chunk has a byte of its own.
+            unsafe { context.memory.at(Self::start(self.stage)).add(chunk).write(code) };
+        }
+    }
+
+    #[test]
+    fn stages_wait_for_all_chunks_of_the_one_before() {
+        let sizes = [1, 7, 64, 2, 1, 1, 33, 16, 3, 64, 5, 1];
+        let mut program = Program::default();
+        for (stage, &chunks) in sizes.iter().enumerate() {
+            let before = if stage == 0 { 0 } else { sizes[stage - 1] };
+            program.push(Box::new(Counting { stage, chunks, before }), None);
+        }
+        program.reserve(128);
+        for threads in [1, 2, 3, 8, 20] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for inside in [false, true] {
+                for _ in 0..200 {
+                    let (mut memory, ends) = (program.memory(), AtomicUsize::new(0));
+                    let finished = |stage| assert_eq!(ends.fetch_add(1, Ordering::Relaxed), stage);
+                    let mut run = || program.run_watched(&mut memory, &[], &finished);
+                    // Outside the pool the calling thread takes helpers of the global one.
+                    if inside {
+                        pool.install(run)
+                    } else {
+                        run()
+                    }
+                    assert_eq!(ends.load(Ordering::Relaxed), sizes.len());
+                    let last = memory.at(Counting::start(sizes.len() - 1));
+                    // SAFETY: nobody else has the memory.
+                    assert_eq!(unsafe { last.read() }, sizes.len() as u8, "{threads} threads");
+                }
+            }
+        }
+    }
+}
