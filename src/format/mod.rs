@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod fidelity;
+mod map;
 mod model;
 mod preprocess;
 mod provenance;

@@ -1,6 +1,7 @@
 //! Reading packed models: every byte is checked before it is used.
 
 use super::fidelity::{FIGURES, convolutions};
+use super::map::Bytes;
 use super::record::{
     ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord,
 };
@@ -14,13 +15,14 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Reads a packed model.
+/// Reads a packed model. The file is mapped into memory where the system can; it must not be changed in place
+/// meanwhile (replacing it, as [`write_model`](crate::write_model) does, is no change).
 ///
 /// # Errors
 /// An input error, or a file that is not a valid packed model in every part: unknown format version,
 /// missing, surplus or misshapen tensors, invalid codes, sums that could overflow 32 bits.
 pub fn read_model(path: &Path) -> Result<PackedModel> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let bytes = Bytes::of(path).map_err(|error| Error::io(path, error))?;
     PackedModel::from_bytes(&bytes).map_err(|error| error.at_path(path))
 }
 

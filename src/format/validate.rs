@@ -7,6 +7,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{Shape, Window};
+use rayon::prelude::*;
 use std::collections::HashSet;
 
 /// Largest extent of any axis.
@@ -191,7 +192,9 @@ fn check_scales(conv: &PackedConv, group: usize, scales: &[u8], largest: u8) -> 
     ensure(group > 0, || "a group size of zero".into())?;
     let groups = conv.outputs * conv.window.area() * conv.group_inputs.div_ceil(group);
     ensure(scales.len() == groups, || format!("{} scales, not {groups}", scales.len()))?;
-    ensure(scales.iter().all(|&scale| scale <= largest), || format!("scales are at most {largest}"))
+    ensure(scales.iter().fold(0, |most, &scale| scale.max(most)) <= largest, || {
+        format!("scales are at most {largest}")
+    })
 }
 
 fn check_store(
@@ -233,7 +236,7 @@ fn check_sums(conv: &PackedConv) -> Result<()> {
         };
         sum + i64::from(conv.bias[channel]).abs() + (1i64 << shift) <= i64::from(i32::MAX)
     };
-    ensure((0..conv.outputs).all(fits), || "sums of products overflow 32 bits".into())
+    ensure((0..conv.outputs).into_par_iter().all(fits), || "sums of products overflow 32 bits".into())
 }
 
 fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {

@@ -1,0 +1,78 @@
+//! The bytes of a file, without a copy where the system can map it.
+
+#![allow(unsafe_code)]
+
+use memmap2::Mmap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Deref;
+use std::path::Path;
+
+/// A file's bytes, mapped or read.
+///
+/// A mapped file must not be changed in place while it is read: what is read might not be what was checked a moment
+/// before, and a file that is cut short ends the process (`SIGBUS`). Readers therefore copy what they keep, check the
+/// copy, and let go of the map at once. Files that fgq writes are never changed in place: they are replaced by
+/// renaming, which leaves the mapped one as it was. What cannot be mapped, such as a pipe, is read.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Bytes {
+    /// Opens a file.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.is_file() {
+            // SAFETY: the map is read-only and short-lived; nobody is expected to change the file meanwhile, see `Bytes`.
+            let map = unsafe { Mmap::map(&file) };
+            if let Ok(map) = map {
+                return Ok(Self::Mapped(map));
+            }
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::Read(bytes))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bytes;
+
+    #[test]
+    fn every_length_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for len in [0, 1, 4095, 4096, 4097] {
+            let (path, bytes) = (folder.path().join(len.to_string()), vec![7; len]);
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(*Bytes::of(&path).unwrap(), *bytes);
+        }
+        assert!(Bytes::of(&folder.path().join("none")).is_err());
+        assert!(Bytes::of(folder.path()).is_err());
+    }
+
+    /// What replaces a file leaves a map of it as it was.
+    #[test]
+    fn replacing_a_file_does_not_change_what_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        super::super::replace_file(&path, &[1; 9000]).unwrap();
+        let bytes = Bytes::of(&path).unwrap();
+        super::super::replace_file(&path, &[2]).unwrap();
+        assert_eq!(*bytes, [1; 9000]);
+        assert_eq!(*Bytes::of(&path).unwrap(), [2]);
+    }
+}
