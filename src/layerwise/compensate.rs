@@ -5,6 +5,7 @@ use super::gram::{Gram, Inputs, Linear, Samples};
 use super::spread::{Problem, Row, dot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_INT4_CODE;
+use crate::plan::Precision;
 use crate::quantize::{Int4Channel, QuantizedConv, Weights};
 use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, Solve};
@@ -56,42 +57,53 @@ impl Objective {
     /// Refits weights, gain and bias of a ternary or 4-bit layer. Yields also the largest factor by which a damping had
     /// to be raised, 1 if none.
     pub(super) fn fit(&self, conv: &QuantizedConv) -> Result<(QuantizedConv, f64)> {
-        let mut fitted = conv.clone();
-        let (codes, scales, group) = match &mut fitted.weights {
-            Weights::Ternary { codes, scales, group } => (codes, scales, Some(*group)),
-            Weights::Int4 { codes, scales, group } => (codes, scales, *group),
-            Weights::Int8 { .. } => return Ok((fitted, 1.0)),
-        };
-        let is_ternary = matches!(conv.weights, Weights::Ternary { .. });
-        let run = conv.group_inputs;
-        let group_or_run = group.unwrap_or(run);
-        (codes.clear(), scales.clear());
+        let precision = conv.choice.precision;
+        if precision == Precision::Int8 {
+            return Ok((conv.clone(), 1.0));
+        }
         let mut raised = self.raised;
-        let outputs = conv.outputs / conv.groups;
-        for (index, (gram, target)) in self.grams.iter().zip(&self.targets).enumerate() {
+        let mut channels = Vec::with_capacity(conv.outputs);
+        for (gram, target) in self.grams.iter().zip(&self.targets) {
             let (problem, spread_raised) = damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| {
-                Problem::new(hessian, run, group_or_run)
+                Problem::new(hessian, conv.group_inputs, group_size(precision, conv.group_inputs))
             })?;
             raised = raised.max(spread_raised);
             let fit = |output: usize| {
-                let target = target.col_as_slice(output);
-                if is_ternary {
-                    Channel::ternary(&problem, target, run, group_or_run)
-                } else {
-                    Channel::int4(&problem, target, run, group)
-                }
+                let channel =
+                    Channel::fit(precision, &problem, target.col_as_slice(output), conv.group_inputs);
+                let (gain, bias) = affine(&channel.values(), gram, output);
+                (channel, gain, bias)
             };
-            let channels: Vec<Channel> = (0..outputs).into_par_iter().map(fit).collect();
-            for (output, found) in channels.into_iter().enumerate() {
-                let channel = index * outputs + output;
-                let values = found.values(run, group_or_run);
-                (fitted.gain[channel], fitted.bias[channel]) = affine(&values, gram, output);
-                fitted.factors[channel] = found.unit / self.input_scale;
-                codes.extend(found.codes);
-                scales.extend(found.scales);
-            }
+            channels.par_extend((0..conv.outputs / conv.groups).into_par_iter().map(fit));
         }
-        Ok((fitted, raised))
+        Ok((self.assembled(conv, channels), raised))
+    }
+
+    /// `conv` with these channels, gains and biases.
+    fn assembled(&self, conv: &QuantizedConv, channels: Vec<(Channel, f64, f64)>) -> QuantizedConv {
+        let mut fitted = conv.clone();
+        let (mut codes, mut scales) = (Vec::new(), Vec::new());
+        for (index, (channel, gain, bias)) in channels.into_iter().enumerate() {
+            fitted.gain[index] = gain;
+            fitted.bias[index] = bias;
+            fitted.factors[index] = channel.unit / self.input_scale;
+            codes.extend(channel.codes);
+            scales.extend(channel.scales);
+        }
+        fitted.weights = match conv.weights {
+            Weights::Ternary { group, .. } => Weights::Ternary { group, codes, scales },
+            Weights::Int4 { group, .. } => Weights::Int4 { group, codes, scales },
+            Weights::Int8 { .. } => Weights::Int8 { codes },
+        };
+        fitted
+    }
+}
+
+/// Weights that share a scale, in runs of `run` inputs.
+fn group_size(precision: Precision, run: usize) -> usize {
+    match precision {
+        Precision::Ternary { group } | Precision::Int4 { group: Some(group) } => group,
+        Precision::Int4 { group: None } | Precision::Int8 => run,
     }
 }
 
@@ -182,9 +194,18 @@ struct Channel {
     scales: Vec<u8>,
     /// Real value of one step of the scales, or of the codes without scales.
     unit: f64,
+    run: usize,
+    group: usize,
 }
 
 impl Channel {
+    fn fit(precision: Precision, problem: &Problem, target: &[f64], run: usize) -> Self {
+        match precision {
+            Precision::Int4 { group } => Self::int4(problem, target, run, group),
+            _ => Self::ternary(problem, target, run, group_size(precision, run)),
+        }
+    }
+
     fn ternary(problem: &Problem, target: &[f64], run: usize, group: usize) -> Self {
         let largest = target
             .chunks(run)
@@ -194,28 +215,30 @@ impl Channel {
         let unit = if largest > 0.0 { largest * 1.15 / 127.0 } else { 1.0 };
         let scaled: Vec<f64> = target.iter().map(|weight| weight / unit).collect();
         let Row { codes, scales } = problem.solve(&scaled);
-        Self { codes, scales, unit }
+        Self { codes, scales, unit, run, group }
     }
 
     /// The steps are those of the target's own nearest approximation.
     fn int4(problem: &Problem, target: &[f64], run: usize, group: Option<usize>) -> Self {
+        let nearest = Self::nearest_int4(target, run, group);
+        let steps: Vec<f64> = (0..target.len()).map(|index| nearest.step(index)).collect();
+        Self { codes: problem.solve_codes(target, &steps, MAX_INT4_CODE), ..nearest }
+    }
+
+    fn nearest_int4(target: &[f64], run: usize, group: Option<usize>) -> Self {
         let Int4Channel { codes, scales, factor, .. } = Int4Channel::nearest(target, run, group);
-        let mut channel = Self { codes, scales, unit: factor };
-        let step = |index| channel.step(index, run, group.unwrap_or(run));
-        let steps: Vec<f64> = (0..target.len()).map(step).collect();
-        channel.codes = problem.solve_codes(target, &steps, MAX_INT4_CODE);
-        channel
+        Self { codes, scales, unit: factor, run, group: group.unwrap_or(run) }
     }
 
     /// Real value of one step of a weight's code.
-    fn step(&self, index: usize, run: usize, group: usize) -> f64 {
-        let scale = self.scales.get(index / run * run.div_ceil(group) + index % run / group);
-        self.unit * scale.map_or(1.0, |&scale| f64::from(scale))
+    fn step(&self, index: usize) -> f64 {
+        let group = index / self.run * self.run.div_ceil(self.group) + index % self.run / self.group;
+        self.unit * self.scales.get(group).map_or(1.0, |&scale| f64::from(scale))
     }
 
-    fn values(&self, run: usize, group: usize) -> Vec<f64> {
+    fn values(&self) -> Vec<f64> {
         let codes = self.codes.iter().enumerate();
-        codes.map(|(index, &code)| f64::from(code) * self.step(index, run, group)).collect()
+        codes.map(|(index, &code)| f64::from(code) * self.step(index)).collect()
     }
 }
 

@@ -54,7 +54,7 @@ fn covariances_of_low_rank_are_solved() {
         let (problem, _) =
             damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
         let channel = Channel::ternary(&problem, target.col_as_slice(0), 12, 4);
-        let (gain, bias) = affine(&channel.values(12, 4), &gram, 0);
+        let (gain, bias) = affine(&channel.values(), &gram, 0);
         assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
     }
 }
@@ -81,7 +81,7 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let gram = gram(12, 60, &truth);
     let (problem, _) =
         damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
-    let Channel { codes, scales, unit } = Channel::ternary(&problem, truth.col_as_slice(0), 12, 8);
+    let Channel { codes, scales, unit, .. } = Channel::ternary(&problem, truth.col_as_slice(0), 12, 8);
     let value = |i: usize| unit * f64::from(codes[i]) * f64::from(scales[usize::from(i >= 8)]);
     let (gain, bias) = affine(&(0..12).map(value).collect::<Vec<_>>(), &gram, 0);
     let value = |i: usize| gain * value(i);
@@ -106,15 +106,13 @@ fn compensated_four_bit_codes_beat_the_nearest() {
             let problem = |hessian| Problem::new(hessian, 12, group.unwrap_or(12));
             let (problem, _) = damped(covariance, SPREAD_DAMPING, problem).unwrap();
             let error = |channel: &Channel| -> f64 {
-                let values = channel.values(12, group.unwrap_or(12));
-                let off: Vec<f64> = target.iter().zip(values).map(|(w, q)| w - q).collect();
+                let off: Vec<f64> = target.iter().zip(channel.values()).map(|(w, q)| w - q).collect();
                 (0..24).map(|i| off[i] * dot(covariance.col_as_slice(i), &off)).sum()
             };
             let channel = Channel::int4(&problem, target, 12, group);
             assert!(channel.codes.iter().all(|code| (-7..=7).contains(code)));
             fitted += error(&channel);
-            let Int4Channel { codes, scales, factor, .. } = Int4Channel::nearest(target, 12, group);
-            nearest += error(&Channel { codes, scales, unit: factor });
+            nearest += error(&Channel::nearest_int4(target, 12, group));
         }
         assert!(fitted < 0.9 * nearest, "{group:?}: {fitted} {nearest}");
     }
