@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 16] = [
 /// The deployed half: what a device that only runs models needs.
 const DEPLOYED: [&str; 3] = ["fixed", "kernels", "runtime"];
 /// The only place with unsafe code.
-const UNSAFE: [&str; 1] = ["kernels/"];
+const UNSAFE: [&str; 2] = ["kernels/", "format/map.rs"];
 
 /// A source file: its path below `src` and its lines, without comments and test-only parts.
 struct Source {
@@ -169,7 +169,7 @@ fn the_deployed_half_has_no_real_numbers() {
 #[test]
 fn unsafe_code_stays_where_it_is_allowed() {
     for source in sources() {
-        let allowed = UNSAFE.iter().any(|folder| source.path.starts_with(folder));
+        let allowed = UNSAFE.iter().any(|place| source.path.starts_with(place));
         let words: Vec<&str> = source.code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
         assert!(allowed || !words.contains(&"unsafe"), "{} contains unsafe code", source.path);
     }
