@@ -82,6 +82,11 @@ impl Structure {
     }
 }
 
+/// The operators of a class.
+fn members(classes: &[usize], class: usize) -> Vec<usize> {
+    (0..classes.len()).filter(|&id| classes[id] == class).collect()
+}
+
 impl Assembly<'_> {
     fn quantizers(&self, shapes: &[Shape]) -> Result<Vec<Quantizer>> {
         self.check_rules()?;
@@ -96,7 +101,7 @@ impl Assembly<'_> {
         let planned = self.planned_bits();
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
         for class in 0..classes.len() {
-            let members: Vec<usize> = (0..classes.len()).filter(|&id| classes[id] == class).collect();
+            let members = members(classes, class);
             if !members.is_empty() {
                 made.insert(class, self.class_quantizer(&members, &narrow, &planned));
             }
@@ -111,8 +116,7 @@ impl Assembly<'_> {
         for operator in &self.structure.operators {
             let Kind::Conv { source, .. } = operator.kind else { continue };
             let input = operator.inputs[0];
-            let members: Vec<usize> =
-                (0..classes.len()).filter(|&id| classes[id] == classes[input]).collect();
+            let members = members(classes, classes[input]);
             if quantizers[input].max < u8::MAX && self.range_of(&members) == RangeMethod::Output {
                 readers.push((source, quantizers[input]));
                 read.push(classes[input]);
