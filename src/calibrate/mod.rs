@@ -9,6 +9,6 @@ mod spool;
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
 pub use range::{ActivationRule, RangeMethod};
-pub(crate) use range::{quantizer_for, round_trip};
+pub(crate) use range::{quantizer_for, rounded};
 pub(crate) use reading::{WIDTHS, reading_errors};
 pub(crate) use spool::{CHUNK, Spool};

@@ -147,10 +147,15 @@ fn squared_error(histogram: &Histogram, quantizer: &Quantizer) -> f64 {
 }
 
 /// The value that the code nearest to `value` stands for.
-pub(crate) fn round_trip(value: f64, quantizer: &Quantizer) -> f64 {
+fn round_trip(value: f64, quantizer: &Quantizer) -> f64 {
     let zero = f64::from(quantizer.zero_point);
     let code = ((value / quantizer.scale).round() + zero).clamp(0.0, f64::from(quantizer.max));
     (code - zero) * quantizer.scale
+}
+
+/// The values that the codes nearest to `values` stand for.
+pub(crate) fn rounded(values: &[f32], quantizer: &Quantizer) -> Vec<f32> {
+    values.iter().map(|&value| round_trip(f64::from(value), quantizer) as f32).collect()
 }
 
 #[cfg(test)]

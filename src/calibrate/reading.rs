@@ -1,6 +1,6 @@
 //! What rounding a tensor does to the convolutions that read it.
 
-use super::range::round_trip;
+use super::range::rounded;
 use super::spool::Spool;
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,9 +79,8 @@ fn errors(
     let mut errors = [0.0; WIDTHS.len()];
     for (error, width) in errors.iter_mut().zip(WIDTHS) {
         let quantizer = Quantizer { scale: quantizer.scale * width, ..quantizer };
-        let rounded: Vec<f32> =
-            exact.iter().map(|&value| round_trip(f64::from(value), &quantizer) as f32).collect();
-        let outputs = evaluate(&operator.op, &[(&rounded, shapes[operator.inputs[0]])], shapes[node])?;
+        let input = rounded(exact, &quantizer);
+        let outputs = evaluate(&operator.op, &[(&input, shapes[operator.inputs[0]])], shapes[node])?;
         let squares = outputs.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
         *error = squares.sum::<f64>() / energy.max(f64::MIN_POSITIVE);
     }

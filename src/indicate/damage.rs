@@ -1,6 +1,6 @@
 //! What becomes of the logits when one convolution of the full-precision network is changed.
 
-use crate::calibrate::{ChannelStatistics, Spool, round_trip};
+use crate::calibrate::{ChannelStatistics, Spool, rounded};
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::divergence;
@@ -158,9 +158,8 @@ impl<'a> Damage<'a> {
             Change::Input(quantizer) => {
                 let input = self.graph.nodes[node].inputs[0];
                 let exact = values[input].as_ref().ok_or_else(freed)?;
-                let rounded: Vec<f32> =
-                    exact.iter().map(|&value| round_trip(f64::from(value), &quantizer) as f32).collect();
-                evaluate(&self.graph.nodes[node].op, &[(&rounded, self.shapes[input])], self.shapes[node])
+                let codes = rounded(exact, &quantizer);
+                evaluate(&self.graph.nodes[node].op, &[(&codes, self.shapes[input])], self.shapes[node])
             }
             Change::Noise(share) => {
                 let mut output = self.value(node, values)?;

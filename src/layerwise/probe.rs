@@ -3,7 +3,7 @@
 use super::Full;
 use super::noise::{Sums, decibels, squared_distance};
 use super::teacher::Teacher;
-use crate::calibrate::{CHUNK, Spool, round_trip};
+use crate::calibrate::{CHUNK, Spool, rounded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{LayerFidelity, PackedConv, PackedOp, Quantizer};
 use crate::graph::{Conv, NodeId, Op, evaluate};
@@ -250,11 +250,6 @@ fn steps(pixels: &Batch<u8>, zeros: &[u8]) -> Vec<Vec<f32>> {
     let image =
         |image: usize| (0..zeros.len()).flat_map(|channel| step(pixels.image(image), channel)).collect();
     (0..pixels.images).map(image).collect()
-}
-
-/// The values that the codes nearest to `values` stand for.
-fn rounded(values: &[f32], quantizer: &Quantizer) -> Vec<f32> {
-    values.iter().map(|&value| round_trip(f64::from(value), quantizer) as f32).collect()
 }
 
 impl Produced {
