@@ -1,5 +1,6 @@
 //! Activations of many images, in memory while they are few, else in a temporary file.
 
+use crate::data::spread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{Batch, Shape};
 use std::fs::File;
@@ -70,12 +71,8 @@ impl Spool {
 
     /// At most `count` images, spread evenly.
     pub(crate) fn spread(&self, count: usize) -> Result<Vec<Vec<u8>>> {
-        let count = count.min(self.images);
-        let image = |index: usize| {
-            let image = index * self.images / count;
-            Ok(self.chunk(image / CHUNK)?.image(image % CHUNK).to_vec())
-        };
-        (0..count).map(image).collect()
+        let image = |image: usize| Ok(self.chunk(image / CHUNK)?.image(image % CHUNK).to_vec());
+        spread(self.images, count).into_iter().map(image).collect()
     }
 }
 
@@ -108,7 +105,7 @@ mod tests {
                 (0..3).rev().map(|i| spool.chunk(i).unwrap().data).rev().flatten().collect();
             assert_eq!(restored, data);
             let images: Vec<&[u8]> = data.chunks(shape.len()).collect();
-            assert_eq!(spool.spread(4).unwrap(), [0, 8, 17, 26].map(|image| images[image].to_vec()));
+            assert_eq!(spool.spread(4).unwrap(), [4, 13, 21, 30].map(|image| images[image].to_vec()));
             assert_eq!(spool.spread(99).unwrap().concat(), data);
         }
     }

@@ -37,15 +37,10 @@ pub(super) struct Damage<'a> {
 }
 
 impl<'a> Damage<'a> {
-    /// Runs full precision on the first images of `pixels`, at most `count`.
+    /// Runs full precision on at most `count` images of `pixels`, spread evenly.
     pub fn new(graph: &'a Graph, preprocess: &Preprocess, pixels: &Spool, count: usize) -> Result<Self> {
-        let mut images = Vec::new();
-        for chunk in (0..pixels.chunks()).map(|index| pixels.chunk(index)) {
-            let chunk = chunk?;
-            for image in (0..chunk.images).take(count - images.len()) {
-                images.push(normalise(chunk.image(image), preprocess)?.iter().copied().collect());
-            }
-        }
+        let normalised = |pixels: Vec<u8>| Ok(normalise(&pixels, preprocess)?.into_raw_vec_and_offset().0);
+        let images = pixels.spread(count)?.into_iter().map(normalised).collect::<Result<_>>()?;
         let mut last_reader: Vec<NodeId> = (0..graph.nodes.len()).collect();
         for (id, node) in graph.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| last_reader[input] = id);
