@@ -1,16 +1,16 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
 use super::layers::{LayerJson, LossJson, percent, why};
+use super::network::NetworkArgs;
 use super::output::{Output, grouped, names, note, warn, warn_unreadable};
-use super::preprocess::{Chosen, PreprocessArgs};
+use super::preprocess::Chosen;
 use super::progress::Bars;
-use super::source::{SourceArgs, outputs};
 use super::table::{Column, Table};
 use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
-    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Graph, Layer, Method, Pattern,
-    Plan, Precision, Preprocess, RangeMethod, Reason, Size, Summary, Written,
+    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Layer, Method, Pattern, Plan,
+    Precision, Preprocess, RangeMethod, Reason, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -38,17 +38,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 512)]
     samples: usize,
     #[command(flatten)]
-    source: SourceArgs,
-    /// Height and width of the input, for models that leave them open
-    #[arg(long, value_name = "N|HxW")]
-    input_size: Option<Size>,
-    /// Names of the classes, one per line, in the order of the outputs
-    #[arg(long, value_name = "FILE")]
-    classes: Option<PathBuf>,
+    network: NetworkArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
-    #[command(flatten)]
-    preprocess: PreprocessArgs,
 }
 
 /// Group sizes by kernel.
@@ -128,9 +120,8 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = output_path(&args.model, args.output.as_deref())?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let graph = load(&args)?;
-    let chosen = args.preprocess.resolve(&graph, &args.model)?;
-    let classes = class_names(args.classes.as_deref(), &args.calib, outputs(&graph)?)?;
+    let (graph, chosen) = args.network.load(&args.model)?;
+    let classes = args.network.class_names(&graph, &args.calib)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     let options = args.precision.options()?;
@@ -140,7 +131,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     conversion.model.classes = classes;
     conversion.model.provenance.set_source(&args.model)?;
     warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
-    conversion.model.provenance.options.extend(args.source.record());
+    conversion.model.provenance.options.extend(args.network.record());
     let written = fgq::write_model(&conversion.model, &path)?;
     let uniform = match (&options.plan, rival) {
         (Some(plan), Some(graph)) => {
@@ -159,14 +150,6 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
 fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
     if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
         warn("the plan was made for another file of this network");
-    }
-}
-
-/// The network, at the size that the preprocessing crops to if nothing else says it.
-fn load(args: &Args) -> anyhow::Result<Graph> {
-    match (args.input_size, args.preprocess.crop()) {
-        (None, Some(crop)) => args.source.load_at(&args.model, crop),
-        (size, _) => args.source.load(&args.model, size),
     }
 }
 
@@ -203,37 +186,6 @@ fn default_output(model: &Path) -> PathBuf {
     let name = model.file_name().unwrap_or_default().to_string_lossy();
     let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     PathBuf::from(format!("{stem}.fgq"))
-}
-
-/// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
-/// as many outputs.
-pub fn class_names(file: Option<&Path>, calib: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
-    if let Some(path) = file {
-        return read_class_names(path, outputs);
-    }
-    let folders = Dataset::labelled(calib, None, outputs).ok();
-    if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
-        note(format!("class names come from the folders in {}", calib.display()));
-        return Ok(names.to_vec());
-    }
-    let names = fgq::class_names(outputs);
-    note(match names {
-        Some(_) => format!("{outputs} outputs: class names are ImageNet's"),
-        None => "class names are not known; give them with --classes".to_owned(),
-    });
-    Ok(names.unwrap_or_default())
-}
-
-fn read_class_names(path: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|error| fgq::Error::io(path, error))?;
-    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
-    ensure!(
-        names.len() == outputs,
-        "{}: {} class names, but the network has {outputs} outputs; give one name per line",
-        path.display(),
-        names.len()
-    );
-    Ok(names)
 }
 
 #[derive(Serialize)]

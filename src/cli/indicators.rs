@@ -1,14 +1,10 @@
 //! Where `fgq plan` has its indicators from: a file, or a network and sample images.
 
-use super::convert::class_names;
+use super::network::NetworkArgs;
 use super::output::{note, warn};
-use super::preprocess::PreprocessArgs;
 use super::progress::Bars;
-use super::source::{SourceArgs, outputs};
 use anyhow::{Context, bail, ensure};
-use fgq::{
-    Dataset, Graph, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod, Size,
-};
+use fgq::{Dataset, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod};
 use std::path::{Path, PathBuf};
 
 /// Options on indicators.
@@ -45,15 +41,7 @@ pub struct IndicatorArgs {
     #[arg(long, default_value_t, allow_hyphen_values = true)]
     range: RangeMethod,
     #[command(flatten)]
-    source: SourceArgs,
-    /// Height and width of the input, for models that leave them open
-    #[arg(long, value_name = "N|HxW")]
-    input_size: Option<Size>,
-    /// Names of the classes, one per line; they count in the file's size
-    #[arg(long, value_name = "FILE")]
-    classes: Option<PathBuf>,
-    #[command(flatten)]
-    preprocess: PreprocessArgs,
+    network: NetworkArgs,
 }
 
 impl IndicatorArgs {
@@ -89,9 +77,8 @@ impl IndicatorArgs {
             note(format!("indicators are those in {}", file.display()));
             return Ok(known);
         }
-        let graph = self.load(model)?;
-        let chosen = self.preprocess.resolve(&graph, model)?;
-        options.classes = class_names(self.classes.as_deref(), calib, outputs(&graph)?)?;
+        let (graph, chosen) = self.network.load(model)?;
+        options.classes = self.network.class_names(&graph, calib)?;
         let images = Dataset::unlabelled(calib)?.spread(self.samples);
         let mut save = |indicators: &Indicators| indicators.write(file);
         let place = |error: fgq::Error| match error.path() {
@@ -106,14 +93,6 @@ impl IndicatorArgs {
         }
         note(format!("indicators are in {}", file.display()));
         Ok(found)
-    }
-
-    /// The network, at the size that the preprocessing crops to if nothing else says it.
-    fn load(&self, model: &Path) -> anyhow::Result<Graph> {
-        match (self.input_size, self.preprocess.crop()) {
-            (None, Some(crop)) => self.source.load_at(model, crop),
-            (size, _) => self.source.load(model, size),
-        }
     }
 }
 

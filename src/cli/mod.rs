@@ -11,6 +11,7 @@ mod indicators;
 mod info;
 mod inspect;
 mod layers;
+mod network;
 mod output;
 mod plan;
 mod preprocess;

@@ -1,0 +1,77 @@
+//! A trained network to work on: where its parts come from, and how images are prepared for it.
+
+use super::output::note;
+use super::preprocess::{Chosen, PreprocessArgs};
+use super::source::{SourceArgs, outputs};
+use anyhow::ensure;
+use fgq::{Dataset, Graph, Size};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Options on the network.
+#[derive(Debug, clap::Args)]
+pub struct NetworkArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Height and width of the input, for models that leave them open
+    #[arg(long, value_name = "N|HxW")]
+    input_size: Option<Size>,
+    /// Names of the classes, one per line, in the order of the outputs
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+}
+
+impl NetworkArgs {
+    /// The network in `model`, at the size that the preprocessing crops to if nothing else says it, and its
+    /// preprocessing.
+    pub fn load(&self, model: &Path) -> anyhow::Result<(Graph, Chosen)> {
+        let graph = match (self.input_size, self.preprocess.crop()) {
+            (None, Some(crop)) => self.source.load_at(model, crop),
+            (size, _) => self.source.load(model, size),
+        }?;
+        let chosen = self.preprocess.resolve(&graph, model)?;
+        Ok((graph, chosen))
+    }
+
+    /// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
+    /// as many outputs.
+    pub fn class_names(&self, graph: &Graph, calib: &Path) -> anyhow::Result<Vec<String>> {
+        class_names(self.classes.as_deref(), calib, outputs(graph)?)
+    }
+
+    /// Options worth recording in the file.
+    pub fn record(&self) -> impl Iterator<Item = (String, String)> {
+        self.source.record()
+    }
+}
+
+fn class_names(file: Option<&Path>, calib: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
+    if let Some(path) = file {
+        return read_class_names(path, outputs);
+    }
+    let folders = Dataset::labelled(calib, None, outputs).ok();
+    if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
+        note(format!("class names come from the folders in {}", calib.display()));
+        return Ok(names.to_vec());
+    }
+    let names = fgq::class_names(outputs);
+    note(match names {
+        Some(_) => format!("{outputs} outputs: class names are ImageNet's"),
+        None => "class names are not known; give them with --classes".to_owned(),
+    });
+    Ok(names.unwrap_or_default())
+}
+
+fn read_class_names(path: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|error| fgq::Error::io(path, error))?;
+    let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    ensure!(
+        names.len() == outputs,
+        "{}: {} class names, but the network has {outputs} outputs; give one name per line",
+        path.display(),
+        names.len()
+    );
+    Ok(names)
+}
