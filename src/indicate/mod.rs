@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use crate::tensor::Shape;
 use damage::{Change, Damage};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -121,7 +122,7 @@ impl IndicatorOptions {
     /// In one line: what [`Indicators::method`] then is.
     pub fn method(&self) -> String {
         format!(
-            "{}, {} and {} bits, range {}, logits of {} images",
+            "{}, {} and {} bits, range {}, logits of {} images spread evenly",
             self.indicator,
             self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
             self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
@@ -130,15 +131,18 @@ impl IndicatorOptions {
         )
     }
 
-    /// The candidates that differ for runs of `inputs` input channels.
+    /// The candidates that differ for runs of `inputs` input channels; no groups where a weight shares its scale with
+    /// none.
     fn precisions_for(&self, inputs: usize) -> Vec<Precision> {
+        let is_grouped =
+            |precision| matches!(precision, Precision::Ternary { .. } | Precision::Int4 { group: Some(_) });
         let same = |precision: Precision| match precision {
             Precision::Ternary { group } => Precision::Ternary { group: group.min(inputs) },
             Precision::Int4 { group: Some(group) } => Precision::Int4 { group: Some(group.min(inputs)) },
             other => other,
         };
         let mut kept: Vec<Precision> = Vec::new();
-        for &precision in &self.precisions {
+        for &precision in self.precisions.iter().filter(|&&precision| inputs > 1 || !is_grouped(precision)) {
             if !kept.iter().any(|&other| same(other) == same(precision)) {
                 kept.push(precision);
             }
@@ -147,7 +151,7 @@ impl IndicatorOptions {
     }
 }
 
-/// Finds indicators for every layer that is ternary by default, on `images`, which need no labels.
+/// Finds indicators for every layer but those on pixels, on `images`, which need no labels.
 ///
 /// `known` may hold what an earlier call with the same network, images and options had saved; its layers are not
 /// looked at again. `save` sees the indicators after every layer; [`Indicators::complete`] is false until the last.
@@ -169,7 +173,8 @@ pub fn indicate(
     let structure = Structure::new(&graph)?;
     let (pixels, _) = read_pixels(&graph, preprocess, images, progress)?;
     let mut found = started(known, options, pixels.images())?;
-    let layers = planned_layers(&graph)?;
+    let choices = choose(&graph, [4, 4], None, &[])?;
+    let layers: Vec<NodeId> = (0..choices.len()).filter(|&id| is_planned(choices[id])).collect();
     let observer =
         Observer { graph: &graph, preprocess, histograms: &structure.range_nodes(), channels: &layers };
     let observation = observer.run(&pixels, progress)?;
@@ -180,10 +185,11 @@ pub fn indicate(
         shapes: graph.shapes()?,
         quantizers: quantizers(full, &pixels, options)?,
         digits: weights(&graph).to_string().len(),
+        choices,
         options,
     };
     let candidates: Vec<Vec<Precision>> =
-        (0..graph.nodes.len()).map(|id| study.candidates(id, &layers, &found)).collect();
+        (0..graph.nodes.len()).map(|id| study.candidates(id, &found)).collect();
     let mut see = |node: NodeId, converted: Vec<Op>| {
         found.layers.push(study.layer(node, &candidates[node], &converted)?);
         save(&found)
@@ -225,11 +231,9 @@ fn weights(graph: &Graph) -> usize {
     graph.nodes.iter().map(|node| len(&node.op)).sum()
 }
 
-/// The convolutions that are ternary unless someone says otherwise.
-fn planned_layers(graph: &Graph) -> Result<Vec<NodeId>> {
-    let choices = choose(graph, [4, 4], None, &[])?;
-    let planned = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.reason == Reason::Default);
-    Ok((0..choices.len()).filter(|&id| planned(&choices[id])).collect())
+/// Whether a node with this default is a convolution that there is a choice for. One on pixels has too few weights.
+fn is_planned(choice: Option<Choice>) -> bool {
+    choice.is_some_and(|choice| choice.reason != Reason::First)
 }
 
 /// Everything that figures of one layer are found with.
@@ -237,8 +241,10 @@ struct Study<'a> {
     full: Full<'a>,
     damage: Damage<'a>,
     shapes: Vec<Shape>,
-    /// By candidate bits, then by node: the quantizer of a convolution's input.
-    quantizers: Vec<Vec<Option<Quantizer>>>,
+    /// By bits, then by node: the quantizer of a convolution's input.
+    quantizers: BTreeMap<u8, Vec<Option<Quantizer>>>,
+    /// By node: what convolutions have without a plan.
+    choices: Vec<Option<Choice>>,
     /// Digits of a place in the file.
     digits: usize,
     options: &'a IndicatorOptions,
@@ -246,15 +252,33 @@ struct Study<'a> {
 
 impl Study<'_> {
     /// What to try for a node: nothing if it is no layer to plan, or known.
-    fn candidates(&self, id: NodeId, layers: &[NodeId], found: &Indicators) -> Vec<Precision> {
+    fn candidates(&self, id: NodeId, found: &Indicators) -> Vec<Precision> {
         let node = &self.full.graph.nodes[id];
         match &node.op {
             Op::Conv(conv)
-                if layers.contains(&id) && !found.layers.iter().any(|layer| layer.name == node.name) =>
+                if is_planned(self.choices[id])
+                    && !found.layers.iter().any(|layer| layer.name == node.name) =>
             {
-                self.options.precisions_for(conv.weight.dim().1)
+                let mut precisions = self.options.precisions_for(conv.weight.dim().1);
+                if self.is_kept(id) && !precisions.contains(&Precision::Int8) {
+                    precisions.push(Precision::Int8);
+                }
+                precisions
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Whether a convolution has 8 bits without a plan.
+    fn is_kept(&self, id: NodeId) -> bool {
+        self.choices[id].is_some_and(|choice| choice.precision == Precision::Int8)
+    }
+
+    /// Candidates for the bits of a convolution's input: the classifier's always has 8.
+    fn activation_bits(&self, id: NodeId) -> Vec<u8> {
+        match self.choices[id].map(|choice| choice.reason) {
+            Some(Reason::Classifier) => vec![8],
+            _ => self.options.activation_bits.clone(),
         }
     }
 
@@ -264,7 +288,8 @@ impl Study<'_> {
             return Err(Error::new(ErrorKind::Shape, "no convolution").at_node(&node.name));
         };
         let weights: Vec<Change> = converted.iter().map(Change::Weights).collect();
-        let inputs = self.quantizers.iter().filter_map(|quantizers| quantizers[id]).map(Change::Input);
+        let bits = self.activation_bits(id);
+        let inputs = bits.iter().filter_map(|bits| self.quantizers[bits][id]).map(Change::Input);
         let changes: Vec<Change> = weights.into_iter().chain(inputs).collect();
         let figures = self.figures(id, &changes)?;
         let (weight, activation) = figures.split_at(converted.len());
@@ -277,13 +302,8 @@ impl Study<'_> {
             description: SCALES_ENTRY + (node.name.len() + 2 * self.digits) as u64,
             activations: Some(self.shapes[node.inputs[0]].len() as u64),
             weight: candidates.iter().map(Precision::to_string).zip(weight.iter().copied()).collect(),
-            activation: self
-                .options
-                .activation_bits
-                .iter()
-                .map(u8::to_string)
-                .zip(activation.iter().copied())
-                .collect(),
+            activation: bits.iter().map(u8::to_string).zip(activation.iter().copied()).collect(),
+            kept: self.is_kept(id),
         })
     }
 
@@ -321,7 +341,11 @@ fn eight_bits(full: Full, pixels: &Spool, range: RangeMethod, activation_bits: u
 }
 
 /// The quantizer of every convolution's input, for each number of bits.
-fn quantizers(full: Full, pixels: &Spool, options: &IndicatorOptions) -> Result<Vec<Vec<Option<Quantizer>>>> {
+fn quantizers(
+    full: Full,
+    pixels: &Spool,
+    options: &IndicatorOptions,
+) -> Result<BTreeMap<u8, Vec<Option<Quantizer>>>> {
     let with = |&bits: &u8| {
         let quantized = eight_bits(full, pixels, options.range, bits)?;
         let mut quantizers = vec![None; full.graph.nodes.len()];
@@ -330,9 +354,9 @@ fn quantizers(full: Full, pixels: &Spool, options: &IndicatorOptions) -> Result<
                 quantizers[conv.source] = Some(quantized.nodes[node.inputs[0]].quantizer);
             }
         }
-        Ok(quantizers)
+        Ok((bits, quantizers))
     };
-    options.activation_bits.iter().map(with).collect()
+    options.activation_bits.iter().chain(&[8]).map(with).collect()
 }
 
 /// All of the file that no choice changes, and room for the record of a plan: an upper bound by some hundred bytes.

@@ -7,6 +7,7 @@ fn groups_beyond_a_layer_are_one_candidate() {
     assert_eq!(of(16), ["ternary:4", "ternary:8", "ternary:16", "int4", "int8"]);
     assert_eq!(of(2), ["ternary:4", "int4", "int8"]);
     assert_eq!(of(64).len(), 6);
+    assert_eq!(of(1), ["int4", "int8"]);
 }
 
 #[test]

@@ -235,6 +235,7 @@ impl Pair<'_> {
         let activation_bits = u64::from(self.activation.bits);
         match quantity {
             Quantity::FileBits => self.weight.file_bits,
+            Quantity::WeightBits if self.layer.kept => 0,
             Quantity::WeightBits => self.weight.bits,
             Quantity::BitOps => self.bit_ops(),
             Quantity::Multiplications => self.weight.multiplications,
@@ -269,13 +270,12 @@ fn uses(indicators: &Indicators, chosen: &[Pair]) -> Uses {
     let sum = |quantity: Quantity| chosen.iter().map(|pair| pair.uses(quantity)).sum::<u64>();
     let weight_bits = sum(Quantity::WeightBits);
     let file_bits = sum(Quantity::FileBits) + indicators.fixed.bits;
-    let weights: u64 = indicators.layers.iter().map(|layer| layer.parameters).sum();
     let known = indicators.layers.iter().all(|layer| layer.activations.is_some());
     let largest = chosen.iter().map(|pair| pair.uses(Quantity::LargestActivation)).max();
     Uses {
         bytes: file_bits.div_ceil(8),
         compression_ratio: 32.0 * indicators.parameters() as f64 / file_bits.max(1) as f64,
-        mean_bits: weight_bits as f64 / weights.max(1) as f64,
+        mean_bits: weight_bits as f64 / indicators.averaged().max(1) as f64,
         bit_ops: sum(Quantity::BitOps),
         multiplications: sum(Quantity::Multiplications) + indicators.fixed.multiplications,
         largest_activation: largest.filter(|_| known).map(|bits| bits.div_ceil(8)),

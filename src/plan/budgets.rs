@@ -15,7 +15,8 @@ pub struct Budgets {
     /// How many times smaller than all weights at 32 bits the file must be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression_ratio: Option<f64>,
-    /// Bits per weight, on average over the layers that there is a choice for.
+    /// Bits per weight, on average over the layers that there is a choice for and that are not
+    /// [kept](super::LayerIndicators::kept) at 8 bits otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean_bits: Option<f64>,
     /// Bit operations of those layers for one image: products times bits of the weight times bits of the activation.
@@ -50,6 +51,7 @@ pub struct Levels {
 pub(super) enum Quantity {
     /// Of the file: weights, scales and what describes them.
     FileBits,
+    /// Of the weights that count in the mean bits.
     WeightBits,
     BitOps,
     Multiplications,
@@ -147,12 +149,11 @@ impl Budget {
     /// The limit of its quantity, in the layers that there is a choice for; negative if the fixed part is too much.
     pub fn limit(self, indicators: &Indicators) -> i64 {
         let fixed = indicators.fixed;
-        let weights: u64 = indicators.layers.iter().map(|layer| layer.parameters).sum();
         let products: u64 = indicators.layers.iter().map(|layer| layer.macs).sum();
         match self {
             Self::Size(bytes) => whole(bytes).saturating_mul(8) - whole(fixed.bits),
             Self::Ratio(ratio) => floor(32.0 * indicators.parameters() as f64 / ratio) - whole(fixed.bits),
-            Self::MeanBits(bits) => floor(bits * weights as f64),
+            Self::MeanBits(bits) => floor(bits * indicators.averaged() as f64),
             Self::BitOps(operations) => whole(operations),
             Self::Levels(Levels { weight, activation }) => floor(products as f64 * weight * activation),
             Self::Multiplications(count) => whole(count) - whole(fixed.multiplications),
@@ -179,14 +180,16 @@ impl Budget {
     /// The tightest budget of this kind that still allows `used` of its quantity.
     pub fn relaxed_to(self, used: u64, indicators: &Indicators) -> Self {
         let fixed = indicators.fixed;
-        let weights: u64 = indicators.layers.iter().map(|layer| layer.parameters).sum();
         match self {
             Self::Size(_) => Self::Size((used + fixed.bits).div_ceil(8)),
             Self::Ratio(_) => {
                 let ratio = 32.0 * indicators.parameters() as f64 / (used + fixed.bits).max(1) as f64;
                 Self::Ratio((ratio * 1e4).floor() / 1e4)
             }
-            Self::MeanBits(_) => Self::MeanBits((used as f64 / weights.max(1) as f64 * 1e4).ceil() / 1e4),
+            Self::MeanBits(_) => {
+                let bits = used as f64 / indicators.averaged().max(1) as f64;
+                Self::MeanBits((bits * 1e4).ceil() / 1e4)
+            }
             Self::BitOps(_) | Self::Levels(_) => Self::BitOps(used),
             Self::Multiplications(_) => Self::Multiplications(used + fixed.multiplications),
             Self::LargestActivation(_) => Self::LargestActivation(used.div_ceil(8)),

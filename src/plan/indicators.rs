@@ -65,6 +65,10 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// The part of a network that no choice changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -107,6 +111,9 @@ pub struct LayerIndicators {
     /// Number of input activations, for one image; needed for budgets on their memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activations: Option<u64>,
+    /// Whether the layer has 8 bits where no plan says otherwise, and so does not count in the mean bits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub kept: bool,
     /// Bytes of the file that say that there are scales, for candidates with scales.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub description: u64,
@@ -174,6 +181,11 @@ impl Indicators {
     /// Number of weights, of fixed layers too.
     pub fn parameters(&self) -> u64 {
         self.fixed.parameters + self.layers.iter().map(|layer| layer.parameters).sum::<u64>()
+    }
+
+    /// Number of weights that count in the mean bits.
+    pub(super) fn averaged(&self) -> u64 {
+        self.layers.iter().filter(|layer| !layer.kept).map(|layer| layer.parameters).sum()
     }
 
     /// Multiplications per image if no layer were ternary.

@@ -109,6 +109,17 @@ fn every_budget_counts_what_it_says() {
     assert_eq!(weights(&described(Budgets { max_size: Some(115), ..none() })), ["ternary:4", "int8"]);
     assert_eq!(weights(&described(Budgets { max_size: Some(114), ..none() })), ["int8", "int4"]);
     assert_eq!(weights(&described(Budgets { mean_bits: Some(6.0), ..none() })), ["ternary:4", "int8"]);
+    // Layers kept at 8 bits otherwise count in the file, not in the bits per weight.
+    let kept = |budgets| {
+        let mut value = small();
+        value["layers"][1]["kept"] = json!(true);
+        plan(&Indicators::from_json(&value.to_string()).unwrap(), &budgets, &PlanOptions::default())
+    };
+    let mean = kept(Budgets { mean_bits: Some(4.0), ..none() }).unwrap();
+    assert_eq!((weights(&mean), mean.uses.mean_bits), (vec!["ternary:4", "int8"], 4.0));
+    let message = kept(Budgets { mean_bits: Some(3.9), ..none() }).unwrap_err().to_string();
+    assert!(message.ends_with("is --mean-bits 4"), "{message}");
+    assert_eq!(weights(&kept(Budgets { max_size: Some(105), ..none() }).unwrap()), ["ternary:4", "int4"]);
     let narrow = by(Budgets { max_largest_activation: Some(99), ..none() });
     assert_eq!((narrow.layers[0].activation_bits, narrow.objective), (4, 0.5));
     assert_eq!(by(Budgets { max_total_activation: Some(60), ..none() }).layers[0].activation_bits, 4);

@@ -157,9 +157,16 @@ fn indicators_are_found_saved_and_used() {
             .unwrap();
     let layers = saved["layers"].as_array().unwrap();
     assert_eq!(layers.len(), plan["layers"].as_array().unwrap().len());
+    // All but the first have a choice; the classifier counts in sizes only, and its input has 8 bits.
+    let (classifier, inner) = layers.split_last().unwrap();
+    assert!(classifier["kept"] == true && inner.iter().all(|layer| layer["kept"].is_null()));
+    assert_eq!(classifier["activation"].as_object().unwrap().keys().collect::<Vec<_>>(), ["8"]);
+    assert_eq!(plan["layers"].as_array().unwrap().last().unwrap()["weights"], "int8");
     for layer in layers {
         let damage = |key: &str| layer["weight"][key].as_f64();
         assert!(damage("int8").unwrap() < damage("ternary:4").unwrap(), "{layer}");
+    }
+    for layer in inner {
         assert!(layer["activation"]["8"].as_f64() <= layer["activation"]["4"].as_f64(), "{layer}");
     }
     // The predicted size is an upper bound, and not far off.
