@@ -70,6 +70,15 @@ impl ConvertOptions {
         }
     }
 
+    /// Who converted with these options on so many images.
+    pub(crate) fn provenance(&self, images: usize) -> Provenance {
+        Provenance {
+            generator: concat!("fgq ", env!("CARGO_PKG_VERSION")).into(),
+            options: self.record(images),
+            ..Provenance::default()
+        }
+    }
+
     /// The options as text, for the record in the file.
     fn record(&self, images: usize) -> BTreeMap<String, String> {
         let mut record = BTreeMap::from([
@@ -161,10 +170,8 @@ pub fn convert(
         preprocess: preprocess.clone(),
         classes: Vec::new(),
         provenance: Provenance {
-            generator: concat!("fgq ", env!("CARGO_PKG_VERSION")).into(),
-            options: options.record(calibrated),
             plan: options.plan.as_ref().map(|plan| plan.for_model(convolutions(&packed.nodes))),
-            ..Provenance::default()
+            ..options.provenance(calibrated)
         },
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,

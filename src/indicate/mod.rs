@@ -5,16 +5,16 @@ mod damage;
 mod tests;
 
 use crate::calibrate::{Observer, RangeMethod, Spool};
-use crate::convert::read_pixels;
+use crate::convert::{ConvertOptions, read_pixels};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
-use crate::format::{PackedModel, Preprocess, Provenance, Quantizer};
+use crate::format::{PackedModel, PlanRecord, Preprocess, Provenance, Quantizer};
 use crate::graph::{Graph, NodeId, Op};
 use crate::layerwise::{Full, Method, Packed, Survey, fit_and_pack};
-use crate::plan::{Choice, Fixed, Indicators, LayerIndicators, Precision, Reason, choose};
+use crate::plan::{Choice, Fixed, Indicators, LayerIndicators, Precision, Reason, choose, short};
 use crate::progress::Progress;
-use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
+use crate::quantize::{Assembly, QuantizedGraph, QuantizedNode, QuantizedOp, Structure, assemble};
 use crate::tensor::Shape;
 use damage::{Change, Damage};
 use std::collections::BTreeMap;
@@ -26,10 +26,11 @@ const NOISE: f64 = 0.1;
 /// Bytes that a precision with scales adds to the file's JSON, besides the layer's name and two places in the file: the
 /// entry of its scales and its own.
 const SCALES_ENTRY: u64 = 72;
-/// Bytes that `"int4"` and its place in a plan add to a layer's description.
-const PLAN_ENTRY: u64 = 10;
-/// Bytes of a plan's budgets, and of sources and options with their longest texts.
-const RECORDS: u64 = 580;
+/// Bytes by which numbers in the file may be longer than with 8-bit weights, and options than the default ones: of all
+/// and for each layer.
+const LONGER: [u64; 2] = [64, 4];
+/// The longest text of a plan's objective.
+const OBJECTIVE: &str = "0.00012345678901234567";
 
 /// What stands for the damage of a precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -200,7 +201,7 @@ pub fn indicate(
         fit_and_pack(&mut quantized, study.full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);
-    found.fixed = fixed(&quantized, packed, preprocess, &options.classes, weights(&graph), &found)?;
+    found.fixed = fixed(&quantized, packed, preprocess, options, &found)?;
     found.complete = true;
     save(&found)?;
     Ok(found)
@@ -359,38 +360,65 @@ fn quantizers(
     options.activation_bits.iter().chain(&[8]).map(with).collect()
 }
 
-/// All of the file that no choice changes, and room for the record of a plan: an upper bound by some hundred bytes.
+/// All of the file that no choice changes.
 fn fixed(
     quantized: &QuantizedGraph,
     packed: Packed,
     preprocess: &Preprocess,
-    classes: &[String],
-    all: usize,
+    options: &IndicatorOptions,
     found: &Indicators,
 ) -> Result<Fixed> {
-    let multiplications = |node: &crate::quantize::QuantizedNode| match &node.op {
+    let multiplications = |node: &QuantizedNode| match &node.op {
         QuantizedOp::Conv(conv) => {
             (conv.outputs * conv.group_inputs * conv.window.area() * node.shape.positions()) as u64
         }
         _ => 0,
     };
-    let sum = |of: fn(&LayerIndicators) -> u64| found.layers.iter().map(of).sum::<u64>();
-    let products: u64 = quantized.nodes.iter().map(multiplications).sum();
-    let model = PackedModel {
+    let weights = |node: &QuantizedNode| match &node.op {
+        QuantizedOp::Conv(conv) => (conv.outputs * conv.group_inputs * conv.window.area()) as u64,
+        _ => 0,
+    };
+    let planned = |of: fn(&LayerIndicators) -> u64| found.layers.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&QuantizedNode) -> u64| quantized.nodes.iter().map(of).sum::<u64>();
+    let mut model = PackedModel {
         name: quantized.name.clone(),
         input: quantized.input,
         preprocess: preprocess.clone(),
-        classes: classes.to_vec(),
-        provenance: Provenance::default(),
+        classes: options.classes.clone(),
+        provenance: provenance(options, found),
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,
         fidelity: Some(packed.fidelity),
     };
     let bytes = model.to_bytes()?.len() as u64;
-    let described = RECORDS + PLAN_ENTRY * found.layers.len() as u64;
+    model.provenance.plan = Some(longest_record(options, quantized));
     Ok(Fixed {
-        parameters: all as u64 - sum(|layer| layer.parameters),
-        bits: 8 * (bytes + described) - 8 * sum(|layer| layer.parameters),
-        multiplications: products - sum(|layer| layer.macs),
+        parameters: sum(weights) - planned(|layer| layer.parameters),
+        bits: 8 * bytes - 8 * planned(|layer| layer.parameters),
+        multiplications: sum(multiplications) - planned(|layer| layer.macs),
+        record: model.to_bytes()?.len() as u64 - bytes + LONGER[0] + LONGER[1] * found.layers.len() as u64,
     })
+}
+
+/// That of a conversion with default options.
+fn provenance(options: &IndicatorOptions, found: &Indicators) -> Provenance {
+    let conversion = ConvertOptions { range: options.range, ..ConvertOptions::default() };
+    Provenance {
+        source: found.source.clone(),
+        source_sha256: found.network_sha256.clone(),
+        ..conversion.provenance(found.images.unwrap_or(0) as usize)
+    }
+}
+
+/// The longest record of a plan without budgets.
+fn longest_record(options: &IndicatorOptions, quantized: &QuantizedGraph) -> PlanRecord {
+    let bits = options.activation_bits.iter().min().copied().unwrap_or(8);
+    let names = options.precisions.iter().chain([&Precision::Int8]);
+    let longest = names.map(|name| short(&name.to_string(), bits)).max_by_key(String::len);
+    let layers = quantized.nodes.iter().filter(|node| matches!(node.op, QuantizedOp::Conv(_)));
+    PlanRecord {
+        budgets: BTreeMap::new(),
+        objective: OBJECTIVE.into(),
+        layers: vec![longest.unwrap_or_default(); layers.count()].join(" "),
+    }
 }

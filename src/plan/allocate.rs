@@ -60,6 +60,7 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
         let message = "the indicators are not complete; finish them with `fgq plan MODEL --calib DIR`";
         return Err(Error::new(ErrorKind::Argument, message));
     }
+    let indicators = &indicators.with_record(budgets);
     let choices = Choices::new(indicators, budgets, alpha, options.outliers)?;
     let selection = match choices.problem() {
         Some(problem) => problem.solve(Effort::default()),
@@ -83,6 +84,7 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
 
 /// The fewest bytes of any plan within the budgets, but for 0.01% of what choices differ by.
 pub(super) fn smallest(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -> Result<u64> {
+    let indicators = &indicators.with_record(budgets);
     let choices = Choices::new(indicators, budgets, 1.0, options.outliers)?;
     let bits = choices.least(Budget::Size(0), &choices.budgets).ok_or_else(|| choices.infeasible())?;
     Ok((bits + indicators.fixed.bits).div_ceil(8))

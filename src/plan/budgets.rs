@@ -5,6 +5,9 @@ use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Bytes of `,\"\":\"\"`, the marks of a budget in a text within a text.
+const RECORD_MARKS: usize = 10;
+
 /// What a plan may use; every budget is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +89,12 @@ impl Budgets {
             ("max_total_activation", self.max_total_activation.map(|x| x.to_string())),
         ];
         numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// Bytes of that record in a model's file, at most.
+    pub(super) fn record_len(&self) -> u64 {
+        let entry = |(name, value): (String, String)| (name.len() + value.len() + RECORD_MARKS) as u64;
+        self.record().into_iter().map(entry).sum()
     }
 
     /// Those that are set.

@@ -1,6 +1,6 @@
 //! How much damage every precision does in every layer: the file that plans are made from.
 
-use super::Precision;
+use super::{Budgets, Precision};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::replace_file;
 use crate::knapsack::{LARGEST_USE, MAX_ITEMS};
@@ -79,6 +79,9 @@ pub struct Fixed {
     pub bits: u64,
     /// Multiplications in the layers without a choice, for one image.
     pub multiplications: u64,
+    /// Bytes of the record of a plan without budgets; 0 if sizes are to count no record.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub record: u64,
 }
 
 /// Indicators with what LIMPQ's layout has besides.
@@ -198,12 +201,21 @@ impl Indicators {
         self.layers.iter().flat_map(|layer| layer.weight.keys()).all(|name| name.parse::<u8>().is_ok())
     }
 
+    /// The same, but what no choice changes includes the record of a plan with these budgets.
+    pub(super) fn with_record(&self, budgets: &Budgets) -> Self {
+        let mut indicators = self.clone();
+        if self.fixed.record > 0 {
+            indicators.fixed.bits += 8 * (self.fixed.record + budgets.record_len());
+        }
+        indicators
+    }
+
     fn take_in(&mut self, FixedEightBit { total_params }: &FixedEightBit) -> Result<()> {
         let layers = self.layers.iter().try_fold(0u64, |sum, layer| sum.checked_add(layer.parameters));
         let parameters = layers.and_then(|layers| total_params.checked_sub(layers));
         let message = || invalid("'total_params' is less than the layers have together");
         let parameters = parameters.ok_or_else(message)?;
-        self.fixed = Fixed { parameters, bits: parameters.saturating_mul(8), multiplications: 0 };
+        self.fixed = Fixed { parameters, bits: parameters.saturating_mul(8), ..Fixed::default() };
         Ok(())
     }
 
@@ -213,7 +225,8 @@ impl Indicators {
         let sizes = |layer: &LayerIndicators| {
             [layer.parameters, layer.macs, layer.activations.unwrap_or(0), layer.description]
         };
-        let fixed = [self.fixed.parameters, self.fixed.bits, self.fixed.multiplications];
+        let Fixed { parameters, bits, multiplications, record } = self.fixed;
+        let fixed = [parameters, bits, multiplications, record];
         let mut all = self.layers.iter().flat_map(sizes).chain(fixed);
         // No bits are wider than 32, so that bit operations are at most 1024 times that.
         let total = all.try_fold(0u64, |sum, size| sum.checked_add(size));

@@ -18,6 +18,7 @@ pub use frontier::{FrontierPoint, frontier};
 pub use indicators::{Fixed, Indicators, LayerIndicators, read_indicators};
 pub use pattern::Pattern;
 pub use precision::Precision;
+pub(crate) use record::short;
 pub use record::{Plan, PlannedLayer, Uses, read_plan};
 
 use crate::error::{Error, ErrorKind, Result};

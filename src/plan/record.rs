@@ -112,7 +112,7 @@ impl Plan {
     pub(crate) fn for_model<'a>(&self, names: impl Iterator<Item = &'a str>) -> PlanRecord {
         let layer = |name: &str| {
             let layer = self.layers.iter().find(|layer| layer.name == name);
-            layer.map_or("-".to_owned(), PlannedLayer::short)
+            layer.map_or("-".to_owned(), |layer| short(&layer.weights, layer.activation_bits))
         };
         PlanRecord {
             budgets: self.budgets.record(),
@@ -141,13 +141,13 @@ impl Plan {
     }
 }
 
-impl PlannedLayer {
-    /// As in [`PlanRecord::layers`].
-    fn short(&self) -> String {
-        let weights = self.weights.replace("ternary:", "t").replace("int", "i");
-        if self.activation_bits == 8 { weights } else { format!("{weights}/{}", self.activation_bits) }
-    }
+/// As in [`PlanRecord::layers`].
+pub(crate) fn short(weights: &str, activation_bits: u8) -> String {
+    let weights = weights.replace("ternary:", "t").replace("int", "i");
+    if activation_bits == 8 { weights } else { format!("{weights}/{activation_bits}") }
+}
 
+impl PlannedLayer {
     /// How its weights are stored.
     ///
     /// # Errors
