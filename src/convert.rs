@@ -2,12 +2,13 @@
 
 use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
 use crate::data::Images;
+use crate::equalise::equalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Full, Method, Note, fit_and_pack};
-use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
+use crate::plan::{Choice, Pattern, Plan, Precision, choose, is_inner, planned_activations};
 use crate::progress::Progress;
 use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use rayon::prelude::*;
@@ -32,6 +33,9 @@ pub struct ConvertOptions {
     pub activation_bits: u8,
     /// How activation ranges are chosen.
     pub range: RangeMethod,
+    /// Divides the channels of activations of fewer than 8 bits by their standard deviations, where weights can take the
+    /// factors up: as if every channel had a range of its own.
+    pub channel_ranges: bool,
     /// Bits and ranges of the activation tensors that a pattern names; the last match wins.
     pub rules: Vec<(Pattern, ActivationRule)>,
 }
@@ -46,6 +50,7 @@ impl Default for ConvertOptions {
             overrides: Vec::new(),
             activation_bits: 8,
             range: RangeMethod::default(),
+            channel_ranges: false,
             rules: Vec::new(),
         }
     }
@@ -93,6 +98,7 @@ impl ConvertOptions {
                 record.insert(key.into(), items.join(" "));
             }
         };
+        list("channel_ranges", self.channel_ranges.then(|| "true".into()).into_iter().collect());
         list("set", self.overrides.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
         list("act", self.rules.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
         record
@@ -143,6 +149,14 @@ pub fn convert(
     )?;
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
+    let planned_activations = planned_activations(&graph, options.plan.as_ref())?;
+    let graph = match options.channel_ranges {
+        true => {
+            let narrow = narrow_readers(&graph, &planned_activations, options.activation_bits);
+            equalise(graph, preprocess, &pixels, &narrow)?
+        }
+        false => graph,
+    };
     let observer = Observer {
         graph: &graph,
         preprocess,
@@ -159,7 +173,7 @@ pub fn convert(
         activation_bits: options.activation_bits,
         range: options.range,
         rules: &options.rules,
-        planned_activations: &planned_activations(&graph, options.plan.as_ref())?,
+        planned_activations: &planned_activations,
         pixels: &pixels,
     })?;
     let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
@@ -191,6 +205,12 @@ pub fn convert(
 /// Names of the convolutions.
 fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
     nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
+}
+
+/// Convolutions whose input is to have fewer than 8 bits.
+fn narrow_readers(graph: &Graph, planned: &[Option<u8>], activation_bits: u8) -> Vec<NodeId> {
+    let bits = |id: NodeId| planned[id].unwrap_or(if is_inner(graph, id) { activation_bits } else { 8 });
+    (0..graph.nodes.len()).filter(|&id| bits(id) < 8).collect()
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {

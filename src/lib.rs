@@ -55,6 +55,7 @@ mod bench;
 mod calibrate;
 mod convert;
 mod data;
+mod equalise;
 mod error;
 mod eval;
 mod fixed;

@@ -93,6 +93,9 @@ struct PrecisionArgs {
     /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH
     #[arg(long, default_value_t, allow_hyphen_values = true)]
     range: RangeMethod,
+    /// A range for every channel of activations of fewer than 8 bits, where the weights around can take it up
+    #[arg(long)]
+    channel_ranges: bool,
 }
 
 fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Pattern, T)> {
@@ -109,6 +112,7 @@ impl PrecisionArgs {
             overrides: self.set,
             activation_bits: self.act_bits,
             range: self.range,
+            channel_ranges: self.channel_ranges,
             rules: self.act,
             plan: self.plan.as_deref().map(fgq::read_plan).transpose()?,
         })

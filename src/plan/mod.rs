@@ -128,8 +128,13 @@ fn is_convolution(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.nodes[id].op, Op::Conv(_))
 }
 
+/// Whether node `id` lies between convolutions.
+pub(crate) fn is_inner(graph: &Graph, id: NodeId) -> bool {
+    reads_convolution(graph, id) && feeds_convolution(graph, id)
+}
+
 /// Whether a convolution lies between the input and node `id`.
-pub(crate) fn reads_convolution(graph: &Graph, id: NodeId) -> bool {
+fn reads_convolution(graph: &Graph, id: NodeId) -> bool {
     let mut below = vec![false; id + 1];
     for node in 1..=id {
         let inputs = &graph.nodes[node].inputs;
@@ -139,7 +144,7 @@ pub(crate) fn reads_convolution(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// Whether a convolution lies between node `id` and the output.
-pub(crate) fn feeds_convolution(graph: &Graph, id: NodeId) -> bool {
+fn feeds_convolution(graph: &Graph, id: NodeId) -> bool {
     let mut reached = vec![false; graph.nodes.len()];
     reached[id] = true;
     for node in id + 1..graph.nodes.len() {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
-use crate::plan::{Choice, Pattern, Precision, feeds_convolution, reads_convolution};
+use crate::plan::{Choice, Pattern, Precision, is_inner};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use ndarray::ArrayView4;
@@ -181,8 +181,7 @@ impl Assembly<'_> {
         let mut narrow = vec![false; self.structure.operators.len()];
         for operator in &self.structure.operators {
             if let Kind::Conv { source, .. } = operator.kind {
-                let inner = reads_convolution(self.graph, source) && feeds_convolution(self.graph, source);
-                narrow[operator.inputs[0]] |= inner;
+                narrow[operator.inputs[0]] |= is_inner(self.graph, source);
             }
         }
         narrow

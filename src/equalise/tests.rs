@@ -1,0 +1,140 @@
+use super::*;
+use crate::format::arbitrary::preprocess;
+use crate::graph::arbitrary::{Choices, classifier, graphs, noise};
+use crate::graph::{Binary, Conv, Node, Unary};
+use crate::tensor::{Shape, Window};
+use ndarray::Array4;
+use proptest::prelude::*;
+
+fn conv(outputs: usize, inputs: usize, seed: u64) -> Op {
+    Op::Conv(Conv {
+        weight: Array4::from_shape_vec((outputs, inputs, 1, 1), noise(outputs * inputs, seed)).unwrap(),
+        gain: vec![1.0; outputs],
+        bias: noise(outputs, seed + 1),
+        window: Window::new([1, 1]),
+        groups: 1,
+    })
+}
+
+fn graph(nodes: Vec<(&str, Op, Vec<usize>)>) -> Graph {
+    let nodes: Vec<Node> =
+        nodes.into_iter().map(|(name, op, inputs)| Node { name: name.into(), op, inputs }).collect();
+    Graph { name: "axes".into(), input: Shape::new(3, 4, 4), output: nodes.len() - 1, nodes }
+}
+
+/// A residual sum of two convolutions, then a fire module.
+fn network() -> Graph {
+    graph(vec![
+        ("input", Op::Input, vec![]),
+        ("stem", conv(4, 3, 1), vec![0]),
+        ("relu", Op::Unary(Unary::Relu), vec![1]),
+        ("branch", conv(4, 4, 2), vec![2]),
+        ("sum", Op::Binary(Binary::Add), vec![2, 3]),
+        ("narrow", conv(5, 4, 3), vec![4]),
+        ("left", conv(6, 5, 4), vec![4 + 1]),
+        ("right", conv(2, 5, 5), vec![5]),
+        ("both", Op::Concat, vec![6, 7]),
+        ("logits", conv(3, 8, 6), vec![8]),
+    ])
+}
+
+#[test]
+fn axes_are_what_must_change_together() {
+    let found = axes(&network()).unwrap();
+    let readers = |readers: &[(usize, usize)]| {
+        readers.iter().map(|&(conv, first_input)| axes::Reader { conv, first_input }).collect::<Vec<_>>()
+    };
+    let expected = [
+        Axis { channels: 4, makers: vec![1, 3], readers: readers(&[(3, 0), (5, 0)]) },
+        Axis { channels: 5, makers: vec![5], readers: readers(&[(6, 0), (7, 0)]) },
+        Axis { channels: 6, makers: vec![6], readers: readers(&[(9, 0)]) },
+        Axis { channels: 2, makers: vec![7], readers: readers(&[(9, 6)]) },
+    ];
+    assert_eq!(found, expected);
+}
+
+/// A bound on the values, or a table of them, depends on their scale.
+#[test]
+fn what_depends_on_scale_or_place_stays() {
+    for op in [Op::Unary(Unary::Clip(0.0, 6.0)), Op::Unary(Unary::Silu), Op::ChannelShuffle { groups: 2 }] {
+        let nodes = vec![
+            ("input", Op::Input, vec![]),
+            ("stem", conv(4, 3, 1), vec![0]),
+            ("op", op, vec![1]),
+            ("logits", conv(3, 4, 3), vec![2]),
+        ];
+        assert_eq!(axes(&graph(nodes)).unwrap(), []);
+    }
+}
+
+fn outputs(graph: &Graph, image: &[f32]) -> Vec<f32> {
+    Interpreter::new(graph).unwrap().run(image).unwrap()
+}
+
+proptest! {
+    /// Whatever the factors, the function is the same.
+    #[test]
+    fn the_function_stays(graph in graphs(), seed in any::<u64>()) {
+        let mut choices = Choices(seed);
+        let mut changed = graph.clone();
+        for axis in axes(&graph).unwrap() {
+            let factors: Vec<f64> = (0..axis.channels).map(|_| choices.pick(&[0.25, 0.5, 1.0, 2.0, 4.0])).collect();
+            axis.divide(&mut changed, &factors);
+        }
+        let image = noise(graph.input.len(), seed);
+        let (wanted, found) = (outputs(&graph, &image), outputs(&changed, &image));
+        let largest = wanted.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+        for (a, b) in wanted.iter().zip(&found) {
+            prop_assert!((a - b).abs() <= 1e-3 * largest || !a.is_finite(), "{a} {b}");
+        }
+    }
+
+    /// The whole transformation, on calibration images.
+    #[test]
+    fn classifiers_stay(seed in any::<u64>()) {
+        let graph = classifier(seed);
+        let pixels: Vec<u8> = noise(graph.input.len() * 5, seed).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
+        let mut spool = Spool::new(graph.input, 5).unwrap();
+        spool.push(&pixels).unwrap();
+        let all: Vec<NodeId> = (0..graph.nodes.len()).collect();
+        let changed = equalise(graph.clone(), &preprocess(graph.input), &spool, &all).unwrap();
+        let image = noise(graph.input.len(), seed);
+        let (wanted, found) = (outputs(&graph, &image), outputs(&changed, &image));
+        let largest = wanted.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+        for (a, b) in wanted.iter().zip(&found) {
+            prop_assert!((a - b).abs() <= 1e-3 * largest || !a.is_finite(), "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn channels_of_the_readers_asked_for_have_one_deviation() {
+    let graph = network();
+    let mut spool = Spool::new(graph.input, 3).unwrap();
+    spool.push(&(0..3 * 48).map(|at| (at * 37 % 256) as u8).collect::<Vec<_>>()).unwrap();
+    let preprocess = preprocess(graph.input);
+    let changed = equalise(graph.clone(), &preprocess, &spool, &[3, 9]).unwrap();
+    let spreads = |graph: &Graph| -> Vec<f64> {
+        let found = deviations(graph, &preprocess, &spool, &axes(graph).unwrap()).unwrap();
+        let extreme = |values: &[f64], of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap();
+        found.iter().map(|values| extreme(values, f64::max) / extreme(values, f64::min)).collect()
+    };
+    let (before, after) = (spreads(&graph), spreads(&changed));
+    assert!((after[1] - before[1]).abs() < 1e-3 && before[1] > 1.1, "{before:?} {after:?}");
+    for axis in [0, 2, 3] {
+        assert!(after[axis] < 1.001 && before[axis] > 1.1, "{before:?} {after:?}");
+    }
+    assert_eq!(equalise(graph.clone(), &preprocess, &spool, &[3, 9]).unwrap(), changed);
+    assert_eq!(equalise(graph.clone(), &preprocess, &spool, &[]).unwrap(), graph);
+}
+
+#[test]
+fn factors_are_relative_and_leave_the_dead() {
+    let found = factors(&[4.0, 1.0, 0.0, 2.0]);
+    for (found, expected) in found.iter().zip([2.0, 0.5, 1.0, 1.0]) {
+        assert!((found - expected).abs() < 1e-12, "{found}");
+    }
+    assert_eq!(factors(&[0.0; 2]), [1.0; 2]);
+    let limited = factors(&[1.0, 0.0011, 0.0011]);
+    assert!(limited.iter().all(|factor| (1.0 / 6.001..6.001).contains(factor)), "{limited:?}");
+}
