@@ -10,6 +10,10 @@ use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::rc::Rc;
 
+/// Logits are divided by this before they become class probabilities: at 1 the few images between two classes decide
+/// alone (Hinton et al., arXiv 1503.02531, section 2, whose factor T² keeps the unit).
+const TEMPERATURE: f64 = 4.0;
+
 /// Values of one image by node, while something needs them.
 type Values = Vec<Option<Rc<Vec<f32>>>>;
 
@@ -32,7 +36,7 @@ pub(super) struct Damage<'a> {
     /// The last node that reads each node's value.
     last_reader: Vec<NodeId>,
     images: Vec<Vec<f32>>,
-    /// Full-precision logits of every image.
+    /// Full precision's softened logits of every image.
     logits: Vec<Vec<f64>>,
 }
 
@@ -54,14 +58,15 @@ impl<'a> Damage<'a> {
         Ok(damage)
     }
 
-    /// Mean divergence of the logits from full precision's, in nats, for each change of convolution `node`.
+    /// Mean divergence of the softened class probabilities from full precision's, in nats, for each change of convolution `node`.
     pub fn of(&self, node: NodeId, statistics: &ChannelStatistics, changes: &[Change]) -> Result<Vec<f64>> {
         let image = |image: usize| -> Result<Vec<f64>> {
             let values = self.before(image, node)?;
             let divergence = |change: &Change| {
                 let mut values = values.clone();
                 values[node] = Some(Rc::new(self.changed(node, &values, statistics, *change, image)?));
-                Ok(divergence(&self.logits[image], &self.logits_after(values, node)?).max(0.0))
+                let softened = divergence(&self.logits[image], &self.logits_after(values, node)?);
+                Ok(softened.max(0.0) * TEMPERATURE.powi(2))
             };
             changes.iter().map(divergence).collect()
         };
@@ -109,11 +114,11 @@ impl<'a> Damage<'a> {
         Ok(values)
     }
 
-    /// The logits, where the values up to `node` are known.
+    /// The softened logits, where the values up to `node` are known.
     fn logits_after(&self, mut values: Values, node: NodeId) -> Result<Vec<f64>> {
         self.advance(&mut values, node + 1..self.graph.output + 1)?;
         let logits = values[self.graph.output].as_ref().ok_or_else(freed)?;
-        Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
+        Ok(logits.iter().map(|&logit| f64::from(logit) / TEMPERATURE).collect())
     }
 
     fn advance(&self, values: &mut Values, nodes: std::ops::Range<NodeId>) -> Result<()> {

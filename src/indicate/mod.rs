@@ -35,7 +35,7 @@ const OBJECTIVE: &str = "0.00012345678901234567";
 /// What stands for the damage of a precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Indicator {
-    /// Divergence of the logits from full precision's with only that layer converted and fitted.
+    /// Divergence of the softened class probabilities from full precision's with only that layer converted and fitted.
     #[default]
     Divergence,
     /// Error of that layer's outputs, times how much the logits mind noise there: one run per layer in place of one
@@ -123,7 +123,7 @@ impl IndicatorOptions {
     /// In one line: what [`Indicators::method`] then is.
     pub fn method(&self) -> String {
         format!(
-            "{}, {} and {} bits, range {}, logits of {} images spread evenly",
+            "{}, {} and {} bits, range {}, softened logits of {} images spread evenly",
             self.indicator,
             self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
             self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
