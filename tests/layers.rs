@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 16] = [
     &["fold", "ternarize"],
     &["plan"],
     &["calibrate"],
-    &["quantize"],
+    &["equalise", "quantize"],
     &["pack"],
     &["layerwise"],
     &["bench", "convert", "eval", "report"],

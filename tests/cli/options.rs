@@ -42,6 +42,24 @@ fn activations_have_bits_and_ranges() {
 }
 
 #[test]
+fn channels_can_have_their_own_ranges() {
+    let digits = Digits::new();
+    let sha256 = |name: &str, more: &[&str]| {
+        let json = digits.convert(name, &[&["--json", "--samples", "100"], more].concat()).json();
+        json["sha256"].as_str().unwrap().to_owned()
+    };
+    let narrow = sha256("tensor.fgq", &["--act-bits", "4"]);
+    let channels = sha256("net.fgq", &["--act-bits", "4", "--channel-ranges"]);
+    assert_ne!(narrow, channels);
+    assert_eq!(sha256("again.fgq", &["--act-bits", "4", "--channel-ranges", "--threads", "1"]), channels);
+    let provenance = digits.run(&["inspect", "net.fgq", "--json"]).json()["provenance"].clone();
+    assert_eq!(provenance["options"]["channel_ranges"], "true");
+    let model = repository(DIGITS);
+    let evaluation = digits.run(&["eval", "net.fgq", "--images", "test", "--reference", &model, "--json"]);
+    assert!(evaluation.json()["agreement"].as_f64().unwrap() > 95.0, "{}", evaluation.stdout);
+}
+
+#[test]
 fn preprocessing_is_resolved_in_order_and_stored() {
     let digits = Digits::new();
     fs::write(digits.join("p.json"), r#"{"mean": 0.25, "std": 0.5, "resize": 9}"#).unwrap();
