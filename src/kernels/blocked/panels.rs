@@ -135,7 +135,7 @@ impl Panels {
     pub fn reach(&self) -> usize {
         self.runs
             .iter()
-            .map(|run| run.offset as usize + (4 * run.steps as usize).max(PANEL))
+            .map(|run| run.offset as usize + (4 * run.steps as usize).next_multiple_of(16).max(PANEL))
             .max()
             .unwrap_or(0)
     }
