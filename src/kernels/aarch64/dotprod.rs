@@ -1,4 +1,4 @@
-//! NEON with dot products: 6 positions × 16 channels in 24 registers.
+//! NEON with dot products: 5 positions × 16 channels in 20 registers.
 
 use super::common::{ORDER, begin, codes, depthwise, end, finish, four_codes};
 use super::peak;
@@ -10,7 +10,7 @@ use std::arch::asm;
 
 /// See [`Isa`].
 pub(in crate::kernels) static NEON_DOTPROD: Isa = Isa {
-    strips: &[6, 5, 4, 3, 2, 1],
+    strips: &[5, 4, 3, 2, 1],
     shortens: true,
     form: Form::Signed,
     width: Width::Baseline,
@@ -24,7 +24,7 @@ pub(in crate::kernels) static NEON_DOTPROD: Isa = Isa {
 };
 
 /// By number of positions, from 1.
-const SUMS: [HalfSums; 6] = [sums_1, sums_2, sums_3, sums_4, sums_5, sums_6];
+const SUMS: [HalfSums; 5] = [sums_1, sums_2, sums_3, sums_4, sums_5];
 
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
@@ -70,16 +70,6 @@ fn one(sum: int32x4_t, weights: int8x16_t, codes: int8x16_t) -> int32x4_t {
 #[target_feature(enable = "neon")]
 fn total(sum: int32x4_t) -> int32x4_t {
     sum
-}
-
-sums! {
-    #[target_feature(enable = "neon,dotprod")]
-    fn sums_6;
-    0 x0, 1 x1, 2 x2, 3 x3, 4 x4, 5 x5;
-    0: a0 x0 0, b0 x1 1, c0 x2 2, d0 x3 3, e0 x4 4, f0 x5 5;
-    1: a1 x0 0, b1 x1 1, c1 x2 2, d1 x3 3, e1 x4 4, f1 x5 5;
-    2: a2 x0 0, b2 x1 1, c2 x2 2, d2 x3 3, e2 x4 4, f2 x5 5;
-    3: a3 x0 0, b3 x1 1, c3 x2 2, d3 x3 3, e3 x4 4, f3 x5 5;
 }
 
 sums! {

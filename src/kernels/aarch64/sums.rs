@@ -35,7 +35,7 @@ pub(super) fn fetch(address: *const i8) {
     unsafe { asm!("prfm pldl2keep, [{}]", in(reg) address, options(nostack, preserves_flags)) };
 }
 
-/// Defines a function that computes the sums of half a panel with the `zero`, `codes`, `code`, `two`, `one` and `total`
+/// Defines a function that computes the sums of half a panel with the `zero`, `codes`, `four_codes`, `two`, `one` and `total`
 /// of its family.
 ///
 /// First the codes of each position, then each quad with its sums, one for each position. Every register is a variable
