@@ -24,10 +24,12 @@ pub enum Kernels {
     Neon,
     /// NEON with dot products.
     NeonDotprod,
+    /// NEON with matrix products.
+    NeonI8mm,
 }
 
 /// From slow to fast.
-const ALL: [Kernels; 8] = [
+const ALL: [Kernels; 9] = [
     Kernels::Reference,
     Kernels::Portable,
     Kernels::Avx2,
@@ -36,6 +38,7 @@ const ALL: [Kernels; 8] = [
     Kernels::Amx,
     Kernels::Neon,
     Kernels::NeonDotprod,
+    Kernels::NeonI8mm,
 ];
 
 impl Default for Kernels {
@@ -92,6 +95,7 @@ impl Kernels {
             Self::Amx => "amx",
             Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -127,6 +131,7 @@ impl Kernels {
         match self {
             Self::Neon => neon.then_some(&aarch64::NEON),
             Self::NeonDotprod => (neon && has!("dotprod")).then_some(&aarch64::NEON_DOTPROD),
+            Self::NeonI8mm => (neon && has!("i8mm")).then_some(&aarch64::NEON_I8MM),
             _ => None,
         }
     }

@@ -28,7 +28,7 @@ const SUMS: [HalfSums; 5] = [sums_1, sums_2, sums_3, sums_4, sums_5];
 
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
-    unsafe { in_parts(tile, &SUMS) };
+    unsafe { in_parts(tile, 2 * PANEL, &SUMS) };
 }
 
 /// Adds to each sum the products of its four weights with the codes in `LANE`. `sdot` has no stable intrinsic.

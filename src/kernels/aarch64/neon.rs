@@ -27,7 +27,7 @@ const SUMS: [HalfSums; 2] = [sums_1, sums_2];
 
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
-    unsafe { in_parts(tile, &SUMS) };
+    unsafe { in_parts(tile, 2 * PANEL, &SUMS) };
 }
 
 /// Sums of four channels, two for each, side by side.

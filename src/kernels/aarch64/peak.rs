@@ -55,6 +55,37 @@ peak! {
     "v12" "v13" "v14" "v15" "v16" "v17" "v18" "v19" "v20" "v21" "v22" "v23"
 }
 
+peak! {
+    #[target_feature(enable = "neon,i8mm")]
+    fn i8mm, 768;
+    "usmmla v0.4s, v30.16b, v31.16b"
+    "usmmla v1.4s, v30.16b, v31.16b"
+    "usmmla v2.4s, v30.16b, v31.16b"
+    "usmmla v3.4s, v30.16b, v31.16b"
+    "usmmla v4.4s, v30.16b, v31.16b"
+    "usmmla v5.4s, v30.16b, v31.16b"
+    "usmmla v6.4s, v30.16b, v31.16b"
+    "usmmla v7.4s, v30.16b, v31.16b"
+    "usmmla v8.4s, v30.16b, v31.16b"
+    "usmmla v9.4s, v30.16b, v31.16b"
+    "usmmla v10.4s, v30.16b, v31.16b"
+    "usmmla v11.4s, v30.16b, v31.16b"
+    "usmmla v12.4s, v30.16b, v31.16b"
+    "usmmla v13.4s, v30.16b, v31.16b"
+    "usmmla v14.4s, v30.16b, v31.16b"
+    "usmmla v15.4s, v30.16b, v31.16b"
+    "usmmla v16.4s, v30.16b, v31.16b"
+    "usmmla v17.4s, v30.16b, v31.16b"
+    "usmmla v18.4s, v30.16b, v31.16b"
+    "usmmla v19.4s, v30.16b, v31.16b"
+    "usmmla v20.4s, v30.16b, v31.16b"
+    "usmmla v21.4s, v30.16b, v31.16b"
+    "usmmla v22.4s, v30.16b, v31.16b"
+    "usmmla v23.4s, v30.16b, v31.16b";
+    "v0" "v1" "v2" "v3" "v4" "v5" "v6" "v7" "v8" "v9" "v10" "v11"
+    "v12" "v13" "v14" "v15" "v16" "v17" "v18" "v19" "v20" "v21" "v22" "v23"
+}
+
 // Two steps in 16 bits, then added up in 32.
 peak! {
     #[target_feature(enable = "neon")]

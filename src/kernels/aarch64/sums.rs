@@ -6,8 +6,9 @@ use std::arch::asm;
 /// Sums of half a panel for the first strip of a tile, which has only so many positions.
 pub(super) type HalfSums = unsafe fn(&Tile);
 
-/// Computes a tile in parts; `sums` are by number of positions, from 1.
-pub(super) unsafe fn in_parts(tile: &Tile, sums: &[HalfSums]) {
+/// Computes a tile in parts. The halves of a panel begin `distance` bytes apart; `sums` are by number of positions,
+/// from 1.
+pub(super) unsafe fn in_parts(tile: &Tile, distance: usize, sums: &[HalfSums]) {
     for half in 0..2 {
         for strip in 0..tile.count {
             let len = tile.lens[strip];
@@ -16,7 +17,7 @@ pub(super) unsafe fn in_parts(tile: &Tile, sums: &[HalfSums]) {
                 let row = (strip * tile.len + first) * PANEL + half * PANEL / 2;
                 let part = Tile {
                     strips: [place; STRIPS],
-                    weights: tile.weights.wrapping_add(half * 2 * PANEL),
+                    weights: tile.weights.wrapping_add(half * distance),
                     lines: if half + strip + first == 0 { tile.lines } else { 0 },
                     sums: tile.sums.wrapping_add(row),
                     ..*tile
