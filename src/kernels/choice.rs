@@ -20,16 +20,25 @@ pub enum Kernels {
     Avx512Vnni,
     /// AMX for 8-bit integers, and AVX-512 with VNNI.
     Amx,
+    /// NEON.
+    Neon,
+    /// NEON with dot products.
+    NeonDotprod,
+    /// NEON with matrix products.
+    NeonI8mm,
 }
 
 /// From slow to fast.
-const ALL: [Kernels; 6] = [
+const ALL: [Kernels; 9] = [
     Kernels::Reference,
     Kernels::Portable,
     Kernels::Avx2,
     Kernels::AvxVnni,
     Kernels::Avx512Vnni,
     Kernels::Amx,
+    Kernels::Neon,
+    Kernels::NeonDotprod,
+    Kernels::NeonI8mm,
 ];
 
 impl Default for Kernels {
@@ -84,6 +93,9 @@ impl Kernels {
             Self::AvxVnni => "avx-vnni",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Amx => "amx",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -105,12 +117,27 @@ impl Kernels {
                 found.then_some(&x86_64::AVX512_VNNI)
             }
             Self::Amx => Self::Avx512Vnni.isa().filter(|_| x86_64::has_amx()).map(|_| &x86_64::AMX),
-            Self::Reference | Self::Portable => None,
+            _ => None,
         }
     }
 
     /// The tiles of an instruction set, if this is one and the machine has it.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        use super::aarch64;
+        use std::arch::is_aarch64_feature_detected as has;
+        // Lanes are read as bytes.
+        let neon = has!("neon") && cfg!(target_endian = "little");
+        match self {
+            Self::Neon => neon.then_some(&aarch64::NEON),
+            Self::NeonDotprod => (neon && has!("dotprod")).then_some(&aarch64::NEON_DOTPROD),
+            Self::NeonI8mm => (neon && has!("i8mm")).then_some(&aarch64::NEON_I8MM),
+            _ => None,
+        }
+    }
+
+    /// The tiles of an instruction set, if this is one and the machine has it.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) fn isa(self) -> Option<&'static Isa> {
         None
     }

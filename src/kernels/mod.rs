@@ -2,6 +2,8 @@
 
 #![deny(clippy::float_arithmetic)]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub(crate) mod blocked;
 mod choice;
 pub(crate) mod elementwise;

@@ -27,7 +27,7 @@ impl Prepared {
         let depthwise = spec.group_inputs == 1 && spec.outputs == spec.groups;
         let row_len = spec.channel_len().next_multiple_of(LANES);
         let weights = if depthwise { transposed(spec) } else { padded_rows(spec, row_len) };
-        Self { weights, row_len, bias: shifted_bias(spec), depthwise }
+        Self { weights, row_len, bias: shifted_bias(spec, 0), depthwise }
     }
 
     /// Bytes of the weights.
@@ -183,12 +183,13 @@ fn transposed(spec: &ConvSpec) -> Vec<i16> {
     (0..taps).flat_map(|tap| (0..spec.outputs).map(move |channel| weight(tap, channel))).collect()
 }
 
-/// Biases of sums over raw codes: zero points are moved into them.
-pub(super) fn shifted_bias(spec: &ConvSpec) -> Vec<i32> {
+/// Biases of sums over codes less `origin`: zero points are moved into them.
+pub(super) fn shifted_bias(spec: &ConvSpec, origin: u8) -> Vec<i32> {
     let shift = |(channel, weights): (usize, &[i8])| {
         let first = channel / spec.group_outputs() * spec.group_inputs;
         let zeros = spec.zero_points[first..][..spec.group_inputs].iter().cycle();
-        let at_zero: i32 = weights.iter().zip(zeros).map(|(&w, &z)| i32::from(w) * i32::from(z)).sum();
+        let at_zero: i32 =
+            weights.iter().zip(zeros).map(|(&w, &z)| i32::from(w) * (i32::from(z) - i32::from(origin))).sum();
         spec.bias[channel].wrapping_sub(at_zero)
     };
     spec.weights.chunks_exact(spec.channel_len()).enumerate().map(shift).collect()

@@ -2,7 +2,7 @@
 
 use super::panels::Panels;
 use super::strips::Strips;
-use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
+use super::{Context, Form, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
 use std::mem::MaybeUninit;
@@ -65,21 +65,20 @@ impl Conv {
         [input, output]: [&Slot; 2],
         residual: Option<&Slot>,
     ) -> Self {
-        let rules = finish::rules(isa, epilogue, &portable::shifted_bias(spec), output.map.block);
+        let rules = finish::rules(isa, epilogue, &bias(isa, spec), output.map.block);
         let target = Target::Codes { output: output.clone(), residual: residual.cloned(), rules };
         Self::new(isa, spec, input, output.map.shape, target)
     }
 
     /// A convolution whose sums are kept from `start` on; see [`sums_len`].
     pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, start: usize) -> Self {
-        let bias = portable::shifted_bias(spec);
+        let bias = bias(isa, spec);
         let biases = (0..spec.outputs.div_ceil(PANEL)).map(|panel| finish::plain_bias(isa, &bias, panel));
         Self::new(isa, spec, input, shape, Target::Sums { start, biases: biases.collect() })
     }
 
     fn new(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, target: Target) -> Self {
-        let depthwise = spec.group_inputs == 1 && spec.outputs == spec.groups;
-        let (panels, tile) = match depthwise {
+        let (panels, tile) = match is_depthwise(spec) {
             true => (Panels::depthwise(spec, &input.map), isa.depthwise),
             false => (Panels::new(isa, spec, &input.map), isa.tile),
         };
@@ -247,6 +246,16 @@ impl Task for Conv {
             (self.isa.end)();
         }
     }
+}
+
+fn is_depthwise(spec: &ConvSpec) -> bool {
+    spec.group_inputs == 1 && spec.outputs == spec.groups
+}
+
+/// Biases of the sums that tiles compute.
+fn bias(isa: &Isa, spec: &ConvSpec) -> Vec<i32> {
+    let signed = isa.form == Form::Signed && !is_depthwise(spec);
+    portable::shifted_bias(spec, if signed { 128 } else { 0 })
 }
 
 /// Cuts the panels where they weigh more than the input, the positions otherwise, both where that is too coarse.

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 // Without tiles for the target nothing of this is used.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 
 mod alone;
 pub(crate) mod conv;
@@ -99,9 +99,14 @@ impl Isa {
 
 /// How weights are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // Each target has its own.
 pub(crate) enum Form {
     /// One `i8` per weight, in runs as long as possible.
     Plain,
+    /// The same for tiles that read codes less 128, so that both factors are `i8`; depthwise tiles read codes.
+    Signed,
+    /// One `i8` per weight; every two steps of a channel side by side.
+    Eights,
     /// One `i8` per weight, in runs of the same number of bytes, at most 64; filled up with zeros.
     Even,
     /// Small codes, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with

@@ -48,7 +48,11 @@ impl Panels {
         let spans: Vec<Vec<Span>> =
             (0..different).map(|panel| spans_of(spec, map, panel, longest, true)).collect();
         let longest = spans.iter().flatten().map(|span| span.bytes).max().unwrap_or(0);
-        let granule = if isa.form == Form::Even { longest.next_multiple_of(4) } else { 4 };
+        let granule = match isa.form {
+            Form::Even => longest.next_multiple_of(4),
+            Form::Eights => 8,
+            _ => 4,
+        };
         let (mut panels, mut runs, mut bytes) = (Vec::<Panel>::new(), Vec::<Run>::new(), 0);
         for panel in 0..count {
             let first = runs.len();
@@ -135,7 +139,7 @@ impl Panels {
     pub fn reach(&self) -> usize {
         self.runs
             .iter()
-            .map(|run| run.offset as usize + (4 * run.steps as usize).max(PANEL))
+            .map(|run| run.offset as usize + (4 * run.steps as usize).next_multiple_of(16).max(PANEL))
             .max()
             .unwrap_or(0)
     }
@@ -204,11 +208,21 @@ fn fill_panel<'a>(
         for place in 0..PANEL {
             let output = panel * PANEL + self::place(isa, place);
             if output < spec.outputs {
-                let steps = own[4 * place..].chunks_mut(4 * PANEL).take(span.bytes.div_ceil(4));
-                fill_row(spec, map, span, output, steps);
+                let count = span.bytes.div_ceil(4);
+                match isa.form {
+                    Form::Eights => fill_row(spec, map, span, output, in_eights(own, place).take(count)),
+                    _ => {
+                        fill_row(spec, map, span, output, own[4 * place..].chunks_mut(4 * PANEL).take(count))
+                    }
+                }
             }
         }
     }
+}
+
+/// The steps of one place, two side by side.
+fn in_eights(weights: &mut [i8], place: usize) -> impl Iterator<Item = &mut [i8]> {
+    weights[8 * place..].chunks_mut(8 * PANEL).flat_map(|eight| eight[..8].chunks_exact_mut(4))
 }
 
 /// The weights of one output channel for one span, four to a step.

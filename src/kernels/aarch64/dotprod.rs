@@ -1,0 +1,123 @@
+//! NEON with dot products: 5 positions × 16 channels in 20 registers.
+
+use super::common::{ORDER, begin, codes, depthwise, end, finish, four_codes};
+use super::peak;
+use super::sums::{HalfSums, fetch, in_parts, sums};
+use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
+use crate::kernels::vectorized::Width;
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+/// See [`Isa`].
+pub(in crate::kernels) static NEON_DOTPROD: Isa = Isa {
+    strips: &[5, 4, 3, 2, 1],
+    shortens: true,
+    form: Form::Signed,
+    width: Width::Baseline,
+    order: ORDER,
+    begin,
+    tile,
+    depthwise,
+    finish,
+    end,
+    multiply: peak::dotprod,
+};
+
+/// By number of positions, from 1.
+const SUMS: [HalfSums; 5] = [sums_1, sums_2, sums_3, sums_4, sums_5];
+
+unsafe fn tile(tile: &Tile) {
+    // SAFETY: as the caller promises.
+    unsafe { in_parts(tile, 2 * PANEL, &SUMS) };
+}
+
+/// Adds to each sum the products of its four weights with the codes in `LANE`. `sdot` has no stable intrinsic.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dot<const LANE: i32>(mut sum: int32x4_t, weights: int8x16_t, codes: int8x16_t) -> int32x4_t {
+    // SAFETY: only registers named here are written.
+    unsafe {
+        asm!(
+            "sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{3}]",
+            inout(vreg) sum, in(vreg) weights, in(vreg) codes, const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn zero() -> int32x4_t {
+    vdupq_n_s32(0)
+}
+
+/// Two steps, which meet the codes in two lanes.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn two<const A: i32, const B: i32>(sum: int32x4_t, weights: [int8x16_t; 2], codes: int8x16_t) -> int32x4_t {
+    dot::<B>(dot::<A>(sum, weights[0], codes), weights[1], codes)
+}
+
+/// One step, which meets the same codes in all lanes.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn one(sum: int32x4_t, weights: int8x16_t, codes: int8x16_t) -> int32x4_t {
+    dot::<0>(sum, weights, codes)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn total(sum: int32x4_t) -> int32x4_t {
+    sum
+}
+
+sums! {
+    #[target_feature(enable = "neon,dotprod")]
+    fn sums_5;
+    0 x0, 1 x1, 2 x2, 3 x3, 4 x4;
+    0: a0 x0 0, b0 x1 1, c0 x2 2, d0 x3 3, e0 x4 4;
+    1: a1 x0 0, b1 x1 1, c1 x2 2, d1 x3 3, e1 x4 4;
+    2: a2 x0 0, b2 x1 1, c2 x2 2, d2 x3 3, e2 x4 4;
+    3: a3 x0 0, b3 x1 1, c3 x2 2, d3 x3 3, e3 x4 4;
+}
+
+sums! {
+    #[target_feature(enable = "neon,dotprod")]
+    fn sums_4;
+    0 x0, 1 x1, 2 x2, 3 x3;
+    0: a0 x0 0, b0 x1 1, c0 x2 2, d0 x3 3;
+    1: a1 x0 0, b1 x1 1, c1 x2 2, d1 x3 3;
+    2: a2 x0 0, b2 x1 1, c2 x2 2, d2 x3 3;
+    3: a3 x0 0, b3 x1 1, c3 x2 2, d3 x3 3;
+}
+
+sums! {
+    #[target_feature(enable = "neon,dotprod")]
+    fn sums_3;
+    0 x0, 1 x1, 2 x2;
+    0: a0 x0 0, b0 x1 1, c0 x2 2;
+    1: a1 x0 0, b1 x1 1, c1 x2 2;
+    2: a2 x0 0, b2 x1 1, c2 x2 2;
+    3: a3 x0 0, b3 x1 1, c3 x2 2;
+}
+
+sums! {
+    #[target_feature(enable = "neon,dotprod")]
+    fn sums_2;
+    0 x0, 1 x1;
+    0: a0 x0 0, b0 x1 1;
+    1: a1 x0 0, b1 x1 1;
+    2: a2 x0 0, b2 x1 1;
+    3: a3 x0 0, b3 x1 1;
+}
+
+sums! {
+    #[target_feature(enable = "neon,dotprod")]
+    fn sums_1;
+    0 x0;
+    0: a0 x0 0;
+    1: a1 x0 0;
+    2: a2 x0 0;
+    3: a3 x0 0;
+}
