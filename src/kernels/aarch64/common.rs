@@ -6,10 +6,6 @@ use std::arch::aarch64::*;
 /// Sums lie in the order of channels.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-pub(super) unsafe fn begin(_: usize, _: usize) {}
-
-pub(super) unsafe fn end() {}
-
 /// 16 codes less 128.
 #[inline]
 #[target_feature(enable = "neon")]

@@ -1,6 +1,6 @@
 //! NEON with dot products: 5 positions × 16 channels in 20 registers.
 
-use super::common::{ORDER, begin, codes, depthwise, end, finish, four_codes};
+use super::common::{ORDER, codes, depthwise, finish, four_codes};
 use super::peak;
 use super::sums::{HalfSums, fetch, in_parts, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
@@ -15,11 +15,10 @@ pub(in crate::kernels) static NEON_DOTPROD: Isa = Isa {
     form: Form::Signed,
     width: Width::Baseline,
     order: ORDER,
-    begin,
+    mode: None,
     tile,
     depthwise,
     finish,
-    end,
     multiply: peak::dotprod,
 };
 

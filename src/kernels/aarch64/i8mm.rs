@@ -1,6 +1,6 @@
 //! NEON with matrix products: 4 positions × 16 channels in 16 registers.
 
-use super::common::{ORDER, begin, depthwise, end, finish};
+use super::common::{ORDER, depthwise, finish};
 use super::peak;
 use super::sums::{HalfSums, fetch, in_parts};
 use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
@@ -15,11 +15,10 @@ pub(in crate::kernels) static NEON_I8MM: Isa = Isa {
     form: Form::Eights,
     width: Width::Baseline,
     order: ORDER,
-    begin,
+    mode: None,
     tile,
     depthwise,
     finish,
-    end,
     multiply: peak::i8mm,
 };
 

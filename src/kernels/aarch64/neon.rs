@@ -1,6 +1,6 @@
 //! NEON without dot products: 2 positions × 16 channels in 16 registers.
 
-use super::common::{ORDER, begin, codes, depthwise, end, finish, four_codes};
+use super::common::{ORDER, codes, depthwise, finish, four_codes};
 use super::peak;
 use super::sums::{HalfSums, fetch, in_parts, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
@@ -14,11 +14,10 @@ pub(in crate::kernels) static NEON: Isa = Isa {
     form: Form::Signed,
     width: Width::Baseline,
     order: ORDER,
-    begin,
+    mode: None,
     tile,
     depthwise,
     finish,
-    end,
     multiply: peak::neon,
 };
 

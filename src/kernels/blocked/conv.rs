@@ -229,7 +229,9 @@ impl Task for Conv {
         let mut pipeline = Pipeline::new(self, context.memory);
         // SAFETY: `choice` hands an instruction set out only where the CPU has it; chunks are disjoint.
         unsafe {
-            (self.isa.begin)(self.strips.len, self.panels.steps());
+            if let Some(mode) = &self.isa.mode {
+                (mode.begin)(self.strips.len, self.panels.steps());
+            }
             if short {
                 for tile in tiles {
                     panels.clone().for_each(|panel| pipeline.push(panel, tile, (std::ptr::null(), 0)));
@@ -243,7 +245,9 @@ impl Task for Conv {
                 }
             }
             pipeline.flush();
-            (self.isa.end)();
+            if let Some(mode) = &self.isa.mode {
+                (mode.end)();
+            }
         }
     }
 }

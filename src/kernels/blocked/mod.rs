@@ -74,8 +74,8 @@ pub(crate) struct Isa {
     pub width: Width,
     /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
     pub order: [usize; PANEL / 4],
-    /// Prepares the CPU for tiles with strips of this length and runs of this many steps, if they are even.
-    pub begin: unsafe fn(usize, usize),
+    /// What has to be done before and after tiles, if anything.
+    pub mode: Option<Mode>,
     /// Sums of a tile.
     pub tile: unsafe fn(&Tile),
     /// Sums of a tile in which channel `c` of the output depends on channel `c` of the input only; each run is a tap
@@ -83,10 +83,17 @@ pub(crate) struct Isa {
     pub depthwise: unsafe fn(&Tile),
     /// Codes of sums.
     pub finish: unsafe fn(&Segment, &Rule),
-    /// Undoes `begin`.
-    pub end: unsafe fn(),
     /// So many rounds of nothing but multiplications; returns the number of products.
     pub multiply: unsafe fn(usize) -> usize,
+}
+
+/// A state of the CPU that tiles need.
+#[derive(Debug)]
+pub(crate) struct Mode {
+    /// Enters it for tiles with strips of this length and runs of this many steps, all alike.
+    pub begin: unsafe fn(usize, usize),
+    /// Leaves it.
+    pub end: unsafe fn(),
 }
 
 impl Isa {

@@ -2,7 +2,7 @@
 
 use super::avx512::{ORDER, depthwise, finish};
 use super::peak;
-use crate::kernels::blocked::{Form, Isa, Tile};
+use crate::kernels::blocked::{Form, Isa, Mode, Tile};
 use crate::kernels::vectorized::Width;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -15,11 +15,10 @@ pub(in crate::kernels) static AMX: Isa = Isa {
     form: Form::Even,
     width: Width::Avx512,
     order: ORDER,
-    begin,
+    mode: Some(Mode { begin, end }),
     tile,
     depthwise,
     finish,
-    end,
     multiply,
 };
 

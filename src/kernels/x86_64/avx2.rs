@@ -13,11 +13,10 @@ pub(in crate::kernels) static AVX2: Isa = Isa {
     form: Form::Scaled,
     width: Width::Avx2,
     order: ORDER,
-    begin,
+    mode: None,
     tile: scaled_tile,
     depthwise,
     finish,
-    end,
     multiply: peak::avx2,
 };
 
@@ -28,20 +27,15 @@ pub(in crate::kernels) static AVX_VNNI: Isa = Isa {
     form: Form::Plain,
     width: Width::Avx2,
     order: ORDER,
-    begin,
+    mode: None,
     tile: vnni_tile,
     depthwise,
     finish,
-    end,
     multiply: peak::avx_vnni,
 };
 
 /// What saturating packs of two registers leave in order.
 const ORDER: [usize; PANEL / 4] = [0, 2, 1, 3, 4, 6, 5, 7];
-
-unsafe fn begin(_: usize, _: usize) {}
-
-unsafe fn end() {}
 
 unsafe fn vnni_tile(tile: &Tile) {
     for strip in 0..tile.count {

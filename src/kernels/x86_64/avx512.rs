@@ -13,20 +13,15 @@ pub(in crate::kernels) static AVX512_VNNI: Isa = Isa {
     form: Form::Plain,
     width: Width::Avx512,
     order: ORDER,
-    begin,
+    mode: None,
     tile,
     depthwise,
     finish,
-    end,
     multiply: peak::avx512_vnni,
 };
 
 /// What saturating packs of two registers leave in order.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 2, 4, 6, 1, 3, 5, 7];
-
-unsafe fn begin(_: usize, _: usize) {}
-
-unsafe fn end() {}
 
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
