@@ -264,6 +264,7 @@ impl Pair<'_> {
             parameters: self.layer.parameters,
             bits: self.weight.bits,
             damage: self.activation.indicator + alpha * self.weight.indicator,
+            kept: self.layer.kept,
         }
     }
 }

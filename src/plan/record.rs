@@ -2,6 +2,7 @@
 
 use super::Precision;
 use super::budgets::Budgets;
+use super::indicators::is_false;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PlanRecord, replace_file};
 use serde::{Deserialize, Serialize, Serializer};
@@ -75,6 +76,9 @@ pub struct PlannedLayer {
     pub bits: u64,
     /// Its part of the predicted damage.
     pub damage: f64,
+    /// Whether it has 8 bits where no plan says otherwise.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub kept: bool,
 }
 
 /// Whole numbers without `.0`.
@@ -124,13 +128,16 @@ impl Plan {
     /// The group size whose uniform model is nearest in size: `layers` gives name, weights and input channels of one channel
     /// group of every convolution.
     pub fn nearest_uniform<'a>(&self, layers: impl Iterator<Item = (&'a str, usize, usize)>) -> usize {
-        let layers: Vec<(u64, u64)> = layers
-            .filter(|(name, ..)| self.layers.iter().any(|layer| layer.name == *name))
-            .map(|(_, weights, inputs)| (weights as u64, inputs as u64))
+        let kept = |name: &str| self.layers.iter().find(|layer| layer.name == name).map(|layer| layer.kept);
+        let layers: Vec<(bool, u64, u64)> = layers
+            .filter_map(|(name, weights, inputs)| Some((kept(name)?, weights as u64, inputs as u64)))
             .collect();
         let planned: u64 = self.layers.iter().map(|layer| layer.bits).sum();
+        let precision =
+            |kept: bool, group: usize| if kept { Precision::Int8 } else { Precision::Ternary { group } };
         let bits = |group: usize| -> u64 {
-            layers.iter().map(|&(weights, inputs)| Precision::Ternary { group }.bits(weights, inputs)).sum()
+            let layers = layers.iter();
+            layers.map(|&(kept, weights, inputs)| precision(kept, group).bits(weights, inputs)).sum()
         };
         UNIFORM.into_iter().min_by_key(|&group| bits(group).abs_diff(planned)).unwrap_or(UNIFORM[0])
     }

@@ -224,6 +224,10 @@ fn the_uniform_model_nearest_in_size() {
     // 2.5 bits per weight on average.
     let layers = [("a", 640, 64), ("first", 9999, 3), ("b", 640, 64)];
     assert_eq!(plan.nearest_uniform(layers.into_iter()), 16);
+    // What is kept at 8 bits in uniform models leaves less for the other.
+    let kept = PlannedLayer { kept: true, ..layer("a", 640 * 3) };
+    let plan = Plan { layers: vec![kept, layer("b", 640 * 7 + 80)], ..Plan::default() };
+    assert_eq!(plan.nearest_uniform(layers.into_iter()), 64);
 }
 
 #[test]
