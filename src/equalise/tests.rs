@@ -5,6 +5,7 @@ use crate::graph::{Binary, Conv, Node, Unary};
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 
 fn conv(outputs: usize, inputs: usize, seed: u64) -> Op {
     Op::Conv(Conv {
@@ -71,6 +72,16 @@ fn outputs(graph: &Graph, image: &[f32]) -> Vec<f32> {
     Interpreter::new(graph).unwrap().run(image).unwrap()
 }
 
+fn same_function(a: &Graph, b: &Graph, seed: u64) -> TestCaseResult {
+    let image = noise(a.input.len(), seed);
+    let (wanted, found) = (outputs(a, &image), outputs(b, &image));
+    let largest = wanted.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+    for (a, b) in wanted.iter().zip(&found) {
+        prop_assert!((a - b).abs() <= 1e-3 * largest || !a.is_finite(), "{a} {b}");
+    }
+    Ok(())
+}
+
 proptest! {
     /// Whatever the factors, the function is the same.
     #[test]
@@ -81,12 +92,7 @@ proptest! {
             let factors: Vec<f64> = (0..axis.channels).map(|_| choices.pick(&[0.25, 0.5, 1.0, 2.0, 4.0])).collect();
             axis.divide(&mut changed, &factors);
         }
-        let image = noise(graph.input.len(), seed);
-        let (wanted, found) = (outputs(&graph, &image), outputs(&changed, &image));
-        let largest = wanted.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-        for (a, b) in wanted.iter().zip(&found) {
-            prop_assert!((a - b).abs() <= 1e-3 * largest || !a.is_finite(), "{a} {b}");
-        }
+        same_function(&graph, &changed, seed)?;
     }
 
     /// The whole transformation, on calibration images.
@@ -98,12 +104,7 @@ proptest! {
         spool.push(&pixels).unwrap();
         let all: Vec<NodeId> = (0..graph.nodes.len()).collect();
         let changed = equalise(graph.clone(), &preprocess(graph.input), &spool, &all).unwrap();
-        let image = noise(graph.input.len(), seed);
-        let (wanted, found) = (outputs(&graph, &image), outputs(&changed, &image));
-        let largest = wanted.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-        for (a, b) in wanted.iter().zip(&found) {
-            prop_assert!((a - b).abs() <= 1e-3 * largest || !a.is_finite(), "{a} {b}");
-        }
+        same_function(&graph, &changed, seed)?;
     }
 }
 
