@@ -82,9 +82,9 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
     })
 }
 
-/// The fewest bytes of any plan within the budgets, but for 0.01% of what choices differ by.
+/// The least `max_size` that any plan within the budgets keeps, but for 0.01% of what choices differ by.
 pub(super) fn smallest(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -> Result<u64> {
-    let indicators = &indicators.with_record(budgets);
+    let indicators = &indicators.with_record(&Budgets { max_size: Some(0), ..budgets.clone() });
     let choices = Choices::new(indicators, budgets, 1.0, options.outliers)?;
     let bits = choices.least(Budget::Size(0), &choices.budgets).ok_or_else(|| choices.infeasible())?;
     Ok((bits + indicators.fixed.bits).div_ceil(8))

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// Bytes of `,\"\":\"\"`, the marks of a budget in a text within a text.
 const RECORD_MARKS: usize = 10;
+/// Every budget counts as if it had this many digits, so that the nearest feasible one is feasible although it has others.
+const RECORD_DIGITS: usize = 12;
 
 /// What a plan may use; every budget is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -93,8 +95,9 @@ impl Budgets {
 
     /// Bytes of that record in a model's file, at most.
     pub(super) fn record_len(&self) -> u64 {
-        let entry = |(name, value): (String, String)| (name.len() + value.len() + RECORD_MARKS) as u64;
-        self.record().into_iter().map(entry).sum()
+        let digits = |value: String| value.len().max(RECORD_DIGITS);
+        let entry = |(name, value): (String, String)| name.len() + digits(value) + RECORD_MARKS;
+        self.record().into_iter().map(entry).sum::<usize>() as u64
     }
 
     /// Those that are set.

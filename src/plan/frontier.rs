@@ -24,6 +24,9 @@ impl From<&Plan> for FrontierPoint {
     }
 }
 
+/// More bytes than any file has.
+const ANY_SIZE: u64 = 999_999_999_999;
+
 /// Plans from the smallest file to the least damage, at `points` sizes evenly spread between; `budgets` other than on the
 /// size are kept.
 ///
@@ -37,7 +40,7 @@ pub fn frontier(
 ) -> Result<Vec<FrontierPoint>> {
     let free = Budgets { max_size: None, compression_ratio: None, mean_bits: None, ..budgets.clone() };
     let at = |max_size: Option<u64>| plan(indicators, &Budgets { max_size, ..free.clone() }, options);
-    let largest = at(None)?;
+    let largest = at(Some(ANY_SIZE))?;
     let smallest = smallest(indicators, &free, options)?;
     let span = largest.uses.bytes.saturating_sub(smallest);
     let steps = (points.max(2) - 1) as u64;

@@ -174,6 +174,18 @@ fn indicators_are_found_saved_and_used() {
     let (bytes, predicted) = (conversion["bytes"].as_u64().unwrap(), plan["uses"]["bytes"].as_u64().unwrap());
     assert!(bytes <= predicted && predicted < bytes + 150 + 12 * layers.len() as u64, "{bytes} {predicted}");
 
+    // The nearest feasible size is feasible, and it is where the frontier begins.
+    let own = |budget: &str, more: &[&str]| {
+        let file = ["plan", "--indicators", "digits-resnet.indicators.json", "--max-size", budget];
+        digits.run(&[&file[..], more].concat())
+    };
+    let message = own("9", &[]).stderr;
+    let nearest = message.trim_end().rsplit(' ').next().unwrap();
+    let frontier = own(nearest, &["--pareto", "--report", "plan.html", "--json"]).json();
+    assert_eq!(frontier["pareto"][0]["bytes"].to_string(), nearest, "{message}");
+    let least = own(nearest, &["--json"]).json();
+    assert_eq!(least["uses"]["bytes"], frontier["pareto"][0]["bytes"]);
+
     // What is there is taken; what is missing is found; the result is the same.
     let again = digits.run(&[&base[..], &["--mean-bits", "3"]].concat()).json();
     assert_eq!(again["layers"], plan["layers"]);
