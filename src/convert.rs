@@ -8,9 +8,9 @@ use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Full, Method, Note, fit_and_pack};
-use crate::plan::{Choice, Pattern, Plan, Precision, choose, is_inner, planned_activations};
+use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
 use crate::progress::Progress;
-use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
+use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -152,7 +152,14 @@ pub fn convert(
     let planned_activations = planned_activations(&graph, options.plan.as_ref())?;
     let graph = match options.channel_ranges {
         true => {
-            let narrow = narrow_readers(&graph, &planned_activations, options.activation_bits);
+            let bits = ActivationBits {
+                graph: &graph,
+                structure: &structure,
+                default: options.activation_bits,
+                planned: &planned_activations,
+                rules: &options.rules,
+            };
+            let narrow = bits.narrow_readers();
             equalise(graph, preprocess, &pixels, &narrow)?
         }
         false => graph,
@@ -205,12 +212,6 @@ pub fn convert(
 /// Names of the convolutions.
 fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
     nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
-}
-
-/// Convolutions whose input is to have fewer than 8 bits.
-fn narrow_readers(graph: &Graph, planned: &[Option<u8>], activation_bits: u8) -> Vec<NodeId> {
-    let bits = |id: NodeId| planned[id].unwrap_or(if is_inner(graph, id) { activation_bits } else { 8 });
-    (0..graph.nodes.len()).filter(|&id| bits(id) < 8).collect()
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {

@@ -39,6 +39,9 @@ pub(crate) fn equalise(
 ) -> Result<Graph> {
     let mut axes = axes(&graph)?;
     axes.retain(|axis| axis.readers.iter().any(|reader| for_readers.contains(&reader.conv)));
+    if axes.is_empty() {
+        return Ok(graph);
+    }
     let deviations = deviations(&graph, preprocess, pixels, &axes)?;
     for (axis, deviations) in axes.iter().zip(&deviations) {
         axis.divide(&mut graph, &factors(deviations));

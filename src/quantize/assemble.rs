@@ -1,5 +1,6 @@
 //! From structure, ranges and precisions to a quantized network.
 
+use super::bits::{ActivationBits, members};
 use super::structure::{Kind, Operator, Structure};
 use super::{Int4, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
 use crate::calibrate::{
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
-use crate::plan::{Choice, Pattern, Precision, is_inner};
+use crate::plan::{Choice, Pattern, Precision};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use ndarray::ArrayView4;
@@ -67,7 +68,7 @@ impl Structure {
     }
 
     /// Operators that share a quantizer have the same class: the index of the first of them.
-    fn quantizer_classes(&self) -> Vec<usize> {
+    pub(super) fn quantizer_classes(&self) -> Vec<usize> {
         let mut classes: Vec<usize> = (0..self.operators.len()).collect();
         for (id, operator) in self.operators.iter().enumerate() {
             if !operator.kind.keeps_codes() {
@@ -82,11 +83,6 @@ impl Structure {
     }
 }
 
-/// The operators of a class.
-fn members(classes: &[usize], class: usize) -> Vec<usize> {
-    (0..classes.len()).filter(|&id| classes[id] == class).collect()
-}
-
 impl Assembly<'_> {
     fn quantizers(&self, shapes: &[Shape]) -> Result<Vec<Quantizer>> {
         self.check_rules()?;
@@ -96,14 +92,23 @@ impl Assembly<'_> {
         Ok(self.widened(quantizers, &classes, shapes))
     }
 
+    fn bits(&self) -> ActivationBits<'_> {
+        ActivationBits {
+            graph: self.graph,
+            structure: self.structure,
+            default: self.activation_bits,
+            planned: self.planned_activations,
+            rules: self.rules,
+        }
+    }
+
     fn class_quantizers(&self, classes: &[usize]) -> Vec<Quantizer> {
-        let narrow = self.read_by_narrow_layers();
-        let planned = self.planned_bits();
+        let bits = self.bits().of_operators();
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
         for class in 0..classes.len() {
             let members = members(classes, class);
             if !members.is_empty() {
-                made.insert(class, self.class_quantizer(&members, &narrow, &planned));
+                made.insert(class, self.class_quantizer(&members, bits[members[0]]));
             }
         }
         classes.iter().map(|class| made[class]).collect()
@@ -176,39 +181,9 @@ impl Assembly<'_> {
         self.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
     }
 
-    /// Operators whose codes a convolution reads that is neither the first nor the classifier.
-    fn read_by_narrow_layers(&self) -> Vec<bool> {
-        let mut narrow = vec![false; self.structure.operators.len()];
-        for operator in &self.structure.operators {
-            if let Kind::Conv { source, .. } = operator.kind {
-                narrow[operator.inputs[0]] |= is_inner(self.graph, source);
-            }
-        }
-        narrow
-    }
-
-    /// The most bits that a plan wants of an operator's codes for the layers that read them.
-    fn planned_bits(&self) -> Vec<Option<u8>> {
-        let mut bits = vec![None; self.structure.operators.len()];
-        for operator in &self.structure.operators {
-            if let Kind::Conv { source, .. } = operator.kind {
-                let place = &mut bits[operator.inputs[0]];
-                *place = self.planned_activations[source].max(*place);
-            }
-        }
-        bits
-    }
-
-    fn class_quantizer(&self, members: &[usize], narrow: &[bool], planned: &[Option<u8>]) -> Quantizer {
+    fn class_quantizer(&self, members: &[usize], bits: u8) -> Quantizer {
         if members.contains(&0) {
             return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
-        }
-        let chosen = if members.iter().any(|&id| narrow[id]) { self.activation_bits } else { 8 };
-        let mut bits = members.iter().filter_map(|&id| planned[id]).max().unwrap_or(chosen);
-        for rule in self.rules_of(members) {
-            if let ActivationRule::Bits(count) = rule {
-                bits = *count;
-            }
         }
         let mut histogram = crate::calibrate::Histogram::default();
         let makers = members.iter().map(|&id| &self.structure.operators[id]);
@@ -226,14 +201,7 @@ impl Assembly<'_> {
             ActivationRule::Range(range) => *range,
             ActivationRule::Bits(_) => method,
         };
-        self.rules_of(members).fold(self.range, range)
-    }
-
-    /// The rules that name one of these operators.
-    fn rules_of<'m>(&'m self, members: &'m [usize]) -> impl Iterator<Item = &'m ActivationRule> {
-        let named =
-            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&self.structure.operators[id].name));
-        self.rules.iter().filter(move |(pattern, _)| named(pattern)).map(|(_, rule)| rule)
+        self.bits().rules_of(members).fold(self.range, range)
     }
 
     fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {

@@ -1,6 +1,7 @@
 //! The quantized network: integer operators whose parameters are still real numbers.
 
 mod assemble;
+mod bits;
 mod int4;
 mod int8;
 mod structure;
@@ -8,6 +9,7 @@ mod structure;
 mod tests;
 
 pub(crate) use assemble::{Assembly, assemble, closed_form};
+pub(crate) use bits::ActivationBits;
 pub(crate) use int4::{Int4, Int4Channel};
 pub(crate) use structure::Structure;
 

@@ -54,6 +54,18 @@ fn channels_can_have_their_own_ranges() {
     assert_eq!(sha256("again.fgq", &["--act-bits", "4", "--channel-ranges", "--threads", "1"]), channels);
     let provenance = digits.run(&["inspect", "net.fgq", "--json"]).json()["provenance"].clone();
     assert_eq!(provenance["options"]["channel_ranges"], "true");
+    // Whoever says which activations have 4 bits, these and no others change.
+    let weights = |name: &str, more: &[&str]| {
+        sha256(name, more);
+        let bytes = fs::read(digits.join(name)).unwrap();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    let without = weights("a.fgq", &["--act", ".*=4"]);
+    assert_ne!(weights("b.fgq", &["--act", ".*=4", "--channel-ranges"]), without);
+    let eight = ["--act-bits", "4", "--act", ".*=8"];
+    let with = [&eight[..], &["--channel-ranges"]].concat();
+    assert_eq!(weights("d.fgq", &with), weights("c.fgq", &eight));
     let model = repository(DIGITS);
     let evaluation = digits.run(&["eval", "net.fgq", "--images", "test", "--reference", &model, "--json"]);
     assert!(evaluation.json()["agreement"].as_f64().unwrap() > 95.0, "{}", evaluation.stdout);
