@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 /// Logits are divided by this before they become class probabilities: at 1 the few images between two classes decide
 /// alone (Hinton et al., arXiv 1503.02531, section 2, whose factor T² keeps the unit).
-const TEMPERATURE: f64 = 4.0;
+pub(super) const TEMPERATURE: f64 = 4.0;
 
 /// Values of one image by node, while something needs them.
 type Values = Vec<Option<Rc<Vec<f32>>>>;

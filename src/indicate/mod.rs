@@ -1,23 +1,24 @@
 //! Indicators from calibration images: the damage that every precision of every layer does alone.
 
 mod damage;
+mod size;
 #[cfg(test)]
 mod tests;
 
 use crate::calibrate::{Observer, RangeMethod, Spool};
-use crate::convert::{ConvertOptions, read_pixels};
+use crate::convert::read_pixels;
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
-use crate::format::{PackedModel, PlanRecord, Preprocess, Provenance, Quantizer};
+use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Graph, NodeId, Op};
-use crate::layerwise::{Full, Method, Packed, Survey, fit_and_pack};
-use crate::plan::{Choice, Fixed, Indicators, LayerIndicators, Precision, Reason, choose, short};
+use crate::layerwise::{Full, Method, Survey, fit_and_pack};
+use crate::plan::{Choice, Indicators, LayerIndicators, Precision, Reason, choose};
 use crate::progress::Progress;
-use crate::quantize::{Assembly, QuantizedGraph, QuantizedNode, QuantizedOp, Structure, assemble};
+use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use crate::tensor::Shape;
-use damage::{Change, Damage};
-use std::collections::BTreeMap;
+use damage::{Change, Damage, TEMPERATURE};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,12 +27,6 @@ const NOISE: f64 = 0.1;
 /// Bytes that a precision with scales adds to the file's JSON, besides the layer's name and two places in the file: the
 /// entry of its scales and its own.
 const SCALES_ENTRY: u64 = 72;
-/// Bytes by which numbers in the file may be longer than with 8-bit weights, and options than the default ones: of all
-/// and for each layer.
-const LONGER: [u64; 2] = [64, 4];
-/// The longest text of a plan's objective.
-const OBJECTIVE: &str = "0.00012345678901234567";
-
 /// What stands for the damage of a precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Indicator {
@@ -123,7 +118,7 @@ impl IndicatorOptions {
     /// In one line: what [`Indicators::method`] then is.
     pub fn method(&self) -> String {
         format!(
-            "{}, {} and {} bits, range {}, softened logits of {} images spread evenly",
+            "{}, {} and {} bits, range {}, logits over {TEMPERATURE} of {} images spread evenly",
             self.indicator,
             self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
             self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
@@ -189,6 +184,7 @@ pub fn indicate(
         choices,
         options,
     };
+    study.check_known(&found)?;
     let candidates: Vec<Vec<Precision>> =
         (0..graph.nodes.len()).map(|id| study.candidates(id, &found)).collect();
     let mut see = |node: NodeId, converted: Vec<Op>| {
@@ -201,7 +197,7 @@ pub fn indicate(
         fit_and_pack(&mut quantized, study.full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);
-    found.fixed = fixed(&quantized, packed, preprocess, options, &found)?;
+    found.fixed = size::fixed(&quantized, packed, preprocess, options, &found)?;
     found.complete = true;
     save(&found)?;
     Ok(found)
@@ -252,6 +248,30 @@ struct Study<'a> {
 }
 
 impl Study<'_> {
+    /// Refuses layers that the network has not, or not so.
+    fn check_known(&self, known: &Indicators) -> Result<()> {
+        let nodes = &self.full.graph.nodes;
+        for (index, layer) in known.layers.iter().enumerate() {
+            let id =
+                (0..nodes.len()).find(|&id| nodes[id].name == layer.name && is_planned(self.choices[id]));
+            let twice = known.layers[..index].iter().any(|other| other.name == layer.name);
+            let fits = |id| self.sizes(id) == Some(sizes_of(layer)) && self.is_kept(id) == layer.kept;
+            if twice || !id.is_some_and(fits) {
+                let message = "the indicators that are there do not fit this layer of the network; \
+                               choose another file or delete this one";
+                return Err(Error::new(ErrorKind::Format, message).at_node(&layer.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Weights, products and inputs of a convolution.
+    fn sizes(&self, id: NodeId) -> Option<(u64, u64, u64)> {
+        let Op::Conv(conv) = &self.full.graph.nodes[id].op else { return None };
+        let weights = conv.weight.len() as u64;
+        Some((weights, weights * self.shapes[id].positions() as u64, conv.weight.dim().1 as u64))
+    }
+
     /// What to try for a node: nothing if it is no layer to plan, or known.
     fn candidates(&self, id: NodeId, found: &Indicators) -> Vec<Precision> {
         let node = &self.full.graph.nodes[id];
@@ -285,21 +305,19 @@ impl Study<'_> {
 
     fn layer(&self, id: NodeId, candidates: &[Precision], converted: &[Op]) -> Result<LayerIndicators> {
         let node = &self.full.graph.nodes[id];
-        let Op::Conv(conv) = &node.op else {
-            return Err(Error::new(ErrorKind::Shape, "no convolution").at_node(&node.name));
-        };
+        let none = || Error::new(ErrorKind::Shape, "no convolution").at_node(&node.name);
+        let (parameters, macs, inputs) = self.sizes(id).ok_or_else(none)?;
         let weights: Vec<Change> = converted.iter().map(Change::Weights).collect();
         let bits = self.activation_bits(id);
-        let inputs = bits.iter().filter_map(|bits| self.quantizers[bits][id]).map(Change::Input);
-        let changes: Vec<Change> = weights.into_iter().chain(inputs).collect();
+        let rounded = bits.iter().filter_map(|bits| self.quantizers[bits][id]).map(Change::Input);
+        let changes: Vec<Change> = weights.into_iter().chain(rounded).collect();
         let figures = self.figures(id, &changes)?;
         let (weight, activation) = figures.split_at(converted.len());
-        let weights = conv.weight.len() as u64;
         Ok(LayerIndicators {
             name: node.name.clone(),
-            parameters: weights,
-            macs: weights * self.shapes[id].positions() as u64,
-            inputs: Some(conv.weight.dim().1 as u64),
+            parameters,
+            macs,
+            inputs: Some(inputs),
             description: SCALES_ENTRY + (node.name.len() + 2 * self.digits) as u64,
             activations: Some(self.shapes[node.inputs[0]].len() as u64),
             weight: candidates.iter().map(Precision::to_string).zip(weight.iter().copied()).collect(),
@@ -320,6 +338,11 @@ impl Study<'_> {
             }
         }
     }
+}
+
+/// Weights, products and inputs of a layer.
+fn sizes_of(layer: &LayerIndicators) -> (u64, u64, u64) {
+    (layer.parameters, layer.macs, layer.inputs.unwrap_or(0))
 }
 
 fn eight_bits(full: Full, pixels: &Spool, range: RangeMethod, activation_bits: u8) -> Result<QuantizedGraph> {
@@ -347,7 +370,7 @@ fn quantizers(
     pixels: &Spool,
     options: &IndicatorOptions,
 ) -> Result<BTreeMap<u8, Vec<Option<Quantizer>>>> {
-    let with = |&bits: &u8| {
+    let with = |bits: u8| {
         let quantized = eight_bits(full, pixels, options.range, bits)?;
         let mut quantizers = vec![None; full.graph.nodes.len()];
         for node in &quantized.nodes {
@@ -357,68 +380,6 @@ fn quantizers(
         }
         Ok((bits, quantizers))
     };
-    options.activation_bits.iter().chain(&[8]).map(with).collect()
-}
-
-/// All of the file that no choice changes.
-fn fixed(
-    quantized: &QuantizedGraph,
-    packed: Packed,
-    preprocess: &Preprocess,
-    options: &IndicatorOptions,
-    found: &Indicators,
-) -> Result<Fixed> {
-    let multiplications = |node: &QuantizedNode| match &node.op {
-        QuantizedOp::Conv(conv) => {
-            (conv.outputs * conv.group_inputs * conv.window.area() * node.shape.positions()) as u64
-        }
-        _ => 0,
-    };
-    let weights = |node: &QuantizedNode| match &node.op {
-        QuantizedOp::Conv(conv) => (conv.outputs * conv.group_inputs * conv.window.area()) as u64,
-        _ => 0,
-    };
-    let planned = |of: fn(&LayerIndicators) -> u64| found.layers.iter().map(of).sum::<u64>();
-    let sum = |of: fn(&QuantizedNode) -> u64| quantized.nodes.iter().map(of).sum::<u64>();
-    let mut model = PackedModel {
-        name: quantized.name.clone(),
-        input: quantized.input,
-        preprocess: preprocess.clone(),
-        classes: options.classes.clone(),
-        provenance: provenance(options, found),
-        nodes: packed.nodes,
-        logit_scale: packed.logit_scale,
-        fidelity: Some(packed.fidelity),
-    };
-    let bytes = model.to_bytes()?.len() as u64;
-    model.provenance.plan = Some(longest_record(options, quantized));
-    Ok(Fixed {
-        parameters: sum(weights) - planned(|layer| layer.parameters),
-        bits: 8 * bytes - 8 * planned(|layer| layer.parameters),
-        multiplications: sum(multiplications) - planned(|layer| layer.macs),
-        record: model.to_bytes()?.len() as u64 - bytes + LONGER[0] + LONGER[1] * found.layers.len() as u64,
-    })
-}
-
-/// That of a conversion with default options.
-fn provenance(options: &IndicatorOptions, found: &Indicators) -> Provenance {
-    let conversion = ConvertOptions { range: options.range, ..ConvertOptions::default() };
-    Provenance {
-        source: found.source.clone(),
-        source_sha256: found.network_sha256.clone(),
-        ..conversion.provenance(found.images.unwrap_or(0) as usize)
-    }
-}
-
-/// The longest record of a plan without budgets.
-fn longest_record(options: &IndicatorOptions, quantized: &QuantizedGraph) -> PlanRecord {
-    let bits = options.activation_bits.iter().min().copied().unwrap_or(8);
-    let names = options.precisions.iter().chain([&Precision::Int8]);
-    let longest = names.map(|name| short(&name.to_string(), bits)).max_by_key(String::len);
-    let layers = quantized.nodes.iter().filter(|node| matches!(node.op, QuantizedOp::Conv(_)));
-    PlanRecord {
-        budgets: BTreeMap::new(),
-        objective: OBJECTIVE.into(),
-        layers: vec![longest.unwrap_or_default(); layers.count()].join(" "),
-    }
+    let bits: BTreeSet<u8> = options.activation_bits.iter().copied().chain([8]).collect();
+    bits.into_iter().map(with).collect()
 }
