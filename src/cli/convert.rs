@@ -137,6 +137,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
     conversion.model.provenance.options.extend(args.network.record());
     let written = fgq::write_model(&conversion.model, &path)?;
+    warn_of_size(options.plan.as_ref(), written.bytes);
     let uniform = match (&options.plan, rival) {
         (Some(plan), Some(graph)) => {
             Some(uniform::compare(graph, &chosen.preprocess, &images, (&options, plan), &conversion)?)
@@ -154,6 +155,17 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
 fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
     if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
         warn("the plan was made for another file of this network");
+    }
+}
+
+/// Options that the plan did not know may have made the file larger.
+fn warn_of_size(plan: Option<&Plan>, bytes: usize) {
+    let budget = plan.and_then(|plan| plan.budgets.max_size).filter(|&budget| bytes as u64 > budget);
+    if let Some(budget) = budget {
+        let (bytes, budget) = (grouped(bytes), grouped(budget as usize));
+        warn(format!(
+            "the file has {bytes} bytes, the plan's budget was {budget}; plan again with a smaller --max-size"
+        ));
     }
 }
 

@@ -49,7 +49,8 @@ struct BudgetArgs {
     /// How many times smaller than all weights at 32 bits
     #[arg(long, value_name = "X")]
     compression_ratio: Option<f64>,
-    /// Bits per weight, scales included, on average over the planned layers
+    /// Bits per weight, scales included, on average over the planned layers without
+    /// classifier and depthwise ones
     #[arg(long, value_name = "X")]
     mean_bits: Option<f64>,
     /// Bit operations of the planned layers per image, as in 57.3G

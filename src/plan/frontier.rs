@@ -12,7 +12,7 @@ use serde::Serialize;
 pub struct FrontierPoint {
     /// Bytes of the file.
     pub bytes: u64,
-    /// Bits per weight in the layers that there is a choice for.
+    /// Bits per weight, as in [`Uses`](super::Uses).
     pub mean_bits: f64,
     /// Predicted damage.
     pub objective: f64,

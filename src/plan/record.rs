@@ -44,7 +44,7 @@ pub struct Uses {
     pub bytes: u64,
     /// All weights at 32 bits, against the file.
     pub compression_ratio: f64,
-    /// Bits per weight in the layers that there was a choice for.
+    /// Bits per weight in the layers that count in it, see [`Budgets::mean_bits`].
     pub mean_bits: f64,
     /// Bit operations of those layers, for one image.
     pub bit_ops: u64,

@@ -120,6 +120,15 @@ fn every_budget_counts_what_it_says() {
     let message = kept(Budgets { mean_bits: Some(3.9), ..none() }).unwrap_err().to_string();
     assert!(message.ends_with("is --mean-bits 4"), "{message}");
     assert_eq!(weights(&kept(Budgets { max_size: Some(105), ..none() }).unwrap()), ["ternary:4", "int4"]);
+    // A model of fgq's own records its plan: 20 bytes, and 12 digits, 10 marks and the name of each budget.
+    let recorded = |max_size: u64| {
+        let mut value = small();
+        value["fixed"]["record"] = json!(20);
+        let indicators = Indicators::from_json(&value.to_string()).unwrap();
+        plan(&indicators, &Budgets { max_size: Some(max_size), ..none() }, &PlanOptions::default()).unwrap()
+    };
+    assert_eq!(weights(&recorded(138 + 50)), ["int8", "int8"]);
+    assert_eq!(weights(&recorded(138 + 49)), ["ternary:4", "int8"]);
     let narrow = by(Budgets { max_largest_activation: Some(99), ..none() });
     assert_eq!((narrow.layers[0].activation_bits, narrow.objective), (4, 0.5));
     assert_eq!(by(Budgets { max_total_activation: Some(60), ..none() }).layers[0].activation_bits, 4);

@@ -106,6 +106,12 @@ fn a_plan_is_converted_and_remembered() {
     assert!(uniform["bytes"].is_u64() && uniform["group"].is_u64(), "{uniform}");
     let (ours, theirs) = (conversion["logits_sqnr"].as_f64(), uniform["logits_sqnr"].as_f64());
     assert_eq!(uniform["better"], if theirs > ours { "uniform" } else { "plan" });
+    let mut tight: Value =
+        serde_json::from_str(&fs::read_to_string(digits.join("plan.json")).unwrap()).unwrap();
+    tight["budgets"] = json!({ "max_size": 1000 });
+    fs::write(digits.join("tight.json"), tight.to_string()).unwrap();
+    let large = digits.convert("large.fgq", &["--plan", "tight.json", "--no-uniform"]);
+    assert!(large.code == 0 && large.stderr.contains("the plan's budget was 1 000"), "{}", large.stderr);
     let alone = digits.convert("alone.fgq", &["--plan", "plan.json", "--no-uniform"]);
     assert!(alone.code == 0 && !alone.stdout.contains("nearest in size"), "{}", alone.stdout);
     let precisions: Vec<&str> = planned.iter().map(|layer| layer["weights"].as_str().unwrap()).collect();
@@ -200,6 +206,17 @@ fn indicators_are_found_saved_and_used() {
     let finished: Value =
         serde_json::from_str(&fs::read_to_string(digits.join("partial.json")).unwrap()).unwrap();
     assert_eq!(finished, saved);
+
+    // Layers that do not fit the network.
+    for (key, value) in
+        [("parameters", json!(1_000_000_000)), ("name", json!("nowhere")), ("kept", json!(true))]
+    {
+        let mut wrong = partial.clone();
+        wrong["layers"][1][key] = value;
+        fs::write(digits.join("wrong.json"), wrong.to_string()).unwrap();
+        let run = digits.run(&[&base[..], &["--indicators", "wrong.json"]].concat());
+        run.fails_with(&["do not fit this layer"]);
+    }
 
     // Other options, another network.
     digits.run(&[&base[..], &["--act-bits", "8"]].concat()).fails_with(&["found otherwise"]);
