@@ -158,8 +158,8 @@ impl<'a> Damage<'a> {
             Change::Input(quantizer) => {
                 let input = self.graph.nodes[node].inputs[0];
                 let exact = values[input].as_ref().ok_or_else(freed)?;
-                let codes = rounded(exact, &quantizer);
-                evaluate(&self.graph.nodes[node].op, &[(&codes, self.shapes[input])], self.shapes[node])
+                let nearest = rounded(exact, &quantizer);
+                evaluate(&self.graph.nodes[node].op, &[(&nearest, self.shapes[input])], self.shapes[node])
             }
             Change::Noise(share) => {
                 let mut output = self.value(node, values)?;

@@ -106,18 +106,22 @@ impl Isa {
 
 /// How weights are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // Each target has its own.
 pub(crate) enum Form {
     /// One `i8` per weight, in runs as long as possible.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Plain,
     /// The same for tiles that read codes less 128, so that both factors are `i8`; depthwise tiles read codes.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     Signed,
     /// One `i8` per weight; every two steps of a channel side by side.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     Eights,
     /// One `i8` per weight, in runs of the same number of bytes, at most 64; filled up with zeros.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Even,
     /// Small codes, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with
     /// codes fit 16 bits: `2·255·1` for each of 16 steps of ternary codes, `2·255·8` for each of 8 steps of others.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Scaled,
 }
 
