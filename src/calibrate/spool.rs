@@ -59,20 +59,23 @@ impl Spool {
 
     /// The images of chunk `index`.
     pub(crate) fn chunk(&self, index: usize) -> Result<Batch<u8>> {
-        let (first, chunk_len) = (index * CHUNK, CHUNK * self.shape.len());
+        let first = index * CHUNK;
         let images = CHUNK.min(self.images - first);
-        let len = images * self.shape.len();
-        let data = match &self.place {
-            Place::Memory(bytes) => bytes[index * chunk_len..][..len].to_vec(),
-            Place::File(file) => read_at(file, index * chunk_len, len).map_err(storage)?,
-        };
-        Ok(Batch { images, shape: self.shape, data })
+        Ok(Batch { images, shape: self.shape, data: self.read(first, images)? })
     }
 
     /// At most `count` images, spread evenly.
     pub(crate) fn spread(&self, count: usize) -> Result<Vec<Vec<u8>>> {
-        let image = |image: usize| Ok(self.chunk(image / CHUNK)?.image(image % CHUNK).to_vec());
-        spread(self.images, count).into_iter().map(image).collect()
+        spread(self.images, count).into_iter().map(|image| self.read(image, 1)).collect()
+    }
+
+    /// The codes of `images` images from image `first` on.
+    fn read(&self, first: usize, images: usize) -> Result<Vec<u8>> {
+        let (start, len) = (first * self.shape.len(), images * self.shape.len());
+        match &self.place {
+            Place::Memory(bytes) => Ok(bytes[start..][..len].to_vec()),
+            Place::File(file) => read_at(file, start, len).map_err(storage),
+        }
     }
 }
 
