@@ -150,16 +150,14 @@ pub fn convert(
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
     let planned_activations = planned_activations(&graph, options.plan.as_ref())?;
+    let bits = ActivationBits {
+        default: options.activation_bits,
+        planned: &planned_activations,
+        rules: &options.rules,
+    };
     let graph = match options.channel_ranges {
         true => {
-            let bits = ActivationBits {
-                graph: &graph,
-                structure: &structure,
-                default: options.activation_bits,
-                planned: &planned_activations,
-                rules: &options.rules,
-            };
-            let narrow = bits.narrow_readers();
+            let narrow = bits.narrow_readers(&graph, &structure);
             equalise(graph, preprocess, &pixels, &narrow)?
         }
         false => graph,
@@ -177,10 +175,8 @@ pub fn convert(
         observation: &observation,
         preprocess,
         choices: &choices,
-        activation_bits: options.activation_bits,
+        bits,
         range: options.range,
-        rules: &options.rules,
-        planned_activations: &planned_activations,
         pixels: &pixels,
     })?;
     let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };

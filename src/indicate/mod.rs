@@ -15,7 +15,7 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::layerwise::{Full, Method, Survey, fit_and_pack};
 use crate::plan::{Choice, Indicators, LayerIndicators, Precision, Reason, choose};
 use crate::progress::Progress;
-use crate::quantize::{Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
+use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use crate::tensor::Shape;
 use damage::{Change, Damage, TEMPERATURE};
 use std::collections::{BTreeMap, BTreeSet};
@@ -356,10 +356,12 @@ fn eight_bits(full: Full, pixels: &Spool, range: RangeMethod, activation_bits: u
         observation,
         preprocess,
         choices: &choices,
-        activation_bits,
+        bits: ActivationBits {
+            default: activation_bits,
+            planned: &vec![None; graph.nodes.len()],
+            rules: &[],
+        },
         range,
-        rules: &[],
-        planned_activations: &vec![None; graph.nodes.len()],
         pixels,
     })
 }

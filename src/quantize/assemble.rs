@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
-use crate::plan::{Choice, Pattern, Precision};
+use crate::plan::{Choice, Precision};
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use ndarray::ArrayView4;
@@ -28,12 +28,8 @@ pub(crate) struct Assembly<'a> {
     pub preprocess: &'a Preprocess,
     /// By node of the graph.
     pub choices: &'a [Option<Choice>],
-    /// 4 or 8.
-    pub activation_bits: u8,
+    pub bits: ActivationBits<'a>,
     pub range: RangeMethod,
-    pub rules: &'a [(Pattern, ActivationRule)],
-    /// Bits of a convolution's input activations where a plan says so, by node of the graph.
-    pub planned_activations: &'a [Option<u8>],
     /// The images, for ranges that outputs decide.
     pub pixels: &'a Spool,
 }
@@ -92,18 +88,8 @@ impl Assembly<'_> {
         Ok(self.widened(quantizers, &classes, shapes))
     }
 
-    fn bits(&self) -> ActivationBits<'_> {
-        ActivationBits {
-            graph: self.graph,
-            structure: self.structure,
-            default: self.activation_bits,
-            planned: self.planned_activations,
-            rules: self.rules,
-        }
-    }
-
     fn class_quantizers(&self, classes: &[usize]) -> Vec<Quantizer> {
-        let bits = self.bits().of_operators();
+        let bits = self.bits.of_operators(self.graph, self.structure);
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
         for class in 0..classes.len() {
             let members = members(classes, class);
@@ -178,7 +164,7 @@ impl Assembly<'_> {
 
     fn check_rules(&self) -> Result<()> {
         let names = || self.structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
-        self.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
+        self.bits.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
     }
 
     fn class_quantizer(&self, members: &[usize], bits: u8) -> Quantizer {
@@ -201,7 +187,7 @@ impl Assembly<'_> {
             ActivationRule::Range(range) => *range,
             ActivationRule::Bits(_) => method,
         };
-        self.bits().rules_of(members).fold(self.range, range)
+        self.bits.rules_of(self.structure, members).fold(self.range, range)
     }
 
     fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {

@@ -8,8 +8,6 @@ use crate::plan::{Pattern, is_inner};
 /// What decides the bits of activations; the later, the stronger: the default, a plan, rules.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ActivationBits<'a> {
-    pub graph: &'a Graph,
-    pub structure: &'a Structure,
     /// 4 or 8: of what convolutions between others read; all else has 8.
     pub default: u8,
     /// Bits of a convolution's input activations where a plan says so, by node of the graph.
@@ -17,11 +15,11 @@ pub(crate) struct ActivationBits<'a> {
     pub rules: &'a [(Pattern, ActivationRule)],
 }
 
-impl<'a> ActivationBits<'a> {
+impl ActivationBits<'_> {
     /// By operator; those that share a quantizer have the same.
-    pub(crate) fn of_operators(&self) -> Vec<u8> {
-        let classes = self.structure.quantizer_classes();
-        let (inner, planned) = (self.read_by_inner_layers(), self.planned_by_readers());
+    pub(crate) fn of_operators(&self, graph: &Graph, structure: &Structure) -> Vec<u8> {
+        let classes = structure.quantizer_classes();
+        let (inner, planned) = (read_by_inner_layers(graph, structure), self.planned_by_readers(structure));
         let of_class = |&class: &usize| {
             if class == 0 {
                 return 8;
@@ -29,7 +27,7 @@ impl<'a> ActivationBits<'a> {
             let members = members(&classes, class);
             let chosen = if members.iter().any(|&id| inner[id]) { self.default } else { 8 };
             let planned = members.iter().filter_map(|&id| planned[id]).max();
-            let set = self.rules_of(&members).filter_map(|rule| match rule {
+            let set = self.rules_of(structure, &members).filter_map(|rule| match rule {
                 ActivationRule::Bits(bits) => Some(*bits),
                 ActivationRule::Range(_) => None,
             });
@@ -39,9 +37,9 @@ impl<'a> ActivationBits<'a> {
     }
 
     /// The convolutions, by node of the graph, whose input has fewer than 8 bits.
-    pub(crate) fn narrow_readers(&self) -> Vec<NodeId> {
-        let bits = self.of_operators();
-        let narrow = self.structure.operators.iter().filter_map(|operator| match operator.kind {
+    pub(crate) fn narrow_readers(&self, graph: &Graph, structure: &Structure) -> Vec<NodeId> {
+        let bits = self.of_operators(graph, structure);
+        let narrow = structure.operators.iter().filter_map(|operator| match operator.kind {
             Kind::Conv { source, .. } if bits[operator.inputs[0]] < 8 => Some(source),
             _ => None,
         });
@@ -50,30 +48,19 @@ impl<'a> ActivationBits<'a> {
 
     /// The rules that name one of these operators.
     pub(super) fn rules_of<'m>(
-        &self,
+        &'m self,
+        structure: &'m Structure,
         members: &'m [usize],
-    ) -> impl Iterator<Item = &'a ActivationRule> + use<'a, 'm> {
-        let structure = self.structure;
+    ) -> impl Iterator<Item = &'m ActivationRule> {
         let named =
-            move |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&structure.operators[id].name));
+            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&structure.operators[id].name));
         self.rules.iter().filter(move |(pattern, _)| named(pattern)).map(|(_, rule)| rule)
     }
 
-    /// Operators whose codes a convolution reads that is neither the first nor the classifier.
-    fn read_by_inner_layers(&self) -> Vec<bool> {
-        let mut inner = vec![false; self.structure.operators.len()];
-        for operator in &self.structure.operators {
-            if let Kind::Conv { source, .. } = operator.kind {
-                inner[operator.inputs[0]] |= is_inner(self.graph, source);
-            }
-        }
-        inner
-    }
-
     /// The most bits that a plan wants of an operator's codes for the layers that read them.
-    fn planned_by_readers(&self) -> Vec<Option<u8>> {
-        let mut bits = vec![None; self.structure.operators.len()];
-        for operator in &self.structure.operators {
+    fn planned_by_readers(&self, structure: &Structure) -> Vec<Option<u8>> {
+        let mut bits = vec![None; structure.operators.len()];
+        for operator in &structure.operators {
             if let Kind::Conv { source, .. } = operator.kind {
                 let place = &mut bits[operator.inputs[0]];
                 *place = self.planned[source].max(*place);
@@ -81,6 +68,17 @@ impl<'a> ActivationBits<'a> {
         }
         bits
     }
+}
+
+/// Operators whose codes a convolution reads that is neither the first nor the classifier.
+fn read_by_inner_layers(graph: &Graph, structure: &Structure) -> Vec<bool> {
+    let mut inner = vec![false; structure.operators.len()];
+    for operator in &structure.operators {
+        if let Kind::Conv { source, .. } = operator.kind {
+            inner[operator.inputs[0]] |= is_inner(graph, source);
+        }
+    }
+    inner
 }
 
 /// The operators of a class.
