@@ -6,14 +6,12 @@
 
 mod axes;
 
-use crate::calibrate::{ChannelStatistics, Spool};
-use crate::data::normalise;
+use crate::calibrate::{CHUNK, Observer, Spool};
 use crate::error::Result;
 use crate::format::Preprocess;
-use crate::graph::{Graph, Interpreter, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op};
 use axes::{Axis, axes};
 use ndarray::Axis as Dimension;
-use rayon::prelude::*;
 
 #[cfg(test)]
 mod tests;
@@ -56,26 +54,17 @@ fn deviations(
     pixels: &Spool,
     axes: &[Axis],
 ) -> Result<Vec<Vec<f64>>> {
-    let interpreter = Interpreter::new(graph)?;
     let read: Vec<NodeId> = axes.iter().map(|axis| graph.nodes[axis.readers[0].conv].inputs[0]).collect();
-    let of_image = |pixels: &Vec<u8>| -> Result<Vec<Option<ChannelStatistics>>> {
-        let image = normalise(pixels, preprocess)?.into_raw_vec_and_offset().0;
-        let mut found = vec![None; axes.len()];
-        interpreter.observe(&image, |node, values| {
-            for (found, _) in found.iter_mut().zip(&read).filter(|(_, read)| **read == node) {
-                *found = Some(ChannelStatistics::of(values, interpreter.shapes()[node]));
-            }
-        })?;
-        Ok(found)
-    };
-    let images: Vec<_> = pixels.spread(IMAGES)?.par_iter().map(of_image).collect::<Result<_>>()?;
-    let of_axis = |(index, axis): (usize, &Axis)| {
-        let mut total = ChannelStatistics::none(interpreter.shapes()[read[index]].channels);
-        images.iter().filter_map(|image| image[index].as_ref()).for_each(|one| total.merge(one));
+    let mut some = Spool::new(graph.input, IMAGES)?;
+    pixels.spread(IMAGES)?.chunks(CHUNK).try_for_each(|chunk| some.push(&chunk.concat()))?;
+    let observer = Observer { graph, preprocess, histograms: &[], channels: &read };
+    let seen = observer.run(&some, &())?.channels;
+    let of_axis = |(axis, &node): (&Axis, &NodeId)| {
         let first = axis.readers[0].first_input;
-        (first..first + axis.channels).map(|channel| total.variance(channel).sqrt()).collect()
+        let deviation = |channel| seen[node].as_ref().map_or(0.0, |seen| seen.variance(channel).sqrt());
+        (first..first + axis.channels).map(deviation).collect()
     };
-    Ok(axes.iter().enumerate().map(of_axis).collect())
+    Ok(axes.iter().zip(&read).map(of_axis).collect())
 }
 
 /// What channels are divided by: their deviation relative to the geometric mean of those that live.

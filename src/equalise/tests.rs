@@ -1,7 +1,7 @@
 use super::*;
 use crate::format::arbitrary::preprocess;
 use crate::graph::arbitrary::{Choices, classifier, graphs, noise};
-use crate::graph::{Binary, Conv, Node, Unary};
+use crate::graph::{Binary, Conv, Interpreter, Node, Unary};
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 use proptest::prelude::*;
