@@ -1,7 +1,7 @@
 //! Error-compensated ternarization: every layer is fitted to what the full-precision network computes, on the
 //! inputs that the already converted network really produces (`docs/method.md`).
 
-use super::gram::{Gram, Inputs, Linear, Samples};
+use super::gram::{Gram, Linear, Samples};
 use super::spread::{Problem, Row, dot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_INT4_CODE;
@@ -11,7 +11,6 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{Accum, Mat, Par, Side};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// Damping of the error spreading, relative to the mean variance of the inputs.
 const SPREAD_DAMPING: f64 = 0.01;
@@ -33,25 +32,16 @@ pub(super) struct Objective {
 }
 
 impl Objective {
-    /// The wishes for a layer with these trained weights; moments of the inputs may be `known` from another layer.
+    /// The wishes for a layer with these trained weights.
     pub(super) fn new(
         conv: &QuantizedConv,
         trained: &[f32],
         samples: &Samples,
         input_scale: f64,
-        known: Option<&[Arc<Inputs>]>,
     ) -> Result<Self> {
-        let mut grams = match known {
-            Some(inputs) => samples.gram_with(inputs)?,
-            None => samples.gram()?,
-        };
+        let mut grams = samples.grams()?;
         let (targets, raised) = targets(&real_weights(conv, trained, input_scale), samples, &mut grams)?;
         Ok(Self { grams, targets, raised, input_scale })
-    }
-
-    /// The moments of each channel group's inputs.
-    pub(super) fn inputs(&self) -> Vec<Arc<Inputs>> {
-        self.grams.iter().map(|gram| Arc::clone(&gram.inputs)).collect()
     }
 
     /// Refits weights, gain and bias of a ternary or 4-bit layer. Yields also the largest factor by which a damping had
@@ -111,7 +101,7 @@ fn group_size(precision: Precision, run: usize) -> usize {
 /// hold the outputs that remain to be wanted.
 fn targets(trained: &Mat<f64>, samples: &Samples, grams: &mut [Gram]) -> Result<(Vec<Mat<f64>>, f64)> {
     let outputs = trained.ncols() / grams.len().max(1);
-    let damping = target_damping(samples.inputs.images());
+    let damping = target_damping(samples.sampler.activations.images());
     let ridge = |(index, gram): (usize, &Gram)| {
         Ridge::new(trained.get(.., index * outputs..(index + 1) * outputs).to_owned(), gram, damping)
     };

@@ -2,17 +2,17 @@
 
 mod sums;
 
+use super::patches::Patches;
 use super::spread::dot;
 use super::teacher::Teacher;
 use crate::calibrate::{CHUNK, Spool};
 use crate::error::Result;
 use crate::graph::NodeId;
-use crate::quantize::QuantizedConv;
 use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 use std::sync::Arc;
-use sums::{Sums, WantedSums};
+use sums::{InputSums, WantedSums};
 
 /// Positions gathered before they are multiplied.
 const BLOCK: usize = 1024;
@@ -68,146 +68,60 @@ impl Linear {
     }
 }
 
-/// Where a layer's inputs and wanted outputs are.
-pub(super) struct Samples<'a> {
-    pub conv: &'a QuantizedConv,
-    /// The integer activations that the layer reads, and their zero point per channel.
-    pub inputs: &'a Spool,
+/// The patches of activations that a layer reads at sampled positions.
+pub(super) struct Sampler<'a> {
+    pub patches: Patches,
+    /// The integer activations, their shape and their zero point per channel.
+    pub activations: &'a Spool,
+    pub shape: Shape,
     pub zero_points: &'a [u8],
-    pub input_shape: Shape,
-    /// The full-precision outputs.
-    pub teacher: &'a Teacher<'a>,
-    pub target: NodeId,
-    /// Integer residual (activations, zero point, scale) and the full-precision residual.
-    pub residual: Option<(&'a Spool, u8, f64, NodeId)>,
 }
 
-impl Samples<'_> {
-    /// The covariances of every channel group.
-    pub(super) fn gram(&self) -> Result<Vec<Gram>> {
-        let mut sums = self.each_group(Sums::new);
-        self.each_block(|group, block| sums[group].add(&block.inputs, &block.wanted))?;
-        Ok(sums.into_iter().map(Sums::finish).collect())
-    }
+/// A position of an image of a chunk.
+type Place = (usize, usize);
 
-    /// The same, where the moments of the inputs are known from another layer.
-    pub(super) fn gram_with(&self, inputs: &[Arc<Inputs>]) -> Result<Vec<Gram>> {
-        let mut sums = self.each_group(WantedSums::new);
-        self.each_block(|group, block| sums[group].add(&block.inputs, &block.wanted))?;
-        let grams = sums.into_iter().zip(inputs);
-        Ok(grams.map(|(sums, inputs)| Gram { inputs: Arc::clone(inputs), wanted: sums.finish() }).collect())
-    }
-
-    /// Whether the layer's activation hides some outputs.
-    pub(super) fn is_clamped(&self) -> bool {
-        self.conv.clamp.iter().any(|bound| bound.is_finite())
-    }
-
-    /// The outputs to want instead, one map per channel group being what the layer now yields: where both lie
-    /// beyond the same bound of the activation, the difference is hidden and what it yields is right.
-    ///
-    /// A minimisation by majorisation of the error after the activation (Zhang et al., arXiv 1505.06798, take
-    /// the same nonlinearity into account by an auxiliary variable).
-    pub(super) fn hidden_errors_allowed(&self, now: &[Linear]) -> Result<Vec<Wanted>> {
-        let mut sums = self.each_group(WantedSums::new);
-        self.each_block(|group, block| {
-            let mut wanted = now[group].apply(&block.inputs);
-            for column in 0..wanted.ncols() {
-                let target = block.wanted.col_as_slice(column);
-                for (output, value) in wanted.col_as_slice_mut(column).iter_mut().enumerate() {
-                    let residual = block.residual.as_ref().map_or(0.0, |residual| residual[(output, column)]);
-                    let bounds = self.conv.clamp.map(|bound| f64::from(bound) - residual);
-                    *value = visible(target[output], *value, bounds);
-                }
-            }
-            sums[group].add(&block.inputs, &wanted);
-        })?;
-        Ok(sums.into_iter().map(WantedSums::finish).collect())
-    }
-
-    fn each_group<T>(&self, new: impl Fn(usize, usize) -> T) -> Vec<T> {
-        let (inputs, outputs) = self.group_shape();
-        (0..self.conv.groups).map(|_| new(inputs, outputs)).collect()
-    }
-
-    fn group_shape(&self) -> (usize, usize) {
-        (self.conv.window.area() * self.conv.group_inputs, self.conv.outputs / self.conv.groups)
-    }
-
-    /// Calls `visit(channel group, block)` for all sampled positions in blocks.
-    fn each_block(&self, mut visit: impl FnMut(usize, &Block)) -> Result<()> {
-        let shape = self.teacher.shape(self.target);
-        let per_image = self.positions_per_image(shape);
-        for index in 0..self.inputs.chunks() {
-            let chunk = self.chunk_rows(index, shape, per_image)?;
-            for group in 0..self.conv.groups {
-                let blocks = (0..chunk.places.len()).step_by(BLOCK);
-                blocks.for_each(|start| visit(group, &self.block(&chunk, group, start)));
+impl Sampler<'_> {
+    /// The moments of each channel group's inputs.
+    pub(super) fn moments(&self) -> Result<Vec<Arc<Inputs>>> {
+        let mut sums: Vec<InputSums> =
+            (0..self.patches.groups).map(|_| InputSums::new(self.patches.len())).collect();
+        for index in 0..self.activations.chunks() {
+            let batch = self.activations.chunk(index)?;
+            let places = self.places(index, batch.images);
+            for (group, sums) in sums.iter_mut().enumerate() {
+                places.chunks(BLOCK).for_each(|places| sums.add(&self.gather(&batch, places, group)));
             }
         }
-        Ok(())
+        Ok(sums.into_iter().map(|sums| Arc::new(sums.finish())).collect())
     }
 
-    fn positions_per_image(&self, shape: Shape) -> usize {
-        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.group_shape().0);
-        wanted.div_ceil(self.inputs.images().max(1)).clamp(1, shape.positions())
-    }
-
-    /// The sampled positions of a chunk: batch, image, position, wanted outputs.
-    fn chunk_rows(&self, index: usize, shape: Shape, per_image: usize) -> Result<Chunk> {
-        let batch = self.inputs.chunk(index)?;
-        let targets = self.teacher.chunk(self.target, index)?;
-        let residual = match self.residual {
-            Some((spool, zero, scale, node)) => {
-                Some((spool.chunk(index)?, zero, scale, self.teacher.chunk(node, index)?))
-            }
-            None => None,
+    /// The sampled positions of a chunk's images.
+    fn places(&self, chunk: usize, images: usize) -> Vec<Place> {
+        let positions = self.patches.positions();
+        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.patches.len());
+        let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
+        let of_image = |image| {
+            sampled(positions, per_image, chunk * CHUNK + image).map(move |position| (image, position))
         };
-        let mut places = Vec::with_capacity(batch.images * per_image);
-        let mut wanted = Vec::with_capacity(batch.images * per_image * shape.channels);
-        let mut residuals = Vec::new();
-        for (image, target) in targets.iter().enumerate() {
-            for position in sampled(shape.positions(), per_image, index * CHUNK + image) {
-                places.push((image, position));
-                for channel in 0..shape.channels {
-                    let at = channel * shape.positions() + position;
-                    let mut value = f64::from(target[at]);
-                    if let Some((batch, zero, scale, full)) = &residual {
-                        let code = batch.image(image)[position * shape.channels + channel];
-                        let real = (f64::from(code) - f64::from(*zero)) * scale;
-                        value += f64::from(full[image][at]) - real;
-                        residuals.push(real);
-                    }
-                    wanted.push(value);
-                }
-            }
-        }
-        Ok(Chunk { batch, places, wanted, residuals, shape })
+        (0..images).flat_map(of_image).collect()
     }
 
-    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> Block {
-        let (inputs, outputs) = self.group_shape();
-        let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
-        let mut patches = Mat::<f64>::zeros(inputs, places.len());
+    /// The patches of a channel group as columns.
+    fn gather(&self, batch: &Batch<u8>, places: &[Place], group: usize) -> Mat<f64> {
+        let mut patches = Mat::zeros(self.patches.len(), places.len());
         for (column, &(image, position)) in places.iter().enumerate() {
-            self.gather(chunk, image, position, group, patches.col_as_slice_mut(column));
+            self.patch(batch.image(image), position, group, patches.col_as_slice_mut(column));
         }
-        let outputs_of = |values: &[f64]| {
-            let at = |column: usize| (start + column) * chunk.shape.channels + group * outputs;
-            Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
-        };
-        let residual = (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals));
-        Block { inputs: patches, wanted: outputs_of(&chunk.wanted), residual }
+        patches
     }
 
-    fn gather(&self, chunk: &Chunk, image: usize, position: usize, group: usize, patch: &mut [f64]) {
-        let Shape { height, width, channels } = self.input_shape;
-        let codes = chunk.batch.image(image);
-        let place = [position / chunk.shape.width, position % chunk.shape.width];
-        let inputs = self.conv.group_inputs;
+    fn patch(&self, codes: &[u8], position: usize, group: usize, patch: &mut [f64]) {
+        let Shape { height, width, channels } = self.shape;
+        let Patches { window, group_inputs: inputs, output: [_, columns], .. } = self.patches;
+        let place = [position / columns, position % columns];
         for (tap, patch) in patch.chunks_exact_mut(inputs).enumerate() {
             // Padding has the zero point: a distance of zero.
-            let Some([y, x]) = self.conv.window.source(place, tap, [height, width]) else { continue };
+            let Some([y, x]) = window.source(place, tap, [height, width]) else { continue };
             let start = (y * width + x) * channels + group * inputs;
             let zeros = &self.zero_points[group * inputs..];
             for ((value, &code), &zero) in patch.iter_mut().zip(&codes[start..]).zip(zeros) {
@@ -217,14 +131,125 @@ impl Samples<'_> {
     }
 }
 
+/// A layer's inputs and wanted outputs.
+pub(super) struct Samples<'a> {
+    pub sampler: Sampler<'a>,
+    /// Of each channel group's inputs.
+    pub moments: Vec<Arc<Inputs>>,
+    /// The full-precision outputs.
+    pub teacher: &'a Teacher<'a>,
+    pub target: NodeId,
+    /// Integer residual (activations, zero point, scale) and the full-precision residual.
+    pub residual: Option<(&'a Spool, u8, f64, NodeId)>,
+    /// Bounds of the layer's activation.
+    pub clamp: [f32; 2],
+}
+
+impl Samples<'_> {
+    /// The covariances of every channel group.
+    pub(super) fn grams(&self) -> Result<Vec<Gram>> {
+        let wanted = self.sums(|_, block| block.wanted.clone())?;
+        let gram = |(inputs, wanted): (&Arc<Inputs>, _)| Gram { inputs: Arc::clone(inputs), wanted };
+        Ok(self.moments.iter().zip(wanted).map(gram).collect())
+    }
+
+    /// Whether the layer's activation hides some outputs.
+    pub(super) fn is_clamped(&self) -> bool {
+        self.clamp.iter().any(|bound| bound.is_finite())
+    }
+
+    /// The outputs to want instead, one map per channel group being what the layer now yields: where both lie
+    /// beyond the same bound of the activation, the difference is hidden and what it yields is right.
+    ///
+    /// A minimisation by majorisation of the error after the activation (Zhang et al., arXiv 1505.06798, take
+    /// the same nonlinearity into account by an auxiliary variable).
+    pub(super) fn hidden_errors_allowed(&self, now: &[Linear]) -> Result<Vec<Wanted>> {
+        self.sums(|group, block| {
+            let mut wanted = now[group].apply(&block.inputs);
+            for column in 0..wanted.ncols() {
+                let target = block.wanted.col_as_slice(column);
+                for (output, value) in wanted.col_as_slice_mut(column).iter_mut().enumerate() {
+                    let residual = block.residual.as_ref().map_or(0.0, |residual| residual[(output, column)]);
+                    let bounds = self.clamp.map(|bound| f64::from(bound) - residual);
+                    *value = visible(target[output], *value, bounds);
+                }
+            }
+            wanted
+        })
+    }
+
+    /// Sums over all sampled positions of the outputs that `wanted` gives for a block of a channel group.
+    fn sums(&self, wanted: impl Fn(usize, &Block) -> Mat<f64>) -> Result<Vec<Wanted>> {
+        let Patches { groups, .. } = self.sampler.patches;
+        let outputs = self.teacher.shape(self.target).channels / groups;
+        let mut sums: Vec<WantedSums> =
+            (0..groups).map(|_| WantedSums::new(self.sampler.patches.len(), outputs)).collect();
+        for index in 0..self.sampler.activations.chunks() {
+            let chunk = self.chunk(index)?;
+            for (group, sums) in sums.iter_mut().enumerate() {
+                for start in (0..chunk.places.len()).step_by(BLOCK) {
+                    let block = self.block(&chunk, group, start);
+                    sums.add(&block.inputs, &wanted(group, &block));
+                }
+            }
+        }
+        Ok(sums.into_iter().zip(&self.moments).map(|(sums, inputs)| sums.finish(&inputs.means)).collect())
+    }
+
+    fn chunk(&self, index: usize) -> Result<Chunk> {
+        let batch = self.sampler.activations.chunk(index)?;
+        let targets = self.teacher.chunk(self.target, index)?;
+        let residual = match self.residual {
+            Some((spool, zero, scale, node)) => {
+                Some((spool.chunk(index)?, zero, scale, self.teacher.chunk(node, index)?))
+            }
+            None => None,
+        };
+        let Shape { channels, .. } = self.teacher.shape(self.target);
+        let positions = self.sampler.patches.positions();
+        let places = self.sampler.places(index, batch.images);
+        let mut wanted = Vec::with_capacity(places.len() * channels);
+        let mut residuals = Vec::new();
+        for &(image, position) in &places {
+            for channel in 0..channels {
+                let at = channel * positions + position;
+                let mut value = f64::from(targets[image][at]);
+                if let Some((batch, zero, scale, full)) = &residual {
+                    let code = batch.image(image)[position * channels + channel];
+                    let real = (f64::from(code) - f64::from(*zero)) * scale;
+                    value += f64::from(full[image][at]) - real;
+                    residuals.push(real);
+                }
+                wanted.push(value);
+            }
+        }
+        Ok(Chunk { batch, places, wanted, residuals, channels })
+    }
+
+    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> Block {
+        let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
+        let outputs = chunk.channels / self.sampler.patches.groups;
+        let outputs_of = |values: &[f64]| {
+            let at = |column: usize| (start + column) * chunk.channels + group * outputs;
+            Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
+        };
+        Block {
+            inputs: self.sampler.gather(&chunk.batch, places, group),
+            wanted: outputs_of(&chunk.wanted),
+            residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
+        }
+    }
+}
+
 struct Chunk {
     batch: Batch<u8>,
-    places: Vec<(usize, usize)>,
-    /// Per position and channel.
+    /// The sampled positions.
+    places: Vec<Place>,
+    /// Per place and channel.
     wanted: Vec<f64>,
     /// What is added to each output afterwards; empty if nothing.
     residuals: Vec<f64>,
-    shape: Shape,
+    channels: usize,
 }
 
 /// Sampled positions of one channel group as columns.

@@ -6,6 +6,7 @@ mod gram;
 mod method;
 mod noise;
 mod note;
+mod patches;
 mod probe;
 mod spread;
 mod statistics;
@@ -13,9 +14,10 @@ mod survey;
 mod teacher;
 
 use compensate::Objective;
-use gram::{Inputs, Samples};
+use gram::{Inputs, Sampler, Samples};
 pub use method::Method;
 pub use note::Note;
+use patches::Patches;
 use probe::{Probe, Produced};
 use statistics::{SumStatistics, match_statistics};
 pub(crate) use survey::Survey;
@@ -30,7 +32,7 @@ use crate::plan::Precision;
 use crate::progress::Progress;
 use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Structure};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
-use crate::tensor::{Batch, Window};
+use crate::tensor::Batch;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -120,14 +122,6 @@ fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> b
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
 fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
     method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::Int8
-}
-
-/// What decides which patches a convolution reads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Patches {
-    input: usize,
-    window: Window,
-    groups: usize,
 }
 
 struct Walk<'a> {
@@ -242,51 +236,41 @@ impl Walk<'_> {
     /// What the outputs of node `id`, a convolution, should be.
     fn objective_of(&mut self, id: usize) -> Result<Option<Objective>> {
         let node = &self.graph.nodes[id];
-        let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
+        let (QuantizedOp::Conv(conv), Some(patches)) = (&node.op, Patches::of(node)) else { return Ok(None) };
         let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
         self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
         let spools = self.spools(id)?;
-        let source = &self.graph.nodes[node.inputs[0]];
+        let input = &self.graph.nodes[patches.input];
         let residual = node.inputs.get(1).zip(residual_node).map(|(&input, full)| {
             let quantizer = self.graph.nodes[input].quantizer;
             (spools[1], quantizer.zero_point, quantizer.scale, full)
         });
+        let zero_points = vec![input.quantizer.zero_point; input.shape.channels];
+        let sampler =
+            Sampler { patches, activations: spools[0], shape: input.shape, zero_points: &zero_points };
+        let known = self.shared.iter().find(|(known, _)| *known == patches);
+        let moments = known.map_or_else(|| sampler.moments(), |(_, moments)| Ok(moments.clone()))?;
         let samples = Samples {
-            conv,
-            inputs: spools[0],
-            zero_points: &vec![source.quantizer.zero_point; source.shape.channels],
-            input_shape: source.shape,
+            sampler,
+            moments: moments.clone(),
             teacher: &self.teacher,
             target: conv.source,
             residual,
+            clamp: conv.clamp,
         };
-        let known = self.shared.iter().find(|(patches, _)| Some(*patches) == self.patches(id));
-        let known = known.map(|(_, inputs)| inputs.as_slice());
-        let trained = self.trained(conv.source);
-        let objective = Objective::new(conv, &trained, &samples, source.quantizer.scale, known)?;
+        let objective = Objective::new(conv, &self.trained(conv.source), &samples, input.quantizer.scale)?;
         self.teacher.release(conv.source);
         residual_node.into_iter().for_each(|node| self.teacher.release(node));
-        self.share(id, &objective);
+        self.share(id, patches, moments);
         Ok(Some(objective))
     }
 
     /// Keeps the moments of the inputs of node `id` as long as another layer will read the same patches.
-    fn share(&mut self, id: usize, objective: &Objective) {
-        let Some(patches) = self.patches(id) else { return };
+    fn share(&mut self, id: usize, patches: Patches, moments: Vec<Arc<Inputs>>) {
         self.shared.retain(|(known, _)| *known != patches);
-        let is_ahead = |later: usize| self.fitted[later] && self.patches(later) == Some(patches);
-        if (id + 1..self.graph.nodes.len()).any(is_ahead) {
-            self.shared.push((patches, objective.inputs()));
-        }
-    }
-
-    fn patches(&self, id: usize) -> Option<Patches> {
-        let node = &self.graph.nodes[id];
-        match &node.op {
-            QuantizedOp::Conv(conv) => {
-                Some(Patches { input: node.inputs[0], window: conv.window, groups: conv.groups })
-            }
-            _ => None,
+        let later = (id + 1..self.graph.nodes.len()).filter(|&later| self.fitted[later]);
+        if later.filter_map(|later| Patches::of(&self.graph.nodes[later])).any(|later| later == patches) {
+            self.shared.push((patches, moments));
         }
     }
 

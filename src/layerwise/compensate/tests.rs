@@ -1,7 +1,8 @@
-use super::super::gram::Wanted;
+use super::super::gram::{Inputs, Wanted};
 use super::*;
 use crate::graph::arbitrary::noise;
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// Covariances of `y = Wᵀx + c` for inputs of rank `rank`.
 fn gram(inputs: usize, rank: usize, weights: &Mat<f64>) -> Gram {

@@ -1,53 +1,53 @@
 //! Sums of products, from which the covariances follow.
 
-use super::{Gram, Inputs, Wanted};
+use super::{Inputs, Wanted};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// Columns of one parallel task.
 pub(super) const PANEL: usize = 96;
 
-/// Moments of inputs and wanted outputs.
-pub(super) struct Sums {
+/// Sums from which the moments of the inputs follow.
+pub(super) struct InputSums {
+    count: f64,
+    sums: Vec<f64>,
     /// Lower triangle of `inputs × inputs` in panels of columns, each from its diagonal down.
     squares: Vec<Mat<f64>>,
-    wanted: WantedSums,
 }
 
-impl Sums {
-    pub(super) fn new(inputs: usize, outputs: usize) -> Self {
+impl InputSums {
+    pub(super) fn new(inputs: usize) -> Self {
         let squares = panels(inputs).map(|(start, width)| Mat::zeros(inputs - start, width)).collect();
-        Self { squares, wanted: WantedSums::new(inputs, outputs) }
+        Self { count: 0.0, sums: vec![0.0; inputs], squares }
     }
 
     /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
+    pub(super) fn add(&mut self, x: &Mat<f64>) {
+        self.count += x.ncols() as f64;
+        (0..x.ncols()).for_each(|column| add_powers(&mut self.sums, x.col_as_slice(column), 1));
         self.squares.par_iter_mut().enumerate().for_each(|(panel, sums)| {
             let start = panel * PANEL;
             let (rows, columns) = (x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
             matmul(sums.as_mut(), Accum::Add, rows, columns.transpose(), 1.0, Par::Seq);
         });
-        self.wanted.add(x, y);
     }
 
-    pub(super) fn finish(self) -> Gram {
-        let (count, means) = (self.wanted.count, self.wanted.input_means());
+    pub(super) fn finish(self) -> Inputs {
+        let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
         let square = |i: usize, j: usize| {
             let (i, j) = (i.max(j), i.min(j));
             self.squares[j / PANEL][(i - j / PANEL * PANEL, j % PANEL)]
         };
         let covariance =
-            Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / count - means[i] * means[j]);
-        Gram { inputs: Arc::new(Inputs { covariance, means }), wanted: self.wanted.finish() }
+            Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / self.count - means[i] * means[j]);
+        Inputs { covariance, means }
     }
 }
 
-/// Moments of wanted outputs, alone and with the inputs.
+/// Sums from which the moments of wanted outputs follow, alone and with the inputs.
 pub(super) struct WantedSums {
     count: f64,
-    input_sums: Vec<f64>,
     /// `inputs × outputs` in panels of columns.
     cross: Vec<Mat<f64>>,
     sums: Vec<f64>,
@@ -58,7 +58,6 @@ impl WantedSums {
     pub(super) fn new(inputs: usize, outputs: usize) -> Self {
         Self {
             count: 0.0,
-            input_sums: vec![0.0; inputs],
             cross: panels(outputs).map(|(_, width)| Mat::zeros(inputs, width)).collect(),
             sums: vec![0.0; outputs],
             squares: vec![0.0; outputs],
@@ -69,7 +68,6 @@ impl WantedSums {
     pub(super) fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
         self.count += x.ncols() as f64;
         for column in 0..x.ncols() {
-            add_powers(&mut self.input_sums, x.col_as_slice(column), 1);
             add_powers(&mut self.sums, y.col_as_slice(column), 1);
             add_powers(&mut self.squares, y.col_as_slice(column), 2);
         }
@@ -79,12 +77,8 @@ impl WantedSums {
         });
     }
 
-    fn input_means(&self) -> Vec<f64> {
-        self.input_sums.iter().map(|sum| sum / self.count).collect()
-    }
-
-    pub(super) fn finish(self) -> Wanted {
-        let inputs = self.input_means();
+    /// The moments, given the means of the inputs.
+    pub(super) fn finish(self, inputs: &[f64]) -> Wanted {
         let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
         let cross = Mat::from_fn(inputs.len(), means.len(), |i, o| {
             self.cross[o / PANEL][(i, o % PANEL)] / self.count - inputs[i] * means[o]

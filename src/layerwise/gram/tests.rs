@@ -4,8 +4,6 @@ use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
 use crate::graph::arbitrary::{Choices, noise};
 use crate::graph::{Conv, Graph, Node, Op};
-use crate::plan::{Choice, Precision, Reason};
-use crate::quantize::Weights;
 use crate::tensor::Window;
 use ndarray::Array4;
 
@@ -43,22 +41,7 @@ fn graph() -> Graph {
     Graph { name: "gram".into(), input: Shape::new(3, 21, 9), nodes, output: 2 }
 }
 
-fn quantized() -> QuantizedConv {
-    QuantizedConv {
-        weights: Weights::Int8 { codes: vec![] },
-        factors: vec![],
-        gain: vec![],
-        bias: vec![],
-        window: window(),
-        groups: GROUPS,
-        group_inputs: GROUP_INPUTS,
-        outputs: OUTPUTS,
-        clamp: [f32::NEG_INFINITY, f32::INFINITY],
-        logits: false,
-        source: 1,
-        choice: Choice { precision: Precision::Int8, reason: Reason::Default },
-    }
-}
+const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 fn spool(shape: Shape, seed: u64) -> Spool {
     let mut choices = Choices(seed);
@@ -93,21 +76,25 @@ impl Scene {
         teacher
     }
 
+    fn sampler(&self) -> Sampler<'_> {
+        let patches = Patches {
+            input: 0,
+            window: window(),
+            groups: GROUPS,
+            group_inputs: GROUP_INPUTS,
+            output: [self.output_shape.height, self.output_shape.width],
+        };
+        Sampler { patches, activations: &self.inputs, shape: self.input_shape, zero_points: &ZERO_POINTS }
+    }
+
     fn samples<'a>(
         &'a self,
-        conv: &'a QuantizedConv,
+        clamp: [f32; 2],
         teacher: &'a Teacher<'a>,
         residual: Option<(&'a Spool, u8, f64, NodeId)>,
     ) -> Samples<'a> {
-        Samples {
-            conv,
-            inputs: &self.inputs,
-            zero_points: &ZERO_POINTS,
-            input_shape: self.input_shape,
-            teacher,
-            target: 1,
-            residual,
-        }
+        let sampler = self.sampler();
+        Samples { moments: sampler.moments().unwrap(), sampler, teacher, target: 1, residual, clamp }
     }
 
     /// Patches and wanted outputs of all positions, padded inputs written out.
@@ -196,10 +183,10 @@ fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
 #[test]
 fn covariances_are_those_of_two_passes() {
     let scene = Scene::new();
-    let (teacher, conv) = (scene.teacher(), quantized());
+    let teacher = scene.teacher();
     for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
-        let samples = scene.samples(&conv, &teacher, residual);
-        let grams = samples.gram().unwrap();
+        let samples = scene.samples(UNBOUNDED, &teacher, residual);
+        let grams = samples.grams().unwrap();
         assert_eq!(grams.len(), GROUPS);
         for (group, gram) in grams.iter().enumerate() {
             compare(gram, &scene.rows(&teacher, group, residual.is_some()));
@@ -228,11 +215,11 @@ fn errors_beyond_a_bound_of_the_activation_are_wanted() {
 #[test]
 fn hidden_errors_are_those_of_two_passes() {
     let scene = Scene::new();
-    let conv = QuantizedConv { clamp: [-0.3, 0.4], ..quantized() };
+    let clamp = [-0.3, 0.4];
     let teacher = scene.teacher();
     for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
-        let samples = scene.samples(&conv, &teacher, residual);
-        let mut grams = samples.gram().unwrap();
+        let samples = scene.samples(clamp, &teacher, residual);
+        let mut grams = samples.grams().unwrap();
         let map = |group: usize| {
             let values = noise(12 * OUTPUTS / GROUPS, 30 + group as u64);
             let weights = Mat::from_fn(12, OUTPUTS / GROUPS, |i, o| f64::from(values[i * 3 + o]) / 200.0);
@@ -249,7 +236,7 @@ fn hidden_errors_are_those_of_two_passes() {
                     let column = now[group].weights.col_as_slice(output);
                     let now = 0.1 + column.iter().zip(&*patch).map(|(w, x)| w * x).sum::<f64>();
                     let residual = if residual.is_some() { residuals[output] } else { 0.0 };
-                    *value = visible(*value, now, conv.clamp.map(|bound| f64::from(bound) - residual));
+                    *value = visible(*value, now, clamp.map(|bound| f64::from(bound) - residual));
                 }
             }
             compare(gram, &rows);
@@ -265,11 +252,13 @@ fn sums_in_panels_are_sums() {
         Mat::from_fn(rows, columns, |i, j| f64::from(values[i * columns + j]))
     };
     let (x, y) = (matrix(inputs, 1), matrix(outputs, 2));
-    let mut sums = Sums::new(inputs, outputs);
-    sums.add(&x, &y);
+    let (mut inputs, mut wanted) = (InputSums::new(inputs), WantedSums::new(inputs, outputs));
+    inputs.add(&x);
+    wanted.add(&x, &y);
     let column = |matrix: &Mat<f64>, j: usize| matrix.col_as_slice(j).to_vec();
     let rows: Vec<_> = (0..columns).map(|j| (column(&x, j), column(&y, j))).collect();
-    compare(&sums.finish(), &rows);
+    let inputs = Arc::new(inputs.finish());
+    compare(&Gram { wanted: wanted.finish(&inputs.means), inputs }, &rows);
 }
 
 #[test]
