@@ -35,6 +35,18 @@ pub(super) struct Inputs {
     pub means: Vec<f64>,
 }
 
+impl Inputs {
+    /// The moments of some of the inputs.
+    pub(super) fn part(&self, inputs: &[usize]) -> Self {
+        Self {
+            covariance: Mat::from_fn(inputs.len(), inputs.len(), |i, j| {
+                self.covariance[(inputs[i], inputs[j])]
+            }),
+            means: inputs.iter().map(|&input| self.means[input]).collect(),
+        }
+    }
+}
+
 /// What the outputs should be.
 pub(super) struct Wanted {
     /// `inputs × outputs`: covariance of inputs and wanted outputs.
@@ -71,10 +83,12 @@ impl Linear {
 /// The patches of activations that a layer reads at sampled positions.
 pub(super) struct Sampler<'a> {
     pub patches: Patches,
+    /// The largest patches for which the same positions are sampled.
+    pub host: Patches,
     /// The integer activations, their shape and their zero point per channel.
     pub activations: &'a Spool,
     pub shape: Shape,
-    pub zero_points: &'a [u8],
+    pub zero_points: Vec<u8>,
 }
 
 /// A position of an image of a chunk.
@@ -98,7 +112,7 @@ impl Sampler<'_> {
     /// The sampled positions of a chunk's images.
     fn places(&self, chunk: usize, images: usize) -> Vec<Place> {
         let positions = self.patches.positions();
-        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.patches.len());
+        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
         let of_image = |image| {
             sampled(positions, per_image, chunk * CHUNK + image).map(move |position| (image, position))

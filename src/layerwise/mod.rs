@@ -6,6 +6,7 @@ mod gram;
 mod method;
 mod noise;
 mod note;
+mod objective;
 mod patches;
 mod probe;
 mod spread;
@@ -14,10 +15,10 @@ mod survey;
 mod teacher;
 
 use compensate::Objective;
-use gram::{Inputs, Sampler, Samples};
+use gram::Inputs;
 pub use method::Method;
 pub use note::Note;
-use patches::Patches;
+use patches::{Patches, hosts};
 use probe::{Probe, Produced};
 use statistics::{SumStatistics, match_statistics};
 pub(crate) use survey::Survey;
@@ -26,7 +27,7 @@ use teacher::Teacher;
 use crate::calibrate::{ChannelStatistics, Observation, Spool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fidelity, LayerFidelity, PackedNode, Preprocess};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId};
 use crate::pack::{Packing, Source, pack_node};
 use crate::plan::Precision;
 use crate::progress::Progress;
@@ -67,43 +68,13 @@ pub(crate) fn fit_and_pack<'a>(
     survey: Option<Survey<'a>>,
     progress: &dyn Progress,
 ) -> Result<Packed> {
-    let inputs: Vec<Vec<usize>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
-    let dead_after = last_uses(&inputs);
-    let fitted: Vec<bool> = graph.nodes.iter().map(|node| is_fitted(node, method, survey.as_ref())).collect();
-    let teacher = Teacher::new(full.graph, full.preprocess, &wanted(graph, full, &fitted))?;
-    let probe = Probe::new(graph, full, &pixels)?;
-    let mut walk = Walk {
-        graph,
-        full,
-        method,
-        teacher,
-        probe,
-        survey,
-        fitted,
-        objective: None,
-        shared: Vec::new(),
-        packed: Vec::new(),
-        values: vec![],
-        logit_scale: None,
-        layers: Vec::new(),
-        logits: None,
-        seconds: Vec::new(),
-        notes: Vec::new(),
-    };
-    walk.start(pixels)?;
-    progress.start("layers", walk.graph.nodes.len());
-    for (id, dead) in dead_after.iter().enumerate().skip(1) {
-        walk.visit(id).map_err(|error| error.at_node(&walk.graph.nodes[id].name))?;
-        dead.iter().for_each(|&dead| walk.values[dead] = None);
-        progress.advance(1);
-    }
-    Ok(walk.finish())
+    Walk::new(graph, full, method, &pixels, survey)?.run(pixels, progress)
 }
 
-/// The full-precision values that compensation reads, once per layer that is `fitted`.
-fn wanted(graph: &QuantizedGraph, full: Full, fitted: &[bool]) -> Vec<NodeId> {
+/// The full-precision values that compensation reads, once per layer that is fitted and so has a host.
+fn wanted(graph: &QuantizedGraph, full: Full, hosts: &[Option<usize>]) -> Vec<NodeId> {
     let mut wanted = Vec::new();
-    for node in graph.nodes.iter().zip(fitted).filter(|(_, fitted)| **fitted).map(|(node, _)| node) {
+    for node in graph.nodes.iter().zip(hosts).filter(|(_, host)| host.is_some()).map(|(node, _)| node) {
         if let QuantizedOp::Conv(conv) = &node.op {
             wanted.push(conv.source);
             wanted.extend(node.inputs.get(1).map(|&input| full.structure.operators[input].value));
@@ -136,12 +107,12 @@ struct Walk<'a> {
     logit_scale: Option<f64>,
     probe: Probe<'a>,
     survey: Option<Survey<'a>>,
-    /// By node: whether it has an objective.
-    fitted: Vec<bool>,
+    /// By node that has an objective: the one whose patches hold its own.
+    hosts: Vec<Option<usize>>,
     /// What the outputs of the layer being visited should be.
     objective: Option<Objective>,
-    /// Moments of the inputs of layers behind that a layer ahead reads too.
-    shared: Vec<(Patches, Vec<Arc<Inputs>>)>,
+    /// Moments of the inputs of hosts, while a layer ahead needs them.
+    shared: Vec<(usize, Vec<Arc<Inputs>>)>,
     layers: Vec<LayerFidelity>,
     /// Signal over noise of the logits in dB.
     logits: Option<f64>,
@@ -149,7 +120,49 @@ struct Walk<'a> {
     notes: Vec<Note>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(
+        graph: &'a mut QuantizedGraph,
+        full: Full<'a>,
+        method: Method,
+        pixels: &Spool,
+        survey: Option<Survey<'a>>,
+    ) -> Result<Self> {
+        let is_fitted = |node: &&QuantizedNode| is_fitted(node, method, survey.as_ref());
+        let patches = |node: &QuantizedNode| Some(node).filter(is_fitted).and_then(Patches::of);
+        let hosts = hosts(&graph.nodes.iter().map(patches).collect::<Vec<_>>());
+        Ok(Self {
+            teacher: Teacher::new(full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
+            probe: Probe::new(graph, full, pixels)?,
+            graph,
+            full,
+            method,
+            survey,
+            hosts,
+            objective: None,
+            shared: Vec::new(),
+            packed: Vec::new(),
+            values: vec![],
+            logit_scale: None,
+            layers: Vec::new(),
+            logits: None,
+            seconds: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn run(mut self, pixels: Spool, progress: &dyn Progress) -> Result<Packed> {
+        let inputs: Vec<Vec<usize>> = self.graph.nodes.iter().map(|node| node.inputs.clone()).collect();
+        self.start(pixels)?;
+        progress.start("layers", inputs.len());
+        for (id, dead) in last_uses(&inputs).iter().enumerate().skip(1) {
+            self.visit(id).map_err(|error| error.at_node(&self.graph.nodes[id].name))?;
+            dead.iter().for_each(|&dead| self.values[dead] = None);
+            progress.advance(1);
+        }
+        Ok(self.finish())
+    }
+
     fn start(&mut self, pixels: Spool) -> Result<()> {
         self.packed.push(pack_node(&self.graph.nodes[0], &[])?.node);
         if self.method == Method::Compensated {
@@ -161,7 +174,7 @@ impl Walk<'_> {
 
     fn visit(&mut self, id: usize) -> Result<()> {
         let start = Instant::now();
-        self.objective = if self.fitted[id] { self.objective_of(id)? } else { None };
+        self.objective = self.objective_of(id)?;
         self.survey(id)?;
         let packing = self.fit(id)?;
         self.objective = None;
@@ -231,55 +244,6 @@ impl Walk<'_> {
             self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
         }
         Ok(Some(fitted))
-    }
-
-    /// What the outputs of node `id`, a convolution, should be.
-    fn objective_of(&mut self, id: usize) -> Result<Option<Objective>> {
-        let node = &self.graph.nodes[id];
-        let (QuantizedOp::Conv(conv), Some(patches)) = (&node.op, Patches::of(node)) else { return Ok(None) };
-        let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
-        self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
-        let spools = self.spools(id)?;
-        let input = &self.graph.nodes[patches.input];
-        let residual = node.inputs.get(1).zip(residual_node).map(|(&input, full)| {
-            let quantizer = self.graph.nodes[input].quantizer;
-            (spools[1], quantizer.zero_point, quantizer.scale, full)
-        });
-        let zero_points = vec![input.quantizer.zero_point; input.shape.channels];
-        let sampler =
-            Sampler { patches, activations: spools[0], shape: input.shape, zero_points: &zero_points };
-        let known = self.shared.iter().find(|(known, _)| *known == patches);
-        let moments = known.map_or_else(|| sampler.moments(), |(_, moments)| Ok(moments.clone()))?;
-        let samples = Samples {
-            sampler,
-            moments: moments.clone(),
-            teacher: &self.teacher,
-            target: conv.source,
-            residual,
-            clamp: conv.clamp,
-        };
-        let objective = Objective::new(conv, &self.trained(conv.source), &samples, input.quantizer.scale)?;
-        self.teacher.release(conv.source);
-        residual_node.into_iter().for_each(|node| self.teacher.release(node));
-        self.share(id, patches, moments);
-        Ok(Some(objective))
-    }
-
-    /// Keeps the moments of the inputs of node `id` as long as another layer will read the same patches.
-    fn share(&mut self, id: usize, patches: Patches, moments: Vec<Arc<Inputs>>) {
-        self.shared.retain(|(known, _)| *known != patches);
-        let later = (id + 1..self.graph.nodes.len()).filter(|&later| self.fitted[later]);
-        if later.filter_map(|later| Patches::of(&self.graph.nodes[later])).any(|later| later == patches) {
-            self.shared.push((patches, moments));
-        }
-    }
-
-    /// Trained weights in storage order.
-    fn trained(&self, source: NodeId) -> Vec<f32> {
-        match &self.full.graph.nodes[source].op {
-            Op::Conv(conv) => conv.weight.view().permuted_axes([0, 2, 3, 1]).iter().copied().collect(),
-            _ => Vec::new(),
-        }
     }
 
     fn pack(&self, id: usize) -> Result<Packing> {
@@ -366,3 +330,6 @@ fn spools<'a>(graph: &QuantizedGraph, values: &'a [Option<Spool>], id: usize) ->
 fn freed() -> Error {
     Error::new(ErrorKind::Shape, "activations were freed too early")
 }
+
+#[cfg(test)]
+mod tests;

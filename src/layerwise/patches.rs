@@ -1,4 +1,4 @@
-//! Which patches of its input a convolution reads.
+//! Which patches of its input a convolution reads, and which other convolution reads them too.
 
 use crate::quantize::{QuantizedNode, QuantizedOp};
 use crate::tensor::Window;
@@ -38,4 +38,42 @@ impl Patches {
     pub(super) fn positions(&self) -> usize {
         self.output[0] * self.output[1]
     }
+
+    /// Where each input of a patch is in the patch of `wider` at the same position, if it is there at every position.
+    pub(super) fn within(&self, wider: &Self) -> Option<Vec<usize>> {
+        let alike = |patches: &Self| (patches.input, patches.groups, patches.window.stride, patches.output);
+        if alike(self) != alike(wider) {
+            return None;
+        }
+        let [rows, columns] = [self.taps_within(wider, 0)?, self.taps_within(wider, 1)?];
+        let tap = |row: &usize, column: &usize| row * wider.window.kernel[1] + column;
+        let taps = rows.iter().flat_map(|row| columns.iter().map(move |column| tap(row, column)));
+        let inputs = self.group_inputs;
+        Some(taps.flat_map(|tap| tap * inputs..(tap + 1) * inputs).collect())
+    }
+
+    /// The tap of `wider` that reads the same input as each tap along `axis`.
+    fn taps_within(&self, wider: &Self, axis: usize) -> Option<Vec<usize>> {
+        let (own, wide) = (self.window, wider.window);
+        // Offsets from the first input, both shifted by both paddings.
+        let is_same = |tap: usize, other: usize| {
+            tap * own.dilation[axis] + wide.pads[axis] == other * wide.dilation[axis] + own.pads[axis]
+        };
+        let same = |tap: usize| (0..wide.kernel[axis]).find(|&other| is_same(tap, other));
+        (0..own.kernel[axis]).map(same).collect()
+    }
 }
+
+/// For each layer, the one with the largest patches that hold all of its own; among equals the first, maybe itself.
+pub(super) fn hosts(layers: &[Option<Patches>]) -> Vec<Option<usize>> {
+    let host_of = |patches: &Patches| {
+        let holds = |(_, other): &(usize, &Patches)| patches.within(other).is_some();
+        let layers = layers.iter().enumerate().filter_map(|(id, other)| Some((id, other.as_ref()?)));
+        // The last of equals is taken, so that the order is reversed.
+        layers.rev().filter(holds).max_by_key(|(_, other)| other.len()).map(|(id, _)| id)
+    };
+    layers.iter().map(|patches| patches.as_ref().and_then(host_of)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -76,15 +76,18 @@ impl Scene {
         teacher
     }
 
+    fn patches(&self, window: Window) -> Patches {
+        let output = [self.output_shape.height, self.output_shape.width];
+        Patches { input: 0, window, groups: GROUPS, group_inputs: GROUP_INPUTS, output }
+    }
+
     fn sampler(&self) -> Sampler<'_> {
-        let patches = Patches {
-            input: 0,
-            window: window(),
-            groups: GROUPS,
-            group_inputs: GROUP_INPUTS,
-            output: [self.output_shape.height, self.output_shape.width],
-        };
-        Sampler { patches, activations: &self.inputs, shape: self.input_shape, zero_points: &ZERO_POINTS }
+        self.sampler_of(self.patches(window()), self.patches(window()))
+    }
+
+    fn sampler_of(&self, patches: Patches, host: Patches) -> Sampler<'_> {
+        let zero_points = ZERO_POINTS.to_vec();
+        Sampler { patches, host, activations: &self.inputs, shape: self.input_shape, zero_points }
     }
 
     fn samples<'a>(
@@ -190,6 +193,32 @@ fn covariances_are_those_of_two_passes() {
         assert_eq!(grams.len(), GROUPS);
         for (group, gram) in grams.iter().enumerate() {
             compare(gram, &scene.rows(&teacher, group, residual.is_some()));
+        }
+    }
+}
+
+/// Single taps and columns of taps: the same bits, as the sums are integers.
+#[test]
+fn parts_of_moments_are_the_moments_of_parts() {
+    let scene = Scene::new();
+    let wide = scene.patches(window());
+    let moments = scene.sampler().moments().unwrap();
+    let parts = [
+        ([1, 1], [1, 2]),
+        ([1, 1], [1, 0]),
+        ([1, 1], [0, 2]),
+        ([1, 1], [0, 0]),
+        ([3, 1], [1, 2]),
+        ([3, 1], [1, 0]),
+    ];
+    for (kernel, [top, left]) in parts {
+        let narrow = scene.patches(Window { kernel, pads: [top, left, 0, 0], ..window() });
+        let inputs = narrow.within(&wide).unwrap();
+        let own = scene.sampler_of(narrow, wide).moments().unwrap();
+        for (own, moments) in own.iter().zip(&moments) {
+            let part = moments.part(&inputs);
+            assert_eq!(part.means, own.means);
+            assert_eq!(part.covariance, own.covariance);
         }
     }
 }

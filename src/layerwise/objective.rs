@@ -1,0 +1,85 @@
+//! What the outputs of a layer should be, on the inputs that it really has.
+
+use super::compensate::Objective;
+use super::gram::{Inputs, Sampler, Samples};
+use super::patches::Patches;
+use super::{Walk, freed};
+use crate::error::Result;
+use crate::graph::{NodeId, Op};
+use crate::quantize::QuantizedOp;
+use std::sync::Arc;
+
+impl Walk<'_> {
+    /// What the outputs of node `id`, a convolution, should be.
+    pub(super) fn objective_of(&mut self, id: usize) -> Result<Option<Objective>> {
+        let Some([patches, host]) = self.patches(id) else { return Ok(None) };
+        let moments = self.moments(id)?;
+        let node = &self.graph.nodes[id];
+        let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
+        let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
+        self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
+        let spools = self.spools(id)?;
+        let residual = node.inputs.get(1).zip(residual_node).map(|(&input, full)| {
+            let quantizer = self.graph.nodes[input].quantizer;
+            (spools[1], quantizer.zero_point, quantizer.scale, full)
+        });
+        let samples = Samples {
+            sampler: self.sampler(patches, host)?,
+            moments,
+            teacher: &self.teacher,
+            target: conv.source,
+            residual,
+            clamp: conv.clamp,
+        };
+        let input_scale = self.graph.nodes[patches.input].quantizer.scale;
+        let objective = Objective::new(conv, &self.trained(conv.source), &samples, input_scale)?;
+        self.teacher.release(conv.source);
+        residual_node.into_iter().for_each(|node| self.teacher.release(node));
+        Ok(Some(objective))
+    }
+
+    /// The patches of node `id` and those of its host.
+    fn patches(&self, id: usize) -> Option<[Patches; 2]> {
+        Some([Patches::of(&self.graph.nodes[id])?, Patches::of(&self.graph.nodes[self.hosts[id]?])?])
+    }
+
+    /// The moments of each channel group's inputs of node `id`, which are part of its host's.
+    fn moments(&mut self, id: usize) -> Result<Vec<Arc<Inputs>>> {
+        let (Some(host), Some([own, wide])) = (self.hosts[id], self.patches(id)) else {
+            return Ok(Vec::new());
+        };
+        let moments = match self.shared.iter().position(|(known, _)| *known == host) {
+            Some(index) => self.shared.swap_remove(index).1,
+            None => self.sampler(wide, wide)?.moments()?,
+        };
+        let parts = own.within(&wide).filter(|inputs| inputs.len() < wide.len());
+        let part = |group: &Arc<Inputs>| match &parts {
+            Some(inputs) => Arc::new(group.part(inputs)),
+            None => Arc::clone(group),
+        };
+        let own = moments.iter().map(part).collect();
+        if self.hosts[id + 1..].contains(&Some(host)) {
+            self.shared.push((host, moments));
+        }
+        Ok(own)
+    }
+
+    fn sampler(&self, patches: Patches, host: Patches) -> Result<Sampler<'_>> {
+        let input = &self.graph.nodes[patches.input];
+        Ok(Sampler {
+            patches,
+            host,
+            activations: self.values[patches.input].as_ref().ok_or_else(freed)?,
+            shape: input.shape,
+            zero_points: vec![input.quantizer.zero_point; input.shape.channels],
+        })
+    }
+
+    /// Trained weights in storage order.
+    fn trained(&self, source: NodeId) -> Vec<f32> {
+        match &self.full.graph.nodes[source].op {
+            Op::Conv(conv) => conv.weight.view().permuted_axes([0, 2, 3, 1]).iter().copied().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
