@@ -2,6 +2,7 @@
 //! still free, as OBQ and GPTQ do per column (Frantar et al., arXiv 2210.17323).
 
 mod descend;
+mod search;
 
 use crate::ternarize::solve;
 use faer::{Mat, Side};
@@ -15,6 +16,7 @@ const FACTORS: [f64; 7] = [0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45];
 pub(super) struct Problem {
     /// Damped covariance of the inputs, in storage order.
     hessian: Mat<f64>,
+    diagonal: Vec<f64>,
     /// Storage index of each column in processing order.
     order: Vec<usize>,
     /// Upper factor of the inverse covariance in processing order, stored by rows as columns of the lower one.
@@ -82,14 +84,22 @@ impl Problem {
             blocks.push(Block::new(start, len, id, &factor, inner));
             start += len;
         }
-        Some(Self { hessian, order, factor, blocks })
+        let diagonal = (0..inputs).map(|i| hessian[(i, i)]).collect();
+        Some(Self { hessian, diagonal, order, factor, blocks })
     }
 
     /// Codes and scales for one output channel with target weights `target`, in units of its factor.
     pub(super) fn solve(&self, target: &[f64]) -> Row {
         let mut row = self.round_all(target);
         self.descend(target, &mut row);
+        self.search(target, &mut row);
+        self.descend(target, &mut row);
         row
+    }
+
+    /// Storage indices of a block's weights.
+    fn columns(&self, block: &Block) -> &[usize] {
+        &self.order[block.start..][..block.len]
     }
 
     /// Codes from −`largest` to `largest` for weights whose steps are given: spreading, then coordinate descent.

@@ -62,7 +62,7 @@ impl Problem {
 
     /// A group of zeros is one in codes and in its scale.
     fn settle(&self, block: &Block, row: &mut Row) {
-        let columns = &self.order[block.start..][..block.len];
+        let columns = self.columns(block);
         if row.scales[block.id] == 0 {
             columns.iter().for_each(|&index| row.codes[index] = 0);
         } else if columns.iter().all(|&index| row.codes[index] == 0) {
@@ -94,7 +94,7 @@ impl Problem {
 
     /// Solves one block anew, all others fixed, and takes the solution if it is better.
     fn resolve_block(&self, block: &Block, row: &mut Row, gradient: &mut [f64]) -> bool {
-        let columns = &self.order[block.start..][..block.len];
+        let columns = self.columns(block);
         let local = Local { hessian: &self.hessian, columns };
         let scale = f64::from(row.scales[block.id]);
         let value: Vec<f64> = columns.iter().map(|&index| scale * f64::from(row.codes[index])).collect();
@@ -120,7 +120,7 @@ impl Problem {
 
     /// Changes single codes, then the scale.
     pub(super) fn improve_codes(&self, block: &Block, row: &mut Row, gradient: &mut [f64]) -> bool {
-        let columns = &self.order[block.start..][..block.len];
+        let columns = self.columns(block);
         let mut changed = false;
         if row.scales[block.id] > 0 {
             for &index in columns {
@@ -243,7 +243,7 @@ impl Block {
     }
 }
 
-fn axpy(factor: f64, column: &[f64], target: &mut [f64]) {
+pub(super) fn axpy(factor: f64, column: &[f64], target: &mut [f64]) {
     if factor != 0.0 {
         target.iter_mut().zip(column).for_each(|(value, x)| *value += factor * x);
     }
