@@ -27,6 +27,7 @@ const NOISE: f64 = 0.1;
 /// Bytes that a precision with scales adds to the file's JSON, besides the layer's name and two places in the file: the
 /// entry of its scales and its own.
 const SCALES_ENTRY: u64 = 72;
+
 /// What stands for the damage of a precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Indicator {
