@@ -140,18 +140,10 @@ impl Problem {
     }
 
     fn improve_scale(&self, block: &Block, columns: &[usize], row: &mut Row, gradient: &mut [f64]) -> bool {
-        let (mut slope, mut curvature) = (0.0, 0.0);
-        for &i in columns.iter().filter(|&&i| row.codes[i] != 0) {
-            let column = self.hessian.col_as_slice(i);
-            let code = f64::from(row.codes[i]);
-            slope += code * gradient[i];
-            curvature += columns.iter().map(|&j| code * f64::from(row.codes[j]) * column[j]).sum::<f64>();
-        }
-        if curvature <= 0.0 {
-            return false;
-        }
         let old = row.scales[block.id];
-        let new = (f64::from(old) + slope / curvature).round().clamp(0.0, 127.0) as u8;
+        let code = |index: usize| f64::from(row.codes[index]);
+        let Some(new) = self.best_scale(columns, f64::from(old), code, gradient) else { return false };
+        let new = new as u8;
         if new == old {
             return false;
         }
@@ -161,6 +153,23 @@ impl Problem {
         }
         row.scales[block.id] = new;
         true
+    }
+
+    /// The best 8-bit scale instead of `old` for the codes of a block, all else fixed; none if all codes are zero.
+    pub(super) fn best_scale(
+        &self,
+        columns: &[usize],
+        old: f64,
+        code: impl Fn(usize) -> f64,
+        gradient: &[f64],
+    ) -> Option<f64> {
+        let (mut slope, mut curvature) = (0.0, 0.0);
+        for &i in columns.iter().filter(|&&i| code(i) != 0.0) {
+            let column = self.hessian.col_as_slice(i);
+            slope += code(i) * gradient[i];
+            curvature += columns.iter().map(|&j| code(i) * code(j) * column[j]).sum::<f64>();
+        }
+        (curvature > 0.0).then(|| (old + slope / curvature).round().clamp(0.0, 127.0))
     }
 }
 

@@ -161,15 +161,9 @@ impl<'a> State<'a> {
     fn fit_scale(&mut self, place: usize) {
         let block = &self.problem.blocks[place];
         let columns = self.problem.columns(block);
-        let (mut slope, mut curvature) = (0.0, 0.0);
-        for &i in columns.iter().filter(|&&i| self.codes[i] != 0.0) {
-            let column = self.problem.hessian.col_as_slice(i);
-            slope += self.codes[i] * self.gradient[i];
-            curvature += columns.iter().map(|&j| self.codes[i] * self.codes[j] * column[j]).sum::<f64>();
-        }
-        if curvature > 0.0 {
-            let scale = self.scales[columns[0]] + slope / curvature;
-            self.set_scale(block, scale.round().clamp(0.0, 127.0));
+        let (old, code) = (self.scales[columns[0]], |index: usize| self.codes[index]);
+        if let Some(scale) = self.problem.best_scale(columns, old, code, &self.gradient) {
+            self.set_scale(block, scale);
         }
     }
 
