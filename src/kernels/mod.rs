@@ -27,6 +27,7 @@ use crate::format::{Multiplier, Rescale};
 use crate::tensor::{Batch, Shape, Window};
 use blocked::{Alone, Isa};
 use std::sync::OnceLock;
+pub(crate) use vectorized::Width;
 
 /// A convolution with weights expanded to `i8`.
 #[derive(Debug, Clone)]

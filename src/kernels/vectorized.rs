@@ -2,11 +2,13 @@
 
 #![allow(unsafe_code)]
 
-/// Wide registers that the compiler may use. Only [`super::Kernels::isa`] hands them out, where the CPU has them.
+use std::sync::LazyLock;
+
+/// Wide registers that the compiler may use. Only [`super::Kernels::isa`] and [`Width::available`] hand them out, where
+/// the CPU has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
     /// Those of the target.
-    #[allow(dead_code)]
     Baseline,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -14,10 +16,34 @@ pub(crate) enum Width {
     Avx512,
 }
 
+static WIDEST: LazyLock<Width> = LazyLock::new(|| Width::available().last().unwrap_or(Width::Baseline));
+
 impl Width {
+    /// The widest that this machine has.
+    #[inline]
+    pub fn widest() -> Self {
+        *WIDEST
+    }
+
+    /// All that this machine has, the widest last.
+    #[cfg(target_arch = "x86_64")]
+    pub fn available() -> impl Iterator<Item = Self> {
+        use std::arch::is_x86_feature_detected as has;
+        let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512vl");
+        let wide = [(Self::Avx2, has!("avx2")), (Self::Avx512, avx512)];
+        std::iter::once(Self::Baseline)
+            .chain(wide.into_iter().filter_map(|(width, has)| has.then_some(width)))
+    }
+
+    /// All that this machine has, the widest last.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn available() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Baseline)
+    }
+
     /// Runs `work`, which the compiler should be able to inline.
     #[inline(always)]
-    pub fn run(self, work: impl FnOnce()) {
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
         // SAFETY: the CPU has the registers, see above.
         match self {
             Self::Baseline => work(),
@@ -31,12 +57,12 @@ impl Width {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn avx2(work: impl FnOnce()) {
-    work();
+fn avx2<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn avx512(work: impl FnOnce()) {
-    work();
+fn avx512<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }

@@ -2,7 +2,8 @@
 //! inputs that the already converted network really produces (`docs/method.md`).
 
 use super::gram::{Gram, Linear, Samples};
-use super::spread::{Problem, Row, dot};
+use super::spread::{Problem, Row};
+use super::vector::dot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_INT4_CODE;
 use crate::plan::Precision;

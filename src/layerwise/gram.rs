@@ -3,8 +3,8 @@
 mod sums;
 
 use super::patches::Patches;
-use super::spread::dot;
 use super::teacher::Teacher;
+use super::vector::dot;
 use crate::calibrate::{CHUNK, Spool};
 use crate::error::Result;
 use crate::graph::NodeId;

@@ -13,6 +13,7 @@ mod spread;
 mod statistics;
 mod survey;
 mod teacher;
+mod vector;
 
 use compensate::Objective;
 use gram::Inputs;

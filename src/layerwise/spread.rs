@@ -3,9 +3,13 @@
 
 mod descend;
 mod search;
+mod state;
 
+use super::vector::{axpy, dot};
 use crate::ternarize::solve;
 use faer::{Mat, Side};
+use state::State;
+use std::ops::Range;
 
 /// Largest group whose sign patterns are all tried.
 const EXHAUSTIVE: usize = 4;
@@ -13,6 +17,7 @@ const EXHAUSTIVE: usize = 4;
 const FACTORS: [f64; 7] = [0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45];
 
 /// One layer's (or channel group's) least-squares problem, shared by all its output channels.
+#[derive(Debug)]
 pub(super) struct Problem {
     /// Damped covariance of the inputs, in storage order.
     hessian: Mat<f64>,
@@ -22,25 +27,33 @@ pub(super) struct Problem {
     /// Upper factor of the inverse covariance in processing order, stored by rows as columns of the lower one.
     factor: Mat<f64>,
     blocks: Vec<Block>,
+    /// Place of each weight's block in `blocks`.
+    block_of: Vec<usize>,
 }
 
 /// One group of weights that share a scale.
+#[derive(Debug)]
 struct Block {
     /// First column in processing order.
     start: usize,
     len: usize,
     /// Number in storage order.
     id: usize,
+    /// Its weights in storage order.
+    columns: Range<usize>,
     /// Sign patterns and their images under the block's inverse factor; empty for large groups.
     patterns: Vec<Pattern>,
     /// Lower factor of the block's own damped covariance.
     inner: Mat<f64>,
 }
 
+#[derive(Debug)]
 struct Pattern {
     signs: Vec<i8>,
     image: Vec<f64>,
     square: f64,
+    /// `tᵀHt` with the signs `t`.
+    own_square: f64,
 }
 
 /// One output channel's solution in storage order.
@@ -51,55 +64,39 @@ pub(super) struct Row {
     pub scales: Vec<u8>,
 }
 
-impl Row {
-    /// Value of a weight in units of the channel's factor.
-    pub(super) fn value(&self, index: usize, group: usize) -> f64 {
-        f64::from(self.codes[index]) * f64::from(self.scales[group])
-    }
-}
-
 impl Problem {
     /// Prepares a damped, positive definite covariance for groups of `group` in runs of `run` inputs.
     pub(super) fn new(hessian: Mat<f64>, run: usize, group: usize) -> Option<Self> {
         let inputs = hessian.nrows();
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        for start in (0..inputs).step_by(run) {
-            let columns: Vec<usize> = (start..start + run).collect();
-            groups.extend(columns.chunks(group).map(<[usize]>::to_vec));
-        }
-        let mass = |group: &[usize]| group.iter().map(|&i| hessian[(i, i)]).sum::<f64>() / group.len() as f64;
+        let runs = (0..inputs).step_by(run);
+        let groups: Vec<Range<usize>> = runs.flat_map(|start| cut(start..start + run, group)).collect();
+        let diagonal: Vec<f64> = (0..inputs).map(|i| hessian[(i, i)]).collect();
+        let mass = |group: &Range<usize>| diagonal[group.clone()].iter().sum::<f64>() / group.len() as f64;
         let mut ranked: Vec<usize> = (0..groups.len()).collect();
         ranked.sort_by(|&a, &b| mass(&groups[b]).total_cmp(&mass(&groups[a])).then(a.cmp(&b)));
-        let order: Vec<usize> = ranked.iter().flat_map(|&id| groups[id].iter().copied()).collect();
+        let order: Vec<usize> = ranked.iter().flat_map(|&id| groups[id].clone()).collect();
         let permuted = Mat::from_fn(inputs, inputs, |i, j| hessian[(order[i], order[j])]);
         let inverse = faer::linalg::solvers::DenseSolveCore::inverse(&permuted.llt(Side::Lower).ok()?);
         drop(permuted);
         let factor = inverse.llt(Side::Lower).ok()?.L().to_owned();
         let mut blocks = Vec::with_capacity(groups.len());
-        let mut start = 0;
-        for id in ranked {
-            let len = groups[id].len();
-            let inner = Mat::from_fn(len, len, |i, j| hessian[(groups[id][i], groups[id][j])]);
-            let inner = inner.llt(Side::Lower).ok()?.L().to_owned();
-            blocks.push(Block::new(start, len, id, &factor, inner));
-            start += len;
+        let (mut start, mut block_of) = (0, vec![0; inputs]);
+        for (place, id) in ranked.into_iter().enumerate() {
+            let columns = groups[id].clone();
+            block_of[columns.clone()].fill(place);
+            blocks.push(Block::new(start, id, columns.clone(), &factor, &hessian)?);
+            start += columns.len();
         }
-        let diagonal = (0..inputs).map(|i| hessian[(i, i)]).collect();
-        Some(Self { hessian, diagonal, order, factor, blocks })
+        Some(Self { hessian, diagonal, order, factor, blocks, block_of })
     }
 
     /// Codes and scales for one output channel with target weights `target`, in units of its factor.
     pub(super) fn solve(&self, target: &[f64]) -> Row {
-        let mut row = self.round_all(target);
-        self.descend(target, &mut row);
-        self.search(target, &mut row);
-        self.descend(target, &mut row);
-        row
-    }
-
-    /// Storage indices of a block's weights.
-    fn columns(&self, block: &Block) -> &[usize] {
-        &self.order[block.start..][..block.len]
+        let mut state = State::new(self, target, &self.round_all(target));
+        state.descend();
+        state.search();
+        state.descend();
+        state.row()
     }
 
     /// Codes from −`largest` to `largest` for weights whose steps are given: spreading, then coordinate descent.
@@ -143,30 +140,43 @@ impl Problem {
     fn spread_column(&self, column: usize, value: f64, free: &mut [f64]) {
         let lower = self.factor.col_as_slice(column);
         let error = (free[column] - value) / lower[column];
-        free[column..].iter_mut().zip(&lower[column..]).for_each(|(free, factor)| *free -= error * factor);
+        axpy(-error, &lower[column..], &mut free[column..]);
     }
 }
 
 impl Block {
-    fn new(start: usize, len: usize, id: usize, factor: &Mat<f64>, inner: Mat<f64>) -> Self {
-        let mut block = Self { start, len, id, patterns: Vec::new(), inner };
+    fn new(
+        start: usize,
+        id: usize,
+        columns: Range<usize>,
+        factor: &Mat<f64>,
+        hessian: &Mat<f64>,
+    ) -> Option<Self> {
+        let (len, first) = (columns.len(), columns.start);
+        let inner = Mat::from_fn(len, len, |i, j| hessian[(first + i, first + j)]);
+        let inner = inner.llt(Side::Lower).ok()?.L().to_owned();
+        let mut block = Self { start, len, id, columns, patterns: Vec::new(), inner };
         if len <= EXHAUSTIVE {
             block.patterns =
-                (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor)).collect();
+                (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor, hessian)).collect();
         }
-        block
+        Some(block)
     }
 
-    fn pattern(&self, mut number: usize, factor: &Mat<f64>) -> Pattern {
+    fn pattern(&self, mut number: usize, factor: &Mat<f64>, hessian: &Mat<f64>) -> Pattern {
         let mut digit = || {
             let digit = number % 3;
             number /= 3;
             [0, 1, -1][digit]
         };
         let signs: Vec<i8> = (0..self.len).map(|_| digit()).collect();
-        let image = self.image(&signs.iter().map(|&sign| f64::from(sign)).collect::<Vec<_>>(), factor);
+        let real: Vec<f64> = signs.iter().map(|&sign| f64::from(sign)).collect();
+        let image = self.image(&real, factor);
         let square = image.iter().map(|value| value * value).sum();
-        Pattern { signs, image, square }
+        let column = |index: usize| &hessian.col_as_slice(index)[self.columns.clone()];
+        let own_square =
+            self.columns.clone().zip(&real).map(|(index, sign)| sign * dot(column(index), &real)).sum();
+        Pattern { signs, image, square, own_square }
     }
 
     /// Solves `Uᵀ e = w` within the block: the error that rounding `w` to zero would spread.
@@ -243,8 +253,9 @@ impl Block {
     }
 }
 
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+/// Ranges of `group` columns; the last one may be shorter.
+fn cut(columns: Range<usize>, group: usize) -> impl Iterator<Item = Range<usize>> {
+    columns.clone().step_by(group).map(move |start| start..columns.end.min(start + group))
 }
 
 /// The best scale of a group on its own.

@@ -2,8 +2,7 @@
 
 use super::closed_form::solve;
 use super::lanes::{LANES, LARGEST, Tile};
-use crate::kernels::Kernels;
-use crate::kernels::blocked::Isa;
+use crate::kernels::Width;
 use std::hint::select_unpredictable as select;
 
 /// How the weights of a channel are arranged.
@@ -57,8 +56,6 @@ pub(super) struct Channels<'a> {
 #[derive(Debug)]
 pub(super) struct Worker {
     form: Form,
-    /// Whose registers to use.
-    isa: Option<&'static Isa>,
     /// Weights in the order position, input channel.
     stored: Vec<f32>,
     tile: Tile,
@@ -77,7 +74,6 @@ impl Worker {
         let surplus = form.groups().next_multiple_of(LANES);
         Self {
             form,
-            isa: Kernels::default().isa(),
             stored: vec![0.0; if form.positions > 1 { form.len() } else { 0 }],
             tile: Tile::new(if form.group <= LARGEST { form.group } else { 0 }),
             sorted: Vec::new(),
@@ -92,13 +88,10 @@ impl Worker {
     pub(super) fn run(&mut self, weights: &[f32], channels: Channels) -> bool {
         let finite = all_finite(weights);
         if finite {
-            match self.isa {
-                Some(isa) => isa.width.run(
-                    #[inline(always)]
-                    || self.approximate(weights, channels),
-                ),
-                None => self.approximate(weights, channels),
-            }
+            Width::widest().run(
+                #[inline(always)]
+                || self.approximate(weights, channels),
+            );
         }
         finite
     }

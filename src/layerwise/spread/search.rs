@@ -1,7 +1,9 @@
 //! Ways out of a local optimum: the scale of one group is kicked, then codes and scales settle anew.
 
-use super::descend::axpy;
-use super::{Block, Problem, Row};
+use super::Block;
+use super::state::State;
+use crate::kernels::Width;
+use std::hint::select_unpredictable as select;
 
 /// What the scale of a group is multiplied by, one factor for each pass over the groups.
 const KICKS: [f64; 6] = [0.8, 1.25, 0.9, 1.1, 0.65, 1.5];
@@ -13,78 +15,32 @@ const DEPTH: usize = 8;
 const ROUNDS: usize = 3;
 /// A kick must gain this much, relative to the error there is, so that rounding errors are no gain.
 const LEAST_GAIN: f64 = 1e-9;
+/// Codes that are compared at a time.
+const LANES: usize = 16;
 
-impl Problem {
+impl State<'_> {
     /// Kicks one group after another and keeps what is better once codes and scales have settled (iterated local
     /// search: Lourenço, Martin and Stützle, arXiv math/0102188).
-    pub(super) fn search(&self, target: &[f64], row: &mut Row) {
-        let mut best = State::new(self, target, row);
-        let mut trial = best.clone();
-        let kicks = KICKS.iter().flat_map(|&factor| (0..self.blocks.len()).map(move |place| (place, factor)));
-        for (place, factor) in kicks.take(EFFORT / target.len()) {
-            trial.copy(&best);
-            if !trial.kick(place, factor) {
+    pub(super) fn search(&mut self) {
+        let mut trial = self.clone();
+        let blocks = &self.problem.blocks;
+        let kicks = KICKS.iter().flat_map(|&factor| blocks.iter().map(move |block| (block, factor)));
+        for (block, factor) in kicks.take(EFFORT / self.codes.len()) {
+            if !trial.kick(block, factor) {
                 continue;
             }
             trial.settle();
-            if trial.error < best.error * (1.0 - LEAST_GAIN) {
-                std::mem::swap(&mut best, &mut trial);
-            }
-        }
-        best.store(row);
-    }
-}
-
-/// A row under change.
-#[derive(Clone)]
-struct State<'a> {
-    problem: &'a Problem,
-    /// Place of each weight's block in `problem.blocks`.
-    block_of: Vec<usize>,
-    codes: Vec<f64>,
-    /// Scale of each weight.
-    scales: Vec<f64>,
-    /// `H (target − value)`.
-    gradient: Vec<f64>,
-    /// `(target − value)ᵀ H (target − value)`.
-    error: f64,
-}
-
-impl<'a> State<'a> {
-    fn new(problem: &'a Problem, target: &[f64], row: &Row) -> Self {
-        let mut block_of = vec![0; target.len()];
-        for (place, block) in problem.blocks.iter().enumerate() {
-            problem.columns(block).iter().for_each(|&index| block_of[index] = place);
-        }
-        let scale = |&place: &usize| f64::from(row.scales[problem.blocks[place].id]);
-        let scales: Vec<f64> = block_of.iter().map(scale).collect();
-        let codes: Vec<f64> = row.codes.iter().map(|&code| f64::from(code)).collect();
-        let gradient = problem.gradient(target, row, &problem.groups_by_index());
-        let error = (0..target.len()).map(|i| gradient[i] * (target[i] - codes[i] * scales[i])).sum();
-        Self { problem, block_of, codes, scales, gradient, error }
-    }
-
-    /// Becomes another state of the same row.
-    fn copy(&mut self, other: &Self) {
-        self.codes.copy_from_slice(&other.codes);
-        self.scales.copy_from_slice(&other.scales);
-        self.gradient.copy_from_slice(&other.gradient);
-        self.error = other.error;
-    }
-
-    fn store(&self, row: &mut Row) {
-        for block in &self.problem.blocks {
-            for &index in self.problem.columns(block) {
-                row.scales[block.id] = self.scales[index] as u8;
-                row.codes[index] = self.codes[index] as i8;
+            if trial.error < self.error * (1.0 - LEAST_GAIN) {
+                self.copy(&trial);
+            } else {
+                trial.copy(self);
             }
         }
     }
 
     /// Multiplies the scale of a block, unless the block is zero.
-    fn kick(&mut self, place: usize, factor: f64) -> bool {
-        let block = &self.problem.blocks[place];
-        let old = self.scales[self.problem.columns(block)[0]];
+    fn kick(&mut self, block: &Block, factor: f64) -> bool {
+        let old = self.scale(block);
         let new = (old * factor).round().clamp(1.0, 127.0);
         if old > 0.0 && new != old {
             self.set_scale(block, new);
@@ -94,13 +50,16 @@ impl<'a> State<'a> {
 
     /// Changes codes, then the scales of their blocks, as long as that helps.
     fn settle(&mut self) {
+        let problem = self.problem;
         for _ in 0..ROUNDS {
             let before = self.error;
-            let mut touched: Vec<usize> =
-                self.change_codes().iter().map(|&index| self.block_of[index]).collect();
+            let changed = self.change_codes();
+            let mut touched: Vec<usize> = changed.iter().map(|&index| problem.block_of[index]).collect();
             touched.sort_unstable();
             touched.dedup();
-            touched.into_iter().for_each(|place| self.fit_scale(place));
+            for place in touched {
+                self.fit_scale(&problem.blocks[place]);
+            }
             if self.error >= before * (1.0 - LEAST_GAIN) {
                 break;
             }
@@ -111,77 +70,87 @@ impl<'a> State<'a> {
     /// the least error is undone (variable depth: Kernighan and Lin, Bell System Technical Journal 49, 1970).
     fn change_codes(&mut self) -> Vec<usize> {
         let mut moves: Vec<(usize, f64)> = Vec::new();
-        let mut fixed: Vec<bool> = self.scales.iter().map(|&scale| scale == 0.0).collect();
-        let (mut kept, mut least) = (0, self.error);
+        let mut barrier: Vec<f64> =
+            self.scales.iter().map(|&scale| if scale == 0.0 { f64::INFINITY } else { 0.0 }).collect();
+        let (mut kept, mut least, mut gradient) = (0, self.error, self.gradient.clone());
         while moves.len() < kept + DEPTH {
-            let Some((index, change)) = self.cheapest(&fixed) else { break };
-            self.codes[index] += change;
-            self.shift(index, change * self.scales[index]);
-            moves.push((index, change));
-            fixed[index] = true;
+            let Some(index) = self.cheapest(&barrier) else { break };
+            moves.push((index, self.codes[index]));
+            self.set_code(index, self.best_change(index));
+            barrier[index] = f64::INFINITY;
             if self.error < least * (1.0 - LEAST_GAIN) {
                 (kept, least) = (moves.len(), self.error);
+                gradient.copy_from_slice(&self.gradient);
             }
         }
-        for &(index, change) in &moves[kept..] {
-            self.codes[index] -= change;
-            self.shift(index, -change * self.scales[index]);
-        }
-        self.error = least;
+        moves[kept..].iter().for_each(|&(index, code)| self.codes[index] = code);
+        (self.error, self.gradient) = (least, gradient);
         moves[..kept].iter().map(|&(index, _)| index).collect()
     }
 
-    /// The change of a code that adds least to the error, among codes that are not fixed.
-    fn cheapest(&self, fixed: &[bool]) -> Option<(usize, f64)> {
-        let mut best = (f64::INFINITY, None);
-        for (index, &fixed) in fixed.iter().enumerate() {
-            let cost = self.change_of(index).0;
-            if cost < best.0 && !fixed {
-                best = (cost, Some(index));
-            }
-        }
-        best.1.map(|index| (index, self.change_of(index).1))
-    }
-
-    /// What the best change of one code adds to the error, and the change.
-    #[inline]
-    fn change_of(&self, index: usize) -> (f64, f64) {
+    /// The other code of a weight that adds least to the error.
+    fn best_change(&self, index: usize) -> f64 {
         let (code, scale) = (self.codes[index], self.scales[index]);
         let slope = self.gradient[index] * scale;
         let curvature = self.problem.diagonal[index] * scale * scale;
         if code == 0.0 {
-            return (curvature - 2.0 * slope.abs(), slope.signum());
-        }
-        let along = curvature + 2.0 * slope * code;
-        let over = 4.0 * (curvature + slope * code);
-        if along <= over { (along, -code) } else { (over, -2.0 * code) }
-    }
-
-    /// The best 8-bit scale of a block, all else fixed.
-    fn fit_scale(&mut self, place: usize) {
-        let block = &self.problem.blocks[place];
-        let columns = self.problem.columns(block);
-        let (old, code) = (self.scales[columns[0]], |index: usize| self.codes[index]);
-        if let Some(scale) = self.problem.best_scale(columns, old, code, &self.gradient) {
-            self.set_scale(block, scale);
+            slope.signum()
+        } else if curvature + 2.0 * slope * code <= 4.0 * (curvature + slope * code) {
+            0.0
+        } else {
+            -code
         }
     }
 
-    fn set_scale(&mut self, block: &Block, scale: f64) {
-        for &index in self.problem.columns(block) {
-            let step = (scale - self.scales[index]) * self.codes[index];
-            self.scales[index] = scale;
-            self.shift(index, step);
-        }
+    /// The weight whose best change adds least to the error, once what `barrier` has for it is added.
+    fn cheapest(&self, barrier: &[f64]) -> Option<usize> {
+        Width::widest().run(
+            #[inline(always)]
+            || self.cheapest_in_lanes(barrier),
+        )
     }
 
-    /// Adds `step` to the value of one weight.
-    fn shift(&mut self, index: usize, step: f64) {
-        if step != 0.0 {
-            self.error += step * (step * self.problem.diagonal[index] - 2.0 * self.gradient[index]);
-            axpy(-step, self.problem.hessian.col_as_slice(index), &mut self.gradient);
+    #[inline(always)]
+    fn cheapest_in_lanes(&self, barrier: &[f64]) -> Option<usize> {
+        let diagonal = &self.problem.diagonal;
+        let (whole, len) = (barrier.len() / LANES * LANES, barrier.len());
+        let (mut least, mut at) = ([f64::INFINITY; LANES], [usize::MAX; LANES]);
+        for start in (0..whole).step_by(LANES) {
+            let codes = &self.codes[start..start + LANES];
+            let scales = &self.scales[start..start + LANES];
+            let gradient = &self.gradient[start..start + LANES];
+            let (diagonal, barrier) = (&diagonal[start..start + LANES], &barrier[start..start + LANES]);
+            for lane in 0..LANES {
+                let cost = cost(codes[lane], scales[lane], gradient[lane], diagonal[lane]) + barrier[lane];
+                at[lane] = select(cost < least[lane], start, at[lane]);
+                least[lane] = select(cost < least[lane], cost, least[lane]);
+            }
         }
+        let mut best = (f64::INFINITY, None);
+        let lanes =
+            (0..LANES).filter(|&lane| at[lane] != usize::MAX).map(|lane| (least[lane], at[lane] + lane));
+        let rest = (whole..len).map(|index| {
+            let cost = cost(self.codes[index], self.scales[index], self.gradient[index], diagonal[index]);
+            (cost + barrier[index], index)
+        });
+        for (cost, index) in lanes.chain(rest) {
+            if cost < best.0 || cost == best.0 && best.1.is_some_and(|best| index < best) {
+                best = (cost, Some(index));
+            }
+        }
+        best.1
     }
+}
+
+/// What the best change of one code adds to the error.
+#[inline(always)]
+fn cost(code: f64, scale: f64, gradient: f64, diagonal: f64) -> f64 {
+    let slope = gradient * scale;
+    let curvature = diagonal * scale * scale;
+    let to_zero = curvature + 2.0 * slope * code;
+    let over = 4.0 * (curvature + slope * code);
+    let from_zero = curvature - 2.0 * slope.abs();
+    select(code == 0.0, from_zero, select(to_zero <= over, to_zero, over))
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ impl Case {
     }
 
     pub(super) fn row_error(&self, row: &Row) -> f64 {
-        self.error(|index| row.value(index, self.group_of(index)))
+        self.error(|index| f64::from(row.codes[index]) * f64::from(row.scales[self.group_of(index)]))
     }
 
     /// Every group on its own, its scale rounded to 8 bits.
@@ -249,15 +249,15 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
         for seed in 0..8 {
             let case = case(80 + seed, 96, 96, group, 200);
             let problem = Problem::new(case.hessian.clone(), case.run, case.group).unwrap();
-            let mut row = problem.round_all(&case.target);
-            let mut gradient = problem.gradient(&case.target, &row, &problem.groups_by_index());
+            let rounded = State::new(&problem, &case.target, &problem.round_all(&case.target));
+            let mut state = rounded.clone();
             for block in problem.blocks.iter().cycle().take(20 * problem.blocks.len()) {
-                problem.improve_codes(block, &mut row, &mut gradient);
+                state.improve_codes(block);
             }
-            columns += case.row_error(&row);
-            let mut row = problem.round_all(&case.target);
-            problem.descend(&case.target, &mut row);
-            blocks += case.row_error(&row);
+            columns += case.row_error(&state.row());
+            let mut state = rounded;
+            state.descend();
+            blocks += case.row_error(&state.row());
         }
         assert!(blocks < least * columns, "{group}: {}", blocks / columns);
     }

@@ -1,15 +1,20 @@
 use super::super::tests::{Case, case};
+use super::super::{Problem, Row};
 use super::*;
 
 fn problem(case: &Case) -> Problem {
     Problem::new(case.hessian.clone(), case.run, case.group).unwrap()
 }
 
-/// Rows that descent alone cannot improve.
-fn descended(problem: &Problem, case: &Case) -> Row {
-    let mut row = problem.round_all(&case.target);
-    problem.descend(&case.target, &mut row);
-    row
+fn rounded<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
+    State::new(problem, &case.target, &problem.round_all(&case.target))
+}
+
+/// Codes that descent alone cannot improve.
+fn descended<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
+    let mut state = rounded(problem, case);
+    state.descend();
+    state
 }
 
 #[track_caller]
@@ -19,11 +24,9 @@ fn near(ours: f64, expected: f64, size: f64) {
 
 /// Error and gradient are kept up to date by every change.
 fn check(state: &State, case: &Case) {
-    let mut row = Row { codes: vec![0; case.target.len()], scales: vec![0; state.problem.blocks.len()] };
-    state.store(&mut row);
-    let size = case.error(|_| 0.0);
-    near(state.error, case.row_error(&row), size);
-    let gradient = state.problem.gradient(&case.target, &row, &state.problem.groups_by_index());
+    let row = state.row();
+    near(state.error, case.row_error(&row), case.error(|_| 0.0));
+    let gradient = State::new(state.problem, &case.target, &row).gradient;
     let largest = gradient.iter().chain(&state.gradient).fold(1.0, |most: f64, value| most.max(value.abs()));
     for (ours, expected) in state.gradient.iter().zip(gradient) {
         near(*ours, expected, 1e3 * largest);
@@ -35,14 +38,14 @@ fn errors_and_gradients_are_those_of_the_codes() {
     for (run, group) in [(6, 1), (20, 4), (19, 8), (32, 16)] {
         let case = case(5, 2 * run, run, group, 90);
         let problem = problem(&case);
-        let mut state = State::new(&problem, &case.target, &descended(&problem, &case));
+        let mut state = descended(&problem, &case);
         check(&state, &case);
-        for place in 0..problem.blocks.len() {
-            state.kick(place, KICKS[place % KICKS.len()]);
+        for (place, block) in problem.blocks.iter().enumerate() {
+            state.kick(block, KICKS[place % KICKS.len()]);
             check(&state, &case);
             state.change_codes();
             check(&state, &case);
-            state.fit_scale(place);
+            state.fit_scale(block);
             check(&state, &case);
         }
     }
@@ -50,36 +53,52 @@ fn errors_and_gradients_are_those_of_the_codes() {
 
 #[test]
 fn the_cheapest_change_is_the_one_that_trying_finds() {
-    let case = case(9, 24, 12, 4, 60);
-    let problem = problem(&case);
-    let mut state = State::new(&problem, &case.target, &descended(&problem, &case));
-    let mut fixed: Vec<bool> = state.scales.iter().map(|&scale| scale == 0.0).collect();
-    let mut changes = 0;
-    for _ in 0..24 {
-        let mut tried = (f64::INFINITY, 0, 0.0);
-        for index in (0..24).filter(|&index| !fixed[index]) {
-            for change in [-2.0, -1.0, 1.0, 2.0_f64] {
-                let code: f64 = state.codes[index] + change;
-                if code.abs() <= 1.0 && state.scales[index] > 0.0 {
+    for inputs in [5, 16, 24, 37, 48] {
+        let case = case(9, inputs, inputs, 4, 60);
+        let problem = problem(&case);
+        let mut state = descended(&problem, &case);
+        let zero = |&scale: &f64| if scale == 0.0 { f64::INFINITY } else { 0.0 };
+        let mut barrier: Vec<f64> = state.scales.iter().map(zero).collect();
+        let mut changes = 0;
+        for _ in 0..inputs {
+            let mut tried = (f64::INFINITY, 0, 0.0);
+            for index in (0..inputs).filter(|&index| barrier[index] == 0.0 && state.scales[index] > 0.0) {
+                for code in [-1.0, 0.0, 1.0].into_iter().filter(|&code| code != state.codes[index]) {
                     let mut other = state.clone();
-                    other.shift(index, change * other.scales[index]);
+                    other.set_code(index, code);
                     if other.error < tried.0 {
-                        tried = (other.error, index, change);
+                        tried = (other.error, index, code);
                     }
                 }
             }
+            let Some(index) = state.cheapest(&barrier) else {
+                assert_eq!(tried.0, f64::INFINITY);
+                break;
+            };
+            assert_eq!((index, state.best_change(index)), (tried.1, tried.2));
+            state.set_code(index, tried.2);
+            barrier[index] = f64::INFINITY;
+            changes += 1;
         }
-        let Some((index, change)) = state.cheapest(&fixed) else {
-            assert_eq!(tried.0, f64::INFINITY);
-            break;
-        };
-        assert_eq!((index, change), (tried.1, tried.2));
-        state.codes[index] += change;
-        state.shift(index, change * state.scales[index]);
-        fixed[index] = true;
-        changes += 1;
+        assert!(changes > inputs / 2);
     }
-    assert!(changes > 12);
+}
+
+/// Among equal ones the first is taken, whether lanes or what is left over holds it.
+#[test]
+fn the_first_of_equal_changes_is_taken() {
+    for inputs in [1, 15, 16, 17, 40] {
+        let hessian = faer::Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)));
+        let problem = Problem::new(hessian, 1, 1).unwrap();
+        let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
+        let state = State::new(&problem, &vec![90.0; inputs], &row);
+        let mut barrier = vec![0.0; inputs];
+        for index in 0..inputs {
+            assert_eq!(state.cheapest(&barrier), Some(index));
+            barrier[index] = f64::INFINITY;
+        }
+        assert_eq!(state.cheapest(&barrier), None);
+    }
 }
 
 /// What is undone leaves no trace, and nothing gets worse.
@@ -88,7 +107,7 @@ fn chains_of_changes_end_where_the_error_was_least() {
     for seed in 0..20 {
         let case = case(60 + seed, 30, 15, 5, 80);
         let problem = problem(&case);
-        let mut state = State::new(&problem, &case.target, &problem.round_all(&case.target));
+        let mut state = rounded(&problem, &case);
         let before = state.error;
         let moved = state.change_codes();
         assert!(state.error <= before);
@@ -104,12 +123,12 @@ fn searching_leaves_less_error_than_descent() {
         for seed in 0..10 {
             let case = case(300 + seed, 128, 64, group, 260);
             let problem = problem(&case);
-            let mut row = descended(&problem, &case);
-            let error = case.row_error(&row);
-            problem.search(&case.target, &mut row);
-            assert!(case.row_error(&row) <= error * (1.0 + 1e-9));
+            let mut state = descended(&problem, &case);
+            let error = case.row_error(&state.row());
+            state.search();
+            assert!(case.row_error(&state.row()) <= error * (1.0 + 1e-9));
             before += error;
-            after += case.row_error(&row);
+            after += case.row_error(&state.row());
         }
         assert!(after < most * before, "N={group}: {}", after / before);
     }
@@ -119,7 +138,9 @@ fn searching_leaves_less_error_than_descent() {
 #[test]
 fn zeros_stay_zeros() {
     let case = Case { target: vec![0.0; 12], ..case(3, 12, 12, 4, 30) };
-    let mut row = Row { codes: vec![0; 12], scales: vec![0; 3] };
-    problem(&case).search(&case.target, &mut row);
-    assert_eq!((row.codes, row.scales), (vec![0; 12], vec![0; 3]));
+    let problem = problem(&case);
+    let mut state = rounded(&problem, &case);
+    state.search();
+    let Row { codes, scales } = state.row();
+    assert_eq!((codes, scales), (vec![0; 12], vec![0; 3]));
 }

@@ -1,0 +1,101 @@
+//! A row under change.
+
+use super::{Block, Problem, Row};
+use crate::layerwise::vector::axpy;
+
+/// Codes and scales of one output channel, and what they leave of the error.
+#[derive(Debug, Clone)]
+pub(super) struct State<'a> {
+    pub problem: &'a Problem,
+    pub codes: Vec<f64>,
+    /// Scale of each weight.
+    pub scales: Vec<f64>,
+    /// `H (target − value)`.
+    pub gradient: Vec<f64>,
+    /// `(target − value)ᵀ H (target − value)`.
+    pub error: f64,
+}
+
+impl<'a> State<'a> {
+    pub fn new(problem: &'a Problem, target: &[f64], row: &Row) -> Self {
+        let codes: Vec<f64> = row.codes.iter().map(|&code| f64::from(code)).collect();
+        let mut scales = vec![0.0; target.len()];
+        for block in &problem.blocks {
+            scales[block.columns.clone()].fill(f64::from(row.scales[block.id]));
+        }
+        let errors: Vec<f64> = (0..target.len()).map(|i| target[i] - codes[i] * scales[i]).collect();
+        let gradient = problem.times(&errors);
+        let error = errors.iter().zip(&gradient).map(|(error, slope)| error * slope).sum();
+        Self { problem, codes, scales, gradient, error }
+    }
+
+    pub fn row(&self) -> Row {
+        let mut scales = vec![0; self.problem.blocks.len()];
+        for block in &self.problem.blocks {
+            scales[block.id] = self.scale(block) as u8;
+        }
+        Row { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
+    }
+
+    /// Becomes another state of the same row.
+    pub fn copy(&mut self, other: &Self) {
+        self.codes.copy_from_slice(&other.codes);
+        self.scales.copy_from_slice(&other.scales);
+        self.gradient.copy_from_slice(&other.gradient);
+        self.error = other.error;
+    }
+
+    pub fn scale(&self, block: &Block) -> f64 {
+        self.scales[block.columns.start]
+    }
+
+    pub fn set_code(&mut self, index: usize, code: f64) {
+        let step = (code - self.codes[index]) * self.scales[index];
+        self.codes[index] = code;
+        self.shift(index, step);
+    }
+
+    pub fn set_scale(&mut self, block: &Block, scale: f64) {
+        for index in block.columns.clone() {
+            let step = (scale - self.scales[index]) * self.codes[index];
+            self.scales[index] = scale;
+            self.shift(index, step);
+        }
+    }
+
+    /// Codes and scale of a block.
+    pub fn set_block(&mut self, block: &Block, signs: &[i8], scale: f64) {
+        for (index, &sign) in block.columns.clone().zip(signs) {
+            let step = f64::from(sign) * scale - self.codes[index] * self.scales[index];
+            self.codes[index] = f64::from(sign);
+            self.scales[index] = scale;
+            self.shift(index, step);
+        }
+    }
+
+    /// Adds `step` to the value of one weight.
+    fn shift(&mut self, index: usize, step: f64) {
+        if step != 0.0 {
+            self.error += step * (step * self.problem.diagonal[index] - 2.0 * self.gradient[index]);
+            axpy(-step, self.problem.hessian.col_as_slice(index), &mut self.gradient);
+        }
+    }
+
+    /// Gives a block its best 8-bit scale, all else fixed, unless all its codes are zero; whether that is another one.
+    pub fn fit_scale(&mut self, block: &Block) -> bool {
+        let (mut slope, mut curvature) = (0.0, 0.0);
+        let codes = &self.codes[block.columns.clone()];
+        for (&code, index) in codes.iter().zip(block.columns.clone()).filter(|(code, _)| **code != 0.0) {
+            let column = &self.problem.hessian.col_as_slice(index)[block.columns.clone()];
+            slope += code * self.gradient[index];
+            curvature += codes.iter().zip(column).map(|(other, h)| code * other * h).sum::<f64>();
+        }
+        if curvature <= 0.0 {
+            return false;
+        }
+        let old = self.scale(block);
+        let new = (old + slope / curvature).round().clamp(0.0, 127.0);
+        self.set_scale(block, new);
+        new != old
+    }
+}
