@@ -3,7 +3,7 @@
 
 use super::gram::{Gram, Linear, Samples};
 use super::spread::{Problem, Row};
-use super::vector::dot;
+use super::vector::{dot, times};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MAX_INT4_CODE;
 use crate::plan::Precision;
@@ -21,6 +21,9 @@ const DAMPING_IMAGES: f64 = 25.0;
 
 /// Rounds in which errors that the activation hides are taken out of the target.
 const ACTIVATION_ROUNDS: usize = 3;
+
+/// Output channels that are fitted together: every one of them would read the whole covariance.
+const BATCH: usize = 16;
 
 /// What the outputs of a layer should be, whatever the precision of its weights.
 pub(super) struct Objective {
@@ -59,13 +62,14 @@ impl Objective {
                 Problem::new(hessian, conv.group_inputs, group_size(precision, conv.group_inputs))
             })?;
             raised = raised.max(spread_raised);
-            let fit = |output: usize| {
-                let channel =
-                    Channel::fit(precision, &problem, target.col_as_slice(output), conv.group_inputs);
-                let (gain, bias) = affine(&channel.values(), gram, output);
-                (channel, gain, bias)
+            let outputs: Vec<usize> = (0..conv.outputs / conv.groups).collect();
+            let fit = |outputs: &[usize]| {
+                let fitted = Channel::fit(precision, &problem, target, outputs, conv.group_inputs);
+                let values: Vec<Vec<f64>> = fitted.iter().map(Channel::values).collect();
+                let affines = affines(&values, gram, outputs);
+                fitted.into_iter().zip(affines).map(|(channel, (gain, bias))| (channel, gain, bias))
             };
-            channels.par_extend((0..conv.outputs / conv.groups).into_par_iter().map(fit));
+            channels.par_extend(outputs.par_chunks(BATCH).flat_map_iter(fit));
         }
         Ok((self.assembled(conv, channels), raised))
     }
@@ -190,23 +194,36 @@ struct Channel {
 }
 
 impl Channel {
-    fn fit(precision: Precision, problem: &Problem, target: &[f64], run: usize) -> Self {
+    /// Codes and scales for some columns of `target`.
+    fn fit(
+        precision: Precision,
+        problem: &Problem,
+        target: &Mat<f64>,
+        outputs: &[usize],
+        run: usize,
+    ) -> Vec<Self> {
+        let targets = outputs.iter().map(|&output| target.col_as_slice(output));
         match precision {
-            Precision::Int4 { group } => Self::int4(problem, target, run, group),
-            _ => Self::ternary(problem, target, run, group_size(precision, run)),
+            Precision::Int4 { group } => {
+                targets.map(|target| Self::int4(problem, target, run, group)).collect()
+            }
+            _ => Self::ternary(problem, targets, run, group_size(precision, run)),
         }
     }
 
-    fn ternary(problem: &Problem, target: &[f64], run: usize, group: usize) -> Self {
-        let largest = target
-            .chunks(run)
-            .flat_map(|run| run.chunks(group))
-            .map(super::spread::closed_form_scale)
-            .fold(0.0, f64::max);
-        let unit = if largest > 0.0 { largest * 1.15 / 127.0 } else { 1.0 };
-        let scaled: Vec<f64> = target.iter().map(|weight| weight / unit).collect();
-        let Row { codes, scales } = problem.solve(&scaled);
-        Self { codes, scales, unit, run, group }
+    fn ternary<'a>(
+        problem: &Problem,
+        targets: impl Iterator<Item = &'a [f64]>,
+        run: usize,
+        group: usize,
+    ) -> Vec<Self> {
+        let scaled = |target: &[f64]| {
+            let unit = unit(target, run, group);
+            (unit, target.iter().map(|weight| weight / unit).collect())
+        };
+        let (units, targets): (Vec<f64>, Vec<Vec<f64>>) = targets.map(scaled).unzip();
+        let rows = problem.solve(&targets).into_iter().zip(units);
+        rows.map(|(Row { codes, scales }, unit)| Self { codes, scales, unit, run, group }).collect()
     }
 
     /// The steps are those of the target's own nearest approximation.
@@ -233,14 +250,23 @@ impl Channel {
     }
 }
 
-/// Gain and bias with which the outputs of the real weights `values` match the wanted ones.
-fn affine(values: &[f64], gram: &Gram, output: usize) -> (f64, f64) {
-    let columns = values.iter().enumerate().filter(|(_, value)| **value != 0.0);
-    let covariance = &gram.inputs.covariance;
-    let variance: f64 = columns.map(|(i, value)| value * dot(covariance.col_as_slice(i), values)).sum();
-    let cross = dot(gram.wanted.cross.col_as_slice(output), values);
-    let gain = gain(variance, cross, gram.wanted.variances[output]);
-    (gain, gram.wanted.means[output] - gain * dot(values, &gram.inputs.means))
+/// One step of the scales, with room for them to grow.
+fn unit(target: &[f64], run: usize, group: usize) -> f64 {
+    let groups = target.chunks(run).flat_map(|run| run.chunks(group));
+    let largest = groups.map(super::spread::closed_form_scale).fold(0.0, f64::max);
+    if largest > 0.0 { largest * 1.15 / 127.0 } else { 1.0 }
+}
+
+/// Gains and biases with which the outputs of the real weights `values` match the wanted `outputs`.
+fn affines(values: &[Vec<f64>], gram: &Gram, outputs: &[usize]) -> Vec<(f64, f64)> {
+    let products = times(&gram.inputs.covariance, values);
+    let affine = |(place, (&output, values)): (usize, (&usize, &Vec<f64>))| {
+        let variance = dot(products.col_as_slice(place), values);
+        let cross = dot(gram.wanted.cross.col_as_slice(output), values);
+        let gain = gain(variance, cross, gram.wanted.variances[output]);
+        (gain, gram.wanted.means[output] - gain * dot(values, &gram.inputs.means))
+    };
+    outputs.iter().zip(values).enumerate().map(affine).collect()
 }
 
 fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {

@@ -5,7 +5,7 @@ mod descend;
 mod search;
 mod state;
 
-use super::vector::{axpy, dot};
+use super::vector::{axpy, dot, times};
 use crate::ternarize::solve;
 use faer::{Mat, Side};
 use state::State;
@@ -90,13 +90,32 @@ impl Problem {
         Some(Self { hessian, diagonal, order, factor, blocks, block_of })
     }
 
-    /// Codes and scales for one output channel with target weights `target`, in units of its factor.
-    pub(super) fn solve(&self, target: &[f64]) -> Row {
-        let mut state = State::new(self, target, &self.round_all(target));
-        state.descend();
-        state.search();
-        state.descend();
-        state.row()
+    /// Codes and scales for output channels with these target weights, each in units of its factor.
+    pub(super) fn solve(&self, targets: &[Vec<f64>]) -> Vec<Row> {
+        let rows = self.round_all(targets);
+        let errors: Vec<Vec<f64>> =
+            targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
+        let gradients = times(&self.hessian, &errors);
+        let solve = |(place, row): (usize, &Row)| {
+            let mut state = State::new(self, row, &errors[place], gradients.col_as_slice(place).to_vec());
+            state.descend();
+            state.search();
+            state.descend();
+            state.row()
+        };
+        rows.iter().enumerate().map(solve).collect()
+    }
+
+    /// `target − value`.
+    fn errors(&self, target: &[f64], row: &Row) -> Vec<f64> {
+        let mut errors = target.to_vec();
+        for block in &self.blocks {
+            let scale = f64::from(row.scales[block.id]);
+            for index in block.columns.clone() {
+                errors[index] -= scale * f64::from(row.codes[index]);
+            }
+        }
+        errors
     }
 
     /// Codes from −`largest` to `largest` for weights whose steps are given: spreading, then coordinate descent.
@@ -116,18 +135,20 @@ impl Problem {
     }
 
     /// Rounds group after group.
-    fn round_all(&self, target: &[f64]) -> Row {
-        let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
-        let mut row = Row { codes: vec![0; target.len()], scales: vec![0; self.blocks.len()] };
+    fn round_all(&self, targets: &[Vec<f64>]) -> Vec<Row> {
+        let in_order = |target: &Vec<f64>| self.order.iter().map(|&index| target[index]).collect();
+        let mut free: Vec<Vec<f64>> = targets.iter().map(in_order).collect();
+        let empty = Row { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
+        let mut rows = vec![empty; targets.len()];
         for block in &self.blocks {
-            let (signs, scale) = block.round(&free[block.start..][..block.len], &self.factor);
-            self.spread(block, &signs, f64::from(scale), &mut free);
-            row.scales[block.id] = scale;
-            for (offset, &sign) in signs.iter().enumerate() {
-                row.codes[self.order[block.start + offset]] = sign;
+            for (free, row) in free.iter_mut().zip(&mut rows) {
+                let (signs, scale) = block.round(&free[block.start..][..block.len], &self.factor);
+                self.spread(block, &signs, f64::from(scale), free);
+                row.scales[block.id] = scale;
+                row.codes[block.columns.clone()].copy_from_slice(&signs);
             }
         }
-        row
+        rows
     }
 
     /// Moves a block's rounding error to the columns after it.

@@ -54,9 +54,11 @@ fn covariances_of_low_rank_are_solved() {
         }
         let (problem, _) =
             damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
-        let channel = Channel::ternary(&problem, target.col_as_slice(0), 12, 4);
-        let (gain, bias) = affine(&channel.values(), &gram, 0);
-        assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
+        let channels = Channel::ternary(&problem, (0..3).map(|output| target.col_as_slice(output)), 12, 4);
+        let values: Vec<Vec<f64>> = channels.iter().map(Channel::values).collect();
+        for (gain, bias) in affines(&values, &gram, &[0, 1, 2]) {
+            assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
+        }
     }
 }
 
@@ -82,9 +84,10 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let gram = gram(12, 60, &truth);
     let (problem, _) =
         damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
-    let Channel { codes, scales, unit, .. } = Channel::ternary(&problem, truth.col_as_slice(0), 12, 8);
+    let Channel { codes, scales, unit, .. } =
+        Channel::ternary(&problem, [truth.col_as_slice(0)].into_iter(), 12, 8).remove(0);
     let value = |i: usize| unit * f64::from(codes[i]) * f64::from(scales[usize::from(i >= 8)]);
-    let (gain, bias) = affine(&(0..12).map(value).collect::<Vec<_>>(), &gram, 0);
+    let (gain, bias) = affines(&[(0..12).map(value).collect()], &gram, &[0])[0];
     let value = |i: usize| gain * value(i);
     let variance: f64 =
         (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs.covariance[(at / 12, at % 12)]).sum();

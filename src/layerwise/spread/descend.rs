@@ -2,7 +2,7 @@
 
 use super::state::State;
 use super::{Block, Problem, closed_form_scale};
-use crate::layerwise::vector::{axpy, dot};
+use crate::layerwise::vector::{axpy, dot, times};
 
 /// Rounds at most.
 const ROUNDS: usize = 10;
@@ -91,7 +91,7 @@ impl Problem {
     ) {
         let error = |index: usize| target[index] - steps[index] * f64::from(codes[index]);
         let errors: Vec<f64> = (0..target.len()).map(error).collect();
-        let mut gradient = self.times(&errors);
+        let mut gradient = times(&self.hessian, &[errors]).col_as_slice(0).to_vec();
         for _ in 0..ROUNDS {
             let mut changed = false;
             for &index in &self.order {
@@ -110,15 +110,7 @@ impl Problem {
         }
     }
 
-    /// `H values`.
-    pub(super) fn times(&self, values: &[f64]) -> Vec<f64> {
-        let mut product = vec![0.0; values.len()];
-        let columns = values.iter().enumerate();
-        columns.for_each(|(index, &value)| axpy(value, self.hessian.col_as_slice(index), &mut product));
-        product
-    }
-
-    /// The same within one block.
+    /// `H values` within one block.
     fn times_within(&self, block: &Block, values: &[f64]) -> Vec<f64> {
         let column = |index: usize| &self.hessian.col_as_slice(index)[block.columns.clone()];
         block.columns.clone().map(|index| dot(column(index), values)).collect()
@@ -136,7 +128,8 @@ impl Candidate {
     /// is `xᵀHx` of the signs.
     fn offer(&mut self, signs: &[i8], square: f64, wanted: &[f64]) {
         let product: f64 = signs.iter().zip(wanted).map(|(&sign, wanted)| f64::from(sign) * wanted).sum();
-        if product <= 0.0 {
+        // No scale, rounded or not, gains more than `product² / square`.
+        if product <= 0.0 || product * product < self.gain * square {
             return;
         }
         let scale = (product / square).round().clamp(0.0, 127.0);

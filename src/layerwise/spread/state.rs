@@ -1,7 +1,7 @@
 //! A row under change.
 
 use super::{Block, Problem, Row};
-use crate::layerwise::vector::axpy;
+use crate::layerwise::vector::{axpy, dot};
 
 /// Codes and scales of one output channel, and what they leave of the error.
 #[derive(Debug, Clone)]
@@ -17,16 +17,14 @@ pub(super) struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    pub fn new(problem: &'a Problem, target: &[f64], row: &Row) -> Self {
-        let codes: Vec<f64> = row.codes.iter().map(|&code| f64::from(code)).collect();
-        let mut scales = vec![0.0; target.len()];
+    /// `errors` is `target − value`, `gradient` H times that.
+    pub fn new(problem: &'a Problem, row: &Row, errors: &[f64], gradient: Vec<f64>) -> Self {
+        let mut scales = vec![0.0; errors.len()];
         for block in &problem.blocks {
             scales[block.columns.clone()].fill(f64::from(row.scales[block.id]));
         }
-        let errors: Vec<f64> = (0..target.len()).map(|i| target[i] - codes[i] * scales[i]).collect();
-        let gradient = problem.times(&errors);
-        let error = errors.iter().zip(&gradient).map(|(error, slope)| error * slope).sum();
-        Self { problem, codes, scales, gradient, error }
+        let codes = row.codes.iter().map(|&code| f64::from(code)).collect();
+        Self { problem, codes, scales, error: dot(errors, &gradient), gradient }
     }
 
     pub fn row(&self) -> Row {

@@ -34,7 +34,10 @@ fn groups(values: &[f64], run: usize, group: usize) -> impl Iterator<Item = &[f6
 
 impl Case {
     fn solve(&self) -> Row {
-        Problem::new(self.hessian.clone(), self.run, self.group).unwrap().solve(&self.target)
+        Problem::new(self.hessian.clone(), self.run, self.group)
+            .unwrap()
+            .solve(&[self.target.clone()])
+            .remove(0)
     }
 
     fn group_of(&self, index: usize) -> usize {
@@ -45,6 +48,18 @@ impl Case {
         let error: Vec<f64> = self.target.iter().enumerate().map(|(i, wanted)| wanted - value(i)).collect();
         let column = |j: usize| error.iter().enumerate().map(|(i, e)| e * self.hessian[(i, j)]).sum::<f64>();
         (0..error.len()).map(|j| error[j] * column(j)).sum()
+    }
+
+    /// The state of a row.
+    pub(super) fn state<'a>(&self, problem: &'a Problem, row: &Row) -> State<'a> {
+        let errors = problem.errors(&self.target, row);
+        let gradient = times(&problem.hessian, &[errors.clone()]).col_as_slice(0).to_vec();
+        State::new(problem, row, &errors, gradient)
+    }
+
+    /// The state after rounding.
+    pub(super) fn rounded<'a>(&self, problem: &'a Problem) -> State<'a> {
+        self.state(problem, &problem.round_all(&[self.target.clone()])[0])
     }
 
     pub(super) fn row_error(&self, row: &Row) -> f64 {
@@ -249,7 +264,7 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
         for seed in 0..8 {
             let case = case(80 + seed, 96, 96, group, 200);
             let problem = Problem::new(case.hessian.clone(), case.run, case.group).unwrap();
-            let rounded = State::new(&problem, &case.target, &problem.round_all(&case.target));
+            let rounded = case.rounded(&problem);
             let mut state = rounded.clone();
             for block in problem.blocks.iter().cycle().take(20 * problem.blocks.len()) {
                 state.improve_codes(block);

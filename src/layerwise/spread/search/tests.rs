@@ -6,13 +6,9 @@ fn problem(case: &Case) -> Problem {
     Problem::new(case.hessian.clone(), case.run, case.group).unwrap()
 }
 
-fn rounded<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
-    State::new(problem, &case.target, &problem.round_all(&case.target))
-}
-
 /// Codes that descent alone cannot improve.
 fn descended<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
-    let mut state = rounded(problem, case);
+    let mut state = case.rounded(problem);
     state.descend();
     state
 }
@@ -26,7 +22,7 @@ fn near(ours: f64, expected: f64, size: f64) {
 fn check(state: &State, case: &Case) {
     let row = state.row();
     near(state.error, case.row_error(&row), case.error(|_| 0.0));
-    let gradient = State::new(state.problem, &case.target, &row).gradient;
+    let gradient = case.state(state.problem, &row).gradient;
     let largest = gradient.iter().chain(&state.gradient).fold(1.0, |most: f64, value| most.max(value.abs()));
     for (ours, expected) in state.gradient.iter().zip(gradient) {
         near(*ours, expected, 1e3 * largest);
@@ -91,7 +87,8 @@ fn the_first_of_equal_changes_is_taken() {
         let hessian = faer::Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)));
         let problem = Problem::new(hessian, 1, 1).unwrap();
         let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
-        let state = State::new(&problem, &vec![90.0; inputs], &row);
+        let gradient = vec![-10.0; inputs];
+        let state = State::new(&problem, &row, &gradient, gradient.clone());
         let mut barrier = vec![0.0; inputs];
         for index in 0..inputs {
             assert_eq!(state.cheapest(&barrier), Some(index));
@@ -107,7 +104,7 @@ fn chains_of_changes_end_where_the_error_was_least() {
     for seed in 0..20 {
         let case = case(60 + seed, 30, 15, 5, 80);
         let problem = problem(&case);
-        let mut state = rounded(&problem, &case);
+        let mut state = case.rounded(&problem);
         let before = state.error;
         let moved = state.change_codes();
         assert!(state.error <= before);
@@ -139,7 +136,7 @@ fn searching_leaves_less_error_than_descent() {
 fn zeros_stay_zeros() {
     let case = Case { target: vec![0.0; 12], ..case(3, 12, 12, 4, 30) };
     let problem = problem(&case);
-    let mut state = rounded(&problem, &case);
+    let mut state = case.rounded(&problem);
     state.search();
     let Row { codes, scales } = state.row();
     assert_eq!((codes, scales), (vec![0; 12], vec![0; 3]));
