@@ -1,8 +1,8 @@
 //! The pipeline: a trained network and sample images become a packed ternary model.
 
 use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
+use crate::channels::{equalise, reorder};
 use crate::data::Images;
-use crate::equalise::equalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
@@ -36,6 +36,9 @@ pub struct ConvertOptions {
     /// Divides the channels of activations of fewer than 8 bits by their standard deviations, where weights can take the
     /// factors up: as if every channel had a range of its own.
     pub channel_ranges: bool,
+    /// Lets channels between layers change places, so that groups of ternary weights hold like magnitudes. The network
+    /// computes the same.
+    pub reorder: bool,
     /// Bits and ranges of the activation tensors that a pattern names; the last match wins.
     pub rules: Vec<(Pattern, ActivationRule)>,
 }
@@ -51,6 +54,7 @@ impl Default for ConvertOptions {
             activation_bits: 8,
             range: RangeMethod::default(),
             channel_ranges: false,
+            reorder: true,
             rules: Vec::new(),
         }
     }
@@ -99,6 +103,7 @@ impl ConvertOptions {
             }
         };
         list("channel_ranges", self.channel_ranges.then(|| "true".into()).into_iter().collect());
+        list("reorder", (!self.reorder).then(|| "false".into()).into_iter().collect());
         list("set", self.overrides.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
         list("act", self.rules.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
         record
@@ -147,6 +152,7 @@ pub fn convert(
         options.plan.as_ref(),
         &options.overrides,
     )?;
+    let graph = if options.reorder { reorder(graph, &choices)? } else { graph };
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
     let planned_activations = planned_activations(&graph, options.plan.as_ref())?;

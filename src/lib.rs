@@ -53,9 +53,9 @@
 
 mod bench;
 mod calibrate;
+mod channels;
 mod convert;
 mod data;
-mod equalise;
 mod error;
 mod eval;
 mod fixed;

@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 16] = [
     &["fold", "ternarize"],
     &["plan"],
     &["calibrate"],
-    &["equalise", "quantize"],
+    &["channels", "quantize"],
     &["pack"],
     &["layerwise"],
     &["bench", "convert", "eval", "report"],

@@ -96,6 +96,9 @@ struct PrecisionArgs {
     /// A range for every channel of activations of fewer than 8 bits, where the weights around can take it up
     #[arg(long)]
     channel_ranges: bool,
+    /// Leave channels in their order instead of grouping those that are read with like magnitudes
+    #[arg(long)]
+    keep_order: bool,
 }
 
 fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Pattern, T)> {
@@ -113,6 +116,7 @@ impl PrecisionArgs {
             activation_bits: self.act_bits,
             range: self.range,
             channel_ranges: self.channel_ranges,
+            reorder: !self.keep_order,
             rules: self.act,
             plan: self.plan.as_deref().map(fgq::read_plan).transpose()?,
         })

@@ -4,13 +4,11 @@
 //! values pass it on (Nagel et al., arXiv 1906.04721, section 4.1). Dividing by each channel's standard deviation gives
 //! every channel the range that it needs while the tensor keeps one scale; requantization and weights take the factors up.
 
-mod axes;
-
+use super::axes::{Axis, Change, axes};
 use crate::calibrate::{CHUNK, Observer, Spool};
 use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId, Op};
-use axes::{Axis, axes};
 use ndarray::Axis as Dimension;
 
 #[cfg(test)]
@@ -35,8 +33,8 @@ pub(crate) fn equalise(
     pixels: &Spool,
     for_readers: &[NodeId],
 ) -> Result<Graph> {
-    let mut axes = axes(&graph)?;
-    axes.retain(|axis| axis.readers.iter().any(|reader| for_readers.contains(&reader.conv)));
+    let mut axes = axes(&graph, Change::Scale)?;
+    axes.retain(|axis| axis.readers.iter().any(|reader| for_readers.contains(&reader.node)));
     if axes.is_empty() {
         return Ok(graph);
     }
@@ -54,13 +52,13 @@ fn deviations(
     pixels: &Spool,
     axes: &[Axis],
 ) -> Result<Vec<Vec<f64>>> {
-    let read: Vec<NodeId> = axes.iter().map(|axis| graph.nodes[axis.readers[0].conv].inputs[0]).collect();
+    let read: Vec<NodeId> = axes.iter().map(|axis| graph.nodes[axis.readers[0].node].inputs[0]).collect();
     let mut some = Spool::new(graph.input, IMAGES)?;
     pixels.spread(IMAGES)?.chunks(CHUNK).try_for_each(|chunk| some.push(&chunk.concat()))?;
     let observer = Observer { graph, preprocess, histograms: &[], channels: &read };
     let seen = observer.run(&some, &())?.channels;
     let of_axis = |(axis, &node): (&Axis, &NodeId)| {
-        let first = axis.readers[0].first_input;
+        let first = axis.readers[0].first;
         let deviation = |channel| seen[node].as_ref().map_or(0.0, |seen| seen.variance(channel).sqrt());
         (first..first + axis.channels).map(deviation).collect()
     };
@@ -88,9 +86,9 @@ impl Axis {
             }
         }
         for reader in &self.readers {
-            let Op::Conv(conv) = &mut graph.nodes[reader.conv].op else { continue };
+            let Op::Conv(conv) = &mut graph.nodes[reader.node].op else { continue };
             for (channel, factor) in factors.iter().enumerate() {
-                let mut weights = conv.weight.index_axis_mut(Dimension(1), reader.first_input + channel);
+                let mut weights = conv.weight.index_axis_mut(Dimension(1), reader.first + channel);
                 weights.mapv_inplace(|weight| weight * *factor as f32);
             }
         }

