@@ -8,3 +8,6 @@ mod reorder;
 
 pub(crate) use equalise::equalise;
 pub(crate) use reorder::reorder;
+
+#[cfg(test)]
+mod tests;
