@@ -152,7 +152,8 @@ pub fn convert(
         options.plan.as_ref(),
         &options.overrides,
     )?;
-    let graph = if options.reorder { reorder(graph, &choices)? } else { graph };
+    let precisions = |id: NodeId| choices[id].map(|choice| choice.precision).into_iter().collect();
+    let graph = if options.reorder { reorder(graph, precisions)? } else { graph };
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
     let calibrated = pixels.images();
     let planned_activations = planned_activations(&graph, options.plan.as_ref())?;

@@ -1,22 +1,26 @@
 //! Weights that share a scale with others of like magnitude lose less when they become ternary, so channels change places
 //! until groups hold such.
 
-use super::axes::{Axis, Change, Part, axes};
+use super::axes::{Axis, Change, axes};
 use super::grouping::{View, grouped};
 use crate::error::Result;
-use crate::graph::{Graph, Op};
-use crate::plan::{Choice, Precision};
+use crate::graph::{Graph, NodeId, Op};
+use crate::plan::Precision;
 use ndarray::Axis as Dimension;
 use rayon::prelude::*;
 
-/// The same function with channels in other places, so that the groups of ternary layers hold weights of like magnitude.
+/// The same function with channels in other places, so that groups hold weights of like magnitude. `precisions` are those
+/// that a node may have; only ternary ones count.
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub(crate) fn reorder(mut graph: Graph, choices: &[Option<Choice>]) -> Result<Graph> {
+pub(crate) fn reorder(
+    mut graph: Graph,
+    precisions: impl Fn(NodeId) -> Vec<Precision> + Sync,
+) -> Result<Graph> {
     let axes = axes(&graph, Change::Order)?;
-    let orders: Vec<Vec<usize>> =
-        axes.par_iter().map(|axis| grouped(&axis.views(&graph, choices), axis.channels)).collect();
+    let order = |axis: &Axis| grouped(&axis.views(&graph, &precisions), axis.channels);
+    let orders: Vec<Vec<usize>> = axes.par_iter().map(order).collect();
     for (axis, order) in axes.iter().zip(&orders) {
         axis.reorder(&mut graph, order);
     }
@@ -25,14 +29,17 @@ pub(crate) fn reorder(mut graph: Graph, choices: &[Option<Choice>]) -> Result<Gr
 
 impl Axis {
     /// How ternary layers see the channels.
-    fn views(&self, graph: &Graph, choices: &[Option<Choice>]) -> Vec<View> {
-        let view = |reader: &Part| match (&graph.nodes[reader.node].op, choices[reader.node]?.precision) {
-            (Op::Conv(conv), Precision::Ternary { group }) => {
-                Some(View::new(conv, reader.first, self.channels, group))
+    fn views(&self, graph: &Graph, precisions: impl Fn(NodeId) -> Vec<Precision>) -> Vec<View> {
+        let mut views = Vec::new();
+        for reader in &self.readers {
+            let Op::Conv(conv) = &graph.nodes[reader.node].op else { continue };
+            for precision in precisions(reader.node) {
+                if let Precision::Ternary { group } = precision {
+                    views.push(View::new(conv, reader.first, self.channels, group));
+                }
             }
-            _ => None,
-        };
-        self.readers.iter().filter_map(view).collect()
+        }
+        views
     }
 
     /// Channel `order[i]` becomes channel `i`.

@@ -6,12 +6,13 @@ mod size;
 mod tests;
 
 use crate::calibrate::{Observer, RangeMethod, Spool};
+use crate::channels::reorder;
 use crate::convert::read_pixels;
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{Preprocess, Quantizer};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, Node, NodeId, Op};
 use crate::layerwise::{Full, Method, Survey, fit_and_pack};
 use crate::plan::{Choice, Indicators, LayerIndicators, Precision, Reason, choose};
 use crate::progress::Progress;
@@ -171,6 +172,12 @@ pub fn indicate(
     let (pixels, _) = read_pixels(&graph, preprocess, images, progress)?;
     let mut found = started(known, options, pixels.images())?;
     let choices = choose(&graph, [4, 4], None, &[])?;
+    let possible = |(node, &choice): (&Node, &Option<Choice>)| match &node.op {
+        Op::Conv(conv) if is_planned(choice) => options.precisions_for(conv.weight.dim().1),
+        _ => Vec::new(),
+    };
+    let possible: Vec<Vec<Precision>> = graph.nodes.iter().zip(&choices).map(possible).collect();
+    let graph = reorder(graph, |id| possible[id].clone())?;
     let layers: Vec<NodeId> = (0..choices.len()).filter(|&id| is_planned(choices[id])).collect();
     let observer =
         Observer { graph: &graph, preprocess, histograms: &structure.range_nodes(), channels: &layers };

@@ -2,17 +2,10 @@ use super::*;
 use crate::channels::tests::{conv, depthwise, graph, network, same_function};
 use crate::graph::arbitrary::{Choices, classifier, graphs};
 use crate::graph::{BatchNorm, Binary, Unary};
-use crate::plan::Reason;
 use proptest::prelude::*;
 
-fn ternary(group: usize) -> Option<Choice> {
-    Some(Choice { precision: Precision::Ternary { group }, reason: Reason::Default })
-}
-
-/// Every convolution ternary.
-fn all_ternary(graph: &Graph, group: usize) -> Vec<Option<Choice>> {
-    let is_conv = |op: &Op| matches!(op, Op::Conv(_));
-    graph.nodes.iter().map(|node| is_conv(&node.op).then(|| ternary(group)).flatten()).collect()
+fn ternary(group: usize) -> Vec<Precision> {
+    vec![Precision::Ternary { group }]
 }
 
 fn any_order(len: usize, choices: &mut Choices) -> Vec<usize> {
@@ -63,7 +56,7 @@ proptest! {
     #[test]
     fn classifiers_stay(seed in any::<u64>(), group in 1usize..6) {
         let graph = classifier(seed);
-        let changed = reorder(graph.clone(), &all_ternary(&graph, group)).unwrap();
+        let changed = reorder(graph.clone(), |_| ternary(group)).unwrap();
         same_function(&graph, &changed, seed)?;
     }
 }
@@ -91,14 +84,12 @@ fn followers_are_found_and_change() {
 #[test]
 fn layers_of_other_precisions_want_no_order() {
     let graph = network();
-    let int8 = Some(Choice { precision: Precision::Int8, reason: Reason::Default });
-    let mut choices = all_ternary(&graph, 2);
-    choices.iter_mut().for_each(|choice| *choice = choice.and(int8));
-    assert_eq!(reorder(graph.clone(), &choices).unwrap(), graph);
-    choices[9] = ternary(2);
-    let changed = reorder(graph.clone(), &choices).unwrap();
+    let kept = |_| vec![Precision::Int8, Precision::Int4 { group: Some(2) }];
+    assert_eq!(reorder(graph.clone(), kept).unwrap(), graph);
+    let last = |node| if node == 9 { [kept(node), ternary(2)].concat() } else { kept(node) };
+    let changed = reorder(graph.clone(), last).unwrap();
     for (node, is_moved) in [(1, false), (3, false), (5, false), (6, true), (7, false), (9, true)] {
         assert_eq!(changed.nodes[node].op != graph.nodes[node].op, is_moved, "{}", graph.nodes[node].name);
     }
-    assert_eq!(reorder(graph, &choices).unwrap(), changed);
+    assert_eq!(reorder(graph, last).unwrap(), changed);
 }
