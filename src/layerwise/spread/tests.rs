@@ -36,7 +36,7 @@ impl Case {
     fn solve(&self) -> Row {
         Problem::new(self.hessian.clone(), self.run, self.group)
             .unwrap()
-            .solve(&[self.target.clone()])
+            .solve(std::slice::from_ref(&self.target))
             .remove(0)
     }
 
@@ -53,13 +53,13 @@ impl Case {
     /// The state of a row.
     pub(super) fn state<'a>(&self, problem: &'a Problem, row: &Row) -> State<'a> {
         let errors = problem.errors(&self.target, row);
-        let gradient = times(&problem.hessian, &[errors.clone()]).col_as_slice(0).to_vec();
+        let gradient = times(&problem.hessian, std::slice::from_ref(&errors)).col_as_slice(0).to_vec();
         State::new(problem, row, &errors, gradient)
     }
 
     /// The state after rounding.
     pub(super) fn rounded<'a>(&self, problem: &'a Problem) -> State<'a> {
-        self.state(problem, &problem.round_all(&[self.target.clone()])[0])
+        self.state(problem, &problem.round_all(std::slice::from_ref(&self.target))[0])
     }
 
     pub(super) fn row_error(&self, row: &Row) -> f64 {
