@@ -22,8 +22,10 @@ const DAMPING_IMAGES: f64 = 25.0;
 /// Rounds in which errors that the activation hides are taken out of the target.
 const ACTIVATION_ROUNDS: usize = 3;
 
-/// Output channels that are fitted together: every one of them would read the whole covariance.
+/// Most output channels that are fitted together: every one of them would read the whole covariance.
 const BATCH: usize = 16;
+/// Batches that there should be at least, for threads to share.
+const BATCHES: usize = 8;
 
 /// What the outputs of a layer should be, whatever the precision of its weights.
 pub(super) struct Objective {
@@ -69,7 +71,8 @@ impl Objective {
                 let affines = affines(&values, gram, outputs);
                 fitted.into_iter().zip(affines).map(|(channel, (gain, bias))| (channel, gain, bias))
             };
-            channels.par_extend(outputs.par_chunks(BATCH).flat_map_iter(fit));
+            let batch = (outputs.len() / BATCHES).clamp(1, BATCH);
+            channels.par_extend(outputs.par_chunks(batch).flat_map_iter(fit));
         }
         Ok((self.assembled(conv, channels), raised))
     }
