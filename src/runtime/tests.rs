@@ -1,6 +1,7 @@
 //! Whole models: the same bytes for every implementation, batch size and number of threads.
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::format::arbitrary::{model, models};
 use crate::graph::arbitrary::Choices;
 use proptest::prelude::*;

@@ -1,11 +1,11 @@
 //! What the outputs of a layer should be, on the inputs that it really has.
 
-use super::compensate::Objective;
-use super::gram::{Inputs, Sampler, Samples};
-use super::patches::Patches;
 use super::{Walk, freed};
 use crate::error::Result;
 use crate::graph::{NodeId, Op};
+use crate::layerwise::compensate::Objective;
+use crate::layerwise::gram::{Inputs, Sampler, Samples};
+use crate::layerwise::patches::Patches;
 use crate::quantize::QuantizedOp;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! What layers would look like in other precisions, each fitted while all other layers keep theirs.
 
 use super::Walk;
-use super::probe::real;
 use crate::error::Result;
 use crate::format::PackedOp;
 use crate::graph::{NodeId, Op};
+use crate::layerwise::probe::real;
 use crate::plan::{Choice, Precision, Reason};
 use crate::quantize::{QuantizedConv, QuantizedOp, closed_form};
 

@@ -1,0 +1,324 @@
+//! The walk over all operators: fit, pack, run, measure.
+
+mod gather;
+mod survey;
+
+pub(crate) use survey::Survey;
+
+use super::compensate::Objective;
+use super::gram::Inputs;
+use super::method::Method;
+use super::note::Note;
+use super::patches::{Patches, hosts};
+use super::probe::{Probe, Produced};
+use super::statistics::{SumStatistics, match_statistics};
+use super::teacher::Teacher;
+use crate::calibrate::{ChannelStatistics, Observation, Spool};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Fidelity, LayerFidelity, PackedNode, Preprocess};
+use crate::graph::{Graph, NodeId};
+use crate::pack::{Packing, Source, pack_node};
+use crate::plan::Precision;
+use crate::progress::Progress;
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Structure};
+use crate::runtime::{Kernels, Operand, Step, last_uses};
+use crate::tensor::Batch;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The packed operators of a network, the real value of one logit, and what was found on the way.
+pub(crate) struct Packed {
+    pub nodes: Vec<PackedNode>,
+    pub logit_scale: f64,
+    pub fidelity: Fidelity,
+    /// Seconds that each convolution took.
+    pub seconds: Vec<(String, f64)>,
+    pub notes: Vec<Note>,
+}
+
+/// The full-precision side of a conversion.
+#[derive(Clone, Copy)]
+pub(crate) struct Full<'a> {
+    pub graph: &'a Graph,
+    pub structure: &'a Structure,
+    pub preprocess: &'a Preprocess,
+    pub observation: &'a Observation,
+}
+
+/// Packs `graph` operator by operator, fitting ternary layers on the way; `survey` sees how layers would look otherwise.
+///
+/// # Errors
+/// Parameters that integers cannot hold; a temporary file that cannot be written.
+pub(crate) fn fit_and_pack<'a>(
+    graph: &'a mut QuantizedGraph,
+    full: Full<'a>,
+    method: Method,
+    pixels: Spool,
+    survey: Option<Survey<'a>>,
+    progress: &dyn Progress,
+) -> Result<Packed> {
+    Walk::new(graph, full, method, &pixels, survey)?.run(pixels, progress)
+}
+
+/// The full-precision values that compensation reads, once per layer that is fitted and so has a host.
+fn wanted(graph: &QuantizedGraph, full: Full, hosts: &[Option<usize>]) -> Vec<NodeId> {
+    let mut wanted = Vec::new();
+    for node in graph.nodes.iter().zip(hosts).filter(|(_, host)| host.is_some()).map(|(node, _)| node) {
+        if let QuantizedOp::Conv(conv) = &node.op {
+            wanted.push(conv.source);
+            wanted.extend(node.inputs.get(1).map(|&input| full.structure.operators[input].value));
+        }
+    }
+    wanted
+}
+
+/// Whether a layer is compensated, as it is or as one of the survey's candidates.
+fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> bool {
+    let QuantizedOp::Conv(conv) = &node.op else { return false };
+    let candidates = survey.map_or(&[][..], |survey| &survey.candidates[conv.source]);
+    [conv.choice.precision].iter().chain(candidates).any(|&precision| is_compensated(precision, node, method))
+}
+
+/// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
+fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
+    method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::Int8
+}
+
+struct Walk<'a> {
+    graph: &'a mut QuantizedGraph,
+    full: Full<'a>,
+    method: Method,
+    teacher: Teacher<'a>,
+    packed: Vec<PackedNode>,
+    /// Activations that are still to be read.
+    values: Vec<Option<Spool>>,
+    /// Known once a convolution or a sum has yielded logits.
+    logit_scale: Option<f64>,
+    probe: Probe<'a>,
+    survey: Option<Survey<'a>>,
+    /// By node that has an objective: the one whose patches hold its own.
+    hosts: Vec<Option<usize>>,
+    /// What the outputs of the layer being visited should be.
+    objective: Option<Objective>,
+    /// Moments of the inputs of hosts, while a layer ahead needs them.
+    shared: Vec<(usize, Vec<Arc<Inputs>>)>,
+    layers: Vec<LayerFidelity>,
+    /// Signal over noise of the logits in dB.
+    logits: Option<f64>,
+    seconds: Vec<(String, f64)>,
+    notes: Vec<Note>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        graph: &'a mut QuantizedGraph,
+        full: Full<'a>,
+        method: Method,
+        pixels: &Spool,
+        survey: Option<Survey<'a>>,
+    ) -> Result<Self> {
+        let is_fitted = |node: &&QuantizedNode| is_fitted(node, method, survey.as_ref());
+        let patches = |node: &QuantizedNode| Some(node).filter(is_fitted).and_then(Patches::of);
+        let hosts = hosts(&graph.nodes.iter().map(patches).collect::<Vec<_>>());
+        Ok(Self {
+            teacher: Teacher::new(full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
+            probe: Probe::new(graph, full, pixels)?,
+            graph,
+            full,
+            method,
+            survey,
+            hosts,
+            objective: None,
+            shared: Vec::new(),
+            packed: Vec::new(),
+            values: vec![],
+            logit_scale: None,
+            layers: Vec::new(),
+            logits: None,
+            seconds: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn run(mut self, pixels: Spool, progress: &dyn Progress) -> Result<Packed> {
+        let inputs: Vec<Vec<usize>> = self.graph.nodes.iter().map(|node| node.inputs.clone()).collect();
+        self.start(pixels)?;
+        progress.start("layers", inputs.len());
+        for (id, dead) in last_uses(&inputs).iter().enumerate().skip(1) {
+            self.visit(id).map_err(|error| error.at_node(&self.graph.nodes[id].name))?;
+            dead.iter().for_each(|&dead| self.values[dead] = None);
+            progress.advance(1);
+        }
+        Ok(self.finish())
+    }
+
+    fn start(&mut self, pixels: Spool) -> Result<()> {
+        self.packed.push(pack_node(&self.graph.nodes[0], &[])?.node);
+        if self.method == Method::Compensated {
+            self.teacher.start(&pixels)?;
+        }
+        self.values.push(Some(pixels));
+        Ok(())
+    }
+
+    fn visit(&mut self, id: usize) -> Result<()> {
+        let start = Instant::now();
+        self.objective = self.objective_of(id)?;
+        self.survey(id)?;
+        let packing = self.fit(id)?;
+        self.objective = None;
+        self.logit_scale = packing.logit_scale.or(self.logit_scale);
+        let step = self.step(id, &packing.node);
+        let last = id + 1 == self.graph.nodes.len();
+        let value = if last { None } else { Some(self.execute(id, &step)?) };
+        self.values.push(value);
+        self.measure(id, &step, &packing)?;
+        self.packed.push(packing.node);
+        if let QuantizedOp::Conv(_) = &self.graph.nodes[id].op {
+            self.seconds.push((self.graph.nodes[id].name.clone(), start.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    /// The operator that runs, after fitting if it is a ternary layer.
+    fn fit(&mut self, id: usize) -> Result<Packing> {
+        let mut packing = self.pack(id)?;
+        if let Some(fitted) = self.compensated(id)? {
+            self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
+            packing = self.pack(id)?;
+        } else if let Some(statistics) = self.full_precision(id) {
+            let sums = self.sum_statistics(id, &self.step(id, &packing.node))?;
+            if let QuantizedOp::Conv(conv) = &mut self.graph.nodes[id].op {
+                match_statistics(conv, &sums, &statistics, &packing);
+            }
+            packing = self.pack(id)?;
+        }
+        Ok(packing)
+    }
+
+    /// Compares what node `id` yields with full precision.
+    fn measure(&mut self, id: usize, step: &Step, packing: &Packing) -> Result<()> {
+        let Self { graph, probe, values, logit_scale, .. } = self;
+        let yields = Yields { graph, values, id, step, scale: *logit_scale };
+        self.layers.extend(probe.layer(graph, id, packing, |chunk| yields.chunk(chunk))?);
+        if id + 1 == graph.nodes.len() {
+            self.logits = probe.logits(|chunk| yields.chunk(chunk))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Packed {
+        let last = self.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
+        let fidelity = Fidelity { images: self.probe.images(), logits: self.logits, layers: self.layers };
+        let mut notes = self.notes;
+        notes.extend(Note::on_logits(&fidelity, &self.packed, self.method));
+        Packed {
+            logit_scale: self.logit_scale.unwrap_or(last),
+            nodes: self.packed,
+            fidelity,
+            seconds: self.seconds,
+            notes,
+        }
+    }
+
+    /// The refitted convolution, if node `id` is one to compensate.
+    fn compensated(&mut self, id: usize) -> Result<Option<QuantizedConv>> {
+        let node = &self.graph.nodes[id];
+        let (QuantizedOp::Conv(conv), Some(objective)) = (&node.op, &self.objective) else { return Ok(None) };
+        if !is_compensated(conv.choice.precision, node, self.method) {
+            return Ok(None);
+        }
+        let (fitted, raised) = objective.fit(conv)?;
+        if raised > 1.0 {
+            self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
+        }
+        Ok(Some(fitted))
+    }
+
+    fn pack(&self, id: usize) -> Result<Packing> {
+        let node = &self.graph.nodes[id];
+        let source = |&input: &usize| {
+            let node = &self.graph.nodes[input];
+            Source { quantizer: node.quantizer, shape: node.shape }
+        };
+        pack_node(node, &node.inputs.iter().map(source).collect::<Vec<_>>())
+    }
+
+    fn step(&self, id: usize, packed: &PackedNode) -> Step {
+        let operand = |&input: &usize| Operand::of(&self.packed[input], self.graph.nodes[input].shape);
+        let inputs: Vec<Operand> = packed.inputs.iter().map(operand).collect();
+        Step::new(packed, &inputs, self.graph.nodes[id].shape, Kernels::default())
+    }
+
+    /// The statistics that a ternary or 4-bit layer should have.
+    fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
+        match &self.graph.nodes[id].op {
+            QuantizedOp::Conv(conv) if conv.choice.precision != Precision::Int8 => {
+                self.full.observation.channels[conv.source].clone()
+            }
+            _ => None,
+        }
+    }
+
+    fn spools(&self, id: usize) -> Result<Vec<&Spool>> {
+        spools(self.graph, &self.values, id)
+    }
+
+    fn sum_statistics(&self, id: usize, step: &Step) -> Result<SumStatistics> {
+        let input = self.spools(id)?[0];
+        let mut statistics = SumStatistics::new(self.graph.nodes[id].shape.channels);
+        for chunk in 0..input.chunks() {
+            statistics.add(&step.sums(&input.chunk(chunk)?)?);
+        }
+        Ok(statistics)
+    }
+
+    fn execute(&self, id: usize, step: &Step) -> Result<Spool> {
+        let inputs = self.spools(id)?;
+        let mut output = Spool::new(self.graph.nodes[id].shape, inputs[0].images())?;
+        for chunk in 0..inputs[0].chunks() {
+            let batches: Result<Vec<Batch<u8>>> = inputs.iter().map(|input| input.chunk(chunk)).collect();
+            output.push(&step.codes(&batches?.iter().collect::<Vec<_>>())?.data)?;
+        }
+        Ok(output)
+    }
+}
+
+/// What a node yields on a chunk of the images; its activations, if it makes any, are already there.
+struct Yields<'a> {
+    graph: &'a QuantizedGraph,
+    values: &'a [Option<Spool>],
+    id: usize,
+    step: &'a Step,
+    /// Real value of one logit, if this node yields them.
+    scale: Option<f64>,
+}
+
+impl Yields<'_> {
+    fn chunk(&self, chunk: usize) -> Result<Vec<Produced>> {
+        let node = &self.graph.nodes[self.id];
+        if let Some(spool) = &self.values[self.id] {
+            let batch = spool.chunk(chunk)?;
+            return Ok((0..batch.images).map(|image| Produced::of_codes(batch.image(image), node)).collect());
+        }
+        let inputs: Result<Vec<Batch<u8>>> =
+            spools(self.graph, self.values, self.id)?.iter().map(|input| input.chunk(chunk)).collect();
+        let logits = self.step.logits(&inputs?.iter().collect::<Vec<_>>())?;
+        let scale = self.scale.unwrap_or(node.quantizer.scale);
+        Ok(logits.data.chunks(logits.classes).map(|image| Produced::of_logits(image, scale)).collect())
+    }
+}
+
+/// The activations that node `id` reads.
+fn spools<'a>(graph: &QuantizedGraph, values: &'a [Option<Spool>], id: usize) -> Result<Vec<&'a Spool>> {
+    let spools = graph.nodes[id].inputs.iter().map(|&input| values[input].as_ref());
+    let all: Option<Vec<&Spool>> = spools.collect();
+    all.filter(|all| !all.is_empty()).ok_or_else(freed)
+}
+
+fn freed() -> Error {
+    Error::new(ErrorKind::Shape, "activations were freed too early")
+}
+
+#[cfg(test)]
+mod tests;

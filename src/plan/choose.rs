@@ -1,0 +1,139 @@
+//! Rules and patterns, and what a plan says: a precision for every convolution.
+
+use super::{Pattern, Plan, PlannedLayer, Precision};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Graph, NodeId, Op};
+
+/// Why a layer has the precision it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The precision asked for all layers.
+    Default,
+    /// The first convolution reads pixels.
+    First,
+    /// The classifier yields the logits.
+    Classifier,
+    /// Fewer than two input channels per channel group leave nothing to share a scale.
+    Depthwise,
+    /// A plan says so.
+    Plan,
+    /// A pattern names the layer.
+    Pattern,
+}
+
+/// The precision of one convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// How its weights are stored.
+    pub precision: Precision,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Chooses a precision for every convolution: `None` for other nodes.
+///
+/// The first convolution, the classifier and convolutions with fewer than two input channels per channel
+/// group keep 8 bits, the others get the group size of their kernel, unless the plan says otherwise; `overrides` come last, and of several that match, the last wins.
+///
+/// # Errors
+/// A pattern that matches no convolution; a plan for other layers, or with precisions that cannot be stored.
+pub(crate) fn choose(
+    graph: &Graph,
+    [pointwise, spatial]: [usize; 2],
+    plan: Option<&Plan>,
+    overrides: &[(Pattern, Precision)],
+) -> Result<Vec<Option<Choice>>> {
+    let mut choices: Vec<Option<Choice>> =
+        (0..graph.nodes.len()).map(|id| default_choice(graph, id, [pointwise, spatial])).collect();
+    for (id, layer) in planned(graph, plan)? {
+        choices[id] = Some(Choice { precision: layer.precision()?, reason: Reason::Plan });
+    }
+    for (pattern, precision) in overrides {
+        let names = graph.nodes.iter().zip(&choices).filter(|(_, choice)| choice.is_some());
+        pattern.check_matches("--set", names.map(|(node, _)| node.name.as_str()))?;
+        for (node, choice) in graph.nodes.iter().zip(&mut choices) {
+            if choice.is_some() && pattern.matches(&node.name) {
+                *choice = Some(Choice { precision: *precision, reason: Reason::Pattern });
+            }
+        }
+    }
+    Ok(choices)
+}
+
+/// Bits of the input activations that the plan wants, by node; `None` where it says nothing.
+///
+/// # Errors
+/// A plan for other layers, or with bits that cannot be stored.
+pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<Vec<Option<u8>>> {
+    let mut bits = vec![None; graph.nodes.len()];
+    for (id, layer) in planned(graph, plan)? {
+        if ![4, 8].contains(&layer.activation_bits) {
+            let message = format!("the plan has {}-bit activations; use 4 or 8", layer.activation_bits);
+            return Err(Error::new(ErrorKind::Argument, message).at_node(&layer.name));
+        }
+        bits[id] = Some(layer.activation_bits);
+    }
+    Ok(bits)
+}
+
+/// The planned layers and their nodes.
+fn planned<'a>(graph: &Graph, plan: Option<&'a Plan>) -> Result<Vec<(NodeId, &'a PlannedLayer)>> {
+    let place = |layer: &'a PlannedLayer| {
+        let id = (0..graph.nodes.len())
+            .find(|&id| graph.nodes[id].name == layer.name && is_convolution(graph, id));
+        let message = "the plan names this layer, but the network has none of that name with weights; \
+                       is the plan for another network?";
+        let error = || Error::new(ErrorKind::Argument, message).at_node(&layer.name);
+        Ok((id.ok_or_else(error)?, layer))
+    };
+    plan.iter().flat_map(|plan| &plan.layers).map(place).collect()
+}
+
+fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [usize; 2]) -> Option<Choice> {
+    let Op::Conv(conv) = &graph.nodes[id].op else { return None };
+    let kept = |reason| Choice { precision: Precision::Int8, reason };
+    Some(if !reads_convolution(graph, id) {
+        kept(Reason::First)
+    } else if !feeds_convolution(graph, id) {
+        kept(Reason::Classifier)
+    } else if conv.weight.dim().1 < 2 {
+        kept(Reason::Depthwise)
+    } else {
+        let group = if conv.window.area() == 1 { pointwise } else { spatial };
+        Choice { precision: Precision::Ternary { group }, reason: Reason::Default }
+    })
+}
+
+fn is_convolution(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.nodes[id].op, Op::Conv(_))
+}
+
+/// Whether node `id` lies between convolutions.
+pub(crate) fn is_inner(graph: &Graph, id: NodeId) -> bool {
+    reads_convolution(graph, id) && feeds_convolution(graph, id)
+}
+
+/// Whether a convolution lies between the input and node `id`.
+fn reads_convolution(graph: &Graph, id: NodeId) -> bool {
+    let mut below = vec![false; id + 1];
+    for node in 1..=id {
+        let inputs = &graph.nodes[node].inputs;
+        below[node] = inputs.iter().any(|&input| below[input] || is_convolution(graph, input));
+    }
+    below[id]
+}
+
+/// Whether a convolution lies between node `id` and the output.
+fn feeds_convolution(graph: &Graph, id: NodeId) -> bool {
+    let mut reached = vec![false; graph.nodes.len()];
+    reached[id] = true;
+    for node in id + 1..graph.nodes.len() {
+        if graph.nodes[node].inputs.iter().any(|&input| reached[input]) {
+            if is_convolution(graph, node) {
+                return true;
+            }
+            reached[node] = true;
+        }
+    }
+    false
+}
