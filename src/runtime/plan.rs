@@ -2,6 +2,7 @@
 
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
+use crate::fixed::scale_wide;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
 use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};
@@ -9,7 +10,6 @@ use crate::kernels::blocked::moves::Move;
 use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
 use crate::kernels::blocked::pool::{self, Pool};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
-use crate::kernels::scale_wide;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
