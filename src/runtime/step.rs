@@ -115,6 +115,7 @@ impl Step {
         let zero = self.zeros[0];
         Ok(match op {
             PackedOp::Table { entries } => elementwise::table(input, entries),
+            PackedOp::Narrow(by) => elementwise::narrow(input, zero, *by, &self.quantizer),
             PackedOp::MaxPool(window) => pool::max(input, window, self.shape),
             PackedOp::AveragePool { window, count_include_pad, by_count } => {
                 let input = (input, zero);
