@@ -22,6 +22,8 @@ pub(crate) struct ConvSpec {
     pub bias: Vec<i32>,
     /// Zero point of each input channel; padding has this code.
     pub zero_points: Vec<u8>,
+    /// No code of the input is larger, nor is a zero point.
+    pub largest: u8,
 }
 
 impl ConvSpec {

@@ -5,6 +5,7 @@
 #![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 
 mod alone;
+mod bounds;
 pub(crate) mod conv;
 pub(crate) mod enter;
 mod finish;
