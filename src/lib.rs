@@ -75,6 +75,7 @@ mod runtime;
 mod source;
 mod tensor;
 mod ternarize;
+mod wide;
 
 pub use bench::{Bench, BenchLayer, BenchOptions, bench, bench_reference, median};
 pub use calibrate::{ActivationRule, RangeMethod};

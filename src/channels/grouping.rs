@@ -1,7 +1,7 @@
 //! Which channels share groups.
 
 use crate::graph::Conv;
-use crate::kernels::Width;
+use crate::wide::Width;
 use std::hint::select_unpredictable as select;
 use std::ops::Range;
 

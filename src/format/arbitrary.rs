@@ -80,7 +80,7 @@ impl Growing {
     fn new(choices: &mut Choices, input: Shape) -> Self {
         let model = seedling(choices, input);
         let quantizer = |choices: &mut Choices| {
-            let max = choices.pick(&[15, 255, 255]);
+            let max = choices.pick(&[3, 15, 100, 127, 255, 255]);
             let zero_point = choices.pick(&[0, max, (choices.0 >> 7) as u8]).min(max);
             Quantizer { scale: 0.1 / (1 + choices.below(99)) as f64, zero_point, max }
         };
@@ -143,7 +143,7 @@ impl Growing {
         let (shape, output) = (self.shapes[source], self.quantizer(choices));
         let own = self.model.nodes[source].quantizer;
         let other = 1 + choices.below(newest);
-        let op = match choices.below(15) {
+        let op = match choices.below(17) {
             0..=3 => {
                 let residual = (choices.below(2) == 0).then(|| rescale(choices));
                 let inputs = [source, other][..1 + usize::from(residual.is_some())].to_vec();
@@ -173,6 +173,7 @@ impl Growing {
             }
             12 => PackedOp::GlobalAveragePool(multiplier(choices)),
             13 => return (PackedOp::Flatten, vec![source], own),
+            14 | 15 => PackedOp::Narrow(rescale(choices)),
             _ => {
                 let groups = 1 + choices.below(shape.channels);
                 return (PackedOp::ChannelShuffle { groups }, vec![source], own);

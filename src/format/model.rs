@@ -76,6 +76,8 @@ pub enum PackedOp {
     },
     /// Product of two tensors; extents of 1 in the second are broadcast.
     Mul(Multiplier),
+    /// The same numbers in the codes of another quantizer, as a rule one with fewer bits.
+    Narrow(Rescale),
     /// Concatenation over channels of tensors with one quantizer.
     Concat,
     /// Part of a tensor.
@@ -120,6 +122,7 @@ impl PackedOp {
             Self::Table { .. } => "table",
             Self::Add { .. } => "add",
             Self::Mul(_) => "mul",
+            Self::Narrow(_) => "narrow",
             Self::Concat => "concat",
             Self::Slice(_) => "slice",
             Self::Pad { .. } => "pad",

@@ -115,6 +115,7 @@ impl<'a> Tensors<'a> {
             OpRecord::Table => PackedOp::Table { entries: self.table(name)? },
             OpRecord::Add { left, right, fraction } => PackedOp::Add { left, right, fraction },
             OpRecord::Mul(by) => PackedOp::Mul(by),
+            OpRecord::Narrow(by) => PackedOp::Narrow(by),
             OpRecord::Concat => PackedOp::Concat,
             OpRecord::Slice(slice) => PackedOp::Slice(slice),
             OpRecord::Pad { before, after } => PackedOp::Pad { before, after },

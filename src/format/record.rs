@@ -53,6 +53,7 @@ pub(super) enum OpRecord {
     Table,
     Add { left: Rescale, right: Rescale, fraction: u8 },
     Mul(Multiplier),
+    Narrow(Rescale),
     Concat,
     Slice(PackedSlice),
     Pad { before: [usize; 3], after: [usize; 3] },

@@ -273,6 +273,10 @@ fn unary_shape(op: &PackedOp, input: &Operand, output: &Quantizer, last: bool) -
             })?;
             input.shape
         }
+        PackedOp::Narrow(by) => {
+            check_rescale(*by)?;
+            input.shape
+        }
         PackedOp::MaxPool(window) => {
             same_quantizer(input, output)?;
             let [height, width] = check_window(window, input.shape)?;

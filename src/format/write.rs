@@ -163,11 +163,12 @@ fn requant_bytes(conv: &PackedConv) -> Vec<u8> {
 impl PackedModel {
     /// The least format version that can express the model.
     pub(super) fn version(&self) -> u32 {
-        let is_int4 = |node: &PackedNode| match &node.op {
+        let is_newer = |node: &PackedNode| match &node.op {
             PackedOp::Conv(conv) => matches!(conv.weights, PackedWeights::Int4 { .. }),
+            PackedOp::Narrow(_) => true,
             _ => false,
         };
-        let newer = self.provenance.plan.is_some() || self.nodes.iter().any(is_int4);
+        let newer = self.provenance.plan.is_some() || self.nodes.iter().any(is_newer);
         if newer { VERSION } else { 1 }
     }
 }
@@ -205,6 +206,7 @@ fn op_record(op: &PackedOp) -> OpRecord {
         PackedOp::Table { .. } => OpRecord::Table,
         PackedOp::Add { left, right, fraction } => OpRecord::Add { left, right, fraction },
         PackedOp::Mul(by) => OpRecord::Mul(by),
+        PackedOp::Narrow(by) => OpRecord::Narrow(by),
         PackedOp::Concat => OpRecord::Concat,
         PackedOp::Slice(slice) => OpRecord::Slice(slice),
         PackedOp::Pad { before, after } => OpRecord::Pad { before, after },

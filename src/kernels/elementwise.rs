@@ -33,6 +33,13 @@ pub(crate) fn mul(operands: [(&Batch<u8>, u8); 2], by: Multiplier, output: &Quan
     })
 }
 
+/// The numbers of `input` in the codes of `output`.
+pub(crate) fn narrow(input: &Batch<u8>, zero_point: u8, by: Rescale, output: &Quantizer) -> Batch<u8> {
+    let offset = offset(output.zero_point, 0);
+    let code = |&code: &u8| to_code(rescale(code, zero_point, by.shift, by.value), offset, 0, 0, output.max);
+    Batch { images: input.images, shape: input.shape, data: input.data.iter().map(code).collect() }
+}
+
 /// Applies `f` to each element of `a` and its counterpart in `b`, whose extents may be 1.
 fn broadcast(a: &Batch<u8>, b: &Batch<u8>, f: impl Fn(u8, u8) -> u8) -> Batch<u8> {
     let steps = steps(a.shape, b.shape);

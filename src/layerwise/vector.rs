@@ -1,6 +1,6 @@
 //! Products of vectors in registers as wide as the machine has; every width gives the same bits.
 
-use crate::kernels::Width;
+use crate::wide::Width;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
 

@@ -59,6 +59,7 @@ fn run(op: QuantizedOp, inputs: &[&Tensor], shape: Shape, quantizer: Quantizer) 
     let packing = pack_node(&node, &sources).unwrap();
     let operand = |tensor: &&Tensor| Operand {
         zero_points: vec![tensor.quantizer.zero_point],
+        largest: tensor.quantizer.max,
         shape: tensor.batch.shape,
     };
     let operands: Vec<Operand> = inputs.iter().map(operand).collect();
@@ -225,7 +226,7 @@ proptest! {
         let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape: Shape::flat(5), quantizer: output };
         let packing = pack_node(&node, &sources).unwrap();
         let zero_points = vec![input.quantizer.zero_point];
-        let operand = Operand { zero_points, shape: input.batch.shape };
+        let operand = Operand { zero_points, largest: input.quantizer.max, shape: input.batch.shape };
         let step = Step::new(&packing.node, &[operand], Shape::flat(5), Kernels::Portable);
         let scale = packing.logit_scale.unwrap();
         for (logit, exact) in step.logits(&[&input.batch]).unwrap().data.iter().zip(&exact) {

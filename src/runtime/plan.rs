@@ -2,14 +2,14 @@
 
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
+use crate::fixed::scale_wide;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
 use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};
 use crate::kernels::blocked::moves::Move;
-use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
+use crate::kernels::blocked::pointwise::{Binary, Formula, Narrow, Table};
 use crate::kernels::blocked::pool::{self, Pool};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
-use crate::kernels::scale_wide;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
@@ -279,6 +279,10 @@ impl Stage<'_> {
             (PackedOp::Table { entries }, [input]) => {
                 let (input, output) = ((*input).clone(), output.clone());
                 Box::new(Table { input, output, entries: entries.clone() })
+            }
+            (PackedOp::Narrow(by), [input]) => {
+                let (isa, input, output) = (self.isa, (*input).clone(), output.clone());
+                Box::new(Narrow { isa, input, zero_point, by: *by, output, quantizer })
             }
             (PackedOp::Slice(slice), [input]) => Box::new(Move::slice(input, slice, output)),
             (PackedOp::Pad { before, .. }, [input]) => {

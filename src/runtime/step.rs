@@ -11,6 +11,8 @@ use crate::tensor::{Batch, Shape};
 pub(crate) struct Operand {
     /// Zero point of each channel, or one for all.
     pub zero_points: Vec<u8>,
+    /// Largest code: every operator clamps to it or takes its codes from a value with the same quantizer.
+    pub largest: u8,
     /// Shape of one image.
     pub shape: Shape,
 }
@@ -23,11 +25,11 @@ impl Operand {
 
     /// The value that `node` produces.
     pub(crate) fn of(node: &PackedNode, shape: Shape) -> Self {
-        let zero_points = match &node.op {
-            PackedOp::Input { pad } => pad.clone(),
-            _ => vec![node.quantizer.zero_point],
+        let (zero_points, largest) = match &node.op {
+            PackedOp::Input { pad } => (pad.clone(), u8::MAX),
+            _ => (vec![node.quantizer.zero_point], node.quantizer.max),
         };
-        Self { zero_points, shape }
+        Self { zero_points, largest, shape }
     }
 
     pub(super) fn zero_point(&self) -> u8 {
@@ -115,6 +117,7 @@ impl Step {
         let zero = self.zeros[0];
         Ok(match op {
             PackedOp::Table { entries } => elementwise::table(input, entries),
+            PackedOp::Narrow(by) => elementwise::narrow(input, zero, *by, &self.quantizer),
             PackedOp::MaxPool(window) => pool::max(input, window, self.shape),
             PackedOp::AveragePool { window, count_include_pad, by_count } => {
                 let input = (input, zero);
@@ -159,6 +162,7 @@ pub(super) fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
         weights: conv.expand(),
         bias: conv.bias.clone(),
         zero_points: input.per_channel(),
+        largest: input.largest,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::closed_form::solve;
 use super::lanes::{LANES, LARGEST, Tile};
-use crate::kernels::Width;
+use crate::wide::Width;
 use std::hint::select_unpredictable as select;
 
 /// How the weights of a channel are arranged.

@@ -218,6 +218,8 @@ def run_node(node, tensors, inputs, zeros):
         case "mul":
             product = (x - zero) * (inputs[1] - single(zeros[1]))
             return stored(requantize(product, p["shift"], p["value"]), node)
+        case "narrow":
+            return stored(rescale(x, zero, p), node)
         case "concat":
             return np.concatenate(inputs, axis=3)
         case "slice":

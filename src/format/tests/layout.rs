@@ -43,11 +43,12 @@ fn generated_models_have_every_operator() {
     assert!(conv(|conv| matches!(conv.store, Store::Codes { residual: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Logits { .. })));
     assert!(conv(|conv| conv.groups > 1 && conv.group_inputs == 1));
-    let others: [fn(&PackedOp) -> bool; 13] = [
+    let others: [fn(&PackedOp) -> bool; 14] = [
         |op| matches!(op, PackedOp::Table { entries } if entries.len() == 256),
         |op| matches!(op, PackedOp::Table { entries } if entries.len() > 256),
         |op| matches!(op, PackedOp::Add { .. }),
         |op| matches!(op, PackedOp::Mul(_)),
+        |op| matches!(op, PackedOp::Narrow(_)),
         |op| matches!(op, PackedOp::Concat),
         |op| matches!(op, PackedOp::Slice(_)),
         |op| matches!(op, PackedOp::Pad { .. }),

@@ -137,6 +137,9 @@ fn operands() {
     refused("max", |node| node.inputs = vec![0], "pixels");
     refused("residual", |node| node.inputs[1] = 0, "pixels");
     refused("mul", |node| node.inputs[0] = 0, "pixels");
+    let narrow = PackedOp::Narrow(Rescale { shift: 0, value: 1 });
+    refused("table", |node| (node.op, node.inputs) = (narrow.clone(), vec![0]), "pixels");
+    refused_op("add", narrow, "2 inputs");
 }
 
 #[test]
@@ -198,6 +201,7 @@ fn multipliers() {
     for bad in [Rescale { shift: 8, value: 1 }, Rescale { shift: 0, value: i16::MIN }] {
         refused_op("add", PackedOp::Add { left: bad, right: good, fraction: 0 }, "Rescale");
         refused_op("add", PackedOp::Add { left: good, right: bad, fraction: 0 }, "Rescale");
+        refused_op("shuffle", PackedOp::Narrow(bad), "Rescale");
     }
     refused_op("add", PackedOp::Add { left: good, right: good, fraction: 7 }, "7 fraction bits");
     for count in [0, 3, 5] {

@@ -4,7 +4,7 @@ use super::common::{ORDER, codes, depthwise, finish, four_codes};
 use super::peak;
 use super::sums::{HalfSums, fetch, in_parts, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
-use crate::kernels::vectorized::Width;
+use crate::wide::Width;
 use std::arch::aarch64::*;
 
 /// See [`Isa`].

@@ -10,11 +10,20 @@ use std::ops::Range;
 const MANY_TILES: usize = 32;
 
 /// Consecutive bytes of a value under one tap, or under neighbouring taps of a row where one block holds all channels.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub tap: usize,
     pub channel: usize,
     pub bytes: usize,
+}
+
+impl Span {
+    /// Some of its bytes, as far as there are so many.
+    pub fn part(&self, map: &Map, bytes: Range<usize>) -> Self {
+        let inside = self.channel % map.block + bytes.start;
+        let channel = self.channel - self.channel % map.block + inside % map.block;
+        Self { tap: self.tap + inside / map.block, channel, bytes: bytes.end.min(self.bytes) - bytes.start }
+    }
 }
 
 /// A panel: 32 output channels.
@@ -205,16 +214,29 @@ fn fill_panel<'a>(
     for (span, run) in spans {
         let (own, rest) = weights.split_at_mut(run.steps as usize * 4 * PANEL);
         weights = rest;
-        for place in 0..PANEL {
-            let output = panel * PANEL + self::place(isa, place);
-            if output < spec.outputs {
-                let count = span.bytes.div_ceil(4);
-                match isa.form {
-                    Form::Eights => fill_row(spec, map, span, output, in_eights(own, place).take(count)),
-                    _ => {
-                        fill_row(spec, map, span, output, own[4 * place..].chunks_mut(4 * PANEL).take(count))
-                    }
-                }
+        fill_span(isa, spec, map, panel, span, own);
+    }
+}
+
+/// The weights of a panel under a span: for each step four of each place.
+pub(super) fn steps_of(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &Span) -> Vec<i8> {
+    let mut weights = vec![0; span.bytes.div_ceil(4) * 4 * PANEL];
+    fill_span(isa, spec, map, panel, span, &mut weights);
+    weights
+}
+
+fn fill_span(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &Span, weights: &mut [i8]) {
+    let count = span.bytes.div_ceil(4);
+    for place in 0..PANEL {
+        let output = panel * PANEL + self::place(isa, place);
+        if output >= spec.outputs {
+            continue;
+        }
+        match isa.form {
+            Form::Eights => fill_row(spec, map, span, output, in_eights(weights, place).take(count)),
+            _ => {
+                let steps = weights[4 * place..].chunks_mut(4 * PANEL).take(count);
+                fill_row(spec, map, span, output, steps);
             }
         }
     }
@@ -252,12 +274,12 @@ fn fill_row<'a>(
 }
 
 /// The channel of a panel whose sums lie at `place`.
-pub(super) fn place(isa: &Isa, place: usize) -> usize {
+fn place(isa: &Isa, place: usize) -> usize {
     4 * isa.order[place / 4] + place % 4
 }
 
 /// The weight with which an output channel meets a byte of a span; zero where it meets none.
-pub(super) fn weight(spec: &ConvSpec, map: &Map, span: &Span, output: usize, byte: usize) -> i8 {
+fn weight(spec: &ConvSpec, map: &Map, span: &Span, output: usize, byte: usize) -> i8 {
     if output >= spec.outputs || byte >= span.bytes {
         return 0;
     }

@@ -1,11 +1,12 @@
 //! Maximum, mean and sum over windows in the blocked layout.
 
 use super::map::BLOCK;
-use super::{Context, Isa, Memory, Slot, Task, Width, rows};
+use super::{Context, Isa, Memory, Slot, Task, rows};
 use crate::fixed::{requantize, to_code};
 use crate::format::{Multiplier, Quantizer};
 use crate::kernels::{offset, pool};
 use crate::tensor::Window;
+use crate::wide::Width;
 use std::ops::Range;
 
 /// What a window becomes.

@@ -1,23 +1,28 @@
 //! Weights as small codes times a scale for each run; see [`Form::Scaled`](super::Form).
 
 use super::memory::Constants;
-use super::panels::{Panel, Panels, Span, place, run, spans_of, weight};
-use super::{Isa, Map, PANEL};
+use super::panels::{Panel, Panels, Span, run, spans_of, steps_of};
+use super::{Isa, Map, PANEL, bounds};
 use crate::kernels::ConvSpec;
 
 /// Longest run of 8-bit weights, in bytes: sums of 8 pairs of products with codes of −8..=8 fit 16 bits.
 const LONGEST: usize = 32;
+/// What a step costs, and what scaling a run's sums does, about, in instructions.
+const STEP_COST: usize = 5;
+const SCALE_COST: usize = 6;
 
 /// A run: its bytes, and which part of the weights it has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Part {
     span: Span,
     digit: Digit,
 }
 
 /// How a weight becomes a code.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Digit {
+    /// It is the code; the scale is 1.
+    Whole,
     /// Its sign; all weights of the run are 0 or ± the scale.
     Sign,
     /// The digits of a weight to base 16, from −8 to 8; the scale is 1 or 16.
@@ -28,46 +33,70 @@ enum Digit {
 /// Arranges the weights of `spec` for an input laid out as `map`: for each panel two halves, in each for each run the
 /// codes of 16 channels and their scales.
 pub(super) fn panels(isa: &Isa, spec: &ConvSpec, map: &Map) -> Panels {
-    let count = spec.outputs.div_ceil(PANEL);
-    let different = if spec.groups > 1 { count } else { 1 };
-    let parts: Vec<Vec<Part>> = (0..different).map(|panel| parts(spec, map, panel)).collect();
-    let (mut panels, mut runs, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for panel in 0..count {
-        let first = runs.len();
-        if let Some(parts) = parts.get(panel) {
-            runs.extend(parts.iter().map(|part| run(4, spec, map, &part.span)));
+    let (mut panels, mut runs, mut bytes) = (Vec::<Panel>::new(), Vec::new(), 0);
+    let parts: Vec<Vec<Part>> =
+        (0..spec.outputs.div_ceil(PANEL)).map(|panel| parts(isa, spec, map, panel)).collect();
+    for (index, own) in parts.iter().enumerate() {
+        // Panels that read the same share the runs.
+        let same = index.checked_sub(1).filter(|&before| &parts[before] == own);
+        let range = same.map_or(runs.len()..runs.len() + own.len(), |before| panels[before].runs.clone());
+        if same.is_none() {
+            runs.extend(own.iter().map(|part| run(4, spec, map, &part.span)));
         }
-        let own = if panel < different { first..runs.len() } else { 0..runs.len() };
-        let len: usize = runs[own.clone()].iter().map(|run| (run.steps as usize + 1) * 4 * PANEL).sum();
-        panels.push(Panel { runs: own, weights: bytes, bytes: len });
+        let len: usize = runs[range.clone()].iter().map(|run| (run.steps as usize + 1) * 4 * PANEL).sum();
+        panels.push(Panel { runs: range, weights: bytes, bytes: len });
         bytes += len;
     }
     let mut weights = Constants::zeroed(bytes);
-    for (index, panel) in panels.iter().enumerate() {
-        let own = &mut weights.as_mut()[panel.weights..][..panel.bytes];
-        for (half, own) in own.chunks_exact_mut((panel.bytes / 2).max(1)).enumerate() {
-            fill_half(isa, spec, map, (index, half), &parts[index.min(different - 1)], own);
-        }
+    for (index, (panel, parts)) in panels.iter().zip(&parts).enumerate() {
+        fill(isa, spec, map, index, parts, &mut weights.as_mut()[panel.weights..][..panel.bytes]);
     }
     Panels::of(panels, runs, weights)
 }
 
-/// Runs of one group each where weights are ternary and groups whole steps, two digits otherwise.
-fn parts(spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Part> {
-    match spec.ternary.filter(|group| spec.groups == 1 && group.is_multiple_of(4)) {
-        Some(group) => {
-            let spans = spans_of(spec, map, panel, usize::MAX, false);
-            let part = |span| Part { span, digit: Digit::Sign };
-            spans.iter().flat_map(|span| in_groups(span, group)).map(part).collect()
-        }
-        None => {
-            let spans = spans_of(spec, map, panel, LONGEST, true);
-            spans
-                .into_iter()
-                .flat_map(|span| [Digit::Low, Digit::High].map(|digit| Part { span, digit }))
-                .collect()
-        }
+/// The runs of a panel: of whole weights where these take less time than codes with scales.
+fn parts(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Part> {
+    let coded = match spec.ternary.filter(|group| spec.groups == 1 && group.is_multiple_of(4)) {
+        Some(group) => signs(spec, map, panel, group),
+        None => digits(spec, map, panel),
+    };
+    match whole(isa, spec, map, panel) {
+        Some(whole) if cost(&whole) < cost(&coded) => whole,
+        _ => coded,
     }
+}
+
+/// Instructions for one position, about.
+fn cost(parts: &[Part]) -> usize {
+    let steps: usize = parts.iter().map(|part| part.span.bytes.div_ceil(4)).sum();
+    // Sums of runs of one step stay in registers.
+    let scale = if steps == parts.len() { SCALE_COST / 3 } else { SCALE_COST };
+    steps * STEP_COST + parts.len() * scale
+}
+
+/// Runs of whole weights, as long as sums of pairs of products with the input's codes fit 16 bits.
+fn whole(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    for span in spans_of(spec, map, panel, usize::MAX, true) {
+        let weights = steps_of(isa, spec, map, panel, &span);
+        let ranges = isa.width.run(|| bounds::ranges::<2>(&weights, [0, i32::from(spec.largest)]))?;
+        let spans = ranges.into_iter().map(|steps| span.part(map, 4 * steps.start..4 * steps.end));
+        parts.extend(spans.map(|span| Part { span, digit: Digit::Whole }));
+    }
+    Some(parts)
+}
+
+/// Runs of one group each.
+fn signs(spec: &ConvSpec, map: &Map, panel: usize, group: usize) -> Vec<Part> {
+    let spans = spans_of(spec, map, panel, usize::MAX, false);
+    let part = |span| Part { span, digit: Digit::Sign };
+    spans.iter().flat_map(|span| in_groups(span, group)).map(part).collect()
+}
+
+/// Two runs for the two digits of the same weights.
+fn digits(spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Part> {
+    let both = |span| [Digit::Low, Digit::High].map(|digit| Part { span, digit });
+    spans_of(spec, map, panel, LONGEST, true).into_iter().flat_map(both).collect()
 }
 
 /// The parts of a span, all of one tap, that lie in one group of channels each.
@@ -82,44 +111,49 @@ fn in_groups(span: &Span, group: usize) -> Vec<Span> {
     parts
 }
 
-fn fill_half(
-    isa: &Isa,
-    spec: &ConvSpec,
-    map: &Map,
-    at: (usize, usize),
-    parts: &[Part],
-    mut weights: &mut [i8],
-) {
-    let (panel, half) = at;
+/// Codes and scales of both halves of a panel.
+fn fill(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, parts: &[Part], weights: &mut [i8]) {
+    let (half_panel, mut at) = (weights.len() / 2, 0);
     for part in parts {
-        let steps = part.span.bytes.div_ceil(4);
-        let (codes, rest) = weights.split_at_mut(steps * 2 * PANEL);
-        let (scales, rest) = rest.split_at_mut(2 * PANEL);
-        weights = rest;
-        for lane in 0..PANEL / 2 {
-            let output = panel * PANEL + place(isa, half * PANEL / 2 + lane);
-            let values: Vec<i8> =
-                (0..part.span.bytes).map(|byte| weight(spec, map, &part.span, output, byte)).collect();
-            let scale = match part.digit {
-                Digit::Sign => values.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0),
-                Digit::Low => 1,
-                Digit::High => 16,
-            };
-            for (byte, value) in values.into_iter().enumerate() {
-                codes[byte / 4 * 2 * PANEL + 4 * lane + byte % 4] = code(value, part.digit);
-            }
-            // Twice, once for each pair of a step; scales are below 128.
-            scales[4 * lane] = scale as i8;
-            scales[4 * lane + 2] = scale as i8;
+        let steps = steps_of(isa, spec, map, panel, &part.span);
+        let len = steps.len() / 2 + 2 * PANEL;
+        for half in 0..2 {
+            fill_run(&steps, half, part.digit, &mut weights[half * half_panel + at..][..len]);
         }
+        at += len;
     }
 }
 
-fn code(weight: i8, digit: Digit) -> i8 {
-    let high = (i16::from(weight) + 8).div_euclid(16);
-    match digit {
-        Digit::Sign => weight.signum(),
-        Digit::Low => (i16::from(weight) - 16 * high) as i8,
-        Digit::High => high as i8,
+/// Codes, then scales, of half a panel's channels for one run; `steps` are the weights of the whole panel.
+fn fill_run(steps: &[i8], half: usize, digit: Digit, weights: &mut [i8]) {
+    let (codes, scales) = weights.split_at_mut(steps.len() / 2);
+    let mut largest = [0; PANEL / 2];
+    for (codes, step) in codes.chunks_exact_mut(2 * PANEL).zip(steps.chunks_exact(4 * PANEL)) {
+        let weights = &step[half * 2 * PANEL..][..2 * PANEL];
+        for (place, (code, &weight)) in codes.iter_mut().zip(weights).enumerate() {
+            *code = digit.of(weight);
+            largest[place / 4] = weight.unsigned_abs().max(largest[place / 4]);
+        }
+    }
+    // Twice, once for each pair of a step; scales are below 128.
+    for (scale, largest) in scales.chunks_exact_mut(4).zip(largest) {
+        let value = match digit {
+            Digit::Whole | Digit::Low => 1,
+            Digit::High => 16,
+            Digit::Sign => largest as i8,
+        };
+        (scale[0], scale[2]) = (value, value);
+    }
+}
+
+impl Digit {
+    fn of(self, weight: i8) -> i8 {
+        let high = (i16::from(weight) + 8).div_euclid(16);
+        match self {
+            Self::Whole => weight,
+            Self::Sign => weight.signum(),
+            Self::Low => (i16::from(weight) - 16 * high) as i8,
+            Self::High => high as i8,
+        }
     }
 }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 /// Most multiplications of one case.
 const WORK: usize = 400_000;
+/// Largest codes: of 8 bits, of fewer, and around the last that are signed numbers of 8 bits too.
+const LARGEST: [u8; 7] = [255, 255, 128, 127, 15, 3, 1];
 
 #[derive(Debug)]
 struct Case {
@@ -25,7 +27,7 @@ impl Case {
             let images = 1 + choices.below(3);
             let output = spec.output_shape(shape).unwrap();
             if images * output.len() * spec.channel_len() <= WORK {
-                break (spec, batch(choices, images, shape));
+                break (spec.clone(), up_to(spec.largest, batch(choices, images, shape)));
             }
         };
         let shape = spec.output_shape(input.shape).unwrap();
@@ -38,19 +40,21 @@ impl Case {
 
     /// Weights and biases up to the limits of validation.
     fn fill(&mut self, choices: &mut Choices) {
-        let (spec, mode) = (&mut self.spec, choices.below(4));
+        let (spec, mode, bound) = (&mut self.spec, choices.below(5), choices.pick(&[127, 127, 64, 15, 3]));
         let weight = |choices: &mut Choices| match mode {
-            0 => 127,
-            1 => choices.pick(&[-127, 127]),
+            0 => bound,
+            1 => choices.pick(&[-bound, bound]),
             2 => choices.pick(&[-1, 0, 1]),
-            _ => (choices.next() as i8).max(-127),
+            3 if choices.below(100) == 0 => 127,
+            3 => choices.next() as i8 % bound,
+            _ => (choices.next() as i8).clamp(-bound, bound),
         };
         spec.weights = (0..spec.outputs * spec.channel_len()).map(|_| weight(choices)).collect();
         if choices.below(2) == 0 {
             let group = choices.pick(&[1, 2, 3, 4, 8, 12, 16, 64, 100]);
             spec.ternary = Some(group);
             for weights in spec.weights.chunks_mut(spec.group_inputs).flat_map(|run| run.chunks_mut(group)) {
-                let scale = choices.pick(&[0, 1, 127, 127, 77]);
+                let scale = choices.pick(&[0, 1, 7, 15, 127, 127, 77]).min(bound);
                 weights.iter_mut().for_each(|weight| *weight = weight.signum() * scale);
             }
         }
@@ -88,9 +92,10 @@ fn geometry(choices: &mut Choices) -> (ConvSpec, Shape) {
     };
     let channels = groups * inputs;
     let shape = Shape::new(channels, extent(0, choices.below(3)), extent(1, choices.below(3)));
-    let uniform = zero_point(choices);
+    let largest = choices.pick(&LARGEST);
+    let uniform = zero_point(choices).min(largest);
     let per_channel = choices.below(3) == 0;
-    let zero = |choices: &mut Choices| if per_channel { zero_point(choices) } else { uniform };
+    let zero = |choices: &mut Choices| if per_channel { zero_point(choices).min(largest) } else { uniform };
     let zero_points = (0..channels).map(|_| zero(choices)).collect();
     let (weights, bias) = (Vec::new(), Vec::new());
     let spec = ConvSpec {
@@ -102,8 +107,15 @@ fn geometry(choices: &mut Choices) -> (ConvSpec, Shape) {
         weights,
         bias,
         zero_points,
+        largest,
     };
     (spec, shape)
+}
+
+/// Codes that are too large become `largest`.
+fn up_to(largest: u8, mut batch: Batch<u8>) -> Batch<u8> {
+    batch.data.iter_mut().for_each(|code| *code = largest.min(*code));
+    batch
 }
 
 fn epilogue(choices: &mut Choices, outputs: usize, residual: bool) -> Epilogue {
@@ -229,6 +241,7 @@ fn every_path_of_the_portable_kernel_is_taken() {
             weights: (0..outputs * inputs).map(|_| (choices.next() as i8).max(-127)).collect(),
             bias: (0..outputs).map(|_| choices.next() as i32 >> 8).collect(),
             zero_points: (0..inputs * groups).map(|_| choices.next() as u8).collect(),
+            largest: 255,
         };
         let input = batch(&mut choices, images, Shape::new(inputs * groups, 1, positions));
         let shape = spec.output_shape(input.shape).unwrap();
@@ -248,6 +261,7 @@ fn tiles_are_reference_at_all_edges() {
             let choices = &mut choices;
             let pad = kernel / 2;
             let dilation = if seed % 5 == 0 && kernel > 1 { 2 } else { 1 };
+            let largest = LARGEST[seed as usize % LARGEST.len()];
             let spec = ConvSpec {
                 outputs: outputs * groups,
                 group_inputs: inputs,
@@ -262,9 +276,11 @@ fn tiles_are_reference_at_all_edges() {
                 ternary: None,
                 weights: Vec::new(),
                 bias: Vec::new(),
-                zero_points: (0..inputs * groups).map(|_| zero_point(choices)).collect(),
+                zero_points: (0..inputs * groups).map(|_| zero_point(choices).min(largest)).collect(),
+                largest,
             };
             let input = batch(choices, 1, Shape::new(inputs * groups, 2 * stride, (width - 1) * stride + 1));
+            let input = up_to(largest, input);
             let shape = spec.output_shape(input.shape).unwrap();
             assert_eq!(shape.width, width);
             let residual = (seed % 2 == 0).then(|| batch(choices, 1, shape));
@@ -294,6 +310,47 @@ fn tiles_are_reference_at_all_edges() {
         }
         check(33, 3, 1, width, 7, 2);
         check(9, 1, 1, width, 5, 1);
+    }
+}
+
+/// A row of as many steps as sums of 16 bits hold, one less and some more; all products as large as they can be, or of
+/// either sign.
+#[test]
+fn sums_of_16_bits_hold_their_steps() {
+    for (bound, largest) in
+        [(15, 255), (127, 15), (15, 15), (8, 255), (64, 255), (65, 255), (127, 128), (127, 127), (1, 255)]
+    {
+        let fits = 32767 / (2 * usize::from(largest) * bound as usize);
+        for steps in
+            [1, fits.saturating_sub(1), fits, fits + 1, 2 * fits, 2 * fits + 1, 75].map(|n| n.clamp(1, 80))
+        {
+            for pattern in [[bound; 4], [-bound; 4], [bound, -bound, bound, bound], [0, bound, bound, 0]] {
+                check_row(steps, largest, pattern);
+            }
+        }
+    }
+}
+
+/// A kernel over a row of pixels with four channels, which is one run of steps.
+#[track_caller]
+fn check_row(steps: usize, largest: u8, pattern: [i8; 4]) {
+    let spec = ConvSpec {
+        outputs: 33,
+        group_inputs: 4,
+        groups: 1,
+        window: Window::new([1, steps]),
+        ternary: None,
+        weights: pattern.repeat(33 * steps),
+        bias: vec![0; 33],
+        zero_points: vec![0; 4],
+        largest,
+    };
+    let shape = Shape::new(4, 1, steps + 6);
+    let input = Batch { images: 1, shape, data: vec![largest; shape.len()] };
+    let wanted = ConvKernel::new(spec.clone(), None, Kernels::Reference).sums(&input).unwrap();
+    for kernels in Kernels::available() {
+        let sums = ConvKernel::new(spec.clone(), None, kernels).sums(&input).unwrap();
+        assert!(sums == wanted, "{kernels:?}: {steps} steps, codes to {largest}, weights {pattern:?}");
     }
 }
 

@@ -12,7 +12,7 @@ fn shape(choices: &mut Choices) -> Shape {
 }
 
 fn quantizer(choices: &mut Choices) -> Quantizer {
-    let max = choices.pick(&[15, 255]);
+    let max = choices.pick(&[3, 15, 127, 255]);
     Quantizer { scale: 1.0, zero_point: zero_point(choices).min(max), max }
 }
 
@@ -135,6 +135,21 @@ proptest! {
             let value = scaled(distance(left, zeros[0]) * distance(right, zeros[1]), by);
             let code = at(&product, [n, y, x, c]);
             assert_code(code, value, scaled_error(by), quantizer.zero_point, 0, range);
+        }
+    }
+
+    #[test]
+    fn narrowing_rounds_once(seed: u64) {
+        let mut choices = Choices(seed);
+        let choices = &mut choices;
+        let shape = shape(choices);
+        let (input, zero) = (batch(choices, 2, shape), zero_point(choices));
+        let (by, quantizer) = (rescale(choices), quantizer(choices));
+        let output = elementwise::narrow(&input, zero, by, &quantizer);
+        prop_assert_eq!((output.images, output.shape), (2, shape));
+        for (&code, &narrow) in input.data.iter().zip(&output.data) {
+            let value = rescaled(code, zero, by);
+            assert_code(narrow, value, 0.5, quantizer.zero_point, 0, [0, quantizer.max]);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::avx512::{ORDER, depthwise, finish};
 use super::peak;
 use crate::kernels::blocked::{Form, Isa, Mode, Tile};
-use crate::kernels::vectorized::Width;
+use crate::wide::Width;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;

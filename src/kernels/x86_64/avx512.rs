@@ -3,7 +3,7 @@
 use super::peak;
 use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
-use crate::kernels::vectorized::Width;
+use crate::wide::Width;
 use std::arch::x86_64::*;
 
 /// See [`Isa`].

@@ -2,7 +2,7 @@
 
 use super::Block;
 use super::state::State;
-use crate::kernels::Width;
+use crate::wide::Width;
 use std::hint::select_unpredictable as select;
 
 /// What the scale of a group is multiplied by, one factor for each pass over the groups.

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-/// Wide registers that the compiler may use. Only [`super::Kernels::isa`] and [`Width::available`] hand them out, where
+/// Wide registers that the compiler may use. Only [`Width::available`] and the choice of kernels hand them out, where
 /// the CPU has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {

@@ -1,0 +1,69 @@
+//! What an instruction set provides.
+
+use super::{PANEL, Rule, Segment, Tile};
+use crate::wide::Width;
+
+/// What an instruction set provides. Its functions may be called on CPUs that have it; only the choice of
+/// kernels hands it out.
+#[derive(Debug)]
+pub(crate) struct Isa {
+    /// Lengths of strips, longest first.
+    pub strips: &'static [usize],
+    /// Whether a strip with fewer positions takes less time, computed at the next such length.
+    pub shortens: bool,
+    /// How weights are arranged.
+    pub form: Form,
+    /// Registers for everything but convolutions.
+    pub width: Width,
+    /// Place `q` of a panel holds channels `4·order[q]..` of the panel.
+    pub order: [usize; PANEL / 4],
+    /// What has to be done before and after tiles, if anything.
+    pub mode: Option<Mode>,
+    /// Sums of a tile.
+    pub tile: unsafe fn(&Tile),
+    /// Sums of a tile in which channel `c` of the output depends on channel `c` of the input only; each run is a tap
+    /// and has 32 weights of 32 bits.
+    pub depthwise: unsafe fn(&Tile),
+    /// Codes of sums.
+    pub finish: unsafe fn(&Segment, &Rule),
+    /// So many rounds of nothing but multiplications; returns the number of products.
+    pub multiply: unsafe fn(usize) -> usize,
+}
+
+/// A state of the CPU that tiles need.
+#[derive(Debug)]
+pub(crate) struct Mode {
+    /// Enters it for tiles with strips of this length and runs of this many steps, all alike.
+    pub begin: unsafe fn(usize, usize),
+    /// Leaves it.
+    pub end: unsafe fn(),
+}
+
+impl Isa {
+    /// Multiplies for so many rounds; returns the number of products.
+    pub fn multiply(&self, rounds: usize) -> usize {
+        // SAFETY: `choice` hands an instruction set out only where the CPU has it.
+        unsafe { (self.multiply)(rounds) }
+    }
+}
+
+/// How weights are arranged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One `i8` per weight, in runs as long as possible.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    Plain,
+    /// The same for tiles that read codes less 128, so that both factors are `i8`; depthwise tiles read codes.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    Signed,
+    /// One `i8` per weight; every two steps of a channel side by side.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    Eights,
+    /// One `i8` per weight, in runs of the same number of bytes, at most 64; filled up with zeros.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    Even,
+    /// Small codes, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with
+    /// codes fit 16 bits: `2·255·1` for each of 16 steps of ternary codes, `2·255·8` for each of 8 steps of others.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    Scaled,
+}

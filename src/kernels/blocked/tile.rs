@@ -1,0 +1,41 @@
+//! The unit of a convolution's sums: some positions times some channels.
+
+/// Output channels of a panel of weights.
+pub(crate) const PANEL: usize = 32;
+/// Most positions of a tile.
+pub(crate) const TILE: usize = 32;
+/// Strips of a tile.
+pub(crate) const STRIPS: usize = 2;
+
+/// Sums of one tile: `strips` × `len` positions, one panel of 32 channels.
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    /// First position of each strip.
+    pub strips: [*const u8; STRIPS],
+    /// How many of the strips there are.
+    pub count: usize,
+    /// Most positions of a strip, one of [`Isa::strips`]; the rows of a strip's sums begin this far apart.
+    pub len: usize,
+    /// Positions of each strip, such lengths too if [`Isa::shortens`].
+    pub lens: [usize; STRIPS],
+    /// Bytes between neighbouring positions.
+    pub step: usize,
+    /// Which bytes of a position, and of those around it, meet the weights.
+    pub runs: &'a [Run],
+    /// The panel.
+    pub weights: *const i8,
+    /// Weights that will be needed next, and how many lines of them to fetch with each run.
+    pub ahead: *const i8,
+    pub lines: usize,
+    /// `count × len` rows of [`PANEL`] sums.
+    pub sums: *mut i32,
+}
+
+/// Consecutive bytes that meet consecutive weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Distance from the first byte of the strip.
+    pub offset: u32,
+    /// Number of steps of four bytes.
+    pub steps: u32,
+}
