@@ -8,11 +8,15 @@ use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Full, Method, Note, fit_and_pack};
-use crate::plan::{Choice, Pattern, Plan, Precision, choose, planned_activations};
+use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
+use crate::precision::Precision;
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+
+/// Bits of the groups' scales: with fewer the fit would lose, with more only the file grows (`docs/method.md`).
+pub(crate) const SCALE_BITS: u8 = 4;
 
 /// How [`convert`] converts.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub struct ConvertOptions {
     pub group: usize,
     /// Group size of kernels larger than 1×1 instead, which bear large groups better.
     pub spatial_group: Option<usize>,
+    /// Bits of the groups' scales, 1 to 8, where no rule or pattern says otherwise.
+    pub scale_bits: u8,
     /// How the weights of ternary layers are found.
     pub method: Method,
     /// Precisions of weights and input activations, layer by layer. A tensor that several layers read gets the most
@@ -48,6 +54,7 @@ impl Default for ConvertOptions {
         Self {
             group: 4,
             spatial_group: None,
+            scale_bits: SCALE_BITS,
             method: Method::default(),
             plan: None,
             overrides: Vec::new(),
@@ -66,10 +73,19 @@ impl ConvertOptions {
         if self.group == 0 || self.spatial_group == Some(0) {
             return argument("a group size of 0; give at least 1".into());
         }
+        if !(1..=8).contains(&self.scale_bits) {
+            return argument(format!("scales of {} bits; give 1 to 8", self.scale_bits));
+        }
         if ![4, 8].contains(&self.activation_bits) {
             return argument(format!("{} activation bits; give 4 or 8", self.activation_bits));
         }
         Ok(())
+    }
+
+    /// Precisions of 1×1 and of larger kernels where nothing says otherwise.
+    fn defaults(&self) -> [Precision; 2] {
+        [self.group, self.spatial_group.unwrap_or(self.group)]
+            .map(|group| Precision::ternary(group).with_scale_bits(self.scale_bits))
     }
 
     fn groups(&self) -> String {
@@ -93,6 +109,7 @@ impl ConvertOptions {
         let mut record = BTreeMap::from([
             ("method".into(), self.method.to_string()),
             ("group".into(), self.groups()),
+            ("scale_bits".into(), self.scale_bits.to_string()),
             ("activation_bits".into(), self.activation_bits.to_string()),
             ("range".into(), self.range.to_string()),
             ("calibration_images".into(), images.to_string()),
@@ -148,7 +165,7 @@ pub fn convert(
     let structure = Structure::new(&graph)?;
     let choices = choose(
         &graph,
-        [options.group, options.spatial_group.unwrap_or(options.group)],
+        options.defaults(),
         options.plan.as_ref(),
         &options.overrides,
     )?;
@@ -218,7 +235,7 @@ fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
-    let ternary = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.precision != Precision::Int8);
+    let ternary = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.precision != Precision::int8());
     (0..choices.len()).filter(|&id| ternary(&choices[id])).collect()
 }
 

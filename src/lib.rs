@@ -68,6 +68,7 @@ mod knapsack;
 mod layerwise;
 mod pack;
 mod plan;
+mod precision;
 mod progress;
 mod quantize;
 mod report;
@@ -95,9 +96,10 @@ pub use graph::{Graph, Interpreter};
 pub use indicate::{Indicator, IndicatorOptions, indicate};
 pub use layerwise::{Method, Note};
 pub use plan::{
-    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Levels, Outliers, Pattern, Plan,
-    PlanOptions, PlannedLayer, Precision, Reason, Uses, frontier, plan, read_indicators, read_plan,
+    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Outliers, Pattern, Plan,
+    PlanOptions, PlannedLayer, Reason, UniformBits, Uses, frontier, plan, read_indicators, read_plan,
 };
+pub use precision::{Grouping, Levels, Precision};
 pub use progress::Progress;
 pub use report::{Bytes, Layer, LayerKind, Loss, Summary};
 pub use runtime::{Kernels, Logits, Session};

@@ -3,8 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     Multiplier, PackedConv, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale, Store,
-    pack_codes, pack_int4,
 };
+use crate::precision::Arrangement;
 use crate::quantize::{QuantizedConv, QuantizedNode, QuantizedOp, Weights};
 use crate::tensor::Shape;
 
@@ -137,7 +137,7 @@ fn pack_conv(
     output: &Quantizer,
 ) -> Result<(PackedConv, Vec<f64>)> {
     let mut channels = Channels::new(conv, input_scale, output)?;
-    channels.fit(conv);
+    let weights = channels.fit(conv);
     let store = if conv.logits {
         let largest = largest(&channels.units);
         let factor = |unit: &f64| (unit / largest * f64::from(LOGIT_SHIFT).exp2()).round() as i32;
@@ -146,7 +146,7 @@ fn pack_conv(
         codes_store(conv, &channels.units, residual, output)
     };
     let packed = PackedConv {
-        weights: channels.weights,
+        weights,
         outputs: conv.outputs,
         group_inputs: conv.group_inputs,
         groups: conv.groups,
@@ -179,21 +179,14 @@ fn codes_store(conv: &QuantizedConv, units: &[f64], residual: Option<&Source>, o
 
 /// Weights and biases of a convolution with the real value of one unit of each channel's sum.
 struct Channels {
-    weights: PackedWeights,
-    codes: Vec<i8>,
-    scales: Vec<u8>,
+    arrangement: Arrangement,
+    weights: Weights,
     units: Vec<f64>,
     bias: Vec<i32>,
 }
 
 impl Channels {
     fn new(conv: &QuantizedConv, input_scale: f64, output: &Quantizer) -> Result<Self> {
-        let (codes, scales) = match &conv.weights {
-            Weights::Ternary { codes, scales, .. } | Weights::Int4 { codes, scales, .. } => {
-                (codes.clone(), scales.clone())
-            }
-            Weights::Int8 { codes } => (codes.clone(), Vec::new()),
-        };
         let units: Vec<f64> =
             conv.gain.iter().zip(&conv.factors).map(|(gain, factor)| gain * factor * input_scale).collect();
         if let Some(channel) =
@@ -202,20 +195,19 @@ impl Channels {
             let message = format!("gain or bias of output channel {channel} is not finite");
             return Err(Error::new(ErrorKind::NonFinite, message));
         }
-        let weights = PackedWeights::Int8 { codes: Vec::new() };
-        let mut channels = Self { weights, codes, scales, units, bias: vec![0; conv.outputs] };
-        channels.revive_dead(conv, output);
+        let (arrangement, weights) = (conv.arrangement(), conv.weights.clone());
+        let mut channels = Self { arrangement, weights, units, bias: vec![0; conv.outputs] };
+        channels.revive_dead(output);
         channels.limit_units(conv, output);
         Ok(channels)
     }
 
     /// A channel whose sums mean nothing keeps its bias alone, in a unit that resolves it.
-    fn revive_dead(&mut self, conv: &QuantizedConv, output: &Quantizer) {
-        let per_channel = self.codes.len() / conv.outputs;
-        for (channel, unit) in self.units.iter_mut().enumerate() {
-            if *unit == 0.0 {
-                self.codes[channel * per_channel..][..per_channel].fill(0);
-                *unit = output.scale / 64.0;
+    fn revive_dead(&mut self, output: &Quantizer) {
+        for channel in 0..self.units.len() {
+            if self.units[channel] == 0.0 {
+                self.levels_of(channel).for_each(|level| *level = 0);
+                self.units[channel] = output.scale / 64.0;
             }
         }
     }
@@ -230,68 +222,58 @@ impl Channels {
     }
 
     /// Halves the weights of channels until no sum can overflow 32 bits, then packs.
-    fn fit(&mut self, conv: &QuantizedConv) {
+    fn fit(&mut self, conv: &QuantizedConv) -> PackedWeights {
         for channel in 0..conv.outputs {
             while !self.fits(conv, channel) {
-                self.halve(conv, channel);
+                self.halve(channel);
             }
         }
-        self.weights = match &conv.weights {
-            Weights::Int8 { .. } => PackedWeights::Int8 { codes: std::mem::take(&mut self.codes) },
-            Weights::Ternary { group, .. } => PackedWeights::Ternary {
-                group: *group,
-                codes: pack_codes(&self.codes),
-                scales: std::mem::take(&mut self.scales),
-            },
-            Weights::Int4 { group, .. } => PackedWeights::Int4 {
-                group: *group,
-                codes: pack_int4(&self.codes),
-                scales: std::mem::take(&mut self.scales),
-            },
-        };
+        PackedWeights::pack(self.weights.precision, &self.weights.levels, &self.weights.scales)
     }
 
     fn fits(&mut self, conv: &QuantizedConv, channel: usize) -> bool {
         // Leaves room for the rounding of any shift.
         const LIMIT: f64 = ((1u32 << 31) - 1 - (1 << 30)) as f64;
         let bias = (conv.bias[channel] / self.units[channel]).round();
-        let fits = self.largest_sum(conv, channel) as f64 + bias.abs() <= LIMIT;
+        let fits = (255 * self.magnitude(channel)) as f64 + bias.abs() <= LIMIT;
         self.bias[channel] = bias.clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i32;
         fits
     }
 
-    fn largest_sum(&self, conv: &QuantizedConv, channel: usize) -> i64 {
-        let per_channel = self.codes.len() / conv.outputs;
-        let codes = &self.codes[channel * per_channel..][..per_channel];
-        let sum = |codes: &[i8]| codes.iter().map(|code| i64::from(code.unsigned_abs())).sum::<i64>();
-        match &conv.weights {
-            Weights::Int8 { .. } | Weights::Int4 { group: None, .. } => sum(codes) * 255,
-            Weights::Ternary { group, .. } | Weights::Int4 { group: Some(group), .. } => {
-                let groups = conv.group_inputs.div_ceil(*group);
-                let runs = codes.chunks(conv.group_inputs).enumerate();
-                let scaled = |(run, codes): (usize, &[i8])| -> i64 {
-                    let scales = &self.scales[(channel * conv.window.area() + run) * groups..];
-                    codes.chunks(*group).zip(scales).map(|(c, &scale)| sum(c) * i64::from(scale) * 255).sum()
-                };
-                runs.map(scaled).sum()
-            }
-        }
+    /// Sum of the magnitudes of a channel's weights.
+    fn magnitude(&mut self, channel: usize) -> i64 {
+        let levels: Vec<i8> = self.levels_of(channel).map(|level| *level).collect();
+        let scales: Vec<u8> = self.scales_of(channel).map(|scale| *scale).collect();
+        let one = Arrangement { outputs: 1, ..self.arrangement };
+        let weights = one.expand(self.weights.precision, &levels, &scales);
+        weights.iter().map(|weight| i64::from(weight.unsigned_abs())).sum()
     }
 
-    fn halve(&mut self, conv: &QuantizedConv, channel: usize) {
-        let share = |len: usize| channel * len / conv.outputs..(channel + 1) * len / conv.outputs;
-        match &conv.weights {
-            Weights::Int8 { .. } | Weights::Int4 { group: None, .. } => {
-                let range = share(self.codes.len());
-                self.codes[range].iter_mut().for_each(|code| *code /= 2);
-            }
-            Weights::Ternary { .. } | Weights::Int4 { .. } => {
-                let range = share(self.scales.len());
-                self.scales[range].iter_mut().for_each(|scale| *scale /= 2);
-            }
+    fn halve(&mut self, channel: usize) {
+        if self.weights.precision.grouping().is_some() {
+            self.scales_of(channel).for_each(|scale| *scale /= 2);
+        } else {
+            self.levels_of(channel).for_each(|level| *level /= 2);
         }
         self.units[channel] *= 2.0;
     }
+
+    /// The levels of a channel, plane after plane.
+    fn levels_of(&mut self, channel: usize) -> impl Iterator<Item = &mut i8> {
+        let len = self.arrangement.channel_len();
+        in_planes(&mut self.weights.levels, self.arrangement.outputs, len, channel)
+    }
+
+    /// The scales of a channel, plane after plane.
+    fn scales_of(&mut self, channel: usize) -> impl Iterator<Item = &mut u8> {
+        let len = self.arrangement.channel_groups(self.weights.precision);
+        in_planes(&mut self.weights.scales, self.arrangement.outputs, len, channel)
+    }
+}
+
+/// The `len` values of a channel in every plane of `channels` channels.
+fn in_planes<T>(values: &mut [T], channels: usize, len: usize, channel: usize) -> impl Iterator<Item = &mut T> {
+    values.chunks_mut((channels * len).max(1)).flat_map(move |plane| &mut plane[channel * len..][..len])
 }
 
 #[cfg(test)]

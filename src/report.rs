@@ -1,8 +1,8 @@
 //! What a packed model consists of: its layers, its bytes by kind, its bits per weight.
 
 use crate::error::Result;
-use crate::format::{LayerFidelity, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights};
-use crate::plan::Precision;
+use crate::format::{LayerFidelity, PackedConv, PackedModel, PackedNode, PackedOp};
+use crate::precision::Precision;
 use crate::tensor::Shape;
 use std::fmt;
 
@@ -58,14 +58,10 @@ pub struct Layer {
 /// Bytes by what they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bytes {
-    /// Ternary codes, two bits each.
+    /// Codes of weights.
     pub codes: usize,
     /// Scales of groups.
     pub scales: usize,
-    /// Weights of 4 bits.
-    pub int4: usize,
-    /// Weights of 8 bits.
-    pub int8: usize,
     /// Biases, multipliers and shifts per output channel.
     pub requantization: usize,
     /// Functions of one code.
@@ -77,29 +73,20 @@ pub struct Bytes {
 impl Bytes {
     /// All of them.
     pub fn total(&self) -> usize {
-        let Self { codes, scales, int4, int8, requantization, tables, metadata } = self;
-        codes + scales + int4 + int8 + requantization + tables + metadata
+        let Self { codes, scales, requantization, tables, metadata } = self;
+        codes + scales + requantization + tables + metadata
     }
 
     fn of_conv(conv: &PackedConv) -> Self {
         let requantization = conv.outputs * REQUANTIZATION_BYTES;
-        match &conv.weights {
-            PackedWeights::Ternary { codes, scales, .. } => {
-                Self { codes: codes.len(), scales: scales.len(), requantization, ..Self::default() }
-            }
-            PackedWeights::Int4 { codes, scales, .. } => {
-                Self { int4: codes.len(), scales: scales.len(), requantization, ..Self::default() }
-            }
-            PackedWeights::Int8 { codes } => Self { int8: codes.len(), requantization, ..Self::default() },
-        }
+        let (codes, scales) = (conv.weights.codes.len(), conv.weights.scales.len());
+        Self { codes, scales, requantization, ..Self::default() }
     }
 
     fn plus(self, other: Self) -> Self {
         Self {
             codes: self.codes + other.codes,
             scales: self.scales + other.scales,
-            int4: self.int4 + other.int4,
-            int8: self.int8 + other.int8,
             requantization: self.requantization + other.requantization,
             tables: self.tables + other.tables,
             metadata: self.metadata + other.metadata,
@@ -198,7 +185,7 @@ impl Summary {
 
     /// Number of ternary weights.
     pub fn ternary_weights(&self) -> usize {
-        let ternary = self.layers.iter().filter(|layer| matches!(layer.precision, Precision::Ternary { .. }));
+        let ternary = self.layers.iter().filter(|layer| layer.precision.is_ternary());
         ternary.map(|layer| layer.weights).sum()
     }
 
@@ -233,13 +220,8 @@ fn layer(
     let PackedOp::Conv(conv) = &node.op else { return None };
     let input = shapes.get(*node.inputs.first()?)?;
     let [rows, columns] = conv.window.kernel;
-    let (precision, factors) = match conv.weights {
-        PackedWeights::Ternary { group, .. } => {
-            (Precision::Ternary { group }, conv.window.area() * conv.group_inputs.div_ceil(group))
-        }
-        PackedWeights::Int4 { group, .. } => (Precision::Int4 { group }, conv.channel_len()),
-        PackedWeights::Int8 { .. } => (Precision::Int8, conv.channel_len()),
-    };
+    let precision = conv.weights.precision;
+    let products = conv.weight_count() * output.positions();
     Some(Layer {
         name: node.name.clone(),
         kind: kind(conv, *input, output),
@@ -248,8 +230,8 @@ fn layer(
         weights: conv.weight_count(),
         zeros: conv.expand().iter().filter(|&&weight| weight == 0).count(),
         bytes: Bytes::of_conv(conv),
-        products: conv.weight_count() * output.positions(),
-        multiplications: conv.outputs * factors * output.positions(),
+        products,
+        multiplications: precision.multiplications(products as u64, conv.group_inputs as u64) as usize,
         fidelity,
     })
 }
@@ -281,7 +263,7 @@ mod tests {
         let layer = |(node, &(local, rounding)): (usize, &(f64, Option<f64>))| Layer {
             name: format!("layer{node}"),
             kind: LayerKind::Conv,
-            precision: Precision::Int8,
+            precision: Precision::int8(),
             shape: [1; 4],
             weights: 1,
             zeros: 0,

@@ -5,7 +5,7 @@ use super::axes::{Axis, Change, axes};
 use super::grouping::{View, grouped};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Op};
-use crate::plan::Precision;
+use crate::precision::Precision;
 use ndarray::Axis as Dimension;
 use rayon::prelude::*;
 
@@ -34,7 +34,7 @@ impl Axis {
         for reader in &self.readers {
             let Op::Conv(conv) = &graph.nodes[reader.node].op else { continue };
             for precision in precisions(reader.node) {
-                if let Precision::Ternary { group } = precision {
+                if let Some(group) = precision.group().filter(|_| precision.is_ternary()) {
                     views.push(View::new(conv, reader.first, self.channels, group));
                 }
             }

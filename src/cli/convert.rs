@@ -70,6 +70,9 @@ struct PrecisionArgs {
     /// How many consecutive input channels share a scale; mixed: 4 for 1×1 kernels, 64 for larger ones
     #[arg(long, value_name = "N|mixed", default_value = "4")]
     group: GroupSizes,
+    /// Bits of the scales of groups, 1 to 8
+    #[arg(long, value_name = "BITS", default_value_t = 4)]
+    scale_bits: u8,
     /// How ternary weights are found: compensated (every layer fitted to full precision's outputs) or
     /// closed-form (each group on its own)
     #[arg(long, default_value_t)]
@@ -81,7 +84,7 @@ struct PrecisionArgs {
     #[arg(long, requires = "plan")]
     no_uniform: bool,
     /// Precision of the layers whose whole name matches a regular expression: PATTERN=int8,
-    /// PATTERN=int4, PATTERN=int4:N or PATTERN=ternary:N; the last match wins
+    /// PATTERN=ternary:N and others (README, Precisions); the last match wins
     #[arg(long, value_name = "PATTERN=PRECISION", value_parser = assignment::<Precision>)]
     set: Vec<(Pattern, Precision)>,
     /// Bits of activations, 8 or 4
@@ -111,6 +114,7 @@ impl PrecisionArgs {
         Ok(ConvertOptions {
             group: self.group.pointwise,
             spatial_group: self.group.spatial,
+            scale_bits: self.scale_bits,
             method: self.method,
             overrides: self.set,
             activation_bits: self.act_bits,
@@ -343,7 +347,7 @@ mod tests {
     #[test]
     fn patterns_may_hold_equal_signs() {
         let (pattern, precision) = assignment::<Precision>("a=b=int8").unwrap();
-        assert_eq!((pattern.as_str(), precision), ("a=b", Precision::Int8));
+        assert_eq!((pattern.as_str(), precision), ("a=b", Precision::int8()));
         assert!(assignment::<Precision>("a").is_err() && assignment::<Precision>("(=int8").is_err());
     }
 }

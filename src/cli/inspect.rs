@@ -46,8 +46,6 @@ struct BytesJson {
     total: usize,
     codes: usize,
     scales: usize,
-    int4: usize,
-    int8: usize,
     requantization: usize,
     tables: usize,
     metadata: usize,
@@ -55,8 +53,8 @@ struct BytesJson {
 
 impl From<Bytes> for BytesJson {
     fn from(bytes: Bytes) -> Self {
-        let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = bytes;
-        Self { total: bytes.total(), codes, scales, int4, int8, requantization, tables, metadata }
+        let Bytes { codes, scales, requantization, tables, metadata } = bytes;
+        Self { total: bytes.total(), codes, scales, requantization, tables, metadata }
     }
 }
 
@@ -164,13 +162,11 @@ fn figures(figures: &LayerFidelity) -> [String; 5] {
 
 fn byte_table(summary: &Summary) -> Table {
     let mut table = Table::new(&[Column::Left("what"), Column::Right("bytes"), Column::Right("share")]);
-    let Bytes { codes, scales, int4, int8, requantization, tables, metadata } = summary.bytes;
+    let Bytes { codes, scales, requantization, tables, metadata } = summary.bytes;
     let total = summary.bytes.total();
     let rows = [
-        ("ternary codes", codes),
+        ("codes", codes),
         ("scales", scales),
-        ("int4 weights", int4),
-        ("int8 weights", int8),
         ("requantization", requantization),
         ("tables", tables),
         ("metadata", metadata),

@@ -5,7 +5,7 @@ use super::indicators::IndicatorArgs;
 use super::output::{Output, grouped, warn};
 use super::table::{Column, Table};
 use anyhow::bail;
-use fgq::{Budgets, FrontierPoint, Indicators, Levels, Outliers, Plan, PlanOptions};
+use fgq::{Budgets, FrontierPoint, Indicators, UniformBits, Outliers, Plan, PlanOptions};
 use serde::Serialize;
 use std::fmt::Write;
 use std::fs;
@@ -91,7 +91,7 @@ impl BudgetArgs {
             compression_ratio: self.compression_ratio,
             mean_bits: self.mean_bits,
             bit_ops: self.bitops,
-            levels: levels.map(|(weight, activation)| Levels { weight, activation }),
+            levels: levels.map(|(weight, activation)| UniformBits { weight, activation }),
             max_multiplications: self.max_multiplications.map(|amount| match amount {
                 Amount::Count(count) => count,
                 Amount::Share(share) => (share * all as f64) as u64,

@@ -4,9 +4,12 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod checksum;
+mod codes;
 mod fidelity;
 mod map;
 mod model;
+mod old;
 mod preprocess;
 mod provenance;
 mod read;
@@ -28,12 +31,11 @@ pub use model::{
 pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};
 pub use read::read_model;
-pub(crate) use weights::{MAX_INT4_CODE, MAX_INT4_SCALE, pack_codes, pack_int4};
 pub(crate) use write::replace_file;
 pub use write::{Written, write_model};
 
-/// The newest format version; this library reads all up to it and writes the least that can express a model.
-const VERSION: u32 = 2;
+/// The format version that this library writes; it reads all up to it.
+const VERSION: u32 = 3;
 /// The tensor with the figures of fidelity; the names of all others contain a dot.
 const FIDELITY_TENSOR: &str = "fidelity";
 /// The one key of the file's metadata.

@@ -1,6 +1,7 @@
 //! The packed model: everything the runtime needs, in integers.
 
 use super::{Fidelity, Preprocess, Provenance};
+use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -196,30 +197,14 @@ impl PackedConv {
 
 /// Weights in the order output channel, kernel row, kernel column, input channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PackedWeights {
-    /// Codes of two bits and a scale of 0..=127 per group.
-    Ternary {
-        /// Number of consecutive input channels that share a scale.
-        group: usize,
-        /// Four codes a byte, first in the lowest bits: 0 → 0, 1 → +1, 3 → −1.
-        codes: Vec<u8>,
-        /// One scale per group: output channel, kernel row, kernel column, group.
-        scales: Vec<u8>,
-    },
-    /// Codes of four bits and, if there are groups, a scale of 0..=18 per group.
-    Int4 {
-        /// Number of consecutive input channels that share a scale; `None`: every scale is 1.
-        group: Option<usize>,
-        /// Two codes a byte, −7 to 7 in two's complement, first in the low half.
-        codes: Vec<u8>,
-        /// One scale per group: output channel, kernel row, kernel column, group; empty without groups.
-        scales: Vec<u8>,
-    },
-    /// One `i8` per weight.
-    Int8 {
-        /// The weights.
-        codes: Vec<i8>,
-    },
+pub struct PackedWeights {
+    /// What codes and scales mean.
+    pub precision: Precision,
+    /// Codes, plane after plane, packed as `docs/format.md` says.
+    pub codes: Vec<u8>,
+    /// One scale per group, in the order output channel, kernel row, kernel column, group; plane after plane, packed. Empty
+    /// without groups.
+    pub scales: Vec<u8>,
 }
 
 /// What becomes of a convolution's sums.

@@ -1,9 +1,11 @@
 //! Reading packed models: every byte is checked before it is used.
 
+use super::checksum;
 use super::fidelity::{FIGURES, convolutions};
 use super::map::Bytes;
 use super::record::{
-    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, VersionRecord, WeightsRecord,
+    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OldRecord, OpRecord, StoreRecord, VersionRecord,
+    WeightsRecord,
 };
 use super::unique::has_unique_keys;
 use super::{
@@ -42,7 +44,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
             .because(error)
     })?;
     let record = metadata(bytes)?;
-    let version = record.version;
+    check_version(&record, bytes)?;
     let tensors: HashMap<&str, _> = file.iter().collect();
     let mut tensors = Tensors { tensors };
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
@@ -59,12 +61,35 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
         fidelity,
     };
     tensors.all_used()?;
-    let needed = model.version();
-    if version < needed {
-        return Err(invalid(format!("format version {version}, but parts of it need version {needed}")));
-    }
     model.shapes()?;
     Ok(model)
+}
+
+/// Old versions have no checksum and not all operators; weights are of their own.
+fn check_version(record: &ModelRecord, bytes: &[u8]) -> Result<()> {
+    let version = record.version;
+    if version == VERSION {
+        checksum::check(bytes)?;
+    } else if record.checksum.is_some() {
+        return Err(invalid(format!("a checksum in format version {version}")));
+    }
+    let needed = |node: &NodeRecord| match &node.op {
+        OpRecord::Narrow(_) => VERSION..=VERSION,
+        OpRecord::Conv(conv) => match &conv.weights {
+            WeightsRecord::General(_) => VERSION..=VERSION,
+            WeightsRecord::Old(old) => old.version()..=VERSION - 1,
+        },
+        _ => 1..=VERSION,
+    };
+    let plan = if record.provenance.plan.is_some() { 2 } else { 1 };
+    match record.nodes.iter().find(|node| !needed(node).contains(&version)) {
+        Some(node) => {
+            let message = format!("format version {version} has no such operator or weights");
+            Err(invalid(message).at_node(&node.name))
+        }
+        None if version < plan => Err(invalid(format!("format version {version} has no plans"))),
+        None => Ok(()),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -133,38 +158,50 @@ impl<'a> Tensors<'a> {
     fn conv(&mut self, name: &str, record: ConvRecord) -> Result<PackedConv> {
         let ConvRecord { outputs, group_inputs, groups, window, weights, store } = record;
         let [kh, kw] = window.kernel;
-        let weights = match weights {
-            WeightsRecord::Int8 => {
-                let bytes = self.take(name, "codes", Dtype::I8, &[outputs, kh, kw, group_inputs])?;
-                PackedWeights::Int8 { codes: bytes.iter().map(|&byte| byte as i8).collect() }
-            }
-            WeightsRecord::Ternary { group } if group > 0 => {
-                let count = product(&[outputs, kh, kw, group_inputs])?;
-                let runs = [outputs, kh, kw, group_inputs.div_ceil(group)];
-                let codes = self.take(name, "codes", Dtype::U8, &[count.div_ceil(4)])?.to_vec();
-                let scales = self.take(name, "scales", Dtype::U8, &runs)?.to_vec();
-                PackedWeights::Ternary { group, codes, scales }
-            }
-            WeightsRecord::Int4 { group } if group != Some(0) => {
-                let count = product(&[outputs, kh, kw, group_inputs])?;
-                let codes = self.take(name, "codes", Dtype::U8, &[count.div_ceil(2)])?.to_vec();
-                let scales = match group {
-                    Some(group) => {
-                        let runs = [outputs, kh, kw, group_inputs.div_ceil(group)];
-                        self.take(name, "scales", Dtype::U8, &runs)?.to_vec()
-                    }
-                    None => Vec::new(),
-                };
-                PackedWeights::Int4 { group, codes, scales }
-            }
-            WeightsRecord::Ternary { .. } | WeightsRecord::Int4 { .. } => {
-                return Err(invalid("a group size of zero"));
-            }
-        };
+        let weights = self.weights(name, &weights, [outputs, kh, kw, group_inputs])?;
         let requant = self.take(name, "requant", Dtype::I32, &[outputs, 2])?;
         let (bias, words) = words(requant);
         let store = read_store(store, &words)?;
         Ok(PackedConv { weights, outputs, group_inputs, groups, window, bias, store })
+    }
+
+    fn weights(&mut self, name: &str, record: &WeightsRecord, shape: [usize; 4]) -> Result<PackedWeights> {
+        let none = || invalid("no such way to store weights");
+        match record {
+            WeightsRecord::General(record) => {
+                let precision = record.precision().ok_or_else(none)?;
+                let codes = self.bytes(name, "codes")?;
+                let scales = precision.grouping().map(|_| self.bytes(name, "scales")).transpose()?;
+                Ok(PackedWeights { precision, codes, scales: scales.unwrap_or_default() })
+            }
+            WeightsRecord::Old(record) => {
+                let precision = record.precision().ok_or_else(none)?;
+                let count = product(&shape)?;
+                let [outputs, kh, kw, inputs] = shape;
+                let codes = match record {
+                    OldRecord::Int8 => self.take(name, "codes", Dtype::I8, &shape)?,
+                    _ => self.take(name, "codes", Dtype::U8, &[count.div_ceil(record.per_byte())])?,
+                };
+                let scales = match precision.group() {
+                    Some(size) => {
+                        self.take(name, "scales", Dtype::U8, &[outputs, kh, kw, inputs.div_ceil(size)])?
+                    }
+                    None => &[],
+                };
+                let error = || invalid(format!("invalid codes for {count} weights"));
+                record.weights(count, codes, scales).ok_or_else(error)
+            }
+        }
+    }
+
+    /// Bytes, as many as there are; whether that is right is checked with all else.
+    fn bytes(&mut self, name: &str, kind: &str) -> Result<Vec<u8>> {
+        let name = format!("{name}.{kind}");
+        let tensor = self.remove(&name)?;
+        match (tensor.dtype(), tensor.shape()) {
+            (Dtype::U8, [_]) => Ok(tensor.data().to_vec()),
+            (dtype, shape) => Err(invalid(format!("tensor '{name}' is {dtype:?} {shape:?}, not U8 [n]"))),
+        }
     }
 
     fn table(&mut self, name: &str) -> Result<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! The JSON in the file's metadata.
 
 use super::{Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
+use crate::precision::{Grouping, Levels, Packing, Precision};
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub(super) struct VersionRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelRecord {
+    /// Of everything else in the file; none before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
     pub version: u32,
     pub name: String,
     pub input: Shape,
@@ -77,8 +81,98 @@ pub(super) struct ConvRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(untagged)]
 pub(super) enum WeightsRecord {
+    General(GeneralRecord),
+    Old(OldRecord),
+}
+
+/// Any precision.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GeneralRecord {
+    pub levels: LevelsRecord,
+    pub packing: PackingRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_bits: Option<u8>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub planes: u8,
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn is_one(planes: &u8) -> bool {
+    *planes == 1
+}
+
+/// All whole numbers from −n to n, or a list in ascending order.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum LevelsRecord {
+    Linear(u8),
+    Listed(Vec<i8>),
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum PackingRecord {
+    Digits(u32),
+    Bits(u32),
+}
+
+impl From<Packing> for PackingRecord {
+    fn from(packing: Packing) -> Self {
+        match packing {
+            Packing::Digits(digits) => Self::Digits(digits),
+            Packing::Bits(bits) => Self::Bits(bits),
+        }
+    }
+}
+
+impl From<Precision> for GeneralRecord {
+    fn from(precision: Precision) -> Self {
+        let levels = precision.levels();
+        let grouping = precision.grouping();
+        Self {
+            levels: match levels.are_linear() {
+                true => LevelsRecord::Linear(levels.largest()),
+                false => LevelsRecord::Listed(levels.iter().collect()),
+            },
+            packing: Packing::of(levels).into(),
+            group: grouping.map(|grouping| grouping.size),
+            scale_bits: grouping.map(|grouping| grouping.scale_bits),
+            planes: precision.planes() as u8,
+        }
+    }
+}
+
+impl GeneralRecord {
+    /// The precision, if there is such a one and this is how it is written.
+    pub(super) fn precision(&self) -> Option<Precision> {
+        let levels = match &self.levels {
+            LevelsRecord::Linear(largest) => {
+                Some(*largest).filter(|largest| (1..=127).contains(largest)).map(Levels::linear)
+            }
+            LevelsRecord::Listed(levels) => Levels::listed(levels).filter(|levels| !levels.are_linear()),
+        }?;
+        let grouping = match (self.group, self.scale_bits) {
+            (Some(size), Some(scale_bits)) => Some(Grouping { size, scale_bits }),
+            (None, None) => None,
+            _ => return None,
+        };
+        let precision = Precision::of(levels, grouping, self.planes)?;
+        (self.packing == Packing::of(levels).into()).then_some(precision)
+    }
+}
+
+/// The precisions of versions 1 and 2.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum OldRecord {
     Ternary {
         group: usize,
     },

@@ -1,11 +1,11 @@
 //! What makes a packed model valid: after this check no operator can fail, overflow or read outside.
 
-use super::weights::{MAX_INT4_SCALE, codes_are_valid, int4_is_valid};
+use super::codes::{is_canonical, tail_is_zero};
 use super::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
-    Rescale, Store,
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, Quantizer, Rescale, Store,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::precision::{LARGEST_WEIGHT, Precision};
 use crate::tensor::{Shape, Window};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -168,33 +168,35 @@ fn check_weights(conv: &PackedConv) -> Result<()> {
         .try_fold(1usize, |product, &extent| product.checked_mul(extent))
         .filter(|&len| len <= isize::MAX as usize / 8);
     ensure(len.is_some(), || "the number of weights overflows".into())?;
-    let len = len.unwrap_or(0);
-    match &conv.weights {
-        PackedWeights::Int8 { codes } => {
-            ensure(codes.len() == len, || format!("{} weights, not {len}", codes.len()))?;
-            ensure(!codes.contains(&i8::MIN), || "weight codes are at least −127".into())
-        }
-        PackedWeights::Ternary { group, codes, scales } => {
-            check_scales(conv, *group, scales, 127)?;
-            ensure(codes_are_valid(codes, len), || format!("invalid codes for {len} ternary weights"))
-        }
-        PackedWeights::Int4 { group, codes, scales } => {
-            match group {
-                Some(group) => check_scales(conv, *group, scales, MAX_INT4_SCALE)?,
-                None => ensure(scales.is_empty(), || "scales without groups".into())?,
-            }
-            ensure(int4_is_valid(codes, len), || format!("invalid codes for {len} weights of four bits"))
-        }
-    }
+    let (weights, precision) = (&conv.weights, conv.weights.precision);
+    let planes = precision.planes();
+    let codes = planes.saturating_mul(len.unwrap_or(0));
+    ensure(is_canonical(precision.levels(), &weights.codes, codes), || {
+        format!("invalid codes for {codes} weights of {precision}")
+    })?;
+    let Some(grouping) = precision.grouping() else {
+        return ensure(weights.scales.is_empty(), || "scales without groups".into());
+    };
+    let groups = conv.outputs * conv.arrangement().channel_groups(precision);
+    let scales = planes.saturating_mul(groups);
+    let bits = usize::from(grouping.scale_bits);
+    let bytes = scales.saturating_mul(bits).div_ceil(8);
+    ensure(weights.scales.len() == bytes && tail_is_zero(&weights.scales, scales, bits as u32), || {
+        format!("{} bytes of scales, not {bytes} for {scales} of {bits} bits", weights.scales.len())
+    })?;
+    check_scales(precision, &weights.unpacked_scales(0..scales), groups)
 }
 
-fn check_scales(conv: &PackedConv, group: usize, scales: &[u8], largest: u8) -> Result<()> {
-    ensure(group > 0, || "a group size of zero".into())?;
-    let groups = conv.outputs * conv.window.area() * conv.group_inputs.div_ceil(group);
-    ensure(scales.len() == groups, || format!("{} scales, not {groups}", scales.len()))?;
-    ensure(scales.iter().fold(0, |most, &scale| scale.max(most)) <= largest, || {
-        format!("scales are at most {largest}")
-    })
+/// Products with all planes' scales stay within `i8`.
+fn check_scales(precision: Precision, scales: &[u8], groups: usize) -> Result<()> {
+    let largest = u32::from(LARGEST_WEIGHT / precision.levels().largest().max(1));
+    let fits = match precision.planes() {
+        1 => scales.iter().fold(0, |most, &scale| scale.max(most)) as u32 <= largest,
+        planes => (0..groups).all(|group| {
+            (0..planes).map(|plane| u32::from(scales[plane * groups + group])).sum::<u32>() <= largest
+        }),
+    };
+    ensure(fits, || format!("scales are at most {largest} together"))
 }
 
 fn check_store(
@@ -228,13 +230,15 @@ fn check_store(
 
 /// No sum, whatever the activations, leaves 32 bits, rounding included.
 fn check_sums(conv: &PackedConv) -> Result<()> {
+    let most = (255 * i64::from(LARGEST_WEIGHT)).saturating_mul(conv.channel_len() as i64);
     let fits = |channel: usize| {
-        let sum = conv.magnitude(channel) * 255;
         let shift = match &conv.store {
             Store::Codes { multipliers, .. } => multipliers[channel].shift,
             Store::Logits { .. } => 0,
         };
-        sum + i64::from(conv.bias[channel]).abs() + (1i64 << shift) <= i64::from(i32::MAX)
+        let rest = i64::from(i32::MAX) - i64::from(conv.bias[channel]).abs() - (1i64 << shift);
+        // Most channels are far from the limit, which is seen without looking at their weights.
+        most <= rest || conv.magnitude(channel) * 255 <= rest
     };
     ensure((0..conv.outputs).into_par_iter().all(fits), || "sums of products overflow 32 bits".into())
 }

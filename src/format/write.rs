@@ -1,5 +1,6 @@
 //! Writing packed models: same model, same bytes; never half a file.
 
+use super::checksum;
 use super::fidelity::FIGURES;
 use super::record::{
     ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord,
@@ -89,7 +90,9 @@ pub(super) fn encode(model: &PackedModel) -> Result<Vec<u8>> {
     let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
     let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
-    safetensors::serialize(views?, Some(metadata)).map_err(unserialisable)
+    let mut bytes = safetensors::serialize(views?, Some(metadata)).map_err(unserialisable)?;
+    checksum::seal(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn unserialisable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -124,23 +127,11 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
             vec![tensor("table", Dtype::U8, vec![entries.len() / 256, 256], entries.clone())]
         }
         PackedOp::Conv(conv) => {
-            let [kh, kw] = conv.window.kernel;
-            let scales = |group: usize, scales: &[u8]| {
-                let shape = vec![conv.outputs, kh, kw, conv.group_inputs.div_ceil(group.max(1))];
-                tensor("scales", Dtype::U8, shape, scales.to_vec())
-            };
-            let codes = |codes: &[u8]| tensor("codes", Dtype::U8, vec![codes.len()], codes.to_vec());
-            let mut all = match &conv.weights {
-                PackedWeights::Int8 { codes } => {
-                    let shape = vec![conv.outputs, kh, kw, conv.group_inputs];
-                    vec![tensor("codes", Dtype::I8, shape, codes.iter().map(|&c| c as u8).collect())]
-                }
-                PackedWeights::Ternary { group, codes: packed, scales: bytes }
-                | PackedWeights::Int4 { group: Some(group), codes: packed, scales: bytes } => {
-                    vec![codes(packed), scales(*group, bytes)]
-                }
-                PackedWeights::Int4 { group: None, codes: packed, .. } => vec![codes(packed)],
-            };
+            let PackedWeights { codes, scales, .. } = &conv.weights;
+            let mut all = vec![tensor("codes", Dtype::U8, vec![codes.len()], codes.clone())];
+            if conv.weights.precision.grouping().is_some() {
+                all.push(tensor("scales", Dtype::U8, vec![scales.len()], scales.clone()));
+            }
             all.push(tensor("requant", Dtype::I32, vec![conv.outputs, 2], requant_bytes(conv)));
             all
         }
@@ -160,22 +151,10 @@ fn requant_bytes(conv: &PackedConv) -> Vec<u8> {
     conv.bias.iter().zip(&words).flat_map(|(b, w)| [b.to_le_bytes(), w.to_le_bytes()].concat()).collect()
 }
 
-impl PackedModel {
-    /// The least format version that can express the model.
-    pub(super) fn version(&self) -> u32 {
-        let is_newer = |node: &PackedNode| match &node.op {
-            PackedOp::Conv(conv) => matches!(conv.weights, PackedWeights::Int4 { .. }),
-            PackedOp::Narrow(_) => true,
-            _ => false,
-        };
-        let newer = self.provenance.plan.is_some() || self.nodes.iter().any(is_newer);
-        if newer { VERSION } else { 1 }
-    }
-}
-
 fn record(model: &PackedModel) -> ModelRecord {
     ModelRecord {
-        version: model.version(),
+        checksum: Some(checksum::UNKNOWN.to_owned()),
+        version: VERSION,
         name: model.name.clone(),
         input: model.input,
         preprocess: model.preprocess.clone(),
@@ -222,11 +201,7 @@ fn op_record(op: &PackedOp) -> OpRecord {
 }
 
 fn conv_record(conv: &PackedConv) -> ConvRecord {
-    let weights = match conv.weights {
-        PackedWeights::Ternary { group, .. } => WeightsRecord::Ternary { group },
-        PackedWeights::Int4 { group, .. } => WeightsRecord::Int4 { group },
-        PackedWeights::Int8 { .. } => WeightsRecord::Int8,
-    };
+    let weights = WeightsRecord::General(conv.weights.precision.into());
     let store = match conv.store {
         Store::Codes { residual, fraction, low, high, .. } => {
             StoreRecord::Codes { residual, fraction, low, high }

@@ -5,7 +5,8 @@ use crate::convert::ConvertOptions;
 use crate::error::Result;
 use crate::format::{PackedModel, PlanRecord, Preprocess, Provenance};
 use crate::layerwise::Packed;
-use crate::plan::{Fixed, Indicators, LayerIndicators, Precision, short};
+use crate::plan::{Fixed, Indicators, LayerIndicators, short};
+use crate::precision::Precision;
 use crate::quantize::{QuantizedGraph, QuantizedNode, QuantizedOp};
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ fn provenance(options: &IndicatorOptions, found: &Indicators) -> Provenance {
 /// The longest record of a plan without budgets.
 fn longest_record(options: &IndicatorOptions, quantized: &QuantizedGraph) -> PlanRecord {
     let bits = options.activation_bits.iter().min().copied().unwrap_or(8);
-    let names = options.precisions.iter().chain([&Precision::Int8]);
+    let names = options.precisions.iter().copied().chain([Precision::int8()]);
     let longest = names.map(|name| short(&name.to_string(), bits)).max_by_key(String::len);
     let layers = quantized.nodes.iter().filter(|node| matches!(node.op, QuantizedOp::Conv(_)));
     PlanRecord {

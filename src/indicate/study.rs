@@ -4,14 +4,15 @@ use super::damage::{Change, Damage, TEMPERATURE};
 use super::size;
 use crate::calibrate::{Observer, RangeMethod, Spool};
 use crate::channels::reorder;
-use crate::convert::read_pixels;
+use crate::convert::{SCALE_BITS, read_pixels};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::fold;
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Graph, Node, NodeId, Op};
 use crate::layerwise::{Full, Method, Survey, fit_and_pack};
-use crate::plan::{Choice, Indicators, LayerIndicators, Precision, Reason, choose};
+use crate::plan::{Choice, Indicators, LayerIndicators, Reason, choose};
+use crate::precision::Precision;
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
 use crate::tensor::Shape;
@@ -79,7 +80,7 @@ pub struct IndicatorOptions {
 
 impl Default for IndicatorOptions {
     fn default() -> Self {
-        let ternary = |group| Precision::Ternary { group };
+        let ternary = |group| Precision::ternary(group).with_scale_bits(SCALE_BITS);
         Self {
             indicator: Indicator::default(),
             precisions: vec![
@@ -87,8 +88,9 @@ impl Default for IndicatorOptions {
                 ternary(8),
                 ternary(16),
                 ternary(64),
-                Precision::Int4 { group: None },
-                Precision::Int8,
+                Precision::int(3),
+                Precision::int(4),
+                Precision::int8(),
             ],
             activation_bits: vec![8, 4],
             range: RangeMethod::default(),
@@ -128,16 +130,9 @@ impl IndicatorOptions {
     /// The candidates that differ for runs of `inputs` input channels; no groups where a weight shares its scale with
     /// none.
     fn precisions_for(&self, inputs: usize) -> Vec<Precision> {
-        let is_grouped =
-            |precision| matches!(precision, Precision::Ternary { .. } | Precision::Int4 { group: Some(_) });
-        let same = |precision: Precision| match precision {
-            Precision::Ternary { group } => Precision::Ternary { group: group.min(inputs) },
-            Precision::Int4 { group: Some(group) } => Precision::Int4 { group: Some(group.min(inputs)) },
-            other => other,
-        };
         let mut kept: Vec<Precision> = Vec::new();
-        for &precision in self.precisions.iter().filter(|&&precision| inputs > 1 || !is_grouped(precision)) {
-            if !kept.iter().any(|&other| same(other) == same(precision)) {
+        for &precision in self.precisions.iter().filter(|&&precision| inputs > 1 || precision.group().is_none()) {
+            if !kept.iter().any(|&other| other.within(inputs) == precision.within(inputs)) {
                 kept.push(precision);
             }
         }
@@ -167,7 +162,7 @@ pub fn indicate(
     let structure = Structure::new(&graph)?;
     let (pixels, _) = read_pixels(&graph, preprocess, images, progress)?;
     let mut found = started(known, options, pixels.images())?;
-    let choices = choose(&graph, [4, 4], None, &[])?;
+    let choices = choose(&graph, [Precision::ternary(4); 2], None, &[])?;
     let possible = |(node, &choice): (&Node, &Option<Choice>)| match &node.op {
         Op::Conv(conv) if is_planned(choice) => options.precisions_for(conv.weight.dim().1),
         _ => Vec::new(),
@@ -285,8 +280,8 @@ impl Study<'_> {
                     && !found.layers.iter().any(|layer| layer.name == node.name) =>
             {
                 let mut precisions = self.options.precisions_for(conv.weight.dim().1);
-                if self.is_kept(id) && !precisions.contains(&Precision::Int8) {
-                    precisions.push(Precision::Int8);
+                if self.is_kept(id) && !precisions.contains(&Precision::int8()) {
+                    precisions.push(Precision::int8());
                 }
                 precisions
             }
@@ -296,7 +291,7 @@ impl Study<'_> {
 
     /// Whether a convolution has 8 bits without a plan.
     fn is_kept(&self, id: NodeId) -> bool {
-        self.choices[id].is_some_and(|choice| choice.precision == Precision::Int8)
+        self.choices[id].is_some_and(|choice| choice.precision == Precision::int8())
     }
 
     /// Candidates for the bits of a convolution's input: the classifier's always has 8.
@@ -351,7 +346,7 @@ fn sizes_of(layer: &LayerIndicators) -> (u64, u64, u64) {
 
 fn eight_bits(full: Full, pixels: &Spool, range: RangeMethod, activation_bits: u8) -> Result<QuantizedGraph> {
     let Full { graph, structure, preprocess, observation } = full;
-    let int8 = Choice { precision: Precision::Int8, reason: Reason::Default };
+    let int8 = Choice { precision: Precision::int8(), reason: Reason::Default };
     let choice = |op: &Op| matches!(op, Op::Conv(_)).then_some(int8);
     let choices: Vec<Option<Choice>> = graph.nodes.iter().map(|node| choice(&node.op)).collect();
     assemble(&Assembly {

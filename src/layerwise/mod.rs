@@ -6,6 +6,7 @@ mod gram;
 mod method;
 mod noise;
 mod note;
+mod objective;
 mod patches;
 mod probe;
 mod spread;

@@ -1,7 +1,7 @@
 //! What a conversion has to say.
 
 use super::Method;
-use crate::format::{Fidelity, LayerFidelity, PackedNode, PackedOp, PackedWeights};
+use crate::format::{Fidelity, LayerFidelity, PackedNode, PackedOp};
 use std::fmt;
 
 /// Logits below this ratio of signal to noise, in dB, predict little: the noise has half the signal's variance.
@@ -40,7 +40,7 @@ impl Note {
     pub(super) fn on_logits(fidelity: &Fidelity, nodes: &[PackedNode], method: Method) -> Option<Self> {
         let logits = fidelity.logits.filter(|&logits| logits < USABLE_DECIBELS)?;
         let ternary = |layer: &&LayerFidelity| match &nodes[layer.node].op {
-            PackedOp::Conv(conv) => matches!(conv.weights, PackedWeights::Ternary { .. }),
+            PackedOp::Conv(conv) => conv.weights.precision.is_ternary(),
             _ => false,
         };
         let layers = fidelity.layers.iter().filter(ternary);

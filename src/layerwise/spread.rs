@@ -6,6 +6,7 @@ mod search;
 mod state;
 
 use super::vector::{axpy, dot, times};
+use crate::precision::Rounding;
 use crate::ternarize::solve;
 use faer::{Mat, Side};
 use state::State;
@@ -90,14 +91,15 @@ impl Problem {
         Some(Self { hessian, diagonal, order, factor, blocks, block_of })
     }
 
-    /// Codes and scales for output channels with these target weights, each in units of its factor.
-    pub(super) fn solve(&self, targets: &[Vec<f64>]) -> Vec<Row> {
-        let rows = self.round_all(targets);
+    /// Codes and scales up to `largest` for output channels with these target weights, each in units of its factor.
+    pub(super) fn solve(&self, targets: &[Vec<f64>], largest: f64) -> Vec<Row> {
+        let rows = self.round_all(targets, largest);
         let errors: Vec<Vec<f64>> =
             targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
         let gradients = times(&self.hessian, &errors);
         let solve = |(place, row): (usize, &Row)| {
-            let mut state = State::new(self, row, &errors[place], gradients.col_as_slice(place).to_vec());
+            let gradient = gradients.col_as_slice(place).to_vec();
+            let mut state = State::new(self, row, &errors[place], gradient, largest);
             state.descend();
             state.search();
             state.descend();
@@ -106,8 +108,16 @@ impl Problem {
         rows.iter().enumerate().map(solve).collect()
     }
 
+    /// The same codes and scales of one plane after another has changed: `errors` is what all planes together leave.
+    pub(super) fn improve(&self, row: &Row, errors: &[f64], largest: f64) -> Row {
+        let gradient = times(&self.hessian, &[errors.to_vec()]).col_as_slice(0).to_vec();
+        let mut state = State::new(self, row, errors, gradient, largest);
+        state.descend();
+        state.row()
+    }
+
     /// `target − value`.
-    fn errors(&self, target: &[f64], row: &Row) -> Vec<f64> {
+    pub(super) fn errors(&self, target: &[f64], row: &Row) -> Vec<f64> {
         let mut errors = target.to_vec();
         for block in &self.blocks {
             let scale = f64::from(row.scales[block.id]);
@@ -118,12 +128,9 @@ impl Problem {
         errors
     }
 
-    /// Codes from −`largest` to `largest` for weights whose steps are given: spreading, then coordinate descent.
-    pub(super) fn solve_codes(&self, target: &[f64], steps: &[f64], largest: i8) -> Vec<i8> {
-        let code = |value: f64, step: f64| {
-            let largest = f64::from(largest);
-            if step > 0.0 { (value / step).round().clamp(-largest, largest) as i8 } else { 0 }
-        };
+    /// Levels for weights whose steps are given: spreading, then coordinate descent.
+    pub(super) fn solve_levels(&self, target: &[f64], steps: &[f64], rounding: &Rounding) -> Vec<i8> {
+        let code = |value: f64, step: f64| rounding.level(value, step);
         let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
         let mut codes = vec![0; target.len()];
         for (column, &index) in self.order.iter().enumerate() {
@@ -135,14 +142,14 @@ impl Problem {
     }
 
     /// Rounds group after group.
-    fn round_all(&self, targets: &[Vec<f64>]) -> Vec<Row> {
+    fn round_all(&self, targets: &[Vec<f64>], largest: f64) -> Vec<Row> {
         let in_order = |target: &Vec<f64>| self.order.iter().map(|&index| target[index]).collect();
         let mut free: Vec<Vec<f64>> = targets.iter().map(in_order).collect();
         let empty = Row { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
         let mut rows = vec![empty; targets.len()];
         for block in &self.blocks {
             for (free, row) in free.iter_mut().zip(&mut rows) {
-                let (signs, scale) = block.round(&free[block.start..][..block.len], &self.factor);
+                let (signs, scale) = block.round(&free[block.start..][..block.len], &self.factor, largest);
                 self.spread(block, &signs, f64::from(scale), free);
                 row.scales[block.id] = scale;
                 row.codes[block.columns.clone()].copy_from_slice(&signs);
@@ -214,24 +221,24 @@ impl Block {
         rest
     }
 
-    fn round(&self, weights: &[f64], factor: &Mat<f64>) -> (Vec<i8>, u8) {
+    fn round(&self, weights: &[f64], factor: &Mat<f64>, largest: f64) -> (Vec<i8>, u8) {
         let image = self.image(weights, factor);
         if self.patterns.is_empty() {
-            self.round_columns(weights, &image, factor)
+            self.round_columns(weights, &image, factor, largest)
         } else {
-            self.round_patterns(&image)
+            self.round_patterns(&image, largest)
         }
     }
 
-    /// The pattern and 8-bit scale with the least error.
-    fn round_patterns(&self, image: &[f64]) -> (Vec<i8>, u8) {
+    /// The pattern and whole scale with the least error.
+    fn round_patterns(&self, image: &[f64], largest: f64) -> (Vec<i8>, u8) {
         let mut best: (f64, Option<&Pattern>, u8) = (0.0, None, 0);
         for pattern in &self.patterns {
             let dot: f64 = pattern.image.iter().zip(image).map(|(a, b)| a * b).sum();
             if dot <= 0.0 {
                 continue;
             }
-            let scale = (dot / pattern.square).round().clamp(0.0, 127.0);
+            let scale = (dot / pattern.square).round().clamp(0.0, largest);
             let gain = scale * (2.0 * dot - scale * pattern.square);
             if gain > best.0 {
                 best = (gain, Some(pattern), scale as u8);
@@ -241,7 +248,13 @@ impl Block {
     }
 
     /// Column by column for several scales; the codes with the least error then get their best scale.
-    fn round_columns(&self, weights: &[f64], image: &[f64], factor: &Mat<f64>) -> (Vec<i8>, u8) {
+    fn round_columns(
+        &self,
+        weights: &[f64],
+        image: &[f64],
+        factor: &Mat<f64>,
+        largest: f64,
+    ) -> (Vec<i8>, u8) {
         let start = closed_form_scale(weights);
         let mut best: (f64, Vec<i8>, u8) = (0.0, vec![0; self.len], 0);
         for share in FACTORS {
@@ -249,7 +262,7 @@ impl Block {
             let pattern = self.image(&signs.iter().map(|&sign| f64::from(sign)).collect::<Vec<_>>(), factor);
             let square: f64 = pattern.iter().map(|value| value * value).sum();
             let dot: f64 = pattern.iter().zip(image).map(|(a, b)| a * b).sum();
-            let scale = if square > 0.0 { (dot / square).round().clamp(0.0, 127.0) } else { 0.0 };
+            let scale = if square > 0.0 { (dot / square).round().clamp(0.0, largest) } else { 0.0 };
             let gain = scale * (2.0 * dot - scale * square);
             if gain > best.0 {
                 best = (gain, signs, scale as u8);

@@ -5,7 +5,7 @@ mod survey;
 
 pub(crate) use survey::Survey;
 
-use super::compensate::Objective;
+use super::objective::Objective;
 use super::gram::Inputs;
 use super::method::Method;
 use super::note::Note;
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fidelity, LayerFidelity, PackedNode, Preprocess};
 use crate::graph::{Graph, NodeId};
 use crate::pack::{Packing, Source, pack_node};
-use crate::plan::Precision;
+use crate::precision::Precision;
 use crate::progress::Progress;
 use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Structure};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
@@ -81,7 +81,7 @@ fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> b
 
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
 fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
-    method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::Int8
+    method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::int8()
 }
 
 struct Walk<'a> {
@@ -253,7 +253,7 @@ impl<'a> Walk<'a> {
     /// The statistics that a ternary or 4-bit layer should have.
     fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
         match &self.graph.nodes[id].op {
-            QuantizedOp::Conv(conv) if conv.choice.precision != Precision::Int8 => {
+            QuantizedOp::Conv(conv) if conv.choice.precision != Precision::int8() => {
                 self.full.observation.channels[conv.source].clone()
             }
             _ => None,

@@ -29,7 +29,7 @@ pub struct Budgets {
     pub bit_ops: Option<u64>,
     /// As many bit operations as with these bits in all of those layers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub levels: Option<Levels>,
+    pub levels: Option<UniformBits>,
     /// Multiplications by weights or scales for one image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_multiplications: Option<u64>,
@@ -44,7 +44,7 @@ pub struct Budgets {
 /// Uniform bits of weights and activations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Levels {
+pub struct UniformBits {
     /// Bits of weights.
     pub weight: f64,
     /// Bits of activations.
@@ -71,7 +71,7 @@ pub(super) enum Budget {
     Ratio(f64),
     MeanBits(f64),
     BitOps(u64),
-    Levels(Levels),
+    Levels(UniformBits),
     Multiplications(u64),
     LargestActivation(u64),
     TotalActivation(u64),
@@ -136,7 +136,7 @@ impl Budget {
     fn check(self, indicators: &Indicators) -> Result<()> {
         let positive = match self {
             Self::Ratio(x) | Self::MeanBits(x) => x.is_finite() && x > 0.0,
-            Self::Levels(Levels { weight, activation }) => {
+            Self::Levels(UniformBits { weight, activation }) => {
                 [weight, activation].iter().all(|x| x.is_finite() && *x > 0.0 && *x <= 32.0)
             }
             _ => true,
@@ -167,7 +167,7 @@ impl Budget {
             Self::Ratio(ratio) => floor(32.0 * indicators.parameters() as f64 / ratio) - whole(fixed.bits),
             Self::MeanBits(bits) => floor(bits * indicators.averaged() as f64),
             Self::BitOps(operations) => whole(operations),
-            Self::Levels(Levels { weight, activation }) => floor(products as f64 * weight * activation),
+            Self::Levels(UniformBits { weight, activation }) => floor(products as f64 * weight * activation),
             Self::Multiplications(count) => whole(count) - whole(fixed.multiplications),
             Self::LargestActivation(bytes) | Self::TotalActivation(bytes) => whole(bytes).saturating_mul(8),
         }
@@ -180,7 +180,7 @@ impl Budget {
             Self::Ratio(ratio) => format!("--compression-ratio {ratio}"),
             Self::MeanBits(bits) => format!("--mean-bits {bits}"),
             Self::BitOps(operations) => format!("--bitops {operations}"),
-            Self::Levels(Levels { weight, activation }) => {
+            Self::Levels(UniformBits { weight, activation }) => {
                 format!("--weight-level {weight} --activation-level {activation}")
             }
             Self::Multiplications(count) => format!("--max-multiplications {count}"),

@@ -1,6 +1,7 @@
 //! Rules and patterns, and what a plan says: a precision for every convolution.
 
-use super::{Pattern, Plan, PlannedLayer, Precision};
+use super::{Pattern, Plan, PlannedLayer};
+use crate::precision::Precision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
 
@@ -33,18 +34,19 @@ pub struct Choice {
 /// Chooses a precision for every convolution: `None` for other nodes.
 ///
 /// The first convolution, the classifier and convolutions with fewer than two input channels per channel
-/// group keep 8 bits, the others get the group size of their kernel, unless the plan says otherwise; `overrides` come last, and of several that match, the last wins.
+/// group keep 8 bits, the others get the default of their kernel, 1×1 or larger, unless the plan says otherwise;
+/// `overrides` come last, and of several that match, the last wins.
 ///
 /// # Errors
 /// A pattern that matches no convolution; a plan for other layers, or with precisions that cannot be stored.
 pub(crate) fn choose(
     graph: &Graph,
-    [pointwise, spatial]: [usize; 2],
+    defaults: [Precision; 2],
     plan: Option<&Plan>,
     overrides: &[(Pattern, Precision)],
 ) -> Result<Vec<Option<Choice>>> {
     let mut choices: Vec<Option<Choice>> =
-        (0..graph.nodes.len()).map(|id| default_choice(graph, id, [pointwise, spatial])).collect();
+        (0..graph.nodes.len()).map(|id| default_choice(graph, id, defaults)).collect();
     for (id, layer) in planned(graph, plan)? {
         choices[id] = Some(Choice { precision: layer.precision()?, reason: Reason::Plan });
     }
@@ -89,9 +91,9 @@ fn planned<'a>(graph: &Graph, plan: Option<&'a Plan>) -> Result<Vec<(NodeId, &'a
     plan.iter().flat_map(|plan| &plan.layers).map(place).collect()
 }
 
-fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [usize; 2]) -> Option<Choice> {
+fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [Precision; 2]) -> Option<Choice> {
     let Op::Conv(conv) = &graph.nodes[id].op else { return None };
-    let kept = |reason| Choice { precision: Precision::Int8, reason };
+    let kept = |reason| Choice { precision: Precision::int8(), reason };
     Some(if !reads_convolution(graph, id) {
         kept(Reason::First)
     } else if !feeds_convolution(graph, id) {
@@ -99,8 +101,8 @@ fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [usize; 2]) -
     } else if conv.weight.dim().1 < 2 {
         kept(Reason::Depthwise)
     } else {
-        let group = if conv.window.area() == 1 { pointwise } else { spatial };
-        Choice { precision: Precision::Ternary { group }, reason: Reason::Default }
+        let precision = if conv.window.area() == 1 { pointwise } else { spatial };
+        Choice { precision, reason: Reason::Default }
     })
 }
 

@@ -1,8 +1,9 @@
 //! How much damage every precision does in every layer: the file that plans are made from.
 
-use super::{Budgets, Precision};
+use super::Budgets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::replace_file;
+use crate::precision::Precision;
 use crate::knapsack::{LARGEST_USE, MAX_ITEMS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -257,12 +258,8 @@ impl LayerIndicators {
             None => {
                 let precision: Precision = name.parse()?;
                 // Without a length of runs, the one where every group is whole.
-                let whole = match precision {
-                    Precision::Ternary { group } | Precision::Int4 { group: Some(group) } => group as u64,
-                    Precision::Int4 { group: None } | Precision::Int8 => 1,
-                };
-                let inputs = self.inputs.unwrap_or(whole);
-                let scales = !matches!(precision, Precision::Int4 { group: None } | Precision::Int8);
+                let inputs = self.inputs.unwrap_or(precision.group().unwrap_or(1) as u64);
+                let scales = precision.grouping().is_some();
                 (
                     precision.bits(self.parameters, inputs),
                     precision.multiplications(self.macs, inputs),

@@ -7,19 +7,17 @@ mod frontier;
 mod indicators;
 mod pattern;
 mod picture;
-mod precision;
 mod record;
 
 #[cfg(test)]
 mod tests;
 
 pub use allocate::{Outliers, PlanOptions, plan};
-pub use budgets::{Budgets, Levels};
+pub use budgets::{Budgets, UniformBits};
 pub use choose::{Choice, Reason};
 pub(crate) use choose::{choose, is_inner, planned_activations};
 pub use frontier::{FrontierPoint, frontier};
 pub use indicators::{Fixed, Indicators, LayerIndicators, read_indicators};
 pub use pattern::Pattern;
-pub use precision::Precision;
 pub(crate) use record::short;
 pub use record::{Plan, PlannedLayer, Uses, read_plan};

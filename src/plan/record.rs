@@ -1,10 +1,10 @@
 //! Plans and their file.
 
-use super::Precision;
 use super::budgets::Budgets;
 use super::indicators::is_false;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PlanRecord, replace_file};
+use crate::precision::Precision;
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
 
@@ -134,7 +134,7 @@ impl Plan {
             .collect();
         let planned: u64 = self.layers.iter().map(|layer| layer.bits).sum();
         let precision =
-            |kept: bool, group: usize| if kept { Precision::Int8 } else { Precision::Ternary { group } };
+            |kept: bool, group: usize| if kept { Precision::int8() } else { Precision::ternary(group) };
         let bits = |group: usize| -> u64 {
             let layers = layers.iter();
             layers.map(|&(kept, weights, inputs)| precision(kept, group).bits(weights, inputs)).sum()

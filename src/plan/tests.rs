@@ -16,7 +16,7 @@ fn plans() -> Vec<Value> {
 fn budgets_of(plan: &Value) -> Budgets {
     let number = |key: &str| plan[key].as_f64().unwrap();
     Budgets {
-        levels: Some(Levels { weight: number("weight_level"), activation: number("activation_level") }),
+        levels: Some(UniformBits { weight: number("weight_level"), activation: number("activation_level") }),
         compression_ratio: Some(number("compression_ratio")),
         ..Budgets::default()
     }
@@ -132,7 +132,7 @@ fn every_budget_counts_what_it_says() {
     let narrow = by(Budgets { max_largest_activation: Some(99), ..none() });
     assert_eq!((narrow.layers[0].activation_bits, narrow.objective), (4, 0.5));
     assert_eq!(by(Budgets { max_total_activation: Some(60), ..none() }).layers[0].activation_bits, 4);
-    let levels = Some(Levels { weight: 4.0, activation: 8.0 });
+    let levels = Some(UniformBits { weight: 4.0, activation: 8.0 });
     assert_eq!(weights(&by(Budgets { levels, ..none() })), ["ternary:4", "int4"]);
     assert_eq!(weights(&by(Budgets { bit_ops: Some(640 * 32 + 64 * 64), ..none() })), ["ternary:4", "int8"]);
 }
@@ -274,7 +274,7 @@ fn unusable_budgets_are_arguments() {
     for budgets in [
         Budgets { compression_ratio: Some(0.0), ..Budgets::default() },
         Budgets { mean_bits: Some(f64::NAN), ..Budgets::default() },
-        Budgets { levels: Some(Levels { weight: -1.0, activation: 4.0 }), ..Budgets::default() },
+        Budgets { levels: Some(UniformBits { weight: -1.0, activation: 4.0 }), ..Budgets::default() },
     ] {
         assert_eq!(small_plan(budgets).unwrap_err().kind(), ErrorKind::Argument);
     }

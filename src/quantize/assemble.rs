@@ -2,7 +2,8 @@
 
 use super::bits::{ActivationBits, members};
 use super::structure::{Kind, Operator, Structure};
-use super::{Int4, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights, int8};
+use super::nearest::nearest;
+use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
 use crate::calibrate::{
     ActivationRule, Observation, RangeMethod, Spool, WIDTHS, quantizer_for, reading_errors,
 };
@@ -10,7 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
-use crate::plan::{Choice, Precision};
+use crate::plan::Choice;
+use crate::precision::Precision;
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
 use ndarray::ArrayView4;
@@ -345,42 +347,16 @@ impl Assembly<'_> {
 /// # Errors
 /// Weights that are not finite.
 pub(crate) fn closed_form(weights: ArrayView4<'_, f32>, precision: Precision) -> Result<(Weights, Vec<f64>)> {
-    Ok(match precision {
-        Precision::Int8 => {
-            let (codes, factors) = int8::quantize(weights);
-            (Weights::Int8 { codes }, factors)
-        }
-        Precision::Int4 { group } => {
-            let Int4 { codes, scales, factors } = Int4::nearest(weights, group);
-            (Weights::Int4 { group, codes, scales }, factors)
-        }
-        Precision::Ternary { group } => {
-            let ternary = ternarize_tensor(weights, &TernarizeOptions::group(group))?;
-            let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
-            let (codes, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
-            (Weights::Ternary { group, codes, scales }, factors)
-        }
-    })
+    if !precision.is_ternary() || precision.planes() > 1 {
+        return Ok(nearest(weights, precision));
+    }
+    let options = TernarizeOptions::group(precision.group().unwrap_or(1));
+    let ternary = ternarize_tensor(weights, &options.with_largest_scale(precision.largest_scale()))?;
+    let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
+    let (levels, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
+    Ok((Weights { precision, levels, scales }, factors))
 }
 
 fn is_pointwise(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::Affine(_) | Op::PRelu(_) | Op::Binary(_))
-}
-
-impl QuantizedConv {
-    /// The weight codes times their scales, in storage order.
-    pub(crate) fn expand(&self) -> Vec<i8> {
-        match &self.weights {
-            Weights::Int8 { codes } | Weights::Int4 { group: None, codes, .. } => codes.clone(),
-            Weights::Ternary { group, codes, scales }
-            | Weights::Int4 { group: Some(group), codes, scales } => {
-                let groups = self.group_inputs.div_ceil(*group);
-                let value = |(index, &code): (usize, &i8)| {
-                    let (run, input) = (index / self.group_inputs, index % self.group_inputs);
-                    code * scales[run * groups + input / group] as i8
-                };
-                codes.iter().enumerate().map(value).collect()
-            }
-        }
-    }
 }

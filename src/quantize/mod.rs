@@ -2,20 +2,20 @@
 
 mod assemble;
 mod bits;
-mod int4;
-mod int8;
+mod nearest;
 mod structure;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
-pub(crate) use int4::{Int4, Int4Channel};
+pub(crate) use nearest::NearestChannel;
 pub(crate) use structure::Structure;
 
 use crate::format::Quantizer;
 use crate::graph::{NodeId, Pad, Slice};
 use crate::plan::Choice;
+use crate::precision::{Arrangement, Precision};
 use crate::tensor::{Shape, Window};
 
 /// A network of integer operators, before their parameters become integers.
@@ -94,21 +94,47 @@ pub(crate) struct QuantizedConv {
     pub choice: Choice,
 }
 
-/// Weight codes in the order output channel, kernel row, kernel column, input channel.
-#[derive(Debug, Clone)]
-pub(crate) enum Weights {
-    Ternary {
-        group: usize,
-        codes: Vec<i8>,
-        scales: Vec<u8>,
-    },
-    /// Codes −7 to 7; `scales` is empty where there are no groups.
-    Int4 {
-        group: Option<usize>,
-        codes: Vec<i8>,
-        scales: Vec<u8>,
-    },
-    Int8 {
-        codes: Vec<i8>,
-    },
+/// Weights before they are packed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Weights {
+    pub precision: Precision,
+    /// What the codes stand for, in the order output channel, kernel row, kernel column, input channel; plane after plane.
+    pub levels: Vec<i8>,
+    /// One per group in the same order, plane after plane; empty without groups.
+    pub scales: Vec<u8>,
+}
+
+impl Weights {
+    /// Puts the channels' levels and scales together, which have plane after plane each.
+    pub fn of_channels<'a>(
+        precision: Precision,
+        channels: impl Iterator<Item = (&'a [i8], &'a [u8])> + Clone,
+    ) -> Self {
+        let (planes, mut levels, mut scales) = (precision.planes(), Vec::new(), Vec::new());
+        for plane in 0..planes {
+            for (own_levels, own_scales) in channels.clone() {
+                levels.extend_from_slice(part(own_levels, plane, planes));
+                scales.extend_from_slice(part(own_scales, plane, planes));
+            }
+        }
+        Self { precision, levels, scales }
+    }
+}
+
+fn part<T>(values: &[T], plane: usize, planes: usize) -> &[T] {
+    let len = values.len() / planes;
+    &values[plane * len..][..len]
+}
+
+impl QuantizedConv {
+    /// How the weights lie one after another.
+    pub(crate) fn arrangement(&self) -> Arrangement {
+        Arrangement { outputs: self.outputs, positions: self.window.area(), inputs: self.group_inputs }
+    }
+
+    /// The weights as integers, in storage order.
+    pub(crate) fn expand(&self) -> Vec<i8> {
+        let Weights { precision, levels, scales } = &self.weights;
+        self.arrangement().expand(*precision, levels, scales)
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Logits;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Quantizer, Store};
+use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, Quantizer, Store};
 use crate::kernels::{self, ConvKernel, ConvSpec, Epilogue, Kernels, elementwise, layout, pool};
 use crate::tensor::{Batch, Shape};
 
@@ -150,15 +150,13 @@ impl Step {
 
 /// The convolution of a node that reads `input`, with its weights expanded.
 pub(super) fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
+    let precision = conv.weights.precision;
     ConvSpec {
         outputs: conv.outputs,
         group_inputs: conv.group_inputs,
         groups: conv.groups,
         window: conv.window,
-        ternary: match &conv.weights {
-            PackedWeights::Ternary { group, .. } => Some(*group),
-            PackedWeights::Int4 { .. } | PackedWeights::Int8 { .. } => None,
-        },
+        ternary: precision.group().filter(|_| precision.is_ternary() && precision.planes() == 1),
         weights: conv.expand(),
         bias: conv.bias.clone(),
         zero_points: input.per_channel(),

@@ -14,6 +14,8 @@ pub(super) struct Form {
     pub positions: usize,
     /// Consecutive input channels that share a scale, at most all of them.
     pub group: usize,
+    /// Scales are at most this.
+    pub largest_scale: u8,
 }
 
 impl Form {
@@ -140,10 +142,11 @@ impl Worker {
     /// Brings real scales to multiples of one factor, which is returned; groups whose scale vanishes keep no sign.
     #[inline(always)]
     fn round(&mut self, scales: &mut [u8]) -> f32 {
-        let factor = factor_of(largest(&self.values));
+        let most = f64::from(self.form.largest_scale);
+        let factor = factor_of(largest(&self.values), most);
         for (value, rounded) in self.values.iter_mut().zip(scales.iter_mut()) {
             let scale = (*value / f64::from(factor)).round();
-            let scale = select(scale < 127.0, scale, 127.0);
+            let scale = select(scale < most, scale, most);
             *rounded = scale as u8;
             *value = scale * f64::from(factor);
         }
@@ -185,13 +188,13 @@ fn largest(values: &[f64]) -> f64 {
     lanes.iter().chain(rest).copied().fold(0.0, larger)
 }
 
-/// The `f32` nearest to a 127th of `largest`, or the next one if that falls short; 1 for nothing at all.
-fn factor_of(largest: f64) -> f32 {
+/// The `f32` of which `largest` is `most` times as much, or the next one if that falls short; 1 for nothing at all.
+fn factor_of(largest: f64, most: f64) -> f32 {
     if largest == 0.0 {
         return 1.0;
     }
-    let factor = (largest / 127.0) as f32;
-    if f64::from(factor) * 127.5 < largest { factor.next_up() } else { factor }
+    let factor = (largest / most) as f32;
+    if f64::from(factor) * (most + 0.5) < largest { factor.next_up() } else { factor }
 }
 
 /// The signs of the weights of at least their threshold, which is positive.

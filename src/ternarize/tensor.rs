@@ -2,6 +2,7 @@
 
 use super::channels::{Channels, Form, Worker};
 use crate::error::{Error, ErrorKind, Result};
+use crate::precision::LARGEST_WEIGHT;
 use ndarray::{Array2, ArrayD, ArrayView, Dimension, IxDyn};
 use rayon::prelude::*;
 
@@ -12,12 +13,25 @@ const TASK: usize = 1 << 14;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TernarizeOptions {
     group: usize,
+    largest_scale: u8,
 }
 
 impl TernarizeOptions {
     /// Groups of `group` consecutive input channels share a scale; a shorter last group is allowed.
     pub const fn group(group: usize) -> Self {
-        Self { group }
+        Self { group, largest_scale: LARGEST_WEIGHT }
+    }
+
+    /// Scales of `bits` bits, 1 to 8, so that the largest is `2^bits − 1` and at most 127.
+    #[must_use]
+    pub const fn scale_bits(self, bits: u8) -> Self {
+        let bits = if bits == 0 { 1 } else { bits };
+        let largest = if bits < 7 { (1 << bits) - 1 } else { LARGEST_WEIGHT };
+        Self { largest_scale: largest, ..self }
+    }
+
+    pub(crate) const fn with_largest_scale(self, largest_scale: u8) -> Self {
+        Self { largest_scale, ..self }
     }
 }
 
@@ -41,8 +55,8 @@ pub struct TernaryTensor {
 ///
 /// `weights` has the output channel first and the input channel second, as convolutions (`O×I×H×W`) and
 /// fully connected layers (`O×I`) have. Each group's codes minimise the squared error exactly
-/// (Mellempudi et al., arXiv 1705.01462, equation 4); scales are then rounded to `0..=127` times one
-/// factor per output channel.
+/// (Mellempudi et al., arXiv 1705.01462, equation 4); scales are then rounded to `0..=127`, or fewer
+/// bits, times one factor per output channel.
 ///
 /// # Errors
 /// A tensor of rank below 2, a group size of zero, or a NaN or infinite weight (its index is named).
@@ -66,7 +80,7 @@ pub fn ternarize_tensor<D: Dimension>(
     let dims = weights.shape().to_vec();
     let standard = weights.as_standard_layout();
     let mut tensor = TernaryTensor::zeroed(dims, options.group);
-    let finite = standard.as_slice().is_none_or(|weights| tensor.fill(weights));
+    let finite = standard.as_slice().is_none_or(|weights| tensor.fill(weights, options.largest_scale));
     if finite { Ok(tensor) } else { Err(not_finite(&weights)) }
 }
 
@@ -118,7 +132,7 @@ impl TernaryTensor {
     }
 
     /// Approximates `weights`, in the order output channel, input channel, position; false if one is not finite.
-    fn fill(&mut self, weights: &[f32]) -> bool {
+    fn fill(&mut self, weights: &[f32], largest_scale: u8) -> bool {
         if weights.is_empty() {
             return true;
         }
@@ -126,6 +140,7 @@ impl TernaryTensor {
             inputs: self.dims[1],
             positions: self.dims[2..].iter().product(),
             group: self.group.min(self.dims[1]),
+            largest_scale,
         };
         let (len, groups) = (form.len(), form.groups());
         let channels = (TASK / len).max(1);

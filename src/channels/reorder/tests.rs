@@ -5,7 +5,7 @@ use crate::graph::{BatchNorm, Binary, Unary};
 use proptest::prelude::*;
 
 fn ternary(group: usize) -> Vec<Precision> {
-    vec![Precision::Ternary { group }]
+    vec![Precision::ternary(group)]
 }
 
 fn any_order(len: usize, choices: &mut Choices) -> Vec<usize> {
@@ -84,7 +84,7 @@ fn followers_are_found_and_change() {
 #[test]
 fn layers_of_other_precisions_want_no_order() {
     let graph = network();
-    let kept = |_| vec![Precision::Int8, Precision::Int4 { group: Some(2) }];
+    let kept = |_| vec![Precision::int8(), "int4:2".parse().unwrap()];
     assert_eq!(reorder(graph.clone(), kept).unwrap(), graph);
     let last = |node| if node == 9 { [kept(node), ternary(2)].concat() } else { kept(node) };
     let changed = reorder(graph.clone(), last).unwrap();

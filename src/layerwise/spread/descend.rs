@@ -50,11 +50,11 @@ impl State<'_> {
             block.each_decoding(&wanted, scale, |signs| {
                 let real: Vec<f64> = signs.iter().map(|&sign| f64::from(sign)).collect();
                 let square = dot(&real, &self.problem.times_within(block, &real));
-                best.offer(&signs, square, &wanted);
+                best.offer(&signs, square, &wanted, self.largest);
             });
         } else {
             let patterns = block.patterns.iter();
-            patterns.for_each(|pattern| best.offer(&pattern.signs, pattern.own_square, &wanted));
+            patterns.for_each(|pattern| best.offer(&pattern.signs, pattern.own_square, &wanted, self.largest));
         }
         if !best.signs.is_empty() {
             self.set_block(block, &best.signs, best.scale);
@@ -124,15 +124,15 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Takes `signs` with their best 8-bit scale if that is better: `2 xᵀb − xᵀHx` is what `x` gains over zero. `square`
+    /// Takes `signs` with their best scale up to `largest` if that is better: `2 xᵀb − xᵀHx` is what `x` gains over zero. `square`
     /// is `xᵀHx` of the signs.
-    fn offer(&mut self, signs: &[i8], square: f64, wanted: &[f64]) {
+    fn offer(&mut self, signs: &[i8], square: f64, wanted: &[f64], largest: f64) {
         let product: f64 = signs.iter().zip(wanted).map(|(&sign, wanted)| f64::from(sign) * wanted).sum();
         // No scale, rounded or not, gains more than `product² / square`.
         if product <= 0.0 || product * product < self.gain * square {
             return;
         }
-        let scale = (product / square).round().clamp(0.0, 127.0);
+        let scale = (product / square).round().clamp(0.0, largest);
         let gain = scale * (2.0 * product - scale * square);
         if gain > self.gain {
             *self = Self { gain, signs: signs.to_vec(), scale };

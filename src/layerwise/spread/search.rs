@@ -41,7 +41,7 @@ impl State<'_> {
     /// Multiplies the scale of a block, unless the block is zero.
     fn kick(&mut self, block: &Block, factor: f64) -> bool {
         let old = self.scale(block);
-        let new = (old * factor).round().clamp(1.0, 127.0);
+        let new = (old * factor).round().clamp(1.0, self.largest);
         if old > 0.0 && new != old {
             self.set_scale(block, new);
         }
@@ -90,16 +90,10 @@ impl State<'_> {
 
     /// The other code of a weight that adds least to the error.
     fn best_change(&self, index: usize) -> f64 {
-        let (code, scale) = (self.codes[index], self.scales[index]);
-        let slope = self.gradient[index] * scale;
-        let curvature = self.problem.diagonal[index] * scale * scale;
-        if code == 0.0 {
-            slope.signum()
-        } else if curvature + 2.0 * slope * code <= 4.0 * (curvature + slope * code) {
-            0.0
-        } else {
-            -code
-        }
+        let code = self.codes[index];
+        let [first, second] = costs(code, self.scales[index], self.gradient[index], self.problem.diagonal[index]);
+        let others = if code == 0.0 { [1.0, -1.0] } else { [0.0, -code] };
+        others[usize::from(first > second)]
     }
 
     /// The weight whose best change adds least to the error, once what `barrier` has for it is added.
@@ -145,12 +139,19 @@ impl State<'_> {
 /// What the best change of one code adds to the error.
 #[inline(always)]
 fn cost(code: f64, scale: f64, gradient: f64, diagonal: f64) -> f64 {
+    let [first, second] = costs(code, scale, gradient, diagonal);
+    select(first <= second, first, second)
+}
+
+/// What the two other codes add to the error: +1 and −1 instead of zero, else zero and the opposite.
+#[inline(always)]
+fn costs(code: f64, scale: f64, gradient: f64, diagonal: f64) -> [f64; 2] {
     let slope = gradient * scale;
     let curvature = diagonal * scale * scale;
-    let to_zero = curvature + 2.0 * slope * code;
-    let over = 4.0 * (curvature + slope * code);
-    let from_zero = curvature - 2.0 * slope.abs();
-    select(code == 0.0, from_zero, select(to_zero <= over, to_zero, over))
+    let is_zero = code == 0.0;
+    let first = select(is_zero, curvature - 2.0 * slope, curvature + 2.0 * slope * code);
+    let second = select(is_zero, curvature + 2.0 * slope, 4.0 * (curvature + slope * code));
+    [first, second]
 }
 
 #[cfg(test)]

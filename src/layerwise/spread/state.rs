@@ -14,17 +14,25 @@ pub(super) struct State<'a> {
     pub gradient: Vec<f64>,
     /// `(target − value)ᵀ H (target − value)`.
     pub error: f64,
+    /// No scale is larger.
+    pub largest: f64,
 }
 
 impl<'a> State<'a> {
     /// `errors` is `target − value`, `gradient` H times that.
-    pub fn new(problem: &'a Problem, row: &Row, errors: &[f64], gradient: Vec<f64>) -> Self {
+    pub fn new(
+        problem: &'a Problem,
+        row: &Row,
+        errors: &[f64],
+        gradient: Vec<f64>,
+        largest: f64,
+    ) -> Self {
         let mut scales = vec![0.0; errors.len()];
         for block in &problem.blocks {
             scales[block.columns.clone()].fill(f64::from(row.scales[block.id]));
         }
         let codes = row.codes.iter().map(|&code| f64::from(code)).collect();
-        Self { problem, codes, scales, error: dot(errors, &gradient), gradient }
+        Self { problem, codes, scales, error: dot(errors, &gradient), gradient, largest }
     }
 
     pub fn row(&self) -> Row {
@@ -79,7 +87,7 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Gives a block its best 8-bit scale, all else fixed, unless all its codes are zero; whether that is another one.
+    /// Gives a block its best scale, all else fixed, unless all its codes are zero; whether that is another one.
     pub fn fit_scale(&mut self, block: &Block) -> bool {
         let (mut slope, mut curvature) = (0.0, 0.0);
         let codes = &self.codes[block.columns.clone()];
@@ -92,7 +100,7 @@ impl<'a> State<'a> {
             return false;
         }
         let old = self.scale(block);
-        let new = (old + slope / curvature).round().clamp(0.0, 127.0);
+        let new = (old + slope / curvature).round().clamp(0.0, self.largest);
         self.set_scale(block, new);
         new != old
     }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::graph::arbitrary::{Choices, noise};
 
+/// The largest scale of eight bits.
+pub(super) const LARGEST: f64 = 127.0;
+
 pub(super) struct Case {
     pub hessian: Mat<f64>,
     pub target: Vec<f64>,
@@ -36,7 +39,7 @@ impl Case {
     fn solve(&self) -> Row {
         Problem::new(self.hessian.clone(), self.run, self.group)
             .unwrap()
-            .solve(std::slice::from_ref(&self.target))
+            .solve(std::slice::from_ref(&self.target), LARGEST)
             .remove(0)
     }
 
@@ -54,12 +57,12 @@ impl Case {
     pub(super) fn state<'a>(&self, problem: &'a Problem, row: &Row) -> State<'a> {
         let errors = problem.errors(&self.target, row);
         let gradient = times(&problem.hessian, std::slice::from_ref(&errors)).col_as_slice(0).to_vec();
-        State::new(problem, row, &errors, gradient)
+        State::new(problem, row, &errors, gradient, LARGEST)
     }
 
     /// The state after rounding.
     pub(super) fn rounded<'a>(&self, problem: &'a Problem) -> State<'a> {
-        self.state(problem, &problem.round_all(std::slice::from_ref(&self.target))[0])
+        self.state(problem, &problem.round_all(std::slice::from_ref(&self.target), LARGEST)[0])
     }
 
     pub(super) fn row_error(&self, row: &Row) -> f64 {

@@ -3,7 +3,7 @@
 use super::{Walk, freed};
 use crate::error::Result;
 use crate::graph::{NodeId, Op};
-use crate::layerwise::compensate::Objective;
+use crate::layerwise::objective::Objective;
 use crate::layerwise::gram::{Inputs, Sampler, Samples};
 use crate::layerwise::patches::Patches;
 use crate::quantize::QuantizedOp;

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::format::PackedOp;
 use crate::graph::{NodeId, Op};
 use crate::layerwise::probe::real;
-use crate::plan::{Choice, Precision, Reason};
+use crate::plan::{Choice, Reason};
+use crate::precision::Precision;
 use crate::quantize::{QuantizedConv, QuantizedOp, closed_form};
 
 /// Precisions to try, and who wants to see the result.
