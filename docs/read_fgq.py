@@ -23,33 +23,29 @@ def convolutions(model):
     return {n["name"]: n["op"]["conv"] for n in model["nodes"] if isinstance(n["op"], dict) and "conv" in n["op"]}
 
 
-def ternary_weights(name, conv, tensors):
-    """Code times scale for every weight: output channel, kernel row, kernel column, input channel."""
-    shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
-    packed = tensors[f"{name}.codes"]
-    two_bits = packed[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3  # four codes a byte, the first lowest
-    codes = np.array([0, 1, 0, -1], np.int8)[two_bits.ravel()[: np.prod(shape)]].reshape(shape)
-    group = conv["weights"]["ternary"]["group"]
-    scales = tensors[f"{name}.scales"].astype(np.int8).repeat(group, axis=3)[..., : shape[3]]
-    return codes * scales
-
-
-def int4_weights(name, conv, tensors):
-    """Code, times scale if there are groups, for every weight, in the same order."""
-    shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
-    halves = np.stack([tensors[f"{name}.codes"] << 4, tensors[f"{name}.codes"]], axis=1)  # the first in the low half
-    codes = (halves.view(np.int8) >> 4).ravel()[: np.prod(shape)].reshape(shape)
-    group = conv["weights"]["int4"].get("group")
-    if group is None:
-        return codes
-    return codes * tensors[f"{name}.scales"].astype(np.int8).repeat(group, axis=3)[..., : shape[3]]
+def unpacked(packing, base, data, count):
+    """`count` numbers: bits one after another from the lowest, or digits that multiplications carry out of a byte."""
+    if "bits" in packing:
+        bits = np.unpackbits(data, bitorder="little")[: count * packing["bits"]].reshape(count, -1)
+        return (bits.astype(int) << np.arange(packing["bits"])).sum(axis=1)
+    carried = [(data.astype(int) * base**n % 256 * base) >> 8 for n in range(packing["digits"])]
+    return np.stack(carried, axis=1).ravel()[:count]
 
 
 def weights(name, conv, tensors):
-    """The weights of a layer as i8."""
-    if conv["weights"] == "int8":
-        return tensors[f"{name}.codes"]
-    return int4_weights(name, conv, tensors) if "int4" in conv["weights"] else ternary_weights(name, conv, tensors)
+    """The weights of a layer as i8: output channel, kernel row, kernel column, input channel."""
+    record, shape = conv["weights"], (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
+    if "levels" not in record:
+        raise SystemExit("a file of version 1 or 2: see docs/format.md, section 7")
+    levels, planes = record["levels"], record.get("planes", 1)
+    levels = np.arange(-levels, levels + 1) if isinstance(levels, int) else np.array(levels)
+    codes = unpacked(record["packing"], len(levels), tensors[f"{name}.codes"], planes * int(np.prod(shape)))
+    values = levels[codes].reshape(planes, *shape)
+    if "group" in record:
+        groups = (planes, *shape[:3], -(-shape[3] // record["group"]))
+        scales = unpacked({"bits": record["scale_bits"]}, 0, tensors[f"{name}.scales"], int(np.prod(groups)))
+        values = values * scales.reshape(groups).repeat(min(record["group"], shape[3]), axis=4)[..., : shape[3]]
+    return values.sum(axis=0).astype(np.int8)
 
 
 def figures(name, layers, tensors):

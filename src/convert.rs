@@ -163,12 +163,7 @@ pub fn convert(
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let graph = fold(graph)?;
     let structure = Structure::new(&graph)?;
-    let choices = choose(
-        &graph,
-        options.defaults(),
-        options.plan.as_ref(),
-        &options.overrides,
-    )?;
+    let choices = choose(&graph, options.defaults(), options.plan.as_ref(), &options.overrides)?;
     let precisions = |id: NodeId| choices[id].map(|choice| choice.precision).into_iter().collect();
     let graph = if options.reorder { reorder(graph, precisions)? } else { graph };
     let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
@@ -235,7 +230,8 @@ fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
 }
 
 fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
-    let ternary = |choice: &Option<Choice>| choice.is_some_and(|choice| choice.precision != Precision::int8());
+    let ternary =
+        |choice: &Option<Choice>| choice.is_some_and(|choice| choice.precision != Precision::int8());
     (0..choices.len()).filter(|&id| ternary(&choices[id])).collect()
 }
 

@@ -96,8 +96,8 @@ pub use graph::{Graph, Interpreter};
 pub use indicate::{Indicator, IndicatorOptions, indicate};
 pub use layerwise::{Method, Note};
 pub use plan::{
-    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Outliers, Pattern, Plan,
-    PlanOptions, PlannedLayer, Reason, UniformBits, Uses, frontier, plan, read_indicators, read_plan,
+    Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Outliers, Pattern, Plan, PlanOptions,
+    PlannedLayer, Reason, UniformBits, Uses, frontier, plan, read_indicators, read_plan,
 };
 pub use precision::{Grouping, Levels, Precision};
 pub use progress::Progress;

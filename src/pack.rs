@@ -272,7 +272,12 @@ impl Channels {
 }
 
 /// The `len` values of a channel in every plane of `channels` channels.
-fn in_planes<T>(values: &mut [T], channels: usize, len: usize, channel: usize) -> impl Iterator<Item = &mut T> {
+fn in_planes<T>(
+    values: &mut [T],
+    channels: usize,
+    len: usize,
+    channel: usize,
+) -> impl Iterator<Item = &mut T> {
     values.chunks_mut((channels * len).max(1)).flat_map(move |plane| &mut plane[channel * len..][..len])
 }
 

@@ -157,18 +157,15 @@ impl Precision {
     /// The same with scales of `bits` bits, 1 to 8, if it has scales.
     #[must_use]
     pub fn with_scale_bits(self, bits: u8) -> Self {
-        let grouping = self.grouping.map(|grouping| Grouping {
-            scale_bits: bits.clamp(1, WIDEST_SCALE),
-            ..grouping
-        });
+        let grouping =
+            self.grouping.map(|grouping| Grouping { scale_bits: bits.clamp(1, WIDEST_SCALE), ..grouping });
         Self { grouping, ..self }
     }
 
     /// What a file states; `None` if it cannot be stored.
     pub(crate) fn of(levels: Levels, grouping: Option<Grouping>, planes: u8) -> Option<Self> {
-        let scales = grouping.is_none_or(|grouping| {
-            grouping.size > 0 && (1..=WIDEST_SCALE).contains(&grouping.scale_bits)
-        });
+        let scales = grouping
+            .is_none_or(|grouping| grouping.size > 0 && (1..=WIDEST_SCALE).contains(&grouping.scale_bits));
         let planes_valid = (1..=MOST_PLANES).contains(&planes) && (planes == 1 || grouping.is_some());
         (scales && planes_valid).then_some(Self { levels, grouping, planes })
     }

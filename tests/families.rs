@@ -45,7 +45,7 @@ fn converted(family: &Family, int8: bool) -> PackedModel {
     let preprocess = Preprocess::default_for(3, family.size[0], family.size[1]).unwrap();
     let images = PixelImages { pixels: family.pixels.clone(), labels: Vec::new() };
     let everywhere: Pattern = ".*".parse().unwrap();
-    let overrides = if int8 { vec![(everywhere, Precision::Int8)] } else { Vec::new() };
+    let overrides = if int8 { vec![(everywhere, Precision::int8())] } else { Vec::new() };
     let options = ConvertOptions { overrides, ..ConvertOptions::default() };
     convert(graph, &preprocess, &images, &options, &())
         .unwrap_or_else(|e| panic!("{}: {e}", family.name))

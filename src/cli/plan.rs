@@ -5,7 +5,7 @@ use super::indicators::IndicatorArgs;
 use super::output::{Output, grouped, warn};
 use super::table::{Column, Table};
 use anyhow::bail;
-use fgq::{Budgets, FrontierPoint, Indicators, UniformBits, Outliers, Plan, PlanOptions};
+use fgq::{Budgets, FrontierPoint, Indicators, Outliers, Plan, PlanOptions, UniformBits};
 use serde::Serialize;
 use std::fmt::Write;
 use std::fs;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::data::{PixelImages, normalise};
 use crate::format::arbitrary::preprocess;
-use crate::format::{LayerFidelity, PackedOp, PackedWeights};
+use crate::format::{LayerFidelity, PackedOp};
 use crate::graph::arbitrary::{Choices, classifier, noise};
 use crate::graph::{Conv, Interpreter, Node, Op, Unary, evaluate};
 use crate::runtime::Session;
@@ -85,7 +85,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 fn options(graph: &Graph) -> ConvertOptions {
     let has_conv = graph.nodes.iter().any(|node| matches!(node.op, Op::Conv(_)));
-    let all = (".*".parse().unwrap(), Precision::Int8);
+    let all = (".*".parse().unwrap(), Precision::int8());
     let overrides = if has_conv { vec![all] } else { vec![] };
     ConvertOptions { overrides, range: RangeMethod::MinMax, ..ConvertOptions::default() }
 }
@@ -186,7 +186,7 @@ fn single(group: usize) -> LayerFidelity {
         Node { name: "conv".into(), op: Op::Conv(conv), inputs: vec![0] },
     ];
     let graph = Graph { name: "single".into(), input, nodes, output: 1 };
-    let precision = if group == 0 { Precision::Int8 } else { Precision::Ternary { group } };
+    let precision = if group == 0 { Precision::int8() } else { Precision::ternary(group) };
     let overrides = vec![("conv".parse().unwrap(), precision)];
     let options = ConvertOptions { overrides, ..ConvertOptions::default() };
     let model = converted(&graph, &images(1, &graph), &options).unwrap();
@@ -222,7 +222,7 @@ fn group_sizes_go_by_kernel() {
         assert_eq!(model.provenance.options["group"], "2,3");
         for node in &model.nodes {
             let PackedOp::Conv(conv) = &node.op else { continue };
-            let PackedWeights::Ternary { group, .. } = conv.weights else { continue };
+            let Some(group) = conv.weights.precision.group() else { continue };
             let spatial = conv.window.area() > 1;
             assert_eq!(group, if spatial { 3 } else { 2 });
             seen[usize::from(spatial)] = true;
@@ -271,10 +271,7 @@ fn channels_change_places_before_conversion() {
     assert!(weight(&ordered) > 35.0 && weight(&kept) < 15.0, "{} {}", weight(&ordered), weight(&kept));
     let bytes = |model: &PackedModel| -> Vec<usize> {
         let of_node = |node: &PackedNode| match &node.op {
-            PackedOp::Conv(conv) => match &conv.weights {
-                PackedWeights::Ternary { codes, scales, .. } => codes.len() + scales.len(),
-                _ => 1,
-            },
+            PackedOp::Conv(conv) => conv.weights.codes.len() + conv.weights.scales.len(),
             _ => 0,
         };
         model.nodes.iter().map(of_node).collect()
@@ -287,7 +284,7 @@ fn channels_change_places_before_conversion() {
 /// Four bits leave 17 times coarser steps: 24 dB.
 #[test]
 fn coarser_activations_make_more_rounding_noise() {
-    let (mut differences, all) = (Vec::new(), (".*".parse().unwrap(), Precision::Int8));
+    let (mut differences, all) = (Vec::new(), (".*".parse().unwrap(), Precision::int8()));
     for seed in 0..80 {
         let graph = fold(classifier(seed)).unwrap();
         let images = images(seed, &graph);
@@ -329,7 +326,7 @@ fn patterns_and_options_are_checked() {
     let images = images(0, &graph);
     let message = |options: &ConvertOptions| converted(&graph, &images, options).unwrap_err().to_string();
     let none: Pattern = "none.*".parse().unwrap();
-    let overrides = vec![(none.clone(), Precision::Int8)];
+    let overrides = vec![(none.clone(), Precision::int8())];
     assert!(message(&ConvertOptions { overrides, ..ConvertOptions::default() }).contains("none.*"));
     let rules = vec![(none, ActivationRule::Bits(4))];
     assert!(message(&ConvertOptions { rules, ..ConvertOptions::default() }).contains("none.*"));

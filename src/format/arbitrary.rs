@@ -3,9 +3,10 @@
 use super::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
     PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
-    Scale, Size, Store, pack_codes, pack_int4,
+    Scale, Size, Store,
 };
 use crate::graph::arbitrary::Choices;
+use crate::precision::{Levels, Precision};
 use crate::tensor::{Shape, Window};
 use proptest::prelude::*;
 
@@ -300,29 +301,38 @@ fn biases(choices: &mut Choices, conv: &PackedConv, shift: impl Fn(usize) -> u8)
 fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, outputs: usize) -> PackedConv {
     let group_inputs = input.channels / groups;
     let len = outputs * window.area() * group_inputs;
-    let codes = |choices: &mut Choices, largest: usize| -> Vec<i8> {
-        let code = |choices: &mut Choices| choices.below(2 * largest + 1) as i32 - largest as i32;
-        (0..len).map(|_| code(choices) as i8).collect()
-    };
-    let scales = |choices: &mut Choices, group: usize, largest: usize| -> Vec<u8> {
-        let count = outputs * window.area() * group_inputs.div_ceil(group);
-        (0..count).map(|_| choices.below(largest + 1) as u8).collect()
-    };
-    let group = choices.pick(&[1, 2, 3, 4, 64]);
-    let weights = match choices.below(6) {
-        0 | 1 => PackedWeights::Int8 { codes: codes(choices, 127) },
-        2 => PackedWeights::Int4 { group: None, codes: pack_int4(&codes(choices, 7)), scales: Vec::new() },
-        3 => PackedWeights::Int4 {
-            group: Some(group),
-            codes: pack_int4(&codes(choices, 7)),
-            scales: scales(choices, group, 18),
-        },
-        _ => PackedWeights::Ternary {
-            group,
-            codes: pack_codes(&codes(choices, 1)),
-            scales: scales(choices, group, 127),
-        },
-    };
+    let precision = precision(choices);
+    let all: Vec<i8> = precision.levels().iter().collect();
+    let levels: Vec<i8> = (0..precision.planes() * len).map(|_| all[choices.below(all.len())]).collect();
+    let groups = precision.group().map_or(0, |group| outputs * window.area() * group_inputs.div_ceil(group));
+    let scale = |largest: &u8, choices: &mut Choices| choices.below(usize::from(*largest) + 1) as u8;
+    let scales: Vec<u8> = precision
+        .plane_scales()
+        .iter()
+        .flat_map(|largest| (0..groups).map(|_| scale(largest, choices)).collect::<Vec<_>>())
+        .collect();
+    let weights = PackedWeights::pack(precision, &levels, &scales);
     let store = Store::Logits { factors: vec![1; outputs], shift: 0 };
     PackedConv { weights, outputs, group_inputs, groups, window, bias: vec![0; outputs], store }
+}
+
+/// One of the table's, or of a table to come.
+fn precision(choices: &mut Choices) -> Precision {
+    let names = [
+        "int8",
+        "int8",
+        "int4",
+        "int3",
+        "int2",
+        "pow2:4",
+        "ternary:G",
+        "ternary:G/4",
+        "ternary:G*2",
+        "int4:G/3",
+    ];
+    let group = choices.pick(&["1", "2", "3", "4", "64"]);
+    match choices.below(names.len() + 1) {
+        place if place < names.len() => names[place].replace('G', group).parse().unwrap(),
+        _ => Precision::of(Levels::listed(&[-90, -5, -1, 2, 40]).unwrap(), None, 1).unwrap(),
+    }
 }

@@ -15,7 +15,10 @@ pub(crate) fn pack(levels: Levels, values: &[i8]) -> Vec<u8> {
         Packing::Bits(bits) => pack_bits(codes, bits),
         Packing::Digits(digits) => {
             let codes: Vec<u8> = codes.collect();
-            codes.chunks(digits as usize).map(|codes| digits_byte(levels.count() as u32, digits, codes)).collect()
+            codes
+                .chunks(digits as usize)
+                .map(|codes| digits_byte(levels.count() as u32, digits, codes))
+                .collect()
         }
     }
 }
@@ -63,7 +66,8 @@ pub(super) fn is_canonical(levels: Levels, packed: &[u8], len: usize) -> bool {
         Packing::Bits(bits) => {
             let count = levels.count();
             tail_is_zero(packed, len, bits)
-                && (count == 1 << bits || unpack_bits(packed, bits, 0..len).all(|code| usize::from(code) < count))
+                && (count == 1 << bits
+                    || unpack_bits(packed, bits, 0..len).all(|code| usize::from(code) < count))
         }
     }
 }
@@ -180,7 +184,10 @@ mod tests {
     fn every_byte_has_one_form() {
         let valid = |name, len| (0..=255).filter(|&byte| is_canonical(levels(name), &[byte], len)).count();
         assert_eq!([valid("ternary:4", 5), valid("ternary:4", 2), valid("int8", 1)], [243, 9, 255]);
-        assert_eq!([valid("int4", 2), valid("int4", 1), valid("int3", 2), valid("int5", 1)], [225, 15, 49, 31]);
+        assert_eq!(
+            [valid("int4", 2), valid("int4", 1), valid("int3", 2), valid("int5", 1)],
+            [225, 15, 49, 31]
+        );
         assert!(!is_canonical(levels("int8"), &[0, 0], 1) && !is_canonical(levels("ternary:4"), &[], 1));
     }
 }

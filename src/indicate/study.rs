@@ -131,7 +131,9 @@ impl IndicatorOptions {
     /// none.
     fn precisions_for(&self, inputs: usize) -> Vec<Precision> {
         let mut kept: Vec<Precision> = Vec::new();
-        for &precision in self.precisions.iter().filter(|&&precision| inputs > 1 || precision.group().is_none()) {
+        for &precision in
+            self.precisions.iter().filter(|&&precision| inputs > 1 || precision.group().is_none())
+        {
             if !kept.iter().any(|&other| other.within(inputs) == precision.within(inputs)) {
                 kept.push(precision);
             }

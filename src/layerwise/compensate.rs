@@ -133,7 +133,11 @@ impl Fitting<'_> {
     fn levels(&self, target: &[f64], rounding: &Rounding) -> Channel {
         let nearest = NearestChannel::new(target, self.run, self.precision);
         let mut channel = Channel {
-            weights: Weights { precision: self.precision, levels: vec![1; target.len()], scales: nearest.scales },
+            weights: Weights {
+                precision: self.precision,
+                levels: vec![1; target.len()],
+                scales: nearest.scales,
+            },
             unit: nearest.factor,
         };
         let steps = self.values(&channel);

@@ -121,3 +121,6 @@ pub(super) fn damped<T>(
     }
     Err(Error::new(ErrorKind::NonFinite, "the inputs' covariance has no inverse; are activations finite?"))
 }
+
+#[cfg(test)]
+pub(super) mod tests;

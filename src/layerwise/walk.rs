@@ -5,10 +5,10 @@ mod survey;
 
 pub(crate) use survey::Survey;
 
-use super::objective::Objective;
 use super::gram::Inputs;
 use super::method::Method;
 use super::note::Note;
+use super::objective::Objective;
 use super::patches::{Patches, hosts};
 use super::probe::{Probe, Produced};
 use super::statistics::{SumStatistics, match_statistics};

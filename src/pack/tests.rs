@@ -3,7 +3,8 @@
 use super::*;
 use crate::fixed;
 use crate::graph::arbitrary::Choices;
-use crate::plan::{Choice, Precision, Reason};
+use crate::plan::{Choice, Reason};
+use crate::precision::Precision;
 use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Window};
 use proptest::prelude::*;
@@ -77,19 +78,20 @@ fn steps_off(code: u8, real: f64, quantizer: &Quantizer, [low, high]: [f64; 2]) 
 /// A convolution of one position over all `inputs` channels, with channels of every kind.
 fn random_conv(choices: &mut Choices, inputs: usize, outputs: usize) -> QuantizedConv {
     let group = 1 + choices.below(5);
-    let mut codes: Vec<i8> = (0..inputs * outputs).map(|_| (choices.next() as i8).max(-127)).collect();
+    let names = ["int8", "int8", "int4", "pow2:3", "int4:G", "ternary:G", "ternary:G/4", "ternary:G*2"];
+    let precision: Precision = choices.pick(&names).replace('G', &group.to_string()).parse().unwrap();
+    let all: Vec<i8> = precision.levels().iter().collect();
+    let count = precision.planes() * inputs * outputs;
+    let mut levels: Vec<i8> = (0..count).map(|_| all[choices.below(all.len())]).collect();
     if choices.below(4) == 0 {
-        codes[..inputs].fill(0);
+        levels.chunks_mut(inputs * outputs).for_each(|plane| plane[..inputs].fill(0));
     }
-    let count = outputs * inputs.div_ceil(group);
-    let scales = |choices: &mut Choices, end: usize| (0..count).map(|_| choices.below(end) as u8).collect();
-    let clamped = |largest: i8| codes.iter().map(|code| (*code).clamp(-largest, largest)).collect();
-    let weights = match choices.below(6) {
-        0 | 1 => Weights::Int8 { codes },
-        2 => Weights::Int4 { group: None, codes: clamped(7), scales: vec![] },
-        3 => Weights::Int4 { group: Some(group), codes: clamped(7), scales: scales(choices, 19) },
-        _ => Weights::Ternary { group, codes: clamped(1), scales: scales(choices, 128) },
+    let groups = precision.group().map_or(0, |group| outputs * inputs.div_ceil(group));
+    let plane = |largest: &u8| {
+        (0..groups).map(|_| choices.below(usize::from(*largest) + 1) as u8).collect::<Vec<_>>()
     };
+    let scales = precision.plane_scales().iter().flat_map(plane).collect();
+    let weights = Weights { precision, levels, scales };
     let gain = |choices: &mut Choices| magnitude(choices, 0.1, 10.0) * choices.pick(&[1.0, 1.0, -1.0, 0.0]);
     QuantizedConv {
         weights,
@@ -103,7 +105,7 @@ fn random_conv(choices: &mut Choices, inputs: usize, outputs: usize) -> Quantize
         clamp: choices.pick(&[[f32::NEG_INFINITY, f32::INFINITY], [0.0, f32::INFINITY], [-1.0, 1.0]]),
         logits: false,
         source: 0,
-        choice: Choice { precision: Precision::Int8, reason: Reason::Default },
+        choice: Choice { precision, reason: Reason::Default },
     }
 }
 
@@ -290,7 +292,7 @@ fn codes_saturate_and_nan_is_zero() {
 fn units_coarser_than_a_step_keep_the_bias() {
     let mut choices = Choices(3);
     let mut conv = random_conv(&mut choices, 1, 1);
-    conv.weights = Weights::Int8 { codes: vec![127] };
+    conv.weights = Weights { precision: Precision::int8(), levels: vec![127], scales: vec![] };
     (conv.gain, conv.factors, conv.bias) = (vec![1.0], vec![1.0], vec![0.77]);
     let zero = Quantizer { scale: 1.0, zero_point: 7, max: 255 };
     let input = Tensor { batch: Batch { images: 1, shape: Shape::flat(1), data: vec![7] }, quantizer: zero };

@@ -1,9 +1,9 @@
 //! Rules and patterns, and what a plan says: a precision for every convolution.
 
 use super::{Pattern, Plan, PlannedLayer};
-use crate::precision::Precision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
+use crate::precision::Precision;
 
 /// Why a layer has the precision it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use super::Budgets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::replace_file;
-use crate::precision::Precision;
 use crate::knapsack::{LARGEST_USE, MAX_ITEMS};
+use crate::precision::Precision;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -220,7 +220,7 @@ fn plans_survive_writing() {
     let plan = small_plan(Budgets { max_size: Some(106), ..Budgets::default() }).unwrap();
     plan.write(&path).unwrap();
     assert_eq!(read_plan(&path).unwrap(), plan);
-    assert_eq!(plan.layers[0].precision().unwrap(), Precision::Ternary { group: 4 });
+    assert_eq!(plan.layers[0].precision().unwrap(), crate::precision::Precision::ternary(4));
     assert!(read_plan(&folder.path().join("none.json")).is_err());
     std::fs::write(&path, "{}").unwrap();
     assert!(read_plan(&path).unwrap_err().to_string().contains("no plan"));

@@ -10,8 +10,20 @@ fn precision(text: &str) -> Precision {
 #[test]
 fn precisions_survive_text() {
     let names = [
-        "int8", "int2", "int4", "int3:8", "int4:32", "int8:1/2", "ternary:1", "ternary:64", "ternary:4/4", "ternary:64*2",
-        "ternary:8/5*3", "pow2:2", "pow2:3", "pow2:4",
+        "int8",
+        "int2",
+        "int4",
+        "int3:8",
+        "int4:32",
+        "int8:1/2",
+        "ternary:1",
+        "ternary:64",
+        "ternary:4/4",
+        "ternary:64*2",
+        "ternary:8/5*3",
+        "pow2:2",
+        "pow2:3",
+        "pow2:4",
     ];
     for text in names {
         // The levels 0 and ±1 without scales have two names.
@@ -20,9 +32,30 @@ fn precisions_survive_text() {
     }
     assert_eq!(precision("ternary:4/8"), precision("ternary:4"));
     for text in [
-        "", "ternary", "ternary:0", "ternary:-1", "ternary:+4", "ternary:04", "int4:", "int4:0", "int1", "int9", "int", "int4*2",
-        "int4:4*2", "ternary:4/0", "ternary:4/9", "ternary:4*1", "ternary:4*4", "ternary:4*", "pow2:1", "pow2:5", "pow2:3:4",
-        "pow2", "int 4", "ternary:99999999999999999999999",
+        "",
+        "ternary",
+        "ternary:0",
+        "ternary:-1",
+        "ternary:+4",
+        "ternary:04",
+        "int4:",
+        "int4:0",
+        "int1",
+        "int9",
+        "int",
+        "int4*2",
+        "int4:4*2",
+        "ternary:4/0",
+        "ternary:4/9",
+        "ternary:4*1",
+        "ternary:4*4",
+        "ternary:4*",
+        "pow2:1",
+        "pow2:5",
+        "pow2:3:4",
+        "pow2",
+        "int 4",
+        "ternary:99999999999999999999999",
     ] {
         assert!(text.parse::<Precision>().is_err(), "{text}");
     }
@@ -59,7 +92,10 @@ fn bits_and_multiplications() {
 #[test]
 fn scales_leave_products_within_eight_bits() {
     let largest = |text: &str| precision(text).largest_scale();
-    assert_eq!([largest("ternary:4"), largest("ternary:4/4"), largest("int4:4"), largest("int4:4/4")], [127, 15, 18, 15]);
+    assert_eq!(
+        [largest("ternary:4"), largest("ternary:4/4"), largest("int4:4"), largest("int4:4/4")],
+        [127, 15, 18, 15]
+    );
     assert_eq!([largest("int8:4"), largest("int3:4"), largest("int8")], [1, 42, 1]);
     assert_eq!(precision("ternary:4*2").plane_scales(), [84, 42]);
     assert_eq!(precision("ternary:4*3").plane_scales(), [72, 36, 18]);
@@ -74,10 +110,14 @@ fn scales_leave_products_within_eight_bits() {
 #[test]
 fn packing_takes_the_fewer_bytes() {
     let of = |text| Packing::of(precision(text).levels());
-    assert_eq!([of("ternary:4"), of("int2"), of("int3"), of("int4")],
-        [Packing::Digits(5), Packing::Digits(5), Packing::Bits(3), Packing::Bits(4)]);
-    assert_eq!([of("int5"), of("int7"), of("int8"), of("pow2:4")],
-        [Packing::Bits(5), Packing::Bits(7), Packing::Bits(8), Packing::Bits(4)]);
+    assert_eq!(
+        [of("ternary:4"), of("int2"), of("int3"), of("int4")],
+        [Packing::Digits(5), Packing::Digits(5), Packing::Bits(3), Packing::Bits(4)]
+    );
+    assert_eq!(
+        [of("int5"), of("int7"), of("int8"), of("pow2:4")],
+        [Packing::Bits(5), Packing::Bits(7), Packing::Bits(8), Packing::Bits(4)]
+    );
     assert_eq!(Packing::of(Levels::linear(2)), Packing::Digits(3));
     assert_eq!((Packing::Digits(5).bytes(11), Packing::Bits(3).bytes(11)), (3, 5));
 }

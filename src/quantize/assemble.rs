@@ -1,8 +1,8 @@
 //! From structure, ranges and precisions to a quantized network.
 
 use super::bits::{ActivationBits, members};
-use super::structure::{Kind, Operator, Structure};
 use super::nearest::nearest;
+use super::structure::{Kind, Operator, Structure};
 use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
 use crate::calibrate::{
     ActivationRule, Observation, RangeMethod, Spool, WIDTHS, quantizer_for, reading_errors,

@@ -150,7 +150,10 @@ impl Nearest {
             128 => Some(reaching),
             _ => {
                 let tried = (0..STEPS).map(|at| reaching * (1.0 - 0.5 * at as f64 / STEPS as f64));
-                tried.map(|step| (step, self.error(values, step))).min_by(|a, b| a.1.total_cmp(&b.1)).map(|best| best.0)
+                tried
+                    .map(|step| (step, self.error(values, step)))
+                    .min_by(|a, b| a.1.total_cmp(&b.1))
+                    .map(|best| best.0)
             }
         }
     }

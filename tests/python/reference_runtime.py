@@ -11,7 +11,9 @@ valid model can overflow.
 """
 
 import json
+import pathlib
 import sys
+import zlib
 
 import numpy as np
 from safetensors import safe_open
@@ -24,12 +26,26 @@ def read(path):
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
+    data = pathlib.Path(path).read_bytes()
     if set(metadata) != {"fgq"}:
         raise ValueError("the metadata must have the one key 'fgq'")
     model = json.loads(metadata["fgq"])
-    if model["version"] not in (1, 2):
-        raise ValueError(f"format version {model['version']}, not 1 or 2")
+    if model["version"] not in (1, 2, 3):
+        raise ValueError(f"format version {model['version']}, not 1, 2 or 3")
+    if model["version"] == 3 and model["checksum"] != checksum(data):
+        raise ValueError("the checksum does not fit: the file is damaged")
     return model, tensors
+
+
+BEFORE_CHECKSUM = rb'{"__metadata__":{"fgq":"{\"checksum\":\"'
+
+
+def checksum(data):
+    """CRC-32 of a file of version 3 with zeros for the checksum's eight digits, in hexadecimal."""
+    start = 8 + len(BEFORE_CHECKSUM)
+    if data[8:start] != BEFORE_CHECKSUM:
+        raise ValueError("the file does not begin with its checksum")
+    return f"{zlib.crc32(data[:start] + b'00000000' + data[start + 8:]):08x}"
 
 
 def operator(node):
@@ -44,12 +60,39 @@ def expanded_weights(conv, name, tensors):
     if conv["weights"] == "int8":
         return codes.astype(np.int64)
     shape = (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
+    if "levels" in conv["weights"]:
+        return general_weights(conv["weights"], shape, codes, tensors.get(f"{name}.scales"))
     if "int4" in conv["weights"]:
         halves = np.stack([codes & 15, codes >> 4], axis=1).reshape(-1)[: np.prod(shape)].astype(np.int64)
         return ((halves ^ 8) - 8).reshape(shape) * group_scales(conv, conv["weights"]["int4"].get("group"), name, tensors)
     bits = (codes[:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(-1)[: np.prod(shape)]
     signs = np.array([0, 1, 0, -1])[bits].reshape(shape)
     return signs * group_scales(conv, conv["weights"]["ternary"]["group"], name, tensors)
+
+
+def general_weights(record, shape, codes, scales):
+    """Any precision of version 3: levels times scales, planes added up."""
+    levels = record["levels"]
+    levels = np.arange(-levels, levels + 1) if isinstance(levels, int) else np.array(levels)
+    planes, count = record.get("planes", 1), int(np.prod(shape))
+    weights = levels[unpacked(record["packing"], len(levels), codes, planes * count)].reshape(planes, *shape)
+    if "group" in record:
+        groups = (planes, *shape[:3], -(-shape[3] // record["group"]))
+        scales = unpacked({"bits": record["scale_bits"]}, 0, scales, int(np.prod(groups))).reshape(groups)
+        weights = weights * scales.repeat(min(record["group"], shape[3]), axis=4)[..., : shape[3]]
+    return weights.sum(axis=0)
+
+
+def unpacked(packing, base, data, count):
+    """`count` numbers: bits one after another from the lowest, or digits that multiplications carry out of a byte."""
+    if "bits" in packing:
+        bits = np.unpackbits(data, bitorder="little")[: count * packing["bits"]].reshape(count, -1)
+        return (bits.astype(np.int64) << np.arange(packing["bits"])).sum(axis=1)
+    rest, digits = data.astype(np.int64), []
+    for _ in range(packing["digits"]):
+        digits.append(rest * base >> 8)
+        rest = rest * base % 256
+    return np.stack(digits, axis=1).reshape(-1)[:count]
 
 
 def group_scales(conv, group, name, tensors):

@@ -22,6 +22,12 @@ fn survives(bytes: &[u8]) -> bool {
     true
 }
 
+/// The same with the checksum that fits, so that damage comes through to other checks.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let _ = checksum::seal(&mut bytes);
+    bytes
+}
+
 fn header_len(bytes: &[u8]) -> usize {
     8 + usize::from_le_bytes(bytes[..8].try_into().unwrap())
 }
@@ -37,13 +43,26 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
+fn every_flipped_bit_is_refused() {
+    let bytes = sample().to_bytes().unwrap();
+    for place in 0..8 * bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place / 8] ^= 1 << (place % 8);
+        assert!(PackedModel::from_bytes(&damaged).is_err(), "bit {place}");
+    }
+    let mut damaged = bytes.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_has(&PackedModel::from_bytes(&damaged).unwrap_err().to_string(), &["checksum", "damaged"]);
+}
+
+#[test]
 fn no_damage_to_the_header_panics() {
     let bytes = sample().to_bytes().unwrap();
     for place in 0..header_len(&bytes) {
         for mask in [0x01, 0x04, 0x80] {
             let mut damaged = bytes.clone();
             damaged[place] ^= mask;
-            survives(&damaged);
+            survives(&sealed(damaged));
         }
     }
 }
@@ -58,7 +77,7 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] = value;
         }
-        survives(&bytes);
+        survives(&sealed(bytes));
     }
 
     #[test]
@@ -69,7 +88,7 @@ proptest! {
             let place = header + place.index(bytes.len() - header);
             bytes[place] = value;
         }
-        survives(&bytes);
+        survives(&sealed(bytes));
     }
 
     #[test]
@@ -125,20 +144,27 @@ struct Parts {
 
 impl Parts {
     fn of_sample() -> Self {
-        let bytes = sample().to_bytes().unwrap();
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        Self::of(&sample().to_bytes().unwrap())
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).unwrap();
         let record = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["fgq"]).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let file = SafeTensors::deserialize(bytes).unwrap();
         let owned = |t: TensorView| (t.dtype(), t.shape().to_vec(), t.data().to_vec());
         Self { record, tensors: file.iter().map(|(name, t)| (name.to_owned(), owned(t))).collect() }
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let metadata = HashMap::from([("fgq".to_owned(), self.record.to_string())]);
+        let mut record = self.record.clone();
+        if let Some(checksum) = record.get_mut("checksum") {
+            *checksum = json!(checksum::UNKNOWN);
+        }
+        let metadata = HashMap::from([("fgq".to_owned(), record.to_string())]);
         let views = self.tensors.iter().map(|(name, (dtype, shape, data))| {
             (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
         });
-        safetensors::serialize(views, Some(metadata)).unwrap()
+        sealed(safetensors::serialize(views, Some(metadata)).unwrap())
     }
 
     fn op(&mut self, node: usize, kind: &str) -> &mut Value {
@@ -162,30 +188,43 @@ fn assert_has(message: &str, parts: &[&str]) {
 #[test]
 fn other_versions_are_named() {
     for (version, part) in
-        [(json!(0), "version 0"), (json!(3), "version 3"), (json!("1"), "version"), (json!(-1), "version")]
+        [(json!(0), "version 0"), (json!(4), "version 4"), (json!("1"), "version"), (json!(-1), "version")]
     {
         assert_has(&error(|file| file.record["version"] = version), &[part]);
     }
     // Whatever else a later version changes.
-    let later = error(|file| file.record = json!({ "version": 3, "layers": [] }));
-    assert_has(&later, &["version 3", "reads versions 1 to 2"]);
+    let later = error(|file| file.record = json!({ "version": 4, "layers": [] }));
+    assert_has(&later, &["version 4", "reads versions 1 to 3"]);
     assert_has(&error(|file| file.record = json!({})), &["no format version"]);
     assert_has(&error(|file| file.record = json!("fgq")), &["metadata", "version"]);
 }
 
-/// A reader of version 1 knows neither four bits nor plans, so no file of version 1 has them.
+/// Readers of an older version do not know what came later, so no file of that version has it.
 #[test]
 fn the_version_is_at_least_what_the_parts_need() {
-    let plan = json!({ "budgets": {}, "objective": "0", "layers": "- i4" });
-    assert_has(
-        &error(|file| file.record["provenance"]["plan"] = plan.clone()),
-        &["format version 1, but parts of it need version 2"],
-    );
-    let mut parts = Parts::of_sample();
-    parts.record["version"] = json!(2);
-    assert_eq!(PackedModel::from_bytes(&parts.bytes()).unwrap(), sample());
-    parts.record["provenance"]["plan"] = plan;
-    assert!(PackedModel::from_bytes(&parts.bytes()).unwrap().provenance.plan.is_some());
+    let mut old = Parts::of(include_bytes!("../../../fixtures/runtime/int4.fgq"));
+    assert_eq!(old.record["version"], 2);
+    let read = PackedModel::from_bytes(&old.bytes()).unwrap();
+    assert_eq!(PackedModel::from_bytes(&read.to_bytes().unwrap()).unwrap(), read);
+    let message = |file: &Parts| PackedModel::from_bytes(&file.bytes()).unwrap_err().to_string();
+    old.record["version"] = json!(1);
+    assert_has(&message(&old), &["node 'conv'", "version 1 has no such operator or weights"]);
+    old.record["version"] = json!(3);
+    assert_has(&message(&old), &["does not begin with its checksum"]);
+    let mut older = Parts::of(include_bytes!("../../../fixtures/runtime/codes.fgq"));
+    older.record["provenance"]["plan"] = json!({ "budgets": {}, "objective": "0", "layers": "- i4" });
+    assert_has(&message(&older), &["version 1 has no plans"]);
+    older.record["version"] = json!(2);
+    assert!(PackedModel::from_bytes(&older.bytes()).unwrap().provenance.plan.is_some());
+    for version in [1, 2] {
+        let message = error(|file| file.record["version"] = json!(version));
+        assert_has(&message, &[&format!("a checksum in format version {version}")]);
+        let message = error(|file| {
+            file.record["version"] = json!(version);
+            file.record.as_object_mut().unwrap().remove("checksum");
+        });
+        assert_has(&message, &["node 'conv'", "has no such operator or weights"]);
+    }
 }
 
 #[test]
@@ -207,13 +246,13 @@ fn tensors_must_be_there_once_and_right() {
     let message = error(|file| drop(file.tensors.insert("x".into(), (Dtype::U8, vec![1], vec![0]))));
     assert_has(&message, &["'x' belongs to no node"]);
     let message = error(|file| file.tensors.get_mut("conv.scales").unwrap().0 = Dtype::I8);
-    assert_has(&message, &["node 'conv'", "I8", "not U8 [4, 3, 3, 2]"]);
-    let message = error(|file| file.tensors.get_mut("conv.scales").unwrap().1 = vec![72]);
-    assert_has(&message, &["[72]", "not U8 [4, 3, 3, 2]"]);
+    assert_has(&message, &["node 'conv'", "I8", "not U8 [n]"]);
+    let message = error(|file| file.tensors.get_mut("conv.scales").unwrap().1 = vec![4, 18]);
+    assert_has(&message, &["[4, 18]", "not U8 [n]"]);
     let message = error(|file| file.tensors.get_mut("table.table").unwrap().1 = vec![256, 1]);
     assert_has(&message, &["node 'table'", "[256, 1]", "[n, 256]"]);
-    let message = error(|file| file.tensors.get_mut("logits.codes").unwrap().0 = Dtype::U8);
-    assert_has(&message, &["node 'logits'", "not I8"]);
+    let message = error(|file| file.tensors.get_mut("logits.codes").unwrap().0 = Dtype::I8);
+    assert_has(&message, &["node 'logits'", "not U8"]);
 }
 
 #[test]
@@ -240,11 +279,11 @@ fn weights_out_of_range_are_refused() {
     let set = |name: &'static str, place: usize, value: u8| {
         error(move |file| file.tensors.get_mut(name).unwrap().2[place] = value)
     };
-    assert_has(&set("conv.codes", 0, 0b10), &["node 'conv'", "invalid codes"]);
+    assert_has(&set("conv.codes", 0, 1), &["node 'conv'", "invalid codes"]);
     for scale in [128, 255] {
         assert_has(&set("conv.scales", 71, scale), &["node 'conv'", "at most 127"]);
     }
-    assert_has(&set("logits.codes", 4, 0x80), &["node 'logits'", "at least −127"]);
+    assert_has(&set("logits.codes", 4, 255), &["node 'logits'", "invalid codes"]);
     // Shift 31, a negative word, and the one multiplier that cannot be negated.
     assert_has(&set("conv.requant", 6, 31), &["node 'conv'", "shift: 31"]);
     assert_has(&set("conv.requant", 7, 0x80), &["node 'conv'", "requantization word"]);
@@ -257,21 +296,43 @@ fn weights_out_of_range_are_refused() {
     assert_has(&large, &["node 'conv'", "overflow 32 bits"]);
 }
 
+/// 108 ternary codes leave two digits of the last byte.
 #[test]
-fn bits_after_the_last_code_must_be_zero() {
-    let mut model = sample();
-    let PackedOp::Conv(conv) = &mut model.nodes[1].op else { unreachable!() };
-    conv.outputs = 1;
-    let message = error(|file| {
-        *file.op(1, "conv") = json!({
-            "outputs": 1, "group_inputs": 3, "groups": 1, "window": { "kernel": [3, 3], "stride": [1, 1] },
-            "weights": { "ternary": { "group": 3 } }, "store": { "codes": { "fraction": 0, "low": 0, "high": 9 } },
-        });
-        file.tensors.insert("conv.codes".into(), (Dtype::U8, vec![7], vec![0, 0, 0, 0, 0, 0, 0b01_00_00_00]));
-        file.tensors.insert("conv.scales".into(), (Dtype::U8, vec![1, 3, 3, 1], vec![1; 9]));
-        file.tensors.insert("conv.requant".into(), (Dtype::I32, vec![1, 2], vec![0; 8]));
+fn digits_after_the_last_code_must_be_zero() {
+    let last =
+        |value: u8| error(|file| *file.tensors.get_mut("conv.codes").unwrap().2.last_mut().unwrap() = value);
+    assert_has(&last(1), &["node 'conv'", "invalid codes for 108"]);
+    let twice = error(|file| {
+        let codes = file.tensors.get_mut("conv.codes").unwrap();
+        codes.1 = vec![23];
+        codes.2.push(0);
     });
-    assert_has(&message, &["node 'conv'", "invalid codes for 27"]);
+    assert_has(&twice, &["node 'conv'", "invalid codes for 108"]);
+}
+
+#[test]
+fn weights_are_stored_in_one_way() {
+    let with =
+        |key: &'static str, value: Value| error(move |file| file.op(1, "conv")["weights"][key] = value);
+    let refused =
+        |key, value: Value| assert_has(&with(key, value), &["node 'conv'", "no such way to store weights"]);
+    refused("packing", json!({ "bits": 2 }));
+    refused("packing", json!({ "digits": 4 }));
+    refused("levels", json!([-1, 0, 1]));
+    refused("levels", json!([1, 0, -1]));
+    refused("levels", json!([]));
+    refused("levels", json!(0));
+    refused("levels", json!(128));
+    refused("group", json!(0));
+    refused("group", json!(null));
+    refused("scale_bits", json!(0));
+    refused("scale_bits", json!(9));
+    refused("scale_bits", json!(null));
+    refused("planes", json!(0));
+    refused("planes", json!(4));
+    assert_has(&with("colour", json!(1)), &["metadata"]);
+    let planes = error(|file| file.op(3, "conv")["weights"]["planes"] = json!(2));
+    assert_has(&planes, &["node 'residual'", "no such way"]);
 }
 
 #[test]
@@ -304,12 +365,8 @@ fn extents_are_checked_before_memory_is_taken() {
         assert_has(&error(|file| file.record["nodes"][1]["inputs"][0] = json!(extent)), &["node 'conv'"]);
     }
     // One short group for the whole run: the size of a group may be anything.
-    let message = error(|file| file.op(1, "conv")["weights"]["ternary"]["group"] = json!(u64::MAX));
-    assert_has(&message, &["not U8 [4, 3, 3, 1]"]);
-    assert_has(
-        &error(|file| file.op(1, "conv")["weights"]["ternary"]["group"] = json!(0)),
-        &["node 'conv'", "zero"],
-    );
+    let message = error(|file| file.op(1, "conv")["weights"]["group"] = json!(u64::MAX));
+    assert_has(&message, &["72 bytes of scales, not 36"]);
 }
 
 #[test]
@@ -323,7 +380,7 @@ fn numbers_that_json_cannot_hold_are_refused() {
             Vec::<(String, TensorView)>::new(),
             Some(HashMap::from([("fgq".to_owned(), json)])),
         );
-        let message = PackedModel::from_bytes(&bytes.unwrap()).unwrap_err().to_string();
+        let message = PackedModel::from_bytes(&sealed(bytes.unwrap())).unwrap_err().to_string();
         assert!(message.contains("metadata"), "{message}");
     }
 }
@@ -333,7 +390,7 @@ fn with_header(change: impl FnOnce(String) -> String) -> Vec<u8> {
     let bytes = sample().to_bytes().unwrap();
     let (header, data) = bytes.split_at(header_len(&bytes));
     let header = change(String::from_utf8(header[8..].to_vec()).unwrap());
-    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    sealed([&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat())
 }
 
 #[test]

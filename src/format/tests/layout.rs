@@ -4,6 +4,7 @@ use super::sample::sample;
 use crate::error::ErrorKind;
 use crate::format::arbitrary::models;
 use crate::format::*;
+use crate::precision::Precision;
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
@@ -36,10 +37,10 @@ fn generated_models_have_every_operator() {
         let has = move |op: &PackedOp| matches!(op, PackedOp::Conv(conv) if has(conv));
         (0..300).map(arbitrary::model).any(|model| model.nodes.iter().any(|node| has(&node.op)))
     };
-    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Ternary { .. })));
-    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int8 { .. })));
-    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int4 { group: None, .. })));
-    assert!(conv(|conv| matches!(conv.weights, PackedWeights::Int4 { group: Some(_), .. })));
+    assert!(conv(|conv| conv.weights.precision.is_ternary() && conv.weights.precision.planes() > 1));
+    assert!(conv(|conv| conv.weights.precision == Precision::int8()));
+    assert!(conv(|conv| conv.weights.precision.to_string().starts_with("levels")));
+    assert!(conv(|conv| conv.weights.precision.grouping().is_some_and(|grouping| grouping.scale_bits == 3)));
     assert!(conv(|conv| matches!(conv.store, Store::Codes { residual: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Logits { .. })));
     assert!(conv(|conv| conv.groups > 1 && conv.group_inputs == 1));
@@ -70,13 +71,13 @@ fn any_safetensors_reader_opens_it() {
         file.iter().map(|(name, t)| (name.to_owned(), t.dtype(), t.shape().to_vec())).collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let expected: [(&str, Dtype, &[usize]); 9] = [
-        ("conv.codes", Dtype::U8, &[27]),
+        ("conv.codes", Dtype::U8, &[22]),
         ("conv.requant", Dtype::I32, &[4, 2]),
-        ("conv.scales", Dtype::U8, &[4, 3, 3, 2]),
+        ("conv.scales", Dtype::U8, &[72]),
         ("fidelity", Dtype::I16, &[3, 5]),
-        ("logits.codes", Dtype::I8, &[3, 1, 1, 16]),
+        ("logits.codes", Dtype::U8, &[48]),
         ("logits.requant", Dtype::I32, &[3, 2]),
-        ("residual.codes", Dtype::I8, &[4, 1, 1, 4]),
+        ("residual.codes", Dtype::U8, &[16]),
         ("residual.requant", Dtype::I32, &[4, 2]),
         ("table.table", Dtype::U8, &[1, 256]),
     ];
@@ -92,15 +93,15 @@ fn any_safetensors_reader_opens_it() {
 fn tensors_hold_what_the_specification_says() {
     let bytes = sample().to_bytes().unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    // Codes 1, 0, −1, 0 | 1, 1, 0, −1 from the lowest bits.
-    assert_eq!(file.tensor("conv.codes").unwrap().data()[..2], [0b00_11_00_01, 0b11_00_01_01]);
+    // 1, 0, −1, 0, 1 are the digits 2, 1, 0, 1, 2 of 194 to the base of three; ⌈194·256/243⌉ = 205.
+    assert_eq!(file.tensor("conv.codes").unwrap().data()[..2], [205, 205]);
     assert_eq!(file.tensor("conv.scales").unwrap().data()[..3], [0, 31, 62]);
     let word = |value: i32| value.to_le_bytes();
     let requant = |name: &str| file.tensor(name).unwrap().data()[..16].to_vec();
     let expected = [word(1), word(7 << 16 | 12345), word(-2), word(7 << 16 | 12345)].concat();
     assert_eq!(requant("conv.requant"), expected);
     assert_eq!(requant("logits.requant"), [word(5), word(1 << 30), word(5), word(-5)].concat());
-    assert_eq!(file.tensor("logits.codes").unwrap().data()[..3], [0, 37, 74]);
+    assert_eq!(file.tensor("logits.codes").unwrap().data()[..3], [127, 164, 201]);
     let figures = [1250i16, -325, i16::MIN, i16::MIN, 12].map(i16::to_le_bytes).concat();
     assert_eq!(file.tensor("fidelity").unwrap().data()[..10], figures);
 }
@@ -122,13 +123,14 @@ fn the_metadata_is_canonical_json() {
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let json = &metadata.metadata().as_ref().unwrap()["fgq"];
     assert!(
-        json.starts_with(r#"{"version":1,"name":"sample","input":{"channels":3,"height":6,"width":6}"#),
+        json.starts_with(r#"{"checksum":""#)
+            && json.contains(r#"","version":3,"name":"sample","input":{"channels":3,"height":6,"width":6}"#),
         "{json}"
     );
     for part in [
         r#"{"name":"pixels","inputs":[],"quantizer":{"scale":1.0,"zero_point":0,"max":255},"op":{"input":{"pad":[124,116,104]}}}"#,
-        r#""op":{"conv":{"outputs":4,"group_inputs":3,"groups":1,"window":{"kernel":[3,3],"stride":[1,1],"pads":[1,1,1,1]},"weights":{"ternary":{"group":2}},"store":{"codes":{"fraction":0,"low":10,"high":255}}}}"#,
-        r#""weights":"int8","store":{"logits":{"shift":30}}"#,
+        r#""op":{"conv":{"outputs":4,"group_inputs":3,"groups":1,"window":{"kernel":[3,3],"stride":[1,1],"pads":[1,1,1,1]},"weights":{"levels":1,"packing":{"digits":5},"group":2,"scale_bits":8},"store":{"codes":{"fraction":0,"low":10,"high":255}}}}"#,
+        r#""weights":{"levels":127,"packing":{"bits":8}},"store":{"logits":{"shift":30}}"#,
         r#""op":"table""#,
         r#""op":{"mul":{"shift":7,"value":12345}}"#,
         r#""op":{"channel_shuffle":{"groups":2}}"#,

@@ -217,40 +217,42 @@ fn convolutions() {
     refused_conv("conv", |conv| conv.groups = 3, "4 outputs in 3 groups");
     refused_conv("conv", |conv| conv.groups = 2, "2 groups of 3 inputs for 3x6x6");
     refused_conv("conv", |conv| conv.group_inputs = 0, "groups of 0 inputs");
-    refused_conv("conv", |conv| conv.outputs = 0, "72 scales, not 0");
+    refused_conv("conv", |conv| conv.outputs = 0, "invalid codes for 0");
     refused_conv("conv", |conv| conv.window.ceil = true, "no ceil mode");
     refused_conv("conv", |conv| conv.window.kernel = [9, 1], "does not fit");
     refused_conv("conv", |conv| conv.window.dilation = [0, 1], "does not fit");
     refused_conv("conv", |conv| conv.window.pads[0] = usize::MAX, "Window");
     refused_conv("conv", |conv| conv.window.stride = [usize::MAX, 1], "Window");
     refused_conv("conv", |conv| conv.bias.truncate(3), "one value per output channel");
-    refused_conv(
-        "residual",
-        |conv| conv.weights = PackedWeights::Int8 { codes: vec![0; 15] },
-        "15 weights, not 16",
-    );
-    refused_conv("residual", |conv| conv.weights = PackedWeights::Int8 { codes: vec![-128; 16] }, "−127");
-    let ternary = |group, codes: usize, scales: usize, scale| PackedWeights::Ternary {
-        group,
-        codes: vec![0; codes],
-        scales: vec![scale; scales],
+    let weights = |name: &str, codes: Vec<u8>, scales: Vec<u8>| PackedWeights {
+        precision: name.parse().unwrap(),
+        codes,
+        scales,
     };
-    refused_conv("residual", |conv| conv.weights = ternary(0, 4, 4, 1), "group size of zero");
-    refused_conv("residual", |conv| conv.weights = ternary(4, 4, 3, 1), "3 scales, not 4");
-    refused_conv("residual", |conv| conv.weights = ternary(4, 4, 4, 128), "at most 127");
-    refused_conv("residual", |conv| conv.weights = ternary(4, 5, 4, 1), "invalid codes for 16");
-    refused_conv("residual", |conv| conv.weights = ternary(4, 3, 4, 1), "invalid codes for 16");
-    let int4 = |group, codes: Vec<u8>, scales: Vec<u8>| PackedWeights::Int4 { group, codes, scales };
-    refused_conv(
-        "residual",
-        |conv| conv.weights = int4(Some(0), vec![0; 8], vec![1; 4]),
-        "group size of zero",
-    );
-    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 8], vec![1; 3]), "3 scales, not 4");
-    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 8], vec![19; 4]), "at most 18");
-    refused_conv("residual", |conv| conv.weights = int4(Some(4), vec![0; 9], vec![18; 4]), "invalid codes");
-    refused_conv("residual", |conv| conv.weights = int4(None, vec![0; 7], vec![]), "invalid codes for 16");
-    refused_conv("residual", |conv| conv.weights = int4(None, vec![0x80; 8], vec![]), "invalid codes for 16");
+    let refused = |name: &str, codes: Vec<u8>, scales: Vec<u8>, part: &str| {
+        refused_conv("residual", |conv| conv.weights = weights(name, codes, scales), part);
+    };
+    refused("int8", vec![0; 15], vec![], "invalid codes for 16");
+    refused("int8", vec![255; 16], vec![], "invalid codes for 16");
+    refused("int8", vec![0; 16], vec![0], "scales without groups");
+    refused("ternary:4", vec![0; 4], vec![1; 3], "3 bytes of scales, not 4");
+    refused("ternary:4", vec![0; 4], vec![128; 4], "at most 127");
+    refused("ternary:4/4", vec![0; 4], vec![0; 3], "3 bytes of scales, not 2");
+    refused("ternary:1/5", vec![0; 4], vec![255; 10], "invalid codes for 16");
+    refused("ternary:2/3", vec![0, 0, 0, 1], vec![1; 3], "invalid codes for 16");
+    refused("ternary:3/3", vec![0; 4], vec![0, 0, 0, 1], "4 bytes of scales, not 3");
+    refused("ternary:3/7", vec![0; 4], vec![0; 8], "8 bytes of scales, not 7");
+    refused("ternary:4", vec![0; 5], vec![1; 4], "invalid codes for 16");
+    refused("ternary:4", vec![0; 3], vec![1; 4], "invalid codes for 16");
+    refused("ternary:4", vec![3; 4], vec![1; 4], "invalid codes for 16");
+    refused("ternary:4*2", vec![0; 7], vec![64; 8], "at most 127 together");
+    refused("ternary:4*2", vec![0; 7], vec![63; 4], "4 bytes of scales, not 8");
+    refused("int4:4", vec![0; 8], vec![1; 3], "3 bytes of scales, not 4");
+    refused("int4:4", vec![0; 8], vec![19; 4], "at most 18");
+    refused("int4:4", vec![0; 9], vec![18; 4], "invalid codes");
+    refused("int4", vec![0; 7], vec![], "invalid codes for 16");
+    refused("int4", vec![0xf0; 8], vec![], "invalid codes for 16");
+    refused("int3", vec![0xff; 6], vec![], "invalid codes for 16");
 }
 
 #[test]

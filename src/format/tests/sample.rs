@@ -2,6 +2,7 @@
 
 use crate::format::arbitrary::preprocess;
 use crate::format::*;
+use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
 
 pub(super) const Q: Quantizer = Quantizer { scale: 0.1, zero_point: 10, max: 255 };
@@ -16,12 +17,9 @@ fn node(name: &str, op: PackedOp, inputs: &[usize], quantizer: Quantizer) -> Pac
 /// 27 weights per channel in groups of 2, which leaves short groups of one.
 fn ternary() -> PackedConv {
     let codes: Vec<i8> = (0..4 * 27).map(|i| [1, 0, -1, 0, 1][i % 5]).collect();
+    let scales: Vec<u8> = (0..4 * 9 * 2).map(|i| (i * 31 % 128) as u8).collect();
     PackedConv {
-        weights: PackedWeights::Ternary {
-            group: 2,
-            codes: pack_codes(&codes),
-            scales: (0..4 * 9 * 2).map(|i| (i * 31 % 128) as u8).collect(),
-        },
+        weights: PackedWeights::pack(Precision::ternary(2), &codes, &scales),
         outputs: 4,
         group_inputs: 3,
         groups: 1,
@@ -32,10 +30,9 @@ fn ternary() -> PackedConv {
 }
 
 fn int8(inputs: usize, outputs: usize, store: Store) -> PackedConv {
+    let codes: Vec<i8> = (0..inputs * outputs).map(|i| (i * 37 % 255) as i8).map(|c| c.max(-127)).collect();
     PackedConv {
-        weights: PackedWeights::Int8 {
-            codes: (0..inputs * outputs).map(|i| (i * 37 % 255) as i8).map(|c| c.max(-127)).collect(),
-        },
+        weights: PackedWeights::pack(Precision::int8(), &codes, &[]),
         outputs,
         group_inputs: inputs,
         groups: 1,

@@ -54,7 +54,8 @@ impl State<'_> {
             });
         } else {
             let patterns = block.patterns.iter();
-            patterns.for_each(|pattern| best.offer(&pattern.signs, pattern.own_square, &wanted, self.largest));
+            patterns
+                .for_each(|pattern| best.offer(&pattern.signs, pattern.own_square, &wanted, self.largest));
         }
         if !best.signs.is_empty() {
             self.set_block(block, &best.signs, best.scale);

@@ -91,7 +91,8 @@ impl State<'_> {
     /// The other code of a weight that adds least to the error.
     fn best_change(&self, index: usize) -> f64 {
         let code = self.codes[index];
-        let [first, second] = costs(code, self.scales[index], self.gradient[index], self.problem.diagonal[index]);
+        let [first, second] =
+            costs(code, self.scales[index], self.gradient[index], self.problem.diagonal[index]);
         let others = if code == 0.0 { [1.0, -1.0] } else { [0.0, -code] };
         others[usize::from(first > second)]
     }

@@ -20,13 +20,7 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     /// `errors` is `target − value`, `gradient` H times that.
-    pub fn new(
-        problem: &'a Problem,
-        row: &Row,
-        errors: &[f64],
-        gradient: Vec<f64>,
-        largest: f64,
-    ) -> Self {
+    pub fn new(problem: &'a Problem, row: &Row, errors: &[f64], gradient: Vec<f64>, largest: f64) -> Self {
         let mut scales = vec![0.0; errors.len()];
         for block in &problem.blocks {
             scales[block.columns.clone()].fill(f64::from(row.scales[block.id]));

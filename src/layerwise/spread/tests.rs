@@ -171,7 +171,7 @@ fn first_groups_of_up_to_four_are_exact() {
                     weights.iter().zip(signs).map(|(w, &s)| w - scale * f64::from(s)).collect();
                 block.image(&rest, &problem.factor).iter().map(|e| e * e).sum::<f64>()
             };
-            let (signs, scale) = block.round(&weights, &problem.factor);
+            let (signs, scale) = block.round(&weights, &problem.factor, LARGEST);
             let ours = error(&signs, f64::from(scale));
             for number in 0..3usize.pow(block.len as u32) {
                 let signs: Vec<i8> =

@@ -3,8 +3,8 @@
 use super::{Walk, freed};
 use crate::error::Result;
 use crate::graph::{NodeId, Op};
-use crate::layerwise::objective::Objective;
 use crate::layerwise::gram::{Inputs, Sampler, Samples};
+use crate::layerwise::objective::Objective;
 use crate::layerwise::patches::Patches;
 use crate::quantize::QuantizedOp;
 use std::sync::Arc;

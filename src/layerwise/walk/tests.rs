@@ -38,7 +38,7 @@ impl Family {
     /// Converts after `change` to the walk.
     fn packed(&self, change: impl FnOnce(&mut Walk)) -> Packed {
         let structure = Structure::new(&self.graph).unwrap();
-        let choices = choose(&self.graph, [4, 4], None, &[]).unwrap();
+        let choices = choose(&self.graph, [crate::precision::Precision::ternary(4); 2], None, &[]).unwrap();
         let pixels = self.spool();
         let (channels, planned): (Vec<NodeId>, _) =
             ((0..choices.len()).collect(), vec![None; self.graph.nodes.len()]);

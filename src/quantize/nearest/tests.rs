@@ -89,17 +89,15 @@ fn zeros_and_subnormals() {
         for name in ["int4", "int4:2", "int8", "int6", "pow2:4", "ternary:2*2"] {
             let found = nearest(Array4::from_elem((2, 3, 1, 1), value).view(), of(name));
             let back = dequantized(&found, Arrangement { outputs: 2, positions: 1, inputs: 3 });
-            assert!(
-                back.iter().all(|b| (b - f64::from(value)).abs() <= 0.01 * f64::from(value)),
-                "{back:?}"
-            );
+            assert!(back.iter().all(|b| (b - f64::from(value)).abs() <= 0.01 * f64::from(value)), "{back:?}");
         }
     }
 }
 
 #[test]
 fn eight_bits_have_their_own_factor_and_storage_order() {
-    let weights = Array4::from_shape_vec((2, 2, 1, 2), vec![1.0, 0.5, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]).unwrap();
+    let weights =
+        Array4::from_shape_vec((2, 2, 1, 2), vec![1.0, 0.5, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]).unwrap();
     let (weights, factors) = nearest(weights.view(), of("int8"));
     assert_eq!(weights.levels, [127, -127, 64, 0, 0, 0, 0, 0]);
     assert_eq!(factors, [1.0 / 127.0, 1.0]);

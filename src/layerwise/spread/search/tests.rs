@@ -1,4 +1,4 @@
-use super::super::tests::{Case, case};
+use super::super::tests::{Case, LARGEST, case};
 use super::super::{Problem, Row};
 use super::*;
 
@@ -88,7 +88,7 @@ fn the_first_of_equal_changes_is_taken() {
         let problem = Problem::new(hessian, 1, 1).unwrap();
         let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
         let gradient = vec![-10.0; inputs];
-        let state = State::new(&problem, &row, &gradient, gradient.clone());
+        let state = State::new(&problem, &row, &gradient, gradient.clone(), LARGEST);
         let mut barrier = vec![0.0; inputs];
         for index in 0..inputs {
             assert_eq!(state.cheapest(&barrier), Some(index));

@@ -1,0 +1,66 @@
+//! Targets and their damping.
+
+use super::super::gram::{Inputs, Wanted};
+use super::super::spread::Problem;
+use super::*;
+use crate::graph::arbitrary::noise;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Covariances of `y = Wᵀx + c` for inputs of rank `rank`.
+pub(in crate::layerwise) fn gram(inputs: usize, rank: usize, weights: &Mat<f64>) -> Gram {
+    let values = noise(inputs * rank, 4);
+    let x = Mat::from_fn(inputs, rank, |i, s| f64::from(values[i * rank + s]));
+    let covariance = &x * x.transpose();
+    let cross = &covariance * weights;
+    let output = weights.transpose() * &cross;
+    let means = noise(inputs, 9).into_iter().map(f64::from).collect();
+    Gram {
+        inputs: Arc::new(Inputs { covariance, means }),
+        wanted: Wanted {
+            means: vec![0.75; weights.ncols()],
+            variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),
+            cross,
+        },
+    }
+}
+
+pub(in crate::layerwise) fn weights(inputs: usize, outputs: usize, seed: u64) -> Mat<f64> {
+    let values = noise(inputs * outputs, seed);
+    Mat::from_fn(inputs, outputs, |i, o| f64::from(values[i * outputs + o]))
+}
+
+pub(in crate::layerwise) fn target(trained: &Mat<f64>, gram: &Gram) -> Mat<f64> {
+    Ridge::new(trained.clone(), gram, 0.01).unwrap().target(gram)
+}
+
+#[test]
+fn the_target_leaves_what_is_right_and_corrects_what_is_wrong() {
+    let truth = weights(6, 2, 1);
+    let gram = gram(6, 40, &truth);
+    let distance = |target: &Mat<f64>| (target - &truth).norm_l2();
+    assert!(distance(&target(&truth, &gram)) < 1e-12);
+    let other = weights(6, 2, 2);
+    assert!(distance(&target(&other, &gram)) < 0.03 * distance(&other));
+}
+
+#[test]
+fn damping_rises_until_it_is_enough() {
+    let mut hessian = Mat::<f64>::identity(3, 3);
+    hessian[(2, 2)] = -0.05;
+    let tried = Cell::new(0);
+    let solve = |hessian: Mat<f64>| {
+        tried.set(tried.get() + 1);
+        Problem::new(hessian, 3, 2)
+    };
+    assert_eq!(damped(&hessian, 0.01, solve).unwrap().1, 10.0);
+    assert_eq!(tried.get(), 2);
+    hessian[(0, 0)] = f64::NAN;
+    let error = damped(&hessian, 0.01, |hessian| Problem::new(hessian, 3, 2)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NonFinite);
+}
+
+#[test]
+fn few_images_damp_the_target_more() {
+    assert_eq!([8, 250, 1000, 5000].map(target_damping), [0.1, 0.1, 0.025, 0.01]);
+}
