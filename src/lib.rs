@@ -54,6 +54,7 @@
 mod bench;
 mod calibrate;
 mod channels;
+mod clock;
 mod convert;
 mod data;
 mod error;

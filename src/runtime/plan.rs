@@ -3,6 +3,7 @@
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
 use crate::fixed::scale_wide;
+use crate::clock::Instant;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
 use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};
@@ -13,7 +14,7 @@ use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Widest ring; wider padding is left to the portable path.
 const WIDEST_RING: usize = 64;

@@ -2,12 +2,13 @@
 
 use super::plan::Plan;
 use super::step::{Operand, Step};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::PackedModel;
 use crate::kernels::Kernels;
 use crate::tensor::{Batch, Shape};
 use rayon::prelude::*;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A packed model ready to run, with integers only, on any number of threads.
 ///
