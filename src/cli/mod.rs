@@ -10,6 +10,7 @@ mod completions;
 mod convert;
 mod demo;
 mod eval;
+mod flags;
 mod indicators;
 mod info;
 mod inspect;
