@@ -5,6 +5,8 @@
 //! ```
 //! Input: `images × channels × height × width`, little-endian f32 in C order. Output: `images × classes`.
 
+#![allow(clippy::disallowed_methods)]
+
 use anyhow::{Context, Result, bail, ensure};
 use fgq::{Interpreter, LoadOptions};
 use ndarray::{Array2, Array3};

@@ -1,5 +1,7 @@
 //! Ternarizes every weight tensor of a safetensors file: `ternarize MODEL.safetensors [GROUP]`.
 
+#![allow(clippy::disallowed_methods)]
+
 use fgq::{TernarizeOptions, ternarize_tensor};
 use ndarray::ArrayD;
 use safetensors::{Dtype, SafeTensors};

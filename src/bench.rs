@@ -1,11 +1,12 @@
 //! How fast a packed model runs, node by node, against what the machine can do.
 
+use crate::clock::Instant;
 use crate::error::Result;
 use crate::format::{PackedModel, PackedNode, PackedOp};
 use crate::graph::{Graph, Interpreter};
 use crate::runtime::{Kernels, Session};
 use crate::tensor::Shape;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Runs before the first one that counts.
 const WARM_UP: usize = 3;

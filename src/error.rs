@@ -24,7 +24,7 @@ pub enum ErrorKind {
 }
 
 /// An error with the file and the node it concerns, where these are known.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -81,6 +81,12 @@ impl Error {
     /// The node of the network the error concerns.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Accuracy on labelled images, alone and against full precision.
 
+use crate::clock::Instant;
 use crate::data::{Images, normalise};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
@@ -7,7 +8,6 @@ use crate::graph::{Graph, Interpreter};
 use crate::progress::Progress;
 use crate::runtime::Session;
 use rayon::prelude::*;
-use std::time::Instant;
 
 /// Half-width of a 95% interval in standard deviations.
 const Z95: f64 = 1.959_963_984_540_054;

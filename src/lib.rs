@@ -51,62 +51,109 @@
 //! they are known, a file and a node. Results do not depend on the number of threads, which come from the current
 //! `rayon` pool. The same input and options give the same bytes.
 
-mod bench;
-mod calibrate;
-mod channels;
-mod convert;
-mod data;
+// What only the converter needs of the runtime half is no mistake without it.
+#![cfg_attr(not(feature = "convert"), allow(dead_code, unused_imports))]
+
+// What runs a model, and the ground that both halves stand on.
+#[cfg(test)]
+mod choices;
+mod clock;
 mod error;
-mod eval;
 mod fixed;
-mod fold;
 mod format;
-mod graph;
-mod indicate;
 mod kernels;
-mod knapsack;
-mod layerwise;
-mod pack;
-mod plan;
+mod pixels;
 mod precision;
-mod progress;
-mod quantize;
-mod report;
 mod runtime;
-mod source;
 mod tensor;
+mod threads;
+mod wide;
+
+// What makes a model.
+#[cfg(feature = "convert")]
+mod bench;
+#[cfg(feature = "convert")]
+mod calibrate;
+#[cfg(feature = "convert")]
+mod channels;
+#[cfg(feature = "convert")]
+mod convert;
+#[cfg(feature = "convert")]
+mod data;
+#[cfg(feature = "convert")]
+mod eval;
+#[cfg(feature = "convert")]
+mod fold;
+#[cfg(feature = "convert")]
+mod graph;
+#[cfg(feature = "convert")]
+mod indicate;
+#[cfg(feature = "convert")]
+mod knapsack;
+#[cfg(feature = "convert")]
+mod layerwise;
+#[cfg(feature = "convert")]
+mod pack;
+#[cfg(feature = "convert")]
+mod plan;
+#[cfg(feature = "convert")]
+mod progress;
+#[cfg(feature = "convert")]
+mod quantize;
+#[cfg(feature = "convert")]
+mod report;
+#[cfg(feature = "convert")]
+mod source;
+#[cfg(feature = "convert")]
 mod ternarize;
 mod wide;
 
+pub use error::{Error, ErrorKind, Result};
+pub use format::{
+    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
+    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
+    Scale, Size, Store, read_model,
+};
+pub use pixels::{Picture, pixels_of};
+pub use precision::{Grouping, Levels, Precision};
+pub use runtime::{Kernels, Logits, Session};
+pub use tensor::{Shape, Window};
+
+#[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, bench, bench_reference, median};
+#[cfg(feature = "convert")]
 pub use calibrate::{ActivationRule, RangeMethod};
+#[cfg(feature = "convert")]
 pub use convert::{Conversion, ConvertOptions, convert};
+#[cfg(feature = "convert")]
 pub use data::{
     Dataset, Entry, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
     preprocess_beside, read_preprocess, write_npy,
 };
-pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "convert")]
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
-pub use format::{
-    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
-    Scale, Size, Store, Written, read_model, write_model,
-};
+#[cfg(feature = "convert")]
+pub use format::{Written, write_model};
+#[cfg(feature = "convert")]
 pub use graph::{Graph, Interpreter};
+#[cfg(feature = "convert")]
 pub use indicate::{Indicator, IndicatorOptions, indicate};
+#[cfg(feature = "convert")]
 pub use layerwise::{Method, Note};
+#[cfg(feature = "convert")]
 pub use plan::{
     Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Outliers, Pattern, Plan, PlanOptions,
     PlannedLayer, Reason, UniformBits, Uses, frontier, plan, read_indicators, read_plan,
 };
-pub use precision::{Grouping, Levels, Precision};
+#[cfg(feature = "convert")]
 pub use progress::Progress;
+#[cfg(feature = "convert")]
 pub use report::{Bytes, Layer, LayerKind, Loss, Summary};
-pub use runtime::{Kernels, Logits, Session};
+#[cfg(feature = "convert")]
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
-pub use tensor::{Shape, Window};
+#[cfg(feature = "convert")]
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "command"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
 const LAYERS: [&[&str]; 16] = [
-    &["error"],
+    &["error", "clock", "threads"],
     &["tensor", "fixed", "progress", "knapsack"],
     &["format"],
-    &["kernels"],
+    &["kernels", "pixels"],
     &["runtime"],
     &["graph"],
     &["source"],

@@ -1,5 +1,6 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
+use super::flags::in_flags;
 use super::layers::{LayerJson, LossJson, percent, why};
 use super::network::NetworkArgs;
 use super::output::{Output, grouped, names, note, warn, warn_unreadable};
@@ -274,7 +275,7 @@ fn report(
         measured_images: conversion.model.fidelity.as_ref().map(|fidelity| fidelity.images),
         loss: summary.loss().map(LossJson::from),
         uniform,
-        notes: conversion.notes.iter().map(ToString::to_string).collect(),
+        notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
     Output::new(text(&table, &json, &summary)?, &json)

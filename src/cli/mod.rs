@@ -1,5 +1,8 @@
 //! The command line: arguments → resolved options → one library call → text or JSON → exit code.
 
+// A command runs where there is a clock.
+#![allow(clippy::disallowed_methods)]
+
 mod amount;
 mod bench;
 mod classify;
@@ -7,6 +10,7 @@ mod completions;
 mod convert;
 mod demo;
 mod eval;
+mod flags;
 mod indicators;
 mod info;
 mod inspect;

@@ -1,5 +1,6 @@
 //! What commands print: results on stdout, messages on stderr.
 
+use super::flags::in_flags;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -39,9 +40,9 @@ impl Output {
     }
 }
 
-/// Writes one line to stderr, if there is one.
+/// Writes one line to stderr, if there is one, with options in place of the library's fields.
 pub fn message(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", in_flags(line));
 }
 
 /// Tells of something that the user should know.

@@ -1,6 +1,7 @@
 //! Image files → pixels, as Pillow decodes them and converts them to RGB or grey.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::pixels::Picture;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, PixelFormat};
 use std::io::Cursor;
@@ -11,48 +12,6 @@ const MAX_PIXELS: u64 = 89_478_485;
 const MAX_SIDE: usize = 65_535;
 /// Most passes of a progressive JPEG, each of which costs time proportional to its size.
 const MAX_SCANS: usize = 512;
-
-/// A decoded image: rows of pixels of one (grey) or three (red, green, blue) bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// 1 or 3.
-    pub channels: usize,
-    /// `height × width × channels` bytes.
-    pub data: Vec<u8>,
-}
-
-impl Picture {
-    /// The image in three channels; grey is repeated.
-    pub fn into_rgb(self) -> Self {
-        match self.channels {
-            3 => self,
-            _ => self.map_pixels(3, |pixel, out| out.extend(pixel.iter().cycle().take(3))),
-        }
-    }
-
-    /// The image in one channel, by Pillow's fixed-point ITU-R 601 luma.
-    pub fn into_grey(self) -> Self {
-        match self.channels {
-            1 => self,
-            _ => self.map_pixels(1, |pixel, out| out.push(luma(pixel))),
-        }
-    }
-
-    fn map_pixels(self, channels: usize, mut convert: impl FnMut(&[u8], &mut Vec<u8>)) -> Self {
-        let mut data = Vec::with_capacity(self.height * self.width * channels);
-        self.data.chunks_exact(self.channels).for_each(|pixel| convert(pixel, &mut data));
-        Self { channels, data, ..self }
-    }
-}
-
-fn luma(pixel: &[u8]) -> u8 {
-    let weighted = pixel.iter().zip([19595u32, 38470, 7471]).map(|(&p, w)| u32::from(p) * w);
-    ((weighted.sum::<u32>() + 0x8000) >> 16) as u8
-}
 
 /// The file formats that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

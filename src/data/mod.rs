@@ -1,4 +1,4 @@
-//! Images and labels: folders, decoding, preprocessing as torchvision does it, batches.
+//! Images and labels: folders, decoding, preprocessing.
 
 mod apply;
 mod dataset;
@@ -10,7 +10,6 @@ mod load;
 mod model_config;
 mod npy;
 mod options;
-mod resize;
 mod walk;
 
 pub use apply::{input_pixels, normalise};

@@ -5,7 +5,7 @@ use super::{
     PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
     Scale, Size, Store,
 };
-use crate::graph::arbitrary::Choices;
+use crate::choices::Choices;
 use crate::precision::{Levels, Precision};
 use crate::tensor::{Shape, Window};
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
 //! A checksum of everything else in the file, at a place that is known before anything is parsed.
 
+use super::crc::crc32;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the file has between the eight bytes of its header's length and the digits of the checksum.
@@ -39,7 +40,5 @@ fn misplaced() -> Error {
 fn of(bytes: &[u8]) -> Option<String> {
     let begins = bytes.get(8..START).is_some_and(|before| before == BEFORE);
     let rest = bytes.get(START + DIGITS..).filter(|_| begins)?;
-    let mut hasher = crc32fast::Hasher::new();
-    [&bytes[..START], UNKNOWN.as_bytes(), rest].into_iter().for_each(|part| hasher.update(part));
-    Some(format!("{:08x}", hasher.finalize()))
+    Some(format!("{:08x}", crc32([&bytes[..START], UNKNOWN.as_bytes(), rest])))
 }

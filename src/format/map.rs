@@ -20,21 +20,19 @@ pub(super) enum Bytes {
     Read(Vec<u8>),
 }
 
-impl Bytes {
-    /// Opens a file.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        if file.metadata()?.is_file() {
-            // SAFETY: the map is read-only and short-lived; nobody is expected to change the file meanwhile, see `Bytes`.
-            let map = unsafe { Mmap::map(&file) };
-            if let Ok(map) = map {
-                return Ok(Self::Mapped(map));
-            }
+/// Opens a file.
+pub(super) fn open(path: &Path) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.is_file() {
+        // SAFETY: the map is read-only and short-lived; nobody is expected to change the file meanwhile, see `Bytes`.
+        let map = unsafe { Mmap::map(&file) };
+        if let Ok(map) = map {
+            return Ok(Bytes::Mapped(map));
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(Self::Read(bytes))
     }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Bytes::Read(bytes))
 }
 
 impl Deref for Bytes {
@@ -50,7 +48,7 @@ impl Deref for Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::Bytes;
+    use super::open;
 
     #[test]
     fn every_length_is_read() {
@@ -58,10 +56,10 @@ mod tests {
         for len in [0, 1, 4095, 4096, 4097] {
             let (path, bytes) = (folder.path().join(len.to_string()), vec![7; len]);
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(*Bytes::of(&path).unwrap(), *bytes);
+            assert_eq!(*open(&path).unwrap(), *bytes);
         }
-        assert!(Bytes::of(&folder.path().join("none")).is_err());
-        assert!(Bytes::of(folder.path()).is_err());
+        assert!(open(&folder.path().join("none")).is_err());
+        assert!(open(folder.path()).is_err());
     }
 
     /// What replaces a file leaves a map of it as it was.
@@ -70,9 +68,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
         super::super::replace_file(&path, &[1; 9000]).unwrap();
-        let bytes = Bytes::of(&path).unwrap();
+        let bytes = open(&path).unwrap();
         super::super::replace_file(&path, &[2]).unwrap();
         assert_eq!(*bytes, [1; 9000]);
-        assert_eq!(*Bytes::of(&path).unwrap(), [2]);
+        assert_eq!(*open(&path).unwrap(), [2]);
     }
 }

@@ -6,7 +6,12 @@
 pub(crate) mod arbitrary;
 mod checksum;
 mod codes;
+mod container;
+mod crc;
 mod fidelity;
+#[cfg(feature = "convert")]
+mod hash;
+#[cfg(feature = "map")]
 mod map;
 mod model;
 mod old;
@@ -17,9 +22,10 @@ mod record;
 mod unique;
 mod validate;
 mod weights;
+#[cfg(feature = "convert")]
 mod write;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "convert"))]
 mod tests;
 
 pub(crate) use fidelity::MAX_DECIBELS;
@@ -31,7 +37,9 @@ pub use model::{
 pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};
 pub use read::read_model;
+#[cfg(feature = "convert")]
 pub(crate) use write::replace_file;
+#[cfg(feature = "convert")]
 pub use write::{Written, write_model};
 
 /// The format version that this library writes; it reads all up to it.

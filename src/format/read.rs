@@ -1,8 +1,10 @@
 //! Reading packed models: every byte is checked before it is used.
 
 use super::checksum;
+use super::container::{Container, Dtype, Tensor};
 use super::fidelity::{FIGURES, convolutions};
-use super::map::Bytes;
+#[cfg(feature = "map")]
+use super::map::open;
 use super::record::{
     ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OldRecord, OpRecord, StoreRecord, VersionRecord,
     WeightsRecord,
@@ -13,18 +15,19 @@ use super::{
     PackedWeights, Store, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
-use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
+#[cfg(not(feature = "map"))]
+use std::fs::read as open;
 use std::path::Path;
 
-/// Reads a packed model. The file is mapped into memory where the system can; it must not be changed in place
-/// meanwhile (replacing it, as [`write_model`](crate::write_model) does, is no change).
+/// Reads a packed model. With the feature `map` the file is mapped into memory where the system can; it must then not be
+/// changed in place meanwhile (replacing it, as `write_model` does, is no change).
 ///
 /// # Errors
 /// An input error, or a file that is not a valid packed model in every part: unknown format version,
 /// missing, surplus or misshapen tensors, invalid codes, sums that could overflow 32 bits.
 pub fn read_model(path: &Path) -> Result<PackedModel> {
-    let bytes = Bytes::of(path).map_err(|error| Error::io(path, error))?;
+    let bytes = open(path).map_err(|error| Error::io(path, error))?;
     PackedModel::from_bytes(&bytes).map_err(|error| error.at_path(path))
 }
 
@@ -39,14 +42,13 @@ impl PackedModel {
 }
 
 fn parse(bytes: &[u8]) -> Result<PackedModel> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| {
+    let file = Container::of(bytes).map_err(|error| {
         invalid("not a packed model: fgq models are safetensors files written by `fgq convert`")
             .because(error)
     })?;
-    let record = metadata(bytes)?;
+    let record = metadata(&file)?;
     check_version(&record, bytes)?;
-    let tensors: HashMap<&str, _> = file.iter().collect();
-    let mut tensors = Tensors { tensors };
+    let mut tensors = Tensors { tensors: file.tensors };
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
     let nodes = nodes?;
     let fidelity = record.fidelity.map(|fidelity| tensors.fidelity(&fidelity, &nodes)).transpose()?;
@@ -96,15 +98,13 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Format, message)
 }
 
-fn metadata(bytes: &[u8]) -> Result<ModelRecord> {
-    let (header_len, metadata) = SafeTensors::read_metadata(bytes)
-        .map_err(|error| invalid("the safetensors header cannot be read").because(error))?;
+fn metadata(file: &Container) -> Result<ModelRecord> {
     // Other readers may take the first of two tensors with one name, this one the last.
-    if !bytes.get(8..8 + header_len).is_some_and(has_unique_keys) {
+    if !has_unique_keys(file.header) {
         return Err(invalid("the safetensors header names something twice"));
     }
-    let keys = metadata.metadata().as_ref().filter(|keys| keys.len() == 1);
-    let json = keys.and_then(|keys| keys.get(METADATA_KEY)).ok_or_else(|| {
+    let only = file.metadata.get(METADATA_KEY).filter(|_| file.metadata.len() == 1);
+    let json = only.ok_or_else(|| {
         invalid("not a packed model: the metadata must have the one key 'fgq'; convert the model first")
     })?;
     let version: VersionRecord = serde_json::from_str(json)
@@ -123,7 +123,7 @@ fn metadata(bytes: &[u8]) -> Result<ModelRecord> {
 }
 
 struct Tensors<'a> {
-    tensors: HashMap<&'a str, safetensors::tensor::TensorView<'a>>,
+    tensors: HashMap<String, Tensor<'a>>,
 }
 
 impl<'a> Tensors<'a> {
@@ -198,16 +198,16 @@ impl<'a> Tensors<'a> {
     fn bytes(&mut self, name: &str, kind: &str) -> Result<Vec<u8>> {
         let name = format!("{name}.{kind}");
         let tensor = self.remove(&name)?;
-        match (tensor.dtype(), tensor.shape()) {
-            (Dtype::U8, [_]) => Ok(tensor.data().to_vec()),
+        match (tensor.dtype, tensor.shape.as_slice()) {
+            (Dtype::U8, [_]) => Ok(tensor.data.to_vec()),
             (dtype, shape) => Err(invalid(format!("tensor '{name}' is {dtype:?} {shape:?}, not U8 [n]"))),
         }
     }
 
     fn table(&mut self, name: &str) -> Result<Vec<u8>> {
         let tensor = self.remove(&format!("{name}.table"))?;
-        match (tensor.dtype(), tensor.shape()) {
-            (Dtype::U8, [_, 256]) => Ok(tensor.data().to_vec()),
+        match (tensor.dtype, tensor.shape.as_slice()) {
+            (Dtype::U8, [_, 256]) => Ok(tensor.data.to_vec()),
             (dtype, shape) => {
                 Err(invalid(format!("tensor '{name}.table' is {dtype:?} {shape:?}, not U8 [n, 256]")))
             }
@@ -220,7 +220,7 @@ impl<'a> Tensors<'a> {
         Ok(Fidelity::from_bytes(record.images, record.logits, nodes, bytes))
     }
 
-    fn remove(&mut self, name: &str) -> Result<safetensors::tensor::TensorView<'a>> {
+    fn remove(&mut self, name: &str) -> Result<Tensor<'a>> {
         self.tensors.remove(name).ok_or_else(|| invalid(format!("tensor '{name}' is missing")))
     }
 
@@ -230,14 +230,13 @@ impl<'a> Tensors<'a> {
 
     fn take_named(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
         let tensor = self.remove(name)?;
-        if tensor.dtype() != dtype || tensor.shape() != shape {
+        if tensor.dtype != dtype || tensor.shape != shape {
             return Err(invalid(format!(
                 "tensor '{name}' is {:?} {:?}, not {dtype:?} {shape:?}",
-                tensor.dtype(),
-                tensor.shape()
+                tensor.dtype, tensor.shape
             )));
         }
-        Ok(tensor.data())
+        Ok(tensor.data)
     }
 
     fn all_used(&self) -> Result<()> {

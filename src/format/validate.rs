@@ -7,7 +7,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::precision::{LARGEST_WEIGHT, Precision};
 use crate::tensor::{Shape, Window};
-use rayon::prelude::*;
+use crate::threads;
 use std::collections::HashSet;
 
 /// Largest extent of any axis.
@@ -240,7 +240,7 @@ fn check_sums(conv: &PackedConv) -> Result<()> {
         // Most channels are far from the limit, which is seen without looking at their weights.
         most <= rest || conv.magnitude(channel) * 255 <= rest
     };
-    ensure((0..conv.outputs).into_par_iter().all(fits), || "sums of products overflow 32 bits".into())
+    ensure(threads::all(0..conv.outputs, fits), || "sums of products overflow 32 bits".into())
 }
 
 fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {

@@ -2,12 +2,13 @@
 
 use super::checksum;
 use super::fidelity::FIGURES;
+use super::hash::hex;
 use super::record::{
     ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord,
 };
 use super::{
     FIDELITY_TENSOR, Fidelity, METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights,
-    Store, VERSION,
+    Store,
 };
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::Dtype;
@@ -34,11 +35,6 @@ pub fn write_model(model: &PackedModel, path: &Path) -> Result<Written> {
     let bytes = model.to_bytes()?;
     replace_file(path, &bytes)?;
     Ok(Written { bytes: bytes.len(), sha256: hex(&Sha256::digest(&bytes)) })
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes `bytes` to `path`, whole or not at all.

@@ -2,7 +2,7 @@
 
 use super::ConvSpec;
 use crate::tensor::{Batch, Shape};
-use rayon::prelude::*;
+use crate::threads;
 use std::hint::black_box;
 
 /// Output positions computed together.
@@ -46,10 +46,11 @@ impl Prepared {
             self.run_channels(spec, input, shape, &mut output.data, &store);
             return output;
         }
-        let tasks = output.data.par_chunks_mut(TASK * shape.channels).enumerate();
-        tasks.for_each_init(
+        threads::for_chunks(
+            &mut output.data,
+            TASK * shape.channels,
             || vec![0i16; TILE * self.row_len],
-            |patches, (task, rows)| {
+            |patches, task, rows| {
                 let source = Source { spec, input, shape };
                 for (tile, rows) in rows.chunks_mut(TILE * shape.channels).enumerate() {
                     self.run_tile(&source, task * TASK + tile * TILE, rows, patches, &store);
@@ -72,9 +73,11 @@ impl Prepared {
         F: Fn(usize, usize, i32) -> T + Sync,
     {
         let source = Source { spec, input, shape };
-        output.par_chunks_mut(TASK).enumerate().for_each_init(
+        threads::for_chunks(
+            output,
+            TASK,
             || (usize::MAX, vec![0i16; self.row_len]),
-            |(filled, patch), (task, outputs)| {
+            |(filled, patch), task, outputs| {
                 for (offset, output) in outputs.iter_mut().enumerate() {
                     let channel = task * TASK + offset;
                     let group = channel / spec.group_outputs();

@@ -6,8 +6,8 @@ mod conv;
 mod plain;
 
 use super::offset;
+use crate::choices::Choices;
 use crate::format::{Multiplier, Rescale};
-use crate::graph::arbitrary::Choices;
 use crate::tensor::{Batch, Shape};
 
 /// Channel counts around the edges of tiles, vectors and tasks.

@@ -63,12 +63,15 @@ impl fmt::Display for Note {
                     "the logits' signal-to-noise ratio is {logits:.1} dB, so predictions will be poor; use "
                 )?;
                 if *method == Method::ClosedForm {
-                    f.write_str("--method compensated, ")?;
+                    f.write_str("`method = compensated`, ")?;
                 }
-                f.write_str("a smaller --group, more images")?;
+                f.write_str("a smaller `group`, more images")?;
                 match layer {
                     Some(layer) => {
-                        write!(f, ", or --set '{layer}=int8' for the layer that adds most of the noise")
+                        write!(
+                            f,
+                            ", or `overrides = '{layer}=int8'` for the layer that adds most of the noise"
+                        )
                     }
                     None => Ok(()),
                 }

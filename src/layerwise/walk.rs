@@ -14,6 +14,7 @@ use super::probe::{Probe, Produced};
 use super::statistics::{SumStatistics, match_statistics};
 use super::teacher::Teacher;
 use crate::calibrate::{ChannelStatistics, Observation, Spool};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fidelity, LayerFidelity, PackedNode, Preprocess};
 use crate::graph::{Graph, NodeId};
@@ -24,7 +25,6 @@ use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp,
 use crate::runtime::{Kernels, Operand, Step, last_uses};
 use crate::tensor::Batch;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
 pub(crate) struct Packed {

@@ -57,7 +57,7 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
         return Err(Error::new(ErrorKind::Argument, format!("alpha {alpha}; give a number of at least 0")));
     }
     if !indicators.complete {
-        let message = "the indicators are not complete; finish them with `fgq plan MODEL --calib DIR`";
+        let message = "the indicators are not complete; finish them with `indicate`";
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let indicators = &indicators.with_record(budgets);
@@ -165,8 +165,8 @@ impl<'a> Choices<'a> {
     fn infeasible(&self) -> Error {
         let impossible: Vec<Budget> =
             self.budgets.iter().copied().filter(|&budget| self.is_impossible(budget)).collect();
-        let options = |budgets: &[Budget], word: &str| {
-            budgets.iter().map(|budget| budget.option()).collect::<Vec<_>>().join(word)
+        let fields = |budgets: &[Budget], word: &str| {
+            budgets.iter().map(|budget| budget.field()).collect::<Vec<_>>().join(word)
         };
         let nearest = |budgets: &[Budget]| -> Vec<Budget> {
             budgets.iter().filter_map(|&budget| self.nearest(budget)).collect()
@@ -174,15 +174,15 @@ impl<'a> Choices<'a> {
         let message = if impossible.is_empty() {
             format!(
                 "no plan keeps these budgets together: {}; the nearest feasible, the others kept: {}",
-                options(&self.budgets, ", "),
-                options(&nearest(&self.budgets), " or ")
+                fields(&self.budgets, ", "),
+                fields(&nearest(&self.budgets), " or ")
             )
         } else {
             format!(
                 "no plan reaches {}; the nearest feasible {} {}",
-                options(&impossible, " and "),
+                fields(&impossible, " and "),
                 if impossible.len() == 1 { "is" } else { "are" },
-                options(&nearest(&impossible), " and ")
+                fields(&nearest(&impossible), " and ")
             )
         };
         Error::new(ErrorKind::Argument, message)

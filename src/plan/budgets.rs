@@ -142,7 +142,7 @@ impl Budget {
             _ => true,
         };
         if !positive {
-            let message = format!("{} is no budget; give a number above 0", self.option());
+            let message = format!("{} is no budget; give a number above 0", self.field());
             return Err(Error::new(ErrorKind::Argument, message));
         }
         let on_activations = matches!(self, Self::LargestActivation(_) | Self::TotalActivation(_));
@@ -150,7 +150,7 @@ impl Budget {
             Some(layer) if on_activations => {
                 let message = format!(
                     "{} needs the number of activations of every layer in the indicators",
-                    self.option()
+                    self.field()
                 );
                 Err(Error::new(ErrorKind::Argument, message).at_node(&layer.name))
             }
@@ -173,19 +173,19 @@ impl Budget {
         }
     }
 
-    /// The budget as an option of the command.
-    pub fn option(self) -> String {
+    /// The field of [`Budgets`] and its value.
+    pub fn field(self) -> String {
         match self {
-            Self::Size(bytes) => format!("--max-size {bytes}"),
-            Self::Ratio(ratio) => format!("--compression-ratio {ratio}"),
-            Self::MeanBits(bits) => format!("--mean-bits {bits}"),
-            Self::BitOps(operations) => format!("--bitops {operations}"),
+            Self::Size(bytes) => format!("`max_size = {bytes}`"),
+            Self::Ratio(ratio) => format!("`compression_ratio = {ratio}`"),
+            Self::MeanBits(bits) => format!("`mean_bits = {bits}`"),
+            Self::BitOps(operations) => format!("`bit_ops = {operations}`"),
             Self::Levels(UniformBits { weight, activation }) => {
-                format!("--weight-level {weight} --activation-level {activation}")
+                format!("`levels.weight = {weight}` `levels.activation = {activation}`")
             }
-            Self::Multiplications(count) => format!("--max-multiplications {count}"),
-            Self::LargestActivation(bytes) => format!("--max-largest-activation {bytes}"),
-            Self::TotalActivation(bytes) => format!("--max-total-activation {bytes}"),
+            Self::Multiplications(count) => format!("`max_multiplications = {count}`"),
+            Self::LargestActivation(bytes) => format!("`max_largest_activation = {bytes}`"),
+            Self::TotalActivation(bytes) => format!("`max_total_activation = {bytes}`"),
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn choose(
     }
     for (pattern, precision) in overrides {
         let names = graph.nodes.iter().zip(&choices).filter(|(_, choice)| choice.is_some());
-        pattern.check_matches("--set", names.map(|(node, _)| node.name.as_str()))?;
+        pattern.check_matches("overrides", names.map(|(node, _)| node.name.as_str()))?;
         for (node, choice) in graph.nodes.iter().zip(&mut choices) {
             if choice.is_some() && pattern.matches(&node.name) {
                 *choice = Some(Choice { precision: *precision, reason: Reason::Pattern });

@@ -33,13 +33,13 @@ impl Pattern {
         &self.text
     }
 
-    /// An error that lists `names` if none of them matches.
-    pub(crate) fn check_matches<'a>(&self, option: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    /// An error that names the field the pattern is from and lists `names`, if none of them matches.
+    pub(crate) fn check_matches<'a>(&self, field: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
         let names: Vec<&str> = names.collect();
         if names.iter().any(|name| self.matches(name)) {
             return Ok(());
         }
-        let message = format!("{option} '{}' matches no layer; layers are: {}", self.text, names.join(", "));
+        let message = format!("`{field}` '{}' matches no layer; layers are: {}", self.text, names.join(", "));
         Err(Error::new(ErrorKind::Argument, message))
     }
 }
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn a_pattern_without_match_lists_the_names() {
         let pattern: Pattern = "x.*".parse().unwrap();
-        let error = pattern.check_matches("--set", ["a", "b"].into_iter()).unwrap_err();
-        assert_eq!(error.to_string(), "--set 'x.*' matches no layer; layers are: a, b");
+        let error = pattern.check_matches("overrides", ["a", "b"].into_iter()).unwrap_err();
+        assert_eq!(error.to_string(), "`overrides` 'x.*' matches no layer; layers are: a, b");
         assert!("(".parse::<Pattern>().is_err());
     }
 }

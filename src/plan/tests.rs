@@ -44,7 +44,10 @@ fn a_budget_out_of_reach_names_the_nearest() {
     assert_eq!(error.kind(), ErrorKind::Argument);
     let text = error.to_string();
     let ratio = text
-        .strip_prefix("no plan reaches --compression-ratio 20; the nearest feasible is --compression-ratio ");
+        .strip_prefix(
+            "no plan reaches `compression_ratio = 20`; the nearest feasible is `compression_ratio = ",
+        )
+        .and_then(|rest| rest.strip_suffix('`'));
     let ratio: f64 = ratio.unwrap_or_else(|| panic!("{text}")).parse().unwrap();
     budgets.compression_ratio = Some(ratio);
     assert!(plan(&indicators, &budgets, &PlanOptions::default()).is_ok());
@@ -118,7 +121,7 @@ fn every_budget_counts_what_it_says() {
     let mean = kept(Budgets { mean_bits: Some(4.0), ..none() }).unwrap();
     assert_eq!((weights(&mean), mean.uses.mean_bits), (vec!["ternary:4", "int8"], 4.0));
     let message = kept(Budgets { mean_bits: Some(3.9), ..none() }).unwrap_err().to_string();
-    assert!(message.ends_with("is --mean-bits 4"), "{message}");
+    assert!(message.ends_with("is `mean_bits = 4`"), "{message}");
     assert_eq!(weights(&kept(Budgets { max_size: Some(105), ..none() }).unwrap()), ["ternary:4", "int4"]);
     // A model of fgq's own records its plan: 20 bytes, and 12 digits, 10 marks and the name of each budget.
     let recorded = |max_size: u64| {
@@ -143,15 +146,15 @@ fn budgets_out_of_reach_are_told_with_what_would_do() {
     let both = Budgets { mean_bits: Some(3.4), max_multiplications: Some(12), ..Budgets::default() };
     assert_eq!(
         text(both),
-        "no plan reaches --mean-bits 3.4 and --max-multiplications 12; \
-         the nearest feasible are --mean-bits 3.5 and --max-multiplications 173"
+        "no plan reaches `mean_bits = 3.4` and `max_multiplications = 12`; \
+         the nearest feasible are `mean_bits = 3.5` and `max_multiplications = 173`"
     );
     let size = Budgets { max_size: Some(7), ..Budgets::default() };
-    assert_eq!(text(size), "no plan reaches --max-size 7; the nearest feasible is --max-size 66");
+    assert_eq!(text(size), "no plan reaches `max_size = 7`; the nearest feasible is `max_size = 66`");
     let activation = Budgets { max_largest_activation: Some(49), ..Budgets::default() };
     assert_eq!(
         text(activation),
-        "no plan reaches --max-largest-activation 49; the nearest feasible is --max-largest-activation 50"
+        "no plan reaches `max_largest_activation = 49`; the nearest feasible is `max_largest_activation = 50`"
     );
 }
 
@@ -164,8 +167,8 @@ fn budgets_that_only_together_cannot_be_kept() {
     let error = plan(&Indicators::from_json(text).unwrap(), &budgets, &PlanOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no plan keeps these budgets together: --max-size 50, --max-multiplications 500; \
-         the nearest feasible, the others kept: --max-size 75 or --max-multiplications 1000"
+        "no plan keeps these budgets together: `max_size = 50`, `max_multiplications = 500`; \
+         the nearest feasible, the others kept: `max_size = 75` or `max_multiplications = 1000`"
     );
 }
 
@@ -280,7 +283,7 @@ fn unusable_budgets_are_arguments() {
     }
     let unknown = Budgets { max_total_activation: Some(1000), ..Budgets::default() };
     let error = plan(&stored(), &unknown, &PlanOptions::default()).unwrap_err().to_string();
-    assert!(error.starts_with("node 'layer1.0.conv1': --max-total-activation 1000 needs"), "{error}");
+    assert!(error.starts_with("node 'layer1.0.conv1': `max_total_activation = 1000` needs"), "{error}");
 }
 
 proptest! {

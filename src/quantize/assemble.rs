@@ -166,7 +166,7 @@ impl Assembly<'_> {
 
     fn check_rules(&self) -> Result<()> {
         let names = || self.structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
-        self.bits.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
+        self.bits.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("rules", names()))
     }
 
     fn class_quantizer(&self, members: &[usize], bits: u8) -> Quantizer {

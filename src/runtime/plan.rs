@@ -3,6 +3,7 @@
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
 use crate::fixed::scale_wide;
+use crate::clock::Instant;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
 use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};
@@ -11,9 +12,9 @@ use crate::kernels::blocked::pointwise::{Binary, Formula, Narrow, Table};
 use crate::kernels::blocked::pool::{self, Pool};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
 use crate::tensor::Shape;
-use rayon::prelude::*;
+use crate::threads;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Widest ring; wider padding is left to the portable path.
 const WIDEST_RING: usize = 64;
@@ -47,7 +48,8 @@ impl Plan {
     /// Plans a validated model; none if its values or rings are too large.
     pub(super) fn new(model: &PackedModel, shapes: &[Shape], isa: &'static Isa) -> Option<Self> {
         let slots = slots(model, shapes)?;
-        let makers = model.nodes.par_iter().enumerate().map(|(id, node)| {
+        let tasks = threads::map(0..model.nodes.len(), |id| {
+            let node = &model.nodes[id];
             let inputs: Vec<&Slot> = node.inputs.iter().map(|&input| &slots[input]).collect();
             let operands: Vec<Operand> =
                 node.inputs.iter().map(|&input| Operand::new(model, shapes, input)).collect();
@@ -55,7 +57,7 @@ impl Plan {
             task.map(|task| (id, task, Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points)))
         });
         let (mut program, mut nodes) = (Program::default(), Vec::new());
-        for (id, task, ring) in makers.collect::<Vec<_>>().into_iter().flatten() {
+        for (id, task, ring) in tasks.into_iter().flatten() {
             program.push(task, ring);
             nodes.push(id);
         }

@@ -2,12 +2,13 @@
 
 use super::plan::Plan;
 use super::step::{Operand, Step};
+use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::PackedModel;
 use crate::kernels::Kernels;
 use crate::tensor::{Batch, Shape};
-use rayon::prelude::*;
-use std::time::{Duration, Instant};
+use crate::threads;
+use std::time::Duration;
 
 /// A packed model ready to run, with integers only, on any number of threads.
 ///
@@ -160,9 +161,9 @@ impl Session {
                     plan.run(pixels, &mut logits.data);
                     return Ok(logits);
                 }
-                let rows = logits.data.par_chunks_exact_mut(self.classes);
-                rows.zip(pixels.par_chunks_exact(self.input.len()))
-                    .for_each(|(row, image)| plan.run(image, row));
+                let image = |index: usize| &pixels[index * self.input.len()..][..self.input.len()];
+                let run = |(): &mut (), index, row: &mut [i32]| plan.run(image(index), row);
+                threads::for_chunks(&mut logits.data, self.classes, || (), run);
                 Ok(logits)
             }
         }

@@ -1,14 +1,13 @@
 //! Whole models: the same bytes for every implementation, batch size and number of threads.
 
 use super::*;
+use crate::choices::Choices;
 use crate::error::ErrorKind;
 use crate::format::arbitrary::{model, models};
-use crate::graph::arbitrary::Choices;
 use proptest::prelude::*;
-use rayon::ThreadPool;
-use std::sync::LazyLock;
 
-static POOLS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| {
+#[cfg(feature = "threads")]
+static POOLS: std::sync::LazyLock<[rayon::ThreadPool; 3]> = std::sync::LazyLock::new(|| {
     [1, 2, 5].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
 });
 
@@ -41,6 +40,7 @@ proptest! {
         }
     }
 
+    #[cfg(feature = "threads")]
     #[test]
     fn threads_change_nothing(model in models(), seed: u64) {
         let session = Session::new(&model).unwrap();

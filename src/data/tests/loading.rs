@@ -1,12 +1,12 @@
 //! Loading files, pixels to numbers.
 
 use super::pillow::fixture;
-use crate::data::apply::{normalise, pixels_of};
+use crate::data::apply::normalise;
 use crate::data::dataset::Entry;
-use crate::data::decode::Picture;
 use crate::data::load::load;
 use crate::error::ErrorKind;
 use crate::format::{Channels, Interpolation, Preprocess, Resize, Scale, Size};
+use crate::pixels::{Picture, pixels_of};
 
 fn small() -> Preprocess {
     Preprocess {

@@ -2,4 +2,3 @@ mod damaged;
 mod datasets;
 mod loading;
 mod pillow;
-mod resampling;

@@ -1,9 +1,8 @@
 //! Byte for byte against stored outputs of Pillow and torchvision (`fixtures/make_pillow.py`).
 
-use crate::data::apply::pixels_of;
-use crate::data::decode::{Picture, decode};
-use crate::data::resize::resize;
+use crate::data::decode::decode;
 use crate::format::{Interpolation, Preprocess, Resize, Size};
+use crate::pixels::{Picture, pixels_of, resize};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;

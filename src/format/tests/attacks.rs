@@ -100,7 +100,7 @@ proptest! {
 
     #[test]
     fn no_number_in_the_metadata_panics(seed: u64) {
-        let mut choices = crate::graph::arbitrary::Choices(seed);
+        let mut choices = crate::choices::Choices(seed);
         let mut file = Parts::of_sample();
         let numbers = count_numbers(&file.record);
         for _ in 0..1 + choices.below(2) {

@@ -5,7 +5,7 @@ use super::enter::{Enter, leave};
 use super::{Isa, Map, Program, Ring, Slot, slack};
 use crate::kernels::{ConvSpec, Epilogue};
 use crate::tensor::{Batch, Shape};
-use rayon::prelude::*;
+use crate::threads;
 
 /// A program of one convolution for images of one shape.
 #[derive(Debug)]
@@ -65,10 +65,11 @@ impl Alone {
     /// The codes of every image.
     pub fn run_codes(&self, input: &Batch<u8>, residual: Option<&Batch<u8>>) -> Batch<u8> {
         let mut output = Batch::zeroed(input.images, self.shape);
-        let images = output.data.par_chunks_mut(self.shape.len()).enumerate();
-        images.for_each_init(
+        threads::for_chunks(
+            &mut output.data,
+            self.shape.len(),
             || self.program.memory(),
-            |memory, (index, codes)| {
+            |memory, index, codes| {
                 match residual {
                     Some(residual) => self.program.run(memory, &[input.image(index), residual.image(index)]),
                     None => self.program.run(memory, &[input.image(index)]),
@@ -84,10 +85,11 @@ impl Alone {
     /// The sums of every image.
     pub fn run_sums(&self, input: &Batch<u8>) -> Batch<i32> {
         let mut output = Batch::zeroed(input.images, self.shape);
-        let images = output.data.par_chunks_mut(self.shape.len()).enumerate();
-        images.for_each_init(
+        threads::for_chunks(
+            &mut output.data,
+            self.shape.len(),
             || self.program.memory(),
-            |memory, (index, sums)| {
+            |memory, index, sums| {
                 self.program.run(memory, &[input.image(index)]);
                 if let Output::Sums(start) = self.output {
                     let mut sums = sums.iter_mut();

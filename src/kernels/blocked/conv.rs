@@ -5,6 +5,7 @@ use super::strips::Strips;
 use super::{Context, Form, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
+use crate::threads;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -266,7 +267,7 @@ fn bias(isa: &Isa, spec: &ConvSpec) -> Vec<i32> {
 fn chunks(panels: &Panels, strips: &Strips, input: usize) -> Vec<Chunk> {
     let (panel_count, tiles) = (panels.len(), strips.strips.len().div_ceil(STRIPS));
     let weights: usize = (0..panel_count).map(|panel| panels.bytes(panel)).sum();
-    let chunks = match rayon::current_num_threads() {
+    let chunks = match threads::count() {
         0 | 1 => 1,
         threads => CHUNKS * threads,
     };

@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use super::ring::Ring;
+use crate::threads;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -99,15 +100,12 @@ impl Program {
             return;
         }
         let context = Context { memory, inputs };
-        let threads = if self.work < WORTH { 1 } else { rayon::current_num_threads() };
+        let threads = if self.work < WORTH { 1 } else { threads::count() };
         let crew = Crew::new(self, context, threads, finished);
-        if threads == 1 {
-            return crew.work();
+        match threads {
+            1 => crew.work(),
+            _ => threads::together(threads, || crew.work()),
         }
-        rayon::in_place_scope(|scope| {
-            (1..threads).for_each(|_| scope.spawn(|_| crew.work()));
-            crew.work();
-        });
     }
 }
 
@@ -274,6 +272,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "threads")]
     #[test]
     fn stages_wait_for_all_chunks_of_the_one_before() {
         let sizes = [1, 7, 64, 2, 1, 1, 33, 16, 3, 64, 5, 1];

@@ -211,7 +211,7 @@ fn image_size(height: Option<usize>, width: Option<usize>, wanted: Option<[usize
         (Some(height), Some(width), None) => Ok([height, width]),
         (_, _, None) => Err(Error::new(
             ErrorKind::Argument,
-            "the file leaves the image size open; give it with --input-size, for example --input-size 224x224",
+            "the file leaves the image size open; give it with `input_size`, for example `input_size = 224x224`",
         )),
         (height, width, Some(wanted)) => {
             let fits = height.is_none_or(|h| h == wanted[0]) && width.is_none_or(|w| w == wanted[1]);
@@ -219,7 +219,7 @@ fn image_size(height: Option<usize>, width: Option<usize>, wanted: Option<[usize
                 let fixed =
                     [height, width].map(|extent| extent.map_or("?".into(), |value| value.to_string()));
                 let message =
-                    format!("the file fixes the image size to {}; leave out --input-size", fixed.join("x"));
+                    format!("the file fixes the image size to {}; leave out `input_size`", fixed.join("x"));
                 Error::new(ErrorKind::Argument, message)
             })
         }

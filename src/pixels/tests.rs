@@ -1,7 +1,6 @@
 //! Resampling against a direct floating-point definition, and windows against the whole.
 
-use crate::data::decode::Picture;
-use crate::data::resize::resize;
+use super::{Picture, resize};
 use crate::format::Interpolation;
 use proptest::prelude::*;
 

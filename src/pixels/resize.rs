@@ -5,7 +5,7 @@
 //! stretched by the same factor, which averages instead of skipping. Only the wanted window of the result is
 //! computed, so that extreme proportions cost no memory.
 
-use crate::data::decode::Picture;
+use super::picture::Picture;
 use crate::format::Interpolation;
 use std::ops::Range;
 

@@ -1,0 +1,13 @@
+//! Decoded images → input pixels, as Pillow and torchvision do it.
+
+mod apply;
+mod picture;
+mod resize;
+
+pub use apply::pixels_of;
+pub use picture::Picture;
+#[cfg(test)]
+pub(crate) use resize::resize;
+
+#[cfg(test)]
+mod tests;
