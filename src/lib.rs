@@ -68,6 +68,7 @@ mod knapsack;
 mod layerwise;
 mod pack;
 mod plan;
+mod prepare;
 mod progress;
 mod quantize;
 mod report;
