@@ -1,18 +1,16 @@
 //! The pipeline: a trained network and sample images become a packed ternary model.
 
-use crate::calibrate::{ActivationRule, CHUNK, Observer, RangeMethod, Spool};
-use crate::channels::{equalise, reorder};
+use crate::calibrate::{ActivationRule, RangeMethod};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
-use crate::layerwise::{Full, Method, Note, fit_and_pack};
+use crate::layerwise::{Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::Precision;
+use crate::prepare::{Calibration, Draft, Prepared};
 use crate::progress::Progress;
-use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, QuantizedOp, Structure, assemble};
-use rayon::prelude::*;
+use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
 use std::collections::BTreeMap;
 
 /// Bits of the groups' scales: with fewer the fit would lose, with more only the file grows (`docs/method.md`).
@@ -76,10 +74,25 @@ impl ConvertOptions {
         if !(1..=8).contains(&self.scale_bits) {
             return argument(format!("scales of {} bits; give 1 to 8", self.scale_bits));
         }
-        if ![4, 8].contains(&self.activation_bits) {
-            return argument(format!("{} activation bits; give 4 or 8", self.activation_bits));
+        ActivationRule::Bits(self.activation_bits).check()?;
+        self.range.check()?;
+        self.rules.iter().try_for_each(|(_, rule)| rule.check())
+    }
+
+    fn choices(&self, graph: &Graph) -> Result<Vec<Option<Choice>>> {
+        choose(graph, self.defaults(), self.plan.as_ref(), &self.overrides)
+    }
+
+    fn bits<'a>(&'a self, planned: &'a [Option<u8>]) -> ActivationBits<'a> {
+        ActivationBits { default: self.activation_bits, planned, rules: &self.rules }
+    }
+
+    fn calibration(&self, draft: &Draft, bits: ActivationBits) -> Calibration {
+        let narrow = || bits.narrow_readers(&draft.graph, &draft.structure);
+        Calibration {
+            equalised: if self.channel_ranges { narrow() } else { Vec::new() },
+            statistics: ternary_nodes(&draft.choices),
         }
-        Ok(())
     }
 
     /// Precisions of 1×1 and of larger kernels where nothing says otherwise.
@@ -160,46 +173,16 @@ pub fn convert(
     progress: &dyn Progress,
 ) -> Result<Conversion> {
     options.check()?;
-    preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
-    let graph = fold(graph)?;
-    let structure = Structure::new(&graph)?;
-    let choices = choose(&graph, options.defaults(), options.plan.as_ref(), &options.overrides)?;
-    let precisions = |id: NodeId| choices[id].map(|choice| choice.precision).into_iter().collect();
-    let graph = if options.reorder { reorder(graph, precisions)? } else { graph };
-    let (pixels, unreadable) = read_pixels(&graph, preprocess, images, progress)?;
+    let draft = Draft::new(graph, preprocess, |graph| options.choices(graph))?;
+    let planned = planned_activations(&draft.graph, options.plan.as_ref())?;
+    let bits = options.bits(&planned);
+    bits.check(&draft.structure)?;
+    let wanted = options.calibration(&draft, bits);
+    let draft = if options.reorder { in_order(draft)? } else { draft };
+    let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;
     let calibrated = pixels.images();
-    let planned_activations = planned_activations(&graph, options.plan.as_ref())?;
-    let bits = ActivationBits {
-        default: options.activation_bits,
-        planned: &planned_activations,
-        rules: &options.rules,
-    };
-    let graph = match options.channel_ranges {
-        true => {
-            let narrow = bits.narrow_readers(&graph, &structure);
-            equalise(graph, preprocess, &pixels, &narrow)?
-        }
-        false => graph,
-    };
-    let observer = Observer {
-        graph: &graph,
-        preprocess,
-        histograms: &structure.range_nodes(),
-        channels: &ternary_nodes(&choices),
-    };
-    let observation = observer.run(&pixels, progress)?;
-    let mut quantized = assemble(&Assembly {
-        graph: &graph,
-        structure: &structure,
-        observation: &observation,
-        preprocess,
-        choices: &choices,
-        bits,
-        range: options.range,
-        pixels: &pixels,
-    })?;
-    let full = Full { graph: &graph, structure: &structure, preprocess, observation: &observation };
-    let packed = fit_and_pack(&mut quantized, full, options.method, pixels, None, progress)?;
+    let mut quantized = full.assemble(&choices, bits, options.range, &pixels)?;
+    let packed = fit_and_pack(&mut quantized, &full, options.method, pixels, None, progress)?;
     let model = PackedModel {
         name: quantized.name.clone(),
         input: quantized.input,
@@ -224,6 +207,13 @@ pub fn convert(
     })
 }
 
+/// Channels in the order that suits the precisions chosen.
+fn in_order(draft: Draft) -> Result<Draft> {
+    let chosen = |choice: &Option<Choice>| choice.map(|choice| choice.precision).into_iter().collect();
+    let precisions: Vec<Vec<Precision>> = draft.choices.iter().map(chosen).collect();
+    draft.reordered(&precisions)
+}
+
 /// Names of the convolutions.
 fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
     nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
@@ -241,51 +231,6 @@ fn layer_choices(graph: &QuantizedGraph) -> Vec<(String, Choice)> {
         _ => None,
     };
     graph.nodes.iter().filter_map(choice).collect()
-}
-
-/// Pixels of all readable images, and the names of the others.
-pub(crate) fn read_pixels(
-    graph: &Graph,
-    preprocess: &Preprocess,
-    images: &dyn Images,
-    progress: &dyn Progress,
-) -> Result<(Spool, Vec<(String, Error)>)> {
-    progress.start("reading images", images.len());
-    let mut spool = Spool::new(graph.input, images.len())?;
-    let (mut pending, mut unreadable) = (Vec::new(), Vec::new());
-    for first in (0..images.len()).step_by(CHUNK) {
-        let indices = first..images.len().min(first + CHUNK);
-        let count = indices.len();
-        let read: Vec<_> =
-            indices.into_par_iter().map(|index| (index, images.pixels(index, preprocess))).collect();
-        for (index, pixels) in read {
-            match pixels {
-                Ok(pixels) => pending.extend(pixels),
-                Err(error) => unreadable.push((images.name(index), error)),
-            }
-        }
-        flush(&mut spool, &mut pending, graph.input.len() * CHUNK)?;
-        progress.advance(count);
-    }
-    spool.push(&pending)?;
-    if spool.images() == 0 {
-        let error =
-            Error::new(ErrorKind::Image, format!("none of {} calibration images can be read", images.len()));
-        return Err(match unreadable.into_iter().next() {
-            Some((_, cause)) => error.because(cause),
-            None => error,
-        });
-    }
-    Ok((spool, unreadable))
-}
-
-/// Moves whole chunks to the spool.
-fn flush(spool: &mut Spool, pending: &mut Vec<u8>, chunk_len: usize) -> Result<()> {
-    while pending.len() >= chunk_len {
-        let rest = pending.split_off(chunk_len);
-        spool.push(&std::mem::replace(pending, rest))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ mod pack;
 #[cfg(feature = "convert")]
 mod plan;
 #[cfg(feature = "convert")]
+mod prepare;
+#[cfg(feature = "convert")]
 mod progress;
 #[cfg(feature = "convert")]
 mod quantize;
@@ -106,7 +108,6 @@ mod report;
 mod source;
 #[cfg(feature = "convert")]
 mod ternarize;
-mod wide;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::{

@@ -26,6 +26,20 @@ pub enum RangeMethod {
     Fixed(f64, f64),
 }
 
+impl RangeMethod {
+    /// Refuses numbers that are no range.
+    pub(crate) fn check(self) -> Result<()> {
+        let fine = match self {
+            Self::MinMax | Self::Mse | Self::Output => true,
+            Self::Percentile(share) => share > 50.0 && share <= 100.0,
+            Self::Fixed(low, high) => {
+                low.is_finite() && high.is_finite() && low <= 0.0 && high >= 0.0 && low < high
+            }
+        };
+        if fine { Ok(()) } else { Err(unknown_range(&self.to_string())) }
+    }
+}
+
 impl fmt::Display for RangeMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,26 +56,27 @@ impl FromStr for RangeMethod {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let number = |text: &str| text.parse::<f64>().ok();
         let percentile = text.strip_prefix("percentile:").and_then(number);
         let fixed = text.split_once("..").and_then(|(low, high)| number(low).zip(number(high)));
-        match (text, percentile, fixed) {
-            ("minmax", ..) => Ok(Self::MinMax),
-            ("mse", ..) => Ok(Self::Mse),
-            ("output", ..) => Ok(Self::Output),
-            (_, Some(share), _) if share > 50.0 && share <= 100.0 => Ok(Self::Percentile(share)),
-            (_, _, Some((low, high))) if low <= 0.0 && high >= 0.0 && low < high => {
-                Ok(Self::Fixed(low, high))
-            }
-            _ => Err(Error::new(
-                ErrorKind::Argument,
-                format!(
-                    "unknown range '{text}'; use mse, output, minmax, percentile:P with P above 50 and at most 100, \
-                     or LOW..HIGH around zero"
-                ),
-            )),
-        }
+        let method = match (text, percentile, fixed) {
+            ("minmax", ..) => Self::MinMax,
+            ("mse", ..) => Self::Mse,
+            ("output", ..) => Self::Output,
+            (_, Some(share), _) => Self::Percentile(share),
+            (_, _, Some((low, high))) => Self::Fixed(low, high),
+            _ => return Err(unknown_range(text)),
+        };
+        method.check().map(|()| method)
     }
+}
+
+fn unknown_range(text: &str) -> Error {
+    let message = format!(
+        "unknown range '{text}'; use mse, output, minmax, percentile:P with P above 50 and at most 100, \
+         or LOW..HIGH around zero"
+    );
+    Error::new(ErrorKind::Argument, message)
 }
 
 /// What a pattern can set for an activation tensor: its bits or its range.
@@ -71,6 +86,20 @@ pub enum ActivationRule {
     Bits(u8),
     /// How the range is chosen.
     Range(RangeMethod),
+}
+
+impl ActivationRule {
+    /// Refuses bits that codes cannot have, and numbers that are no range.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Self::Bits(4 | 8) => Ok(()),
+            Self::Bits(bits) => {
+                let message = format!("{bits} activation bits; give 4 or 8");
+                Err(Error::new(ErrorKind::Argument, message))
+            }
+            Self::Range(method) => method.check(),
+        }
+    }
 }
 
 impl fmt::Display for ActivationRule {

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::data::{PixelImages, normalise};
+use crate::fold::fold;
 use crate::format::arbitrary::preprocess;
 use crate::format::{LayerFidelity, PackedOp};
 use crate::graph::arbitrary::{Choices, classifier, noise};
 use crate::graph::{Conv, Interpreter, Node, Op, Unary, evaluate};
+use crate::plan::PlannedLayer;
 use crate::runtime::Session;
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
@@ -317,6 +319,64 @@ fn dead_inputs_leave_the_bias() {
         let model = converted(&graph, &images, &options(&graph)).unwrap();
         let full = full_precision(&graph, &images);
         assert!(distance(&integer(&model, &images), &full) < 0.01 * rms(full.iter().copied()));
+    }
+}
+
+/// Images that must not be read.
+struct Untouched;
+
+impl Images for Untouched {
+    fn len(&self) -> usize {
+        9
+    }
+
+    fn pixels(&self, _: usize, _: &Preprocess) -> Result<Vec<u8>> {
+        panic!("an image is read before everything is checked")
+    }
+
+    fn label(&self, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn name(&self, index: usize) -> String {
+        index.to_string()
+    }
+}
+
+fn plan_of(layer: &str, weights: &str, activation_bits: u8) -> Plan {
+    let layer = PlannedLayer {
+        name: layer.into(),
+        weights: weights.into(),
+        activation_bits,
+        ..PlannedLayer::default()
+    };
+    Plan { layers: vec![layer], ..Plan::default() }
+}
+
+#[test]
+fn everything_is_refused_before_the_first_image_is_read() {
+    let graph = classifier(151);
+    let is_conv = |node: &&Node| matches!(node.op, Op::Conv(_));
+    let layer = graph.nodes.iter().find(is_conv).unwrap().name.clone();
+    let good = ConvertOptions::default;
+    let none: Pattern = "none.*".parse().unwrap();
+    let act = |rule| vec![(layer.parse().unwrap(), rule)];
+    let wrong = [
+        ConvertOptions { group: 0, ..good() },
+        ConvertOptions { spatial_group: Some(0), ..good() },
+        ConvertOptions { activation_bits: 99, ..good() },
+        ConvertOptions { overrides: vec![(none.clone(), Precision::int8())], ..good() },
+        ConvertOptions { rules: vec![(none, ActivationRule::Bits(4))], ..good() },
+        ConvertOptions { rules: act(ActivationRule::Bits(99)), ..good() },
+        ConvertOptions { rules: act(ActivationRule::Range(RangeMethod::Percentile(0.0))), ..good() },
+        ConvertOptions { range: RangeMethod::Fixed(1.0, -1.0), ..good() },
+        ConvertOptions { plan: Some(plan_of("none", "int8", 8)), ..good() },
+        ConvertOptions { plan: Some(plan_of(&layer, "3 bits", 8)), ..good() },
+        ConvertOptions { plan: Some(plan_of(&layer, "int8", 99)), ..good() },
+    ];
+    for options in wrong {
+        let refused = convert(graph.clone(), &preprocess(graph.input), &Untouched, &options, &());
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Argument, "{options:?}");
     }
 }
 

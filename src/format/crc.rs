@@ -13,7 +13,8 @@ const fn tables() -> [[u32; 256]; STEP] {
     let mut index = 0;
     while index < STEP * 256 {
         let (place, byte) = (index / 256, index % 256);
-        tables[place][byte] = if place == 0 { shifted(byte as u32) } else { next(tables[place - 1][byte], &tables[0]) };
+        tables[place][byte] =
+            if place == 0 { shifted(byte as u32) } else { next(tables[place - 1][byte], &tables[0]) };
         index += 1;
     }
     tables

@@ -8,7 +8,7 @@ use super::record::{
 };
 use super::{
     FIDELITY_TENSOR, Fidelity, METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights,
-    Store,
+    Store, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
 use safetensors::Dtype;

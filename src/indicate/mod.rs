@@ -1,7 +1,11 @@
 //! Indicators from calibration images: the damage that every precision of every layer does alone.
 
 mod damage;
+mod known;
+mod options;
+mod plannable;
 mod size;
 mod study;
 
-pub use study::{Indicator, IndicatorOptions, indicate};
+pub use options::{Indicator, IndicatorOptions};
+pub use study::indicate;

@@ -17,4 +17,4 @@ mod walk;
 
 pub use method::Method;
 pub use note::Note;
-pub(crate) use walk::{Full, Packed, Survey, fit_and_pack};
+pub(crate) use walk::{Packed, Survey, fit_and_pack};

@@ -1,6 +1,5 @@
 //! How closely each converted layer follows full precision, measured on some of the calibration images.
 
-use super::Full;
 use super::noise::{Sums, decibels, squared_distance};
 use super::teacher::Teacher;
 use crate::calibrate::{CHUNK, Spool, rounded};
@@ -8,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{LayerFidelity, PackedConv, PackedOp, Quantizer};
 use crate::graph::{Conv, NodeId, Op, evaluate};
 use crate::pack::Packing;
+use crate::prepare::Full;
 use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::tensor::Batch;
 use ndarray::Array4;
@@ -20,7 +20,7 @@ const MOST: usize = 64;
 
 /// Full precision's values on some of the calibration images, layer by layer.
 pub(super) struct Probe<'a> {
-    full: Full<'a>,
+    full: &'a Full<'a>,
     teacher: Teacher<'a>,
     pixels: Spool,
     /// The chunks of the calibration images that are looked at.
@@ -55,7 +55,7 @@ enum Input {
 
 impl<'a> Probe<'a> {
     /// Nothing is computed yet.
-    pub(super) fn new(graph: &QuantizedGraph, full: Full<'a>, pixels: &Spool) -> Result<Self> {
+    pub(super) fn new(graph: &QuantizedGraph, full: &'a Full<'a>, pixels: &Spool) -> Result<Self> {
         let images = (pixels.images() / SHARE).clamp(FEWEST, MOST).min(pixels.images());
         let count = images.div_ceil(CHUNK);
         let chunks: Vec<usize> = (0..count).map(|index| index * pixels.chunks() / count).collect();
@@ -67,7 +67,7 @@ impl<'a> Probe<'a> {
         }
         let mut wanted: Vec<NodeId> = (0..graph.nodes.len()).flat_map(|id| reads(graph, full, id)).collect();
         wanted.push(full.graph.output);
-        let mut teacher = Teacher::new(full.graph, full.preprocess, &wanted)?;
+        let mut teacher = Teacher::new(&full.graph, full.preprocess, &wanted)?;
         teacher.start(&some)?;
         Ok(Self { full, teacher, pixels: some, chunks })
     }
@@ -165,7 +165,12 @@ impl<'a> Probe<'a> {
 }
 
 impl<'a> Layer<'a> {
-    fn new(graph: &'a QuantizedGraph, full: Full<'a>, id: usize, packing: &Packing) -> Result<Option<Self>> {
+    fn new(
+        graph: &'a QuantizedGraph,
+        full: &'a Full<'a>,
+        id: usize,
+        packing: &Packing,
+    ) -> Result<Option<Self>> {
         let node = &graph.nodes[id];
         let (QuantizedOp::Conv(quantized), PackedOp::Conv(packed)) = (&node.op, &packing.node.op) else {
             return Ok(None);
@@ -196,7 +201,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Squares of the trained weights with their gain over squared distances of the converted ones, in dB.
-    fn weight_ratio(&self, full: Full) -> Option<f64> {
+    fn weight_ratio(&self, full: &Full) -> Option<f64> {
         let (Op::Conv(trained), Op::Conv(converted)) = (self.trained, &self.converted) else { return None };
         let per_group = trained.weight.dim().0 / trained.groups;
         let (mut signal, mut noise) = (0.0, 0.0);
@@ -215,7 +220,7 @@ impl<'a> Layer<'a> {
 }
 
 /// The nodes whose values are needed to measure operator `id`.
-fn reads(graph: &QuantizedGraph, full: Full, id: usize) -> Vec<NodeId> {
+fn reads(graph: &QuantizedGraph, full: &Full, id: usize) -> Vec<NodeId> {
     if !matches!(graph.nodes[id].op, QuantizedOp::Conv(_)) {
         return Vec::new();
     }

@@ -13,15 +13,16 @@ use super::patches::{Patches, hosts};
 use super::probe::{Probe, Produced};
 use super::statistics::{SumStatistics, match_statistics};
 use super::teacher::Teacher;
-use crate::calibrate::{ChannelStatistics, Observation, Spool};
+use crate::calibrate::{ChannelStatistics, Spool};
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Fidelity, LayerFidelity, PackedNode, Preprocess};
-use crate::graph::{Graph, NodeId};
+use crate::format::{Fidelity, LayerFidelity, PackedNode};
+use crate::graph::NodeId;
 use crate::pack::{Packing, Source, pack_node};
 use crate::precision::Precision;
+use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Structure};
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
 use crate::tensor::Batch;
 use std::sync::Arc;
@@ -36,22 +37,13 @@ pub(crate) struct Packed {
     pub notes: Vec<Note>,
 }
 
-/// The full-precision side of a conversion.
-#[derive(Clone, Copy)]
-pub(crate) struct Full<'a> {
-    pub graph: &'a Graph,
-    pub structure: &'a Structure,
-    pub preprocess: &'a Preprocess,
-    pub observation: &'a Observation,
-}
-
 /// Packs `graph` operator by operator, fitting ternary layers on the way; `survey` sees how layers would look otherwise.
 ///
 /// # Errors
 /// Parameters that integers cannot hold; a temporary file that cannot be written.
 pub(crate) fn fit_and_pack<'a>(
     graph: &'a mut QuantizedGraph,
-    full: Full<'a>,
+    full: &'a Full<'a>,
     method: Method,
     pixels: Spool,
     survey: Option<Survey<'a>>,
@@ -61,7 +53,7 @@ pub(crate) fn fit_and_pack<'a>(
 }
 
 /// The full-precision values that compensation reads, once per layer that is fitted and so has a host.
-fn wanted(graph: &QuantizedGraph, full: Full, hosts: &[Option<usize>]) -> Vec<NodeId> {
+fn wanted(graph: &QuantizedGraph, full: &Full, hosts: &[Option<usize>]) -> Vec<NodeId> {
     let mut wanted = Vec::new();
     for node in graph.nodes.iter().zip(hosts).filter(|(_, host)| host.is_some()).map(|(node, _)| node) {
         if let QuantizedOp::Conv(conv) = &node.op {
@@ -86,7 +78,7 @@ fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) ->
 
 struct Walk<'a> {
     graph: &'a mut QuantizedGraph,
-    full: Full<'a>,
+    full: &'a Full<'a>,
     method: Method,
     teacher: Teacher<'a>,
     packed: Vec<PackedNode>,
@@ -112,7 +104,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(
         graph: &'a mut QuantizedGraph,
-        full: Full<'a>,
+        full: &'a Full<'a>,
         method: Method,
         pixels: &Spool,
         survey: Option<Survey<'a>>,
@@ -121,7 +113,7 @@ impl<'a> Walk<'a> {
         let patches = |node: &QuantizedNode| Some(node).filter(is_fitted).and_then(Patches::of);
         let hosts = hosts(&graph.nodes.iter().map(patches).collect::<Vec<_>>());
         Ok(Self {
-            teacher: Teacher::new(full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
+            teacher: Teacher::new(&full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
             probe: Probe::new(graph, full, pixels)?,
             graph,
             full,

@@ -39,7 +39,7 @@ pub(crate) struct Assembly<'a> {
 /// The quantized network with closed-form weights and the affines of full precision.
 ///
 /// # Errors
-/// A pattern that matches no activation tensor; weights or activations that are not finite.
+/// Weights or activations that are not finite.
 pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
     let shapes = assembly.graph.shapes()?;
     let quantizers = assembly.quantizers(&shapes)?;
@@ -83,7 +83,6 @@ impl Structure {
 
 impl Assembly<'_> {
     fn quantizers(&self, shapes: &[Shape]) -> Result<Vec<Quantizer>> {
-        self.check_rules()?;
         let classes = self.structure.quantizer_classes();
         let mut quantizers = self.class_quantizers(&classes);
         self.suit_readers(&classes, &mut quantizers)?;
@@ -162,11 +161,6 @@ impl Assembly<'_> {
             Kind::Conv { residual: true, .. } => scale(1) / 127.0,
             _ => 0.0,
         }
-    }
-
-    fn check_rules(&self) -> Result<()> {
-        let names = || self.structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
-        self.bits.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("rules", names()))
     }
 
     fn class_quantizer(&self, members: &[usize], bits: u8) -> Quantizer {

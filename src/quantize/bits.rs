@@ -2,6 +2,7 @@
 
 use super::structure::{Kind, Structure};
 use crate::calibrate::ActivationRule;
+use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Pattern, is_inner};
 
@@ -16,6 +17,12 @@ pub(crate) struct ActivationBits<'a> {
 }
 
 impl ActivationBits<'_> {
+    /// Refuses a pattern that matches no activation tensor.
+    pub(crate) fn check(&self, structure: &Structure) -> Result<()> {
+        let names = || structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
+        self.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
+    }
+
     /// By operator; those that share a quantizer have the same.
     pub(crate) fn of_operators(&self, graph: &Graph, structure: &Structure) -> Vec<u8> {
         let classes = structure.quantizer_classes();

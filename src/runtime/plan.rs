@@ -2,8 +2,8 @@
 
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
-use crate::fixed::scale_wide;
 use crate::clock::Instant;
+use crate::fixed::scale_wide;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
 use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};

@@ -1,8 +1,11 @@
 use super::*;
-use crate::calibrate::{Observer, RangeMethod};
-use crate::fold::fold;
+use crate::calibrate::RangeMethod;
+use crate::data::PixelImages;
+use crate::format::Preprocess;
+use crate::graph::Graph;
 use crate::plan::choose;
-use crate::quantize::{ActivationBits, Assembly, assemble};
+use crate::prepare::{Calibration, Draft, Prepared};
+use crate::quantize::ActivationBits;
 use crate::source::{LoadOptions, load};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use std::path::{Path, PathBuf};
 struct Family {
     graph: Graph,
     preprocess: Preprocess,
-    pixels: Vec<u8>,
+    images: PixelImages,
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -21,52 +24,25 @@ fn fixture(name: &str) -> PathBuf {
 impl Family {
     fn new(name: &str) -> Self {
         let model = fixture(&format!("{name}.onnx"));
-        let graph = fold(load(&model, &LoadOptions::default()).unwrap().graph).unwrap();
+        let graph = load(&model, &LoadOptions::default()).unwrap().graph;
         let expected = std::fs::read(fixture(&format!("{name}.expected.safetensors"))).unwrap();
         let pixels = SafeTensors::deserialize(&expected).unwrap().tensor("pixels").unwrap().data().to_vec();
         let input = graph.input;
         let preprocess = Preprocess::default_for(input.channels, input.height, input.width).unwrap();
-        Self { graph, preprocess, pixels }
-    }
-
-    fn spool(&self) -> Spool {
-        let mut spool = Spool::new(self.graph.input, self.pixels.len() / self.graph.input.len()).unwrap();
-        spool.push(&self.pixels).unwrap();
-        spool
+        let pixels = pixels.chunks(input.len()).map(<[u8]>::to_vec).collect();
+        Self { graph, preprocess, images: PixelImages { pixels, labels: Vec::new() } }
     }
 
     /// Converts after `change` to the walk.
     fn packed(&self, change: impl FnOnce(&mut Walk)) -> Packed {
-        let structure = Structure::new(&self.graph).unwrap();
-        let choices = choose(&self.graph, [crate::precision::Precision::ternary(4); 2], None, &[]).unwrap();
-        let pixels = self.spool();
-        let (channels, planned): (Vec<NodeId>, _) =
-            ((0..choices.len()).collect(), vec![None; self.graph.nodes.len()]);
-        let observer = Observer {
-            graph: &self.graph,
-            preprocess: &self.preprocess,
-            histograms: &structure.range_nodes(),
-            channels: &channels,
-        };
-        let observation = observer.run(&pixels, &()).unwrap();
-        let mut quantized = assemble(&Assembly {
-            graph: &self.graph,
-            structure: &structure,
-            observation: &observation,
-            preprocess: &self.preprocess,
-            choices: &choices,
-            bits: ActivationBits { default: 8, planned: &planned, rules: &[] },
-            range: RangeMethod::default(),
-            pixels: &pixels,
-        })
-        .unwrap();
-        let full = Full {
-            graph: &self.graph,
-            structure: &structure,
-            preprocess: &self.preprocess,
-            observation: &observation,
-        };
-        let mut walk = Walk::new(&mut quantized, full, Method::Compensated, &pixels, None).unwrap();
+        let choose = |graph: &Graph| choose(graph, [Precision::ternary(4); 2], None, &[]);
+        let draft = Draft::new(self.graph.clone(), &self.preprocess, choose).unwrap();
+        let all = Calibration { statistics: (0..draft.choices.len()).collect(), ..Calibration::default() };
+        let Prepared { full, choices, pixels, .. } = draft.calibrate(&self.images, &all, &()).unwrap();
+        let planned = vec![None; choices.len()];
+        let bits = ActivationBits { default: 8, planned: &planned, rules: &[] };
+        let mut quantized = full.assemble(&choices, bits, RangeMethod::default(), &pixels).unwrap();
+        let mut walk = Walk::new(&mut quantized, &full, Method::Compensated, &pixels, None).unwrap();
         change(&mut walk);
         walk.run(pixels, &()).unwrap()
     }

@@ -1,0 +1,129 @@
+//! How indicators are found.
+
+use super::damage::TEMPERATURE;
+use crate::calibrate::RangeMethod;
+use crate::convert::SCALE_BITS;
+use crate::error::{Error, ErrorKind, Result};
+use crate::precision::Precision;
+use std::fmt;
+use std::str::FromStr;
+
+/// What stands for the damage of a precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Indicator {
+    /// Divergence of the softened class probabilities from full precision's with only that layer converted and fitted.
+    #[default]
+    Divergence,
+    /// Error of that layer's outputs, times how much the logits mind noise there: one run per layer in place of one
+    /// for each of its precisions.
+    OutputError,
+}
+
+impl fmt::Display for Indicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Divergence => "divergence",
+            Self::OutputError => "output-error",
+        })
+    }
+}
+
+impl FromStr for Indicator {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "divergence" => Ok(Self::Divergence),
+            "output-error" => Ok(Self::OutputError),
+            _ => {
+                let message = format!("unknown indicator '{text}'; use divergence or output-error");
+                Err(Error::new(ErrorKind::Argument, message))
+            }
+        }
+    }
+}
+
+/// How [`indicate`] finds indicators.
+#[derive(Debug, Clone)]
+pub struct IndicatorOptions {
+    /// What stands for the damage.
+    pub indicator: Indicator,
+    /// Candidates for weights. Groups larger than a layer's are left out where a smaller one is the same.
+    pub precisions: Vec<Precision>,
+    /// Candidates for input activations, each 4 or 8.
+    pub activation_bits: Vec<u8>,
+    /// How activation ranges are chosen.
+    pub range: RangeMethod,
+    /// On how many of the images the logits are compared.
+    pub measured: usize,
+    /// Names of the classes, which will be part of the file; they do not change the indicators.
+    pub classes: Vec<String>,
+}
+
+impl Default for IndicatorOptions {
+    fn default() -> Self {
+        let ternary = |group| Precision::ternary(group).with_scale_bits(SCALE_BITS);
+        Self {
+            indicator: Indicator::default(),
+            precisions: vec![
+                ternary(4),
+                ternary(8),
+                ternary(16),
+                ternary(64),
+                Precision::int(3),
+                Precision::int(4),
+                Precision::int8(),
+            ],
+            activation_bits: vec![8, 4],
+            range: RangeMethod::default(),
+            measured: 64,
+            classes: Vec::new(),
+        }
+    }
+}
+
+impl IndicatorOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        let argument = |message: &str| Err(Error::new(ErrorKind::Argument, message));
+        if self.precisions.is_empty() || self.activation_bits.is_empty() {
+            return argument("no candidates; give at least one for weights and one for activations");
+        }
+        if !self.activation_bits.iter().all(|bits| [4, 8].contains(bits)) {
+            return argument("activations have 4 or 8 bits");
+        }
+        self.range.check()?;
+        if self.measured == 0 {
+            return argument("no images to compare logits on; give at least 1");
+        }
+        Ok(())
+    }
+
+    /// In one line: what [`Indicators::method`] then is.
+    pub fn method(&self) -> String {
+        format!(
+            "{}, {} and {} bits, range {}, logits over {TEMPERATURE} of {} images spread evenly",
+            self.indicator,
+            self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
+            self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
+            self.range,
+            self.measured
+        )
+    }
+
+    /// The candidates that differ for runs of `inputs` input channels; no groups where a weight shares its scale with
+    /// none.
+    pub(super) fn precisions_for(&self, inputs: usize) -> Vec<Precision> {
+        let mut kept: Vec<Precision> = Vec::new();
+        for &precision in
+            self.precisions.iter().filter(|&&precision| inputs > 1 || precision.group().is_none())
+        {
+            if !kept.iter().any(|&other| other.within(inputs) == precision.within(inputs)) {
+                kept.push(precision);
+            }
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! From a trained network to everything that fitting starts from.
+
+use super::pixels::{Unreadable, read_pixels};
+use crate::calibrate::{Observation, Observer, RangeMethod, Spool};
+use crate::channels::{equalise, reorder};
+use crate::data::Images;
+use crate::error::Result;
+use crate::fold::fold;
+use crate::format::Preprocess;
+use crate::graph::{Graph, NodeId};
+use crate::plan::Choice;
+use crate::precision::Precision;
+use crate::progress::Progress;
+use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, Structure, assemble};
+
+/// A network with all that needs no image. Whoever has one has nothing left to refuse but the images.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    /// Simplified.
+    pub graph: Graph,
+    pub structure: Structure,
+    /// By node: the precision of a convolution.
+    pub choices: Vec<Option<Choice>>,
+    preprocess: &'a Preprocess,
+}
+
+/// What is wanted of the images.
+#[derive(Debug, Default)]
+pub(crate) struct Calibration {
+    /// Convolutions whose inputs' channels are to differ less in size.
+    pub equalised: Vec<NodeId>,
+    /// Nodes whose channel statistics are wanted.
+    pub statistics: Vec<NodeId>,
+}
+
+/// The full-precision side of a conversion.
+#[derive(Debug)]
+pub(crate) struct Full<'a> {
+    pub graph: Graph,
+    pub structure: Structure,
+    pub preprocess: &'a Preprocess,
+    pub observation: Observation,
+}
+
+/// What a conversion starts from.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    pub full: Full<'a>,
+    /// By node: the precision of a convolution.
+    pub choices: Vec<Option<Choice>>,
+    pub pixels: Spool,
+    pub unreadable: Unreadable,
+}
+
+impl<'a> Draft<'a> {
+    /// The network, with the precision that `choose` finds for every convolution of it.
+    ///
+    /// # Errors
+    /// Images prepared for another input, operators that integers cannot express, whatever `choose` refuses.
+    pub(crate) fn new(
+        graph: Graph,
+        preprocess: &'a Preprocess,
+        choose: impl FnOnce(&Graph) -> Result<Vec<Option<Choice>>>,
+    ) -> Result<Self> {
+        preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
+        let graph = fold(graph)?;
+        Ok(Self { structure: Structure::new(&graph)?, choices: choose(&graph)?, graph, preprocess })
+    }
+
+    /// Channels in the order that suits nodes which may have these precisions.
+    pub(crate) fn reordered(self, possible: &[Vec<Precision>]) -> Result<Self> {
+        Ok(Self { graph: reorder(self.graph, |id| possible[id].clone())?, ..self })
+    }
+
+    /// Reads the images and looks at what the network makes of them.
+    ///
+    /// # Errors
+    /// No readable image; an activation that is not finite; a temporary file that cannot be written.
+    pub(crate) fn calibrate(
+        self,
+        images: &dyn Images,
+        wanted: &Calibration,
+        progress: &dyn Progress,
+    ) -> Result<Prepared<'a>> {
+        let Self { graph, structure, choices, preprocess } = self;
+        let (pixels, unreadable) = read_pixels(graph.input, preprocess, images, progress)?;
+        let graph = equalise(graph, preprocess, &pixels, &wanted.equalised)?;
+        let observer = Observer {
+            graph: &graph,
+            preprocess,
+            histograms: &structure.range_nodes(),
+            channels: &wanted.statistics,
+        };
+        let observation = observer.run(&pixels, progress)?;
+        let full = Full { graph, structure, preprocess, observation };
+        Ok(Prepared { full, choices, pixels, unreadable })
+    }
+}
+
+impl Full<'_> {
+    /// The quantized network with these precisions of weights and bits of activations, before fitting.
+    pub(crate) fn assemble(
+        &self,
+        choices: &[Option<Choice>],
+        bits: ActivationBits,
+        range: RangeMethod,
+        pixels: &Spool,
+    ) -> Result<QuantizedGraph> {
+        let Self { graph, structure, preprocess, observation } = self;
+        assemble(&Assembly { graph, structure, observation, preprocess, choices, bits, range, pixels })
+    }
+}

@@ -1,0 +1,6 @@
+//! What every use of calibration images starts from: first all that needs no image, checked; then pixels and observation.
+
+mod draft;
+mod pixels;
+
+pub(crate) use draft::{Calibration, Draft, Full, Prepared};
