@@ -8,7 +8,7 @@ use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::Precision;
-use crate::prepare::{Calibration, Draft, Prepared};
+use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
 use std::collections::BTreeMap;
@@ -92,6 +92,7 @@ impl ConvertOptions {
         Calibration {
             equalised: if self.channel_ranges { narrow() } else { Vec::new() },
             statistics: ternary_nodes(&draft.choices),
+            held_back: HeldBack::Share,
         }
     }
 
@@ -152,13 +153,17 @@ pub struct Conversion {
     pub seconds: Vec<(String, f64)>,
     /// What the user should know about the result.
     pub notes: Vec<Note>,
-    /// Images that were used.
-    pub images: usize,
+    /// Images that were fitted.
+    pub fitted: usize,
+    /// Images that were held back to judge; if there were too few for that, 0, and those that were fitted judge.
+    pub held_back: usize,
     /// Images that could not be read: name and error.
     pub unreadable: Vec<(String, Error)>,
 }
 
 /// Converts a trained network, calibrating on `images`, which need no labels.
+///
+/// Most images are fitted; from four on, every eighth or so is held back to judge the result: [`PackedModel::fidelity`].
 ///
 /// The same network, images and options give the same model, on any number of threads.
 ///
@@ -180,8 +185,8 @@ pub fn convert(
     let wanted = options.calibration(&draft, bits);
     let draft = if options.reorder { in_order(draft)? } else { draft };
     let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;
-    let calibrated = pixels.images();
-    let mut quantized = full.assemble(&choices, bits, options.range, &pixels)?;
+    let [fitted, all] = [pixels.fitting.images(), pixels.images()];
+    let mut quantized = full.assemble(&choices, bits, options.range, &pixels.fitting)?;
     let packed = fit_and_pack(&mut quantized, &full, options.method, pixels, None, progress)?;
     let model = PackedModel {
         name: quantized.name.clone(),
@@ -190,7 +195,7 @@ pub fn convert(
         classes: Vec::new(),
         provenance: Provenance {
             plan: options.plan.as_ref().map(|plan| plan.for_model(convolutions(&packed.nodes))),
-            ..options.provenance(calibrated)
+            ..options.provenance(all)
         },
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,
@@ -202,7 +207,8 @@ pub fn convert(
         choices: layer_choices(&quantized),
         seconds: packed.seconds,
         notes: packed.notes,
-        images: calibrated,
+        fitted,
+        held_back: all - fitted,
         unreadable,
     })
 }

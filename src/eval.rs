@@ -5,12 +5,12 @@ use crate::data::{Images, normalise};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
+use crate::judge::{Answers, Judgement, Z95, best, wilson};
 use crate::progress::Progress;
 use crate::runtime::Session;
 use rayon::prelude::*;
+use std::time::Duration;
 
-/// Half-width of a 95% interval in standard deviations.
-const Z95: f64 = 1.959_963_984_540_054;
 /// Classes compared for top-5.
 const TOP: usize = 5;
 
@@ -60,11 +60,7 @@ impl Accuracy {
 
     /// 95% interval of the top-1 in percent (Wilson's score interval).
     pub fn top1_interval(&self) -> [f64; 2] {
-        let (n, p) = (self.images.max(1) as f64, self.top1 as f64 / self.images.max(1) as f64);
-        let centre = p + Z95 * Z95 / (2.0 * n);
-        let half = Z95 * (p * (1.0 - p) / n + Z95 * Z95 / (4.0 * n * n)).sqrt();
-        let scale = 100.0 / (1.0 + Z95 * Z95 / n);
-        [(centre - half) * scale, (centre + half) * scale].map(|bound| bound.clamp(0.0, 100.0))
+        wilson(self.top1, self.images)
     }
 }
 
@@ -77,33 +73,26 @@ fn percent(part: usize, whole: usize) -> f64 {
 pub struct Comparison {
     /// Accuracy of full precision on the same images.
     pub reference: Accuracy,
-    /// Images that both give the same best class.
-    pub agreeing: usize,
     /// Images that only full precision gets right.
     pub only_reference: usize,
     /// Images that only the packed model gets right.
     pub only_model: usize,
-    /// Mean Kullback–Leibler divergence of the packed model's class probabilities from full precision's, in nats.
-    pub divergence: f64,
+    /// Whether both say the same.
+    pub judgement: Judgement,
 }
 
 impl Comparison {
-    fn of(model: &[Answer], reference: &[(Answer, f64)]) -> Self {
-        let (reference, divergences): (Vec<Answer>, Vec<f64>) = reference.iter().cloned().unzip();
+    /// Of the model's answers and the reference's, image by image; none without reference.
+    fn of(model: &[Answer], reference: &[(Answer, Answers)]) -> Option<Self> {
+        let (reference, answers): (Vec<Answer>, Vec<Answers>) = reference.iter().cloned().unzip();
         let pairs = || model.iter().zip(&reference);
         let count = |holds: fn(&Answer, &Answer) -> bool| pairs().filter(|(m, r)| holds(m, r)).count();
-        Self {
+        Some(Self {
             reference: Accuracy::of(&reference),
-            divergence: divergences.iter().sum::<f64>() / divergences.len().max(1) as f64,
-            agreeing: count(|m, r| m.top.first() == r.top.first()),
+            judgement: Judgement::of(&answers)?,
             only_reference: count(|m, r| r.is_right() && !m.is_right()),
             only_model: count(|m, r| m.is_right() && !r.is_right()),
-        }
-    }
-
-    /// Share of images with the same best class, in percent.
-    pub fn agreement_percent(&self) -> f64 {
-        percent(self.agreeing, self.reference.images)
+        })
     }
 
     /// Full precision's top-1 minus the model's, in points.
@@ -161,42 +150,65 @@ pub fn evaluate(
     progress: &dyn Progress,
 ) -> Result<Evaluation> {
     let session = Session::new(model)?;
+    let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
     let start = Instant::now();
-    progress.start("packed model", images.len());
-    let run = |pixels: &[u8], label| Ok(Answer { top: session.run(pixels)?.top(0, TOP), label });
-    let (answers, unreadable) = answers(images, &model.preprocess, &run, progress)?;
-    let images_per_second = answers.len() as f64 / start.elapsed().as_secs_f64();
-    let comparison = match reference {
-        Some(graph) => {
-            let reference = reference_answers(graph, (model, &session), images, progress)?;
-            Some(Comparison::of(&answers, &reference))
-        }
-        None => None,
-    };
-    Ok(Evaluation { accuracy: Accuracy::of(&answers), comparison, images_per_second, unreadable })
+    progress.start("evaluating", images.len());
+    let networks = Networks { model, session: &session, interpreter: interpreter.as_ref() };
+    let (seen, unreadable) = see_all(images, &networks, progress)?;
+    let seconds = start.elapsed().as_secs_f64() * share_of_model(&seen);
+    let answers: Vec<Answer> = seen.iter().map(|seen| seen.model.clone()).collect();
+    let reference: Vec<(Answer, Answers)> = seen.into_iter().filter_map(|seen| seen.reference).collect();
+    Ok(Evaluation {
+        accuracy: Accuracy::of(&answers),
+        comparison: Comparison::of(&answers, &reference),
+        images_per_second: answers.len() as f64 / seconds,
+        unreadable,
+    })
 }
 
-/// Full precision's answers, and the divergence of the packed model's from each.
-fn reference_answers(
-    graph: &Graph,
-    (model, session): (&PackedModel, &Session),
-    images: &dyn Images,
-    progress: &dyn Progress,
-) -> Result<Vec<(Answer, f64)>> {
+fn interpreter<'a>(graph: &'a Graph, model: &PackedModel) -> Result<Interpreter<'a>> {
     if graph.input != model.input {
         let message = format!("the reference reads {}, the packed model {}", graph.input, model.input);
         return Err(Error::new(ErrorKind::Shape, message));
     }
-    let interpreter = Interpreter::new(graph)?;
-    progress.start("full precision", images.len());
-    let run = |pixels: &[u8], label| {
-        let reference = full_precision(&interpreter, pixels, &model.preprocess)?;
-        let packed = session.run(pixels)?;
-        let packed = packed.data.iter().map(|&logit| f64::from(logit) * model.logit_scale);
-        let answer = Answer { top: best(&reference, TOP), label };
-        Ok((answer, divergence(&reference, &packed.collect::<Vec<_>>())))
-    };
-    Ok(answers(images, &model.preprocess, &run, progress)?.0)
+    Interpreter::new(graph)
+}
+
+/// What an image showed.
+struct Seen {
+    model: Answer,
+    /// The reference's answer, and how the model's logits compare with its.
+    reference: Option<(Answer, Answers)>,
+    /// How long reading the image and running the model took, and how long the reference.
+    times: [Duration; 2],
+}
+
+/// Share of the time that was not the reference's.
+fn share_of_model(seen: &[Seen]) -> f64 {
+    let seconds = |part: usize| -> f64 { seen.iter().map(|seen| seen.times[part].as_secs_f64()).sum() };
+    let [model, reference] = [seconds(0), seconds(1)];
+    if reference > 0.0 { model / (model + reference) } else { 1.0 }
+}
+
+/// The packed model and maybe the full-precision network, to be run on one image after another.
+struct Networks<'a> {
+    model: &'a PackedModel,
+    session: &'a Session,
+    interpreter: Option<&'a Interpreter<'a>>,
+}
+
+impl Networks<'_> {
+    fn see(&self, pixels: &[u8], label: usize, start: Instant) -> Result<Seen> {
+        let logits = self.session.run(pixels)?;
+        let (model, ran) = (Answer { top: logits.top(0, TOP), label }, start.elapsed());
+        let reference = self.interpreter.map(|interpreter| {
+            let full = full_precision(interpreter, pixels, &self.model.preprocess)?;
+            let packed = logits.data.iter().map(|&logit| f64::from(logit) * self.model.logit_scale);
+            let answers = Answers::of(&full, &packed.collect::<Vec<_>>());
+            Ok((Answer { top: best(&full, TOP), label }, answers))
+        });
+        Ok(Seen { model, reference: reference.transpose()?, times: [ran, start.elapsed() - ran] })
+    }
 }
 
 fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preprocess) -> Result<Vec<f64>> {
@@ -205,56 +217,36 @@ fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preproc
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
 
-/// The best classes; the smaller class wins a tie.
-fn best(logits: &[f64], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-    order.truncate(count);
-    order
-}
-
-/// Kullback–Leibler divergence `Σ p·(ln p − ln q)` of the softmax of `other` from that of `reference`, in nats.
-pub(crate) fn divergence(reference: &[f64], other: &[f64]) -> f64 {
-    let (reference, other) = (log_softmax(reference), log_softmax(other));
-    reference.iter().zip(&other).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f64]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    logits.iter().map(|logit| logit - largest - sum.ln()).collect()
-}
-
 type Unreadable = Vec<(String, Error)>;
 
-/// `run` on the pixels and label of every readable image.
-fn answers<T: Send>(
+/// What every readable image shows; each is read once.
+fn see_all(
     images: &dyn Images,
-    preprocess: &Preprocess,
-    run: &(dyn Fn(&[u8], usize) -> Result<T> + Sync),
+    networks: &Networks,
     progress: &dyn Progress,
-) -> Result<(Vec<T>, Unreadable)> {
-    let answer = |index: usize| -> Result<std::result::Result<T, (String, Error)>> {
+) -> Result<(Vec<Seen>, Unreadable)> {
+    let see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
         let label = images.label(index).ok_or_else(|| unlabelled(&images.name(index)))?;
-        let outcome = match images.pixels(index, preprocess) {
-            Ok(pixels) => Ok(run(&pixels, label)?),
+        let start = Instant::now();
+        let outcome = match images.pixels(index, &networks.model.preprocess) {
+            Ok(pixels) => Ok(networks.see(&pixels, label, start)?),
             Err(error) => Err((images.name(index), error)),
         };
         progress.advance(1);
         Ok(outcome)
     };
-    let outcomes: Result<Vec<_>> = (0..images.len()).into_par_iter().map(answer).collect();
-    let (mut answers, mut unreadable) = (Vec::new(), Vec::new());
+    let outcomes: Result<Vec<_>> = (0..images.len()).into_par_iter().map(see).collect();
+    let (mut all, mut unreadable) = (Vec::new(), Vec::new());
     for outcome in outcomes? {
         match outcome {
-            Ok(answer) => answers.push(answer),
+            Ok(seen) => all.push(seen),
             Err(error) => unreadable.push(error),
         }
     }
-    if answers.is_empty() {
+    if all.is_empty() {
         return Err(Error::new(ErrorKind::Image, format!("none of {} images can be read", images.len())));
     }
-    Ok((answers, unreadable))
+    Ok((all, unreadable))
 }
 
 fn unlabelled(name: &str) -> Error {
@@ -268,7 +260,8 @@ mod tests {
 
     fn comparison(only_reference: usize, only_model: usize) -> Comparison {
         let reference = Accuracy { images: 100, top1: 80, top5: 95 };
-        Comparison { reference, agreeing: 90, only_reference, only_model, divergence: 0.0 }
+        let judgement = Judgement { images: 100, agreeing: 90, divergence: 0.0, divergence_error: None };
+        Comparison { reference, judgement, only_reference, only_model }
     }
 
     #[test]
@@ -286,23 +279,6 @@ mod tests {
         assert_eq!(comparison.drop(), 6.0);
         let [low, high] = comparison.drop_interval();
         assert!((high - low - 2.0 * 100.0 * Z95 * (10.0f64 - 0.36).sqrt() / 100.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn wilson_interval() {
-        // statsmodels.stats.proportion.proportion_confint(90, 100, method='wilson')
-        let [low, high] = Accuracy { images: 100, top1: 90, top5: 100 }.top1_interval();
-        assert!((low - 82.563_432_2).abs() < 1e-4 && (high - 94.477_084_6).abs() < 1e-4, "{low} {high}");
-        let all = Accuracy { images: 10, top1: 10, top5: 10 };
-        assert!((all.top1_interval()[1] - 100.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn divergence_matches_scipy() {
-        // scipy.stats.entropy(softmax([1, 2, 3]), softmax([1.5, 1, 3.5]))
-        let found = divergence(&[1.0, 2.0, 3.0], &[1.5, 1.0, 3.5]);
-        assert!((found - 0.156_220_839_057_433_28).abs() < 1e-12, "{found}");
-        assert!(divergence(&[1000.0, 0.0], &[1010.0, 10.0]).abs() < 1e-12);
     }
 
     #[test]

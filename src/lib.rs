@@ -61,6 +61,7 @@ mod clock;
 mod error;
 mod fixed;
 mod format;
+mod judge;
 mod kernels;
 mod pixels;
 mod precision;
@@ -115,6 +116,7 @@ pub use format::{
     PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
     Scale, Size, Store, read_model,
 };
+pub use judge::Judgement;
 pub use pixels::{Picture, pixels_of};
 pub use precision::{Grouping, Levels, Precision};
 pub use runtime::{Kernels, Logits, Session};

@@ -2,12 +2,14 @@
 
 mod histogram;
 mod observe;
+mod parts;
 mod range;
 mod reading;
 mod spool;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
+pub(crate) use parts::Parts;
 pub use range::{ActivationRule, RangeMethod};
 pub(crate) use range::{quantizer_for, rounded};
 pub(crate) use reading::{WIDTHS, reading_errors};

@@ -37,7 +37,7 @@ impl Spool {
         Ok(Self { shape, images: 0, place })
     }
 
-    /// Appends images; every call but the last must bring a whole chunk.
+    /// Appends images.
     pub(crate) fn push(&mut self, codes: &[u8]) -> Result<()> {
         match &mut self.place {
             Place::Memory(bytes) => bytes.extend_from_slice(codes),
@@ -66,7 +66,17 @@ impl Spool {
 
     /// At most `count` images, spread evenly.
     pub(crate) fn spread(&self, count: usize) -> Result<Vec<Vec<u8>>> {
-        spread(self.images, count).into_iter().map(|image| self.read(image, 1)).collect()
+        spread(self.images, count).into_iter().map(|image| self.image(image)).collect()
+    }
+
+    /// Image `index`.
+    pub(crate) fn image(&self, index: usize) -> Result<Vec<u8>> {
+        self.read(index, 1)
+    }
+
+    /// Shape of an image's activations.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// The codes of `images` images from image `first` on.

@@ -1,6 +1,7 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
 use super::flags::in_flags;
+use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
 use super::network::NetworkArgs;
 use super::output::{Output, grouped, names, note, warn, warn_unreadable};
@@ -10,8 +11,8 @@ use super::table::{Column, Table};
 use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
-    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Layer, Method, Pattern, Plan,
-    Precision, Preprocess, RangeMethod, Reason, Summary, Written,
+    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Layer, Method, Pattern,
+    Plan, Precision, Preprocess, RangeMethod, Reason, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -35,7 +36,8 @@ pub struct Args {
     /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
     #[arg(short, long, value_name = "OUT.fgq")]
     output: Option<PathBuf>,
-    /// How many images to use at most, spread evenly over the sorted list
+    /// How many images to use at most, spread evenly over the sorted list: most are fitted, one in eight is held back
+    /// to judge the result
     #[arg(long, value_name = "N", default_value_t = 512)]
     samples: usize,
     #[command(flatten)]
@@ -138,7 +140,6 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     let options = args.precision.options()?;
-    let rival = (!no_uniform).then(|| graph.clone());
     let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| place(error, &args.calib, &args.model))?;
     conversion.model.classes = classes;
@@ -147,8 +148,9 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     conversion.model.provenance.options.extend(args.network.record());
     let written = fgq::write_model(&conversion.model, &path)?;
     warn_of_size(options.plan.as_ref(), written.bytes);
-    let uniform = match (&options.plan, rival) {
-        (Some(plan), Some(graph)) => {
+    let uniform = match &options.plan {
+        Some(plan) if !no_uniform => {
+            let graph = args.network.reload(&args.model)?;
             Some(uniform::compare(graph, &chosen.preprocess, &images, (&options, plan), &conversion)?)
         }
         _ => None,
@@ -222,14 +224,14 @@ struct ConversionJson<'a> {
     bits_per_ternary_weight: Option<f64>,
     seconds: f64,
     images: usize,
+    fitted_images: usize,
     unreadable: usize,
     unreadable_names: Vec<&'a str>,
     preprocess: &'a Preprocess,
     preprocess_origin: &'a str,
     layers: Vec<LayerJson<'a>>,
-    /// In dB.
-    logits_sqnr: Option<f64>,
-    measured_images: Option<usize>,
+    #[serde(flatten)]
+    logits: LogitsJson,
     loss: Option<LossJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uniform: Option<Uniform>,
@@ -254,6 +256,7 @@ fn report(
     let times: HashMap<&str, f64> =
         conversion.seconds.iter().map(|(name, seconds)| (name.as_str(), *seconds)).collect();
     let layer_seconds = |layer: &Layer| times.get(layer.name.as_str()).copied();
+    let fidelity = conversion.model.fidelity.as_ref();
     let json = ConversionJson {
         output: path,
         bytes: written.bytes,
@@ -261,7 +264,8 @@ fn report(
         bits_per_weight: summary.bits_per_weight(),
         bits_per_ternary_weight: summary.bits_per_ternary_weight(),
         seconds,
-        images: conversion.images,
+        images: conversion.fitted + conversion.held_back,
+        fitted_images: conversion.fitted,
         unreadable: conversion.unreadable.len(),
         unreadable_names: names(&conversion.unreadable),
         preprocess: &chosen.preprocess,
@@ -271,17 +275,21 @@ fn report(
             .iter()
             .map(|layer| LayerJson::new(layer, reason(layer)).with_seconds(layer_seconds(layer)))
             .collect(),
-        logits_sqnr: conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
-        measured_images: conversion.model.fidelity.as_ref().map(|fidelity| fidelity.images),
+        logits: fidelity.map(LogitsJson::from).unwrap_or_default(),
         loss: summary.loss().map(LossJson::from),
         uniform,
         notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
-    Output::new(text(&table, &json, &summary)?, &json)
+    Output::new(text(&table, &json, &summary, fidelity)?, &json)
 }
 
-fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<String, std::fmt::Error> {
+fn text(
+    table: &Table,
+    json: &ConversionJson<'_>,
+    summary: &Summary,
+    fidelity: Option<&Fidelity>,
+) -> Result<String, std::fmt::Error> {
     let mut text = table.to_string();
     writeln!(text)?;
     writeln!(text, "output           {}", json.output.display())?;
@@ -291,10 +299,15 @@ fn text(table: &Table, json: &ConversionJson<'_>, summary: &Summary) -> Result<S
     let ternary = json.bits_per_ternary_weight.map(|bits| format!(" ({bits:.3} per ternary weight)"));
     writeln!(text, "bits per weight  {:.3}{}", json.bits_per_weight, ternary.unwrap_or_default())?;
     writeln!(text, "sha256           {}", json.sha256)?;
-    writeln!(text, "images           {}, {} unreadable", json.images, json.unreadable)?;
+    let held_back = json.images - json.fitted_images;
+    writeln!(
+        text,
+        "images           {}: {} fitted, {held_back} held back to judge; {} unreadable",
+        json.images, json.fitted_images, json.unreadable
+    )?;
     writeln!(text, "seconds          {:.1}", json.seconds)?;
-    if let (Some(logits), Some(images)) = (json.logits_sqnr, json.measured_images) {
-        writeln!(text, "logits SQNR      {logits:.1} dB on {images} images")?;
+    for (name, value) in fidelity.into_iter().flat_map(judged::lines) {
+        writeln!(text, "{name:<16} {value}")?;
     }
     if let Some(loss) = summary.loss() {
         writeln!(text, "most loss from   {loss}")?;

@@ -76,7 +76,7 @@ fn ternary(
         right: evaluation.accuracy.top1,
         top1: evaluation.accuracy.top1_percent(),
         drop: comparison.drop(),
-        agreement: comparison.agreement_percent(),
+        agreement: comparison.judgement.agreement_percent(),
         bytes: summary.bytes.total(),
         bits_per_weight: summary.bits_per_weight(),
         multiplications_left: 100.0 * summary.multiplications_left(),

@@ -1,5 +1,6 @@
 //! `fgq eval`: the accuracy of a packed model, alone or against full precision.
 
+use super::judged::{self, JudgementJson};
 use super::output::{Output, grouped, message, names, note, warn, warn_unreadable};
 use super::progress::Bars;
 use super::source::{SourceArgs, outputs};
@@ -137,8 +138,8 @@ struct ComparisonJson {
     reference: ReferenceJson,
     drop: f64,
     drop_ci95: [f64; 2],
-    agreement: f64,
-    divergence: f64,
+    #[serde(flatten)]
+    judgement: JudgementJson,
     p_value: f64,
     only_reference: usize,
     only_model: usize,
@@ -173,8 +174,7 @@ impl ComparisonJson {
             reference: ReferenceJson { top1: reference.top1_percent(), top5: reference.top5_percent() },
             drop: comparison.drop(),
             drop_ci95: comparison.drop_interval(),
-            agreement: comparison.agreement_percent(),
-            divergence: comparison.divergence,
+            judgement: JudgementJson::from(&comparison.judgement),
             p_value: comparison.p_value(),
             only_reference: comparison.only_reference,
             only_model: comparison.only_model,
@@ -200,8 +200,10 @@ fn text(evaluation: &Evaluation) -> Result<String, std::fmt::Error> {
     if let Some(comparison) = comparison {
         let [low, high] = comparison.drop_interval();
         writeln!(text, "drop       {:.2} points (95% interval {low:.2} to {high:.2})", comparison.drop())?;
-        writeln!(text, "agreement  {:.2}%", comparison.agreement_percent())?;
-        writeln!(text, "divergence {:.4} nats per image", comparison.divergence)?;
+        let agreement = comparison.judgement.agreement_percent();
+        let [low, high] = comparison.judgement.agreement_interval();
+        writeln!(text, "agreement  {agreement:.2}% (95% interval {low:.1} to {high:.1})")?;
+        writeln!(text, "divergence {}", judged::divergence(&comparison.judgement))?;
     }
     writeln!(text, "images     {}, {} unreadable", grouped(accuracy.images), unreadable.len())?;
     writeln!(text, "speed      {images_per_second:.0} images per second, decoding included")?;

@@ -24,7 +24,7 @@ pub struct IndicatorArgs {
     /// How many images to use at most, spread evenly over the sorted list
     #[arg(long, value_name = "N", default_value_t = 256)]
     samples: usize,
-    /// On how many of them to compare logits
+    /// How many of them, at most half, to hold back from fitting and compare logits on
     #[arg(long, value_name = "N", default_value_t = 64)]
     measure: usize,
     /// What stands for the damage: divergence (of the logits with one layer converted) or output-error (of the

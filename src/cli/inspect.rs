@@ -1,9 +1,10 @@
 //! `fgq inspect`: what a packed model consists of.
 
+use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent};
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
-use fgq::{Bytes, Fidelity, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
+use fgq::{Bytes, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,9 +34,8 @@ struct Inspection<'a> {
     bits_per_ternary_weight: Option<f64>,
     /// In percent.
     multiplications_left: f64,
-    /// In dB.
-    logits_sqnr: Option<f64>,
-    measured_images: Option<usize>,
+    #[serde(flatten)]
+    logits: LogitsJson,
     loss: Option<LossJson>,
     preprocess: &'a Preprocess,
     provenance: &'a Provenance,
@@ -77,8 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         bits_per_weight: summary.bits_per_weight(),
         bits_per_ternary_weight: summary.bits_per_ternary_weight(),
         multiplications_left: 100.0 * summary.multiplications_left(),
-        logits_sqnr: model.fidelity.as_ref().and_then(|fidelity| fidelity.logits),
-        measured_images: model.fidelity.as_ref().map(|fidelity| fidelity.images),
+        logits: model.fidelity.as_ref().map(LogitsJson::from).unwrap_or_default(),
         loss: summary.loss().map(LossJson::from),
         preprocess: &model.preprocess,
         provenance: &model.provenance,
@@ -103,8 +102,8 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
     writeln!(text, "from                     {source} (SHA-256 {source_sha256})")?;
     let options: Vec<String> = options.iter().map(|(key, value)| format!("{key} {value}")).collect();
     writeln!(text, "options                  {}", options.join(", "))?;
-    if let Some(Fidelity { images, logits: Some(logits), .. }) = &model.fidelity {
-        writeln!(text, "logits SQNR              {logits:.1} dB on {images} images")?;
+    for (name, value) in model.fidelity.iter().flat_map(judged::lines) {
+        writeln!(text, "{name:<24} {value}")?;
     }
     if let Some(loss) = summary.loss() {
         writeln!(text, "most loss comes from     {loss}")?;

@@ -14,6 +14,7 @@ mod flags;
 mod indicators;
 mod info;
 mod inspect;
+mod judged;
 mod layers;
 mod network;
 mod output;

@@ -2,9 +2,9 @@
 
 use super::output::note;
 use super::preprocess::{Chosen, PreprocessArgs};
-use super::source::{SourceArgs, outputs};
+use super::source::{SourceArgs, outputs, told};
 use anyhow::ensure;
-use fgq::{Dataset, Graph, Size};
+use fgq::{Dataset, Graph, Loaded, Size};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,12 +27,21 @@ impl NetworkArgs {
     /// The network in `model`, at the size that the preprocessing crops to if nothing else says it, and its
     /// preprocessing.
     pub fn load(&self, model: &Path) -> anyhow::Result<(Graph, Chosen)> {
-        let graph = match (self.input_size, self.preprocess.crop()) {
-            (None, Some(crop)) => self.source.load_at(model, crop),
-            (size, _) => self.source.load(model, size),
-        }?;
+        let graph = told(self.read(model)?);
         let chosen = self.preprocess.resolve(&graph, model)?;
         Ok((graph, chosen))
+    }
+
+    /// The network of [`Self::load`] once more, where keeping it would take memory all the time.
+    pub fn reload(&self, model: &Path) -> anyhow::Result<Graph> {
+        Ok(self.read(model)?.graph)
+    }
+
+    fn read(&self, model: &Path) -> fgq::Result<Loaded> {
+        match (self.input_size, self.preprocess.crop()) {
+            (None, Some(crop)) => self.source.read_at(model, crop),
+            (size, _) => self.source.read(model, size),
+        }
     }
 
     /// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are

@@ -1,7 +1,7 @@
 //! Full-precision networks as the command line names them.
 
 use super::output::note;
-use fgq::{Graph, LoadOptions, Size};
+use fgq::{Graph, LoadOptions, Loaded, Size};
 use std::path::Path;
 
 /// What a model file may leave open.
@@ -18,19 +18,27 @@ pub struct SourceArgs {
 impl SourceArgs {
     /// Reads the network in `path`, passing on the loader's notes.
     pub fn load(&self, path: &Path, input_size: Option<Size>) -> anyhow::Result<Graph> {
+        Ok(told(self.read(path, input_size)?))
+    }
+
+    /// As [`Self::load`] at the given size, or at the model's own if it fixes another.
+    pub fn load_at(&self, path: &Path, size: Size) -> anyhow::Result<Graph> {
+        Ok(told(self.read_at(path, size)?))
+    }
+
+    /// As [`Self::load_at`], saying nothing.
+    pub fn read_at(&self, path: &Path, size: Size) -> fgq::Result<Loaded> {
+        self.read(path, Some(size)).or_else(|_| self.read(path, None))
+    }
+
+    /// As [`Self::load`], saying nothing.
+    pub fn read(&self, path: &Path, input_size: Option<Size>) -> fgq::Result<Loaded> {
         let options = LoadOptions {
             input_size: input_size.map(Into::into),
             output: self.output_name.clone(),
             architecture: self.arch.clone(),
         };
-        let loaded = fgq::load(path, &options)?;
-        loaded.notes.iter().for_each(note);
-        Ok(loaded.graph)
-    }
-
-    /// As [`Self::load`] at the given size, or at the model's own if it fixes another.
-    pub fn load_at(&self, path: &Path, size: Size) -> anyhow::Result<Graph> {
-        self.load(path, Some(size)).or_else(|_| self.load(path, None))
+        fgq::load(path, &options)
     }
 
     /// Options worth recording in the file.
@@ -38,6 +46,12 @@ impl SourceArgs {
         let all = [("arch", &self.arch), ("output_name", &self.output_name)];
         all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
     }
+}
+
+/// The network, after its notes.
+pub fn told(loaded: Loaded) -> Graph {
+    loaded.notes.iter().for_each(note);
+    loaded.graph
 }
 
 /// Number of outputs of a network.

@@ -6,6 +6,7 @@ use super::{
     Scale, Size, Store,
 };
 use crate::choices::Choices;
+use crate::judge::Judgement;
 use crate::precision::{Levels, Precision};
 use crate::tensor::{Shape, Window};
 use proptest::prelude::*;
@@ -230,7 +231,21 @@ fn fidelity(choices: &mut Choices, nodes: &[PackedNode]) -> Fidelity {
         saturation: choices.below(10_001) as f64 / 10_000.0,
     };
     let layers = super::fidelity::convolutions(nodes).map(layer).collect();
-    Fidelity { images: 1 + choices.below(99), logits: ratio(choices), layers }
+    let images = 1 + choices.below(99);
+    let nats = |choices: &mut Choices| choices.below(1_000_000) as f64 / 1e6;
+    let judgement = Judgement {
+        images,
+        agreeing: choices.below(images + 1),
+        divergence: nats(choices),
+        divergence_error: (images > 1).then(|| nats(choices)),
+    };
+    Fidelity {
+        images,
+        held_back: choices.pick(&[false, true]),
+        logits: ratio(choices),
+        judgement: choices.pick(&[None, Some(judgement)]),
+        layers,
+    }
 }
 
 fn multiplier(choices: &mut Choices) -> Multiplier {

@@ -1,7 +1,9 @@
 //! How closely a converted network follows full precision: figures that a conversion measures and the file keeps.
 
+use super::record::{FidelityRecord, JudgementRecord};
 use super::{PackedNode, PackedOp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::judge::Judgement;
 
 /// Signal-to-noise ratios are limited to plus and minus this, in dB.
 pub(crate) const MAX_DECIBELS: f64 = 120.0;
@@ -13,7 +15,7 @@ const NONE: i16 = i16::MIN;
 const PER_DECIBEL: f64 = 100.0;
 const PER_SHARE: f64 = 10_000.0;
 
-/// How closely a converted network follows full precision on some of its calibration images.
+/// How closely a converted network follows full precision on those of its calibration images that judge.
 ///
 /// Ratios of signal to noise are in dB: ten times the decimal logarithm of the variance of the full-precision
 /// values around the mean of their channel, over the mean squared distance from them. At 0 dB a constant
@@ -23,8 +25,12 @@ const PER_SHARE: f64 = 10_000.0;
 pub struct Fidelity {
     /// Images that were looked at.
     pub images: usize,
+    /// Whether nothing was fitted to them.
+    pub held_back: bool,
     /// Signal-to-noise ratio of the logits in dB.
     pub logits: Option<f64>,
+    /// Whether the logits say the same; not known of models made before it was measured.
+    pub judgement: Option<Judgement>,
     /// The convolutions and fully connected layers, in execution order.
     pub layers: Vec<LayerFidelity>,
 }
@@ -57,13 +63,31 @@ impl Fidelity {
         self.layers.iter().flat_map(LayerFidelity::to_stored).flat_map(i16::to_le_bytes).collect()
     }
 
-    /// Reads the figures of the convolutions of `nodes`, of which there must be as many.
-    pub(super) fn from_bytes(images: usize, logits: Option<f64>, nodes: &[PackedNode], bytes: &[u8]) -> Self {
+    /// All but the figures of the layers.
+    pub(super) fn record(&self) -> FidelityRecord {
+        let Self { images, held_back, logits, .. } = *self;
+        let judgement = self.judgement.map(|judgement| JudgementRecord {
+            agreeing: judgement.agreeing,
+            divergence: judgement.divergence,
+            divergence_error: judgement.divergence_error,
+        });
+        FidelityRecord { images, held_back, logits, judgement }
+    }
+
+    /// Takes in the figures of the convolutions of `nodes`, of which there must be as many.
+    pub(super) fn new(record: &FidelityRecord, nodes: &[PackedNode], bytes: &[u8]) -> Self {
         let (words, _) = bytes.as_chunks::<2>();
         let stored: Vec<i16> = words.iter().map(|&word| i16::from_le_bytes(word)).collect();
         let (rows, _) = stored.as_chunks::<FIGURES>();
         let layers = convolutions(nodes).zip(rows).map(|(node, &row)| LayerFidelity::from_stored(node, row));
-        Self { images, logits, layers: layers.collect() }
+        let FidelityRecord { images, held_back, logits, .. } = *record;
+        let judgement = record.judgement.as_ref().map(|judgement| Judgement {
+            images,
+            agreeing: judgement.agreeing,
+            divergence: judgement.divergence,
+            divergence_error: judgement.divergence_error,
+        });
+        Self { images, held_back, logits, judgement, layers: layers.collect() }
     }
 
     /// Whether the figures can be: finite, in range, and one set for each convolution.
@@ -71,8 +95,19 @@ impl Fidelity {
         let complete = self.layers.iter().map(|layer| layer.node).eq(convolutions(nodes));
         ensure(complete, "are not of every convolution in order")?;
         ensure(self.images > 0 && is_ratio(self.logits), "are out of range")?;
+        ensure(self.judgement.is_none_or(|judgement| self.is_possible(&judgement)), "are out of range")?;
         let wrong = self.layers.iter().find(|layer| !layer.is_valid());
         wrong.map_or(Ok(()), |layer| Err(invalid("are out of range").at_node(&nodes[layer.node].name)))
+    }
+}
+
+impl Fidelity {
+    fn is_possible(&self, judgement: &Judgement) -> bool {
+        let nats = |nats: f64| nats.is_finite() && nats >= 0.0;
+        judgement.images == self.images
+            && judgement.agreeing <= self.images
+            && nats(judgement.divergence)
+            && judgement.divergence_error.is_none_or(nats)
     }
 }
 

@@ -217,7 +217,7 @@ impl<'a> Tensors<'a> {
     fn fidelity(&mut self, record: &FidelityRecord, nodes: &[PackedNode]) -> Result<Fidelity> {
         let shape = [convolutions(nodes).count(), FIGURES];
         let bytes = self.take_named(FIDELITY_TENSOR, Dtype::I16, &shape)?;
-        Ok(Fidelity::from_bytes(record.images, record.logits, nodes, bytes))
+        Ok(Fidelity::new(record, nodes, bytes))
     }
 
     fn remove(&mut self, name: &str) -> Result<Tensor<'a>> {

@@ -35,8 +35,22 @@ pub(super) struct ModelRecord {
 #[serde(deny_unknown_fields)]
 pub(super) struct FidelityRecord {
     pub images: usize,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<JudgementRecord>,
+}
+
+/// What the images say of the logits.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JudgementRecord {
+    pub agreeing: usize,
+    pub divergence: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence_error: Option<f64>,
 }
 
 /// One operator; what is long lies in tensors named after the node.

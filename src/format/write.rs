@@ -3,9 +3,7 @@
 use super::checksum;
 use super::fidelity::FIGURES;
 use super::hash::hex;
-use super::record::{
-    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord,
-};
+use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
 use super::{
     FIDELITY_TENSOR, Fidelity, METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights,
     Store, VERSION,
@@ -157,10 +155,7 @@ fn record(model: &PackedModel) -> ModelRecord {
         classes: model.classes.clone(),
         provenance: model.provenance.clone(),
         logit_scale: model.logit_scale,
-        fidelity: model
-            .fidelity
-            .as_ref()
-            .map(|fidelity| FidelityRecord { images: fidelity.images, logits: fidelity.logits }),
+        fidelity: model.fidelity.as_ref().map(Fidelity::record),
         nodes: model.nodes.iter().map(node_record).collect(),
     }
 }

@@ -3,9 +3,9 @@
 use crate::calibrate::{ChannelStatistics, Spool, rounded};
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
-use crate::eval::divergence;
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Graph, NodeId, Op, evaluate};
+use crate::judge::divergence;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::rc::Rc;

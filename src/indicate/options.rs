@@ -54,7 +54,7 @@ pub struct IndicatorOptions {
     pub activation_bits: Vec<u8>,
     /// How activation ranges are chosen.
     pub range: RangeMethod,
-    /// On how many of the images the logits are compared.
+    /// How many of the images, at most half, are held back from fitting to compare the logits on.
     pub measured: usize,
     /// Names of the classes, which will be part of the file; they do not change the indicators.
     pub classes: Vec<String>,
@@ -101,7 +101,7 @@ impl IndicatorOptions {
     /// In one line: what [`Indicators::method`] then is.
     pub fn method(&self) -> String {
         format!(
-            "{}, {} and {} bits, range {}, logits over {TEMPERATURE} of {} images spread evenly",
+            "{}, {} and {} bits, range {}, logits over {TEMPERATURE} of {} images held back",
             self.indicator,
             self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
             self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),

@@ -11,7 +11,7 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::layerwise::{Method, Survey, fit_and_pack};
 use crate::plan::{Choice, Indicators, LayerIndicators, Reason, choose};
 use crate::precision::Precision;
-use crate::prepare::{Calibration, Draft, Full};
+use crate::prepare::{Calibration, Draft, Full, HeldBack};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,14 +42,15 @@ pub fn indicate(
     let possible = by_node(&layers, draft.choices.len(), |_| true);
     let draft = draft.reordered(&possible)?;
     let statistics = layers.iter().map(|layer| layer.node).collect();
-    let wanted = Calibration { statistics, ..Calibration::default() };
+    let held_back = HeldBack::Count(options.measured);
+    let wanted = Calibration { statistics, held_back, ..Calibration::default() };
     let prepared = draft.calibrate(images, &wanted, progress)?;
     let (full, pixels) = (&prepared.full, prepared.pixels);
     let mut found = known::started(known, options, pixels.images())?;
     let study = Study {
         full,
-        damage: Damage::new(&full.graph, preprocess, &pixels, options.measured)?,
-        quantizers: quantizers(full, &pixels, options)?,
+        damage: Damage::new(&full.graph, preprocess, pixels.judging(), options.measured)?,
+        quantizers: quantizers(full, &pixels.fitting, options)?,
         options,
     };
     let is_new = |layer: &Plannable| !found.layers.iter().any(|known| known.name == layer.layer.name);
@@ -61,7 +62,7 @@ pub fn indicate(
         save(&found)
     };
     let survey = Survey { candidates: &candidates, see: &mut see };
-    let mut quantized = eight_bits(full, &pixels, options.range, 8)?;
+    let mut quantized = eight_bits(full, &pixels.fitting, options.range, 8)?;
     let packed = fit_and_pack(&mut quantized, full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| full.graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);

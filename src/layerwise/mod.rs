@@ -14,6 +14,7 @@ mod statistics;
 mod teacher;
 mod vector;
 mod walk;
+mod yields;
 
 pub use method::Method;
 pub use note::Note;

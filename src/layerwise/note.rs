@@ -2,10 +2,13 @@
 
 use super::Method;
 use crate::format::{Fidelity, LayerFidelity, PackedNode, PackedOp};
+use crate::judge::Judgement;
 use std::fmt;
 
 /// Logits below this ratio of signal to noise, in dB, predict little: the noise has half the signal's variance.
 const USABLE_DECIBELS: f64 = 3.0;
+/// Agreement with full precision, in percent, that is surely not reached if the whole 95% interval lies below.
+const USABLE_AGREEMENT: f64 = 75.0;
 
 /// What the user of [`convert`](crate::convert) should know about the result.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,10 +22,15 @@ pub enum Note {
         /// How many times the usual damping was needed.
         factor: f64,
     },
-    /// The logits are mostly noise: the model will predict little.
+    /// The logits are mostly noise, or name another class than full precision's too often: the model will predict
+    /// little.
     Noisy {
         /// Signal over noise of the logits in dB.
-        logits: f64,
+        logits: Option<f64>,
+        /// What the images that judge say.
+        judgement: Judgement,
+        /// Whether nothing was fitted to them.
+        held_back: bool,
         /// The ternary layer that adds most noise.
         layer: Option<String>,
         /// How the layers were fitted.
@@ -38,14 +46,20 @@ impl Note {
 
     /// A warning, if the logits are too far from full precision's.
     pub(super) fn on_logits(fidelity: &Fidelity, nodes: &[PackedNode], method: Method) -> Option<Self> {
-        let logits = fidelity.logits.filter(|&logits| logits < USABLE_DECIBELS)?;
+        let Fidelity { held_back, logits, judgement, .. } = *fidelity;
+        let judgement = judgement?;
+        let is_noise = logits.is_some_and(|logits| logits < USABLE_DECIBELS);
+        if !is_noise && judgement.agreement_interval()[1] >= USABLE_AGREEMENT {
+            return None;
+        }
         let ternary = |layer: &&LayerFidelity| match &nodes[layer.node].op {
             PackedOp::Conv(conv) => conv.weights.precision.is_ternary(),
             _ => false,
         };
         let layers = fidelity.layers.iter().filter(ternary);
         let worst = layers.max_by(|a, b| a.noise().total_cmp(&b.noise()));
-        Some(Self::Noisy { logits, layer: worst.map(|layer| nodes[layer.node].name.clone()), method })
+        let layer = worst.map(|layer| nodes[layer.node].name.clone());
+        Some(Self::Noisy { logits, judgement, held_back, layer, method })
     }
 }
 
@@ -57,11 +71,14 @@ impl fmt::Display for Note {
                 "{layer}: the covariance of its inputs has no inverse; its damping was raised {factor:.0} times \
                  (more images may help)"
             ),
-            Self::Noisy { logits, layer, method } => {
-                write!(
-                    f,
-                    "the logits' signal-to-noise ratio is {logits:.1} dB, so predictions will be poor; use "
-                )?;
+            Self::Noisy { logits, judgement, held_back, layer, method } => {
+                let Judgement { images, agreeing, .. } = judgement;
+                let kind = if *held_back { "held-back" } else { "fitted" };
+                write!(f, "{agreeing} of {images} {kind} images get full precision's class")?;
+                if let Some(logits) = logits {
+                    write!(f, " and the logits' signal-to-noise ratio is {logits:.1} dB")?;
+                }
+                f.write_str(", so predictions will be poor; use ")?;
                 if *method == Method::ClosedForm {
                     f.write_str("`method = compensated`, ")?;
                 }
@@ -77,5 +94,32 @@ impl fmt::Display for Note {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(logits: Option<f64>, agreeing: usize, images: usize) -> Option<Note> {
+        let judgement = Judgement { images, agreeing, divergence: 0.1, divergence_error: None };
+        let judgement = Some(judgement);
+        let fidelity = Fidelity { images, held_back: true, logits, judgement, layers: vec![] };
+        Note::on_logits(&fidelity, &[], Method::Compensated)
+    }
+
+    #[test]
+    fn noise_and_disagreement_are_warned_of_alike() {
+        assert!(note(Some(2.9), 64, 64).is_some_and(|note| note.is_warning()));
+        assert_eq!(note(Some(3.1), 64, 64), None);
+        let text = note(None, 30, 64).unwrap().to_string();
+        assert!(text.starts_with("30 of 64 held-back images get full precision's class, so"), "{text}");
+    }
+
+    /// Wilson's interval of 41 of 64 ends at 74.7%, that of 42 at 76.2%; one image proves nothing.
+    #[test]
+    fn chance_alone_does_not_warn() {
+        assert!(note(Some(20.0), 41, 64).is_some() && note(Some(20.0), 42, 64).is_none());
+        assert!(note(Some(20.0), 0, 1).is_none() && note(Some(20.0), 0, 2).is_some());
     }
 }

@@ -1,38 +1,25 @@
-//! How closely each converted layer follows full precision, measured on some of the calibration images.
+//! How closely each converted layer follows full precision, measured on the images that judge.
 
 use super::noise::{Sums, decibels, squared_distance};
 use super::teacher::Teacher;
+use super::yields::{Produced, Yields};
 use crate::calibrate::{CHUNK, Spool, rounded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{LayerFidelity, PackedConv, PackedOp, Quantizer};
 use crate::graph::{Conv, NodeId, Op, evaluate};
+use crate::judge::{Answers, Judgement};
 use crate::pack::Packing;
 use crate::prepare::Full;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp};
 use crate::tensor::Batch;
 use ndarray::Array4;
 use rayon::prelude::*;
 
-/// One image in this many is looked at, but at least [`FEWEST`], if there are so many, and at most [`MOST`].
-const SHARE: usize = 16;
-const FEWEST: usize = 8;
-const MOST: usize = 64;
-
-/// Full precision's values on some of the calibration images, layer by layer.
+/// Full precision's values on the images that judge, layer by layer.
 pub(super) struct Probe<'a> {
     full: &'a Full<'a>,
     teacher: Teacher<'a>,
-    pixels: Spool,
-    /// The chunks of the calibration images that are looked at.
-    chunks: Vec<usize>,
-}
-
-/// What the integer runtime yields for one image.
-pub(super) struct Produced {
-    /// Real values in the order channel, row, column.
-    pub values: Vec<f64>,
-    /// Values at a bound of their range.
-    pub saturated: usize,
+    images: usize,
 }
 
 /// A convolution in full precision and as the conversion left it, both in real numbers.
@@ -56,46 +43,34 @@ enum Input {
 impl<'a> Probe<'a> {
     /// Nothing is computed yet.
     pub(super) fn new(graph: &QuantizedGraph, full: &'a Full<'a>, pixels: &Spool) -> Result<Self> {
-        let images = (pixels.images() / SHARE).clamp(FEWEST, MOST).min(pixels.images());
-        let count = images.div_ceil(CHUNK);
-        let chunks: Vec<usize> = (0..count).map(|index| index * pixels.chunks() / count).collect();
-        let mut some = Spool::new(graph.input, images)?;
-        for &chunk in &chunks {
-            let mut codes = pixels.chunk(chunk)?.data;
-            codes.truncate((images - some.images()) * graph.input.len());
-            some.push(&codes)?;
-        }
         let mut wanted: Vec<NodeId> = (0..graph.nodes.len()).flat_map(|id| reads(graph, full, id)).collect();
         wanted.push(full.graph.output);
         let mut teacher = Teacher::new(&full.graph, full.preprocess, &wanted)?;
-        teacher.start(&some)?;
-        Ok(Self { full, teacher, pixels: some, chunks })
+        teacher.start(pixels)?;
+        Ok(Self { full, teacher, images: pixels.images() })
     }
 
-    /// Number of images that are looked at.
+    /// Number of images that judge.
     pub(super) fn images(&self) -> usize {
-        self.pixels.images()
+        self.images
     }
 
-    /// The figures of node `id`, if it is a convolution. `produced` gives what the runtime yields for each image of a
-    /// chunk of the calibration images.
-    pub(super) fn layer(
-        &mut self,
-        graph: &QuantizedGraph,
-        id: usize,
-        packing: &Packing,
-        produced: impl Fn(usize) -> Result<Vec<Produced>>,
-    ) -> Result<Option<LayerFidelity>> {
-        let reads = reads(graph, self.full, id);
+    fn chunks(&self) -> usize {
+        self.images.div_ceil(CHUNK)
+    }
+
+    /// The figures of the node that yields this, if it is a convolution.
+    pub(super) fn layer(&mut self, packing: &Packing, yields: &Yields) -> Result<Option<LayerFidelity>> {
+        let reads = reads(yields.graph, self.full, yields.id);
         reads.iter().try_for_each(|&node| self.teacher.advance_to(node))?;
-        let Some(layer) = Layer::new(graph, self.full, id, packing)? else { return Ok(None) };
+        let Some(layer) = Layer::new(yields.graph, self.full, yields.id, packing)? else { return Ok(None) };
         let mut sums = Sums::new(self.teacher.shape(layer.value));
-        for (index, &chunk) in self.chunks.iter().enumerate() {
-            self.add_chunk(&layer, index, &produced(chunk)?, &mut sums)?;
+        for chunk in 0..self.chunks() {
+            self.add_chunk(&layer, chunk, yields, &mut sums)?;
         }
         reads.into_iter().for_each(|node| self.teacher.release(node));
         Ok(Some(LayerFidelity {
-            node: id,
+            node: yields.id,
             weight: layer.weight_ratio(self.full),
             local: sums.ratio(sums.local),
             rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, Input::Value(..))),
@@ -104,32 +79,32 @@ impl<'a> Probe<'a> {
         }))
     }
 
-    /// Signal over noise of the logits in dB.
-    pub(super) fn logits(
-        &mut self,
-        produced: impl Fn(usize) -> Result<Vec<Produced>>,
-    ) -> Result<Option<f64>> {
+    /// Signal over noise of the logits in dB, and what the images say of them.
+    pub(super) fn logits(&mut self, yields: &Yields) -> Result<(Option<f64>, Option<Judgement>)> {
         let output = self.full.graph.output;
         self.teacher.advance_to(output)?;
         let shape = self.teacher.shape(output);
-        let mut sums = Sums::new(shape);
-        for (index, &chunk) in self.chunks.iter().enumerate() {
-            for (wanted, produced) in self.teacher.chunk(output, index)?.iter().zip(produced(chunk)?) {
+        let (mut sums, mut answers) = (Sums::new(shape), Vec::with_capacity(self.images));
+        for chunk in 0..self.chunks() {
+            for (wanted, produced) in self.teacher.chunk(output, chunk)?.iter().zip(yields.chunk(chunk)?) {
                 let mut image = Sums::of(wanted, shape);
                 image.cumulative = squared_distance(wanted, &produced.values);
                 sums.add(&image);
+                let wanted: Vec<f64> = wanted.iter().map(|&logit| f64::from(logit)).collect();
+                answers.push(Answers::of(&wanted, &produced.values));
             }
         }
-        Ok(sums.ratio(sums.cumulative))
+        Ok((sums.ratio(sums.cumulative), Judgement::of(&answers)))
     }
 
-    fn add_chunk(&self, layer: &Layer, index: usize, produced: &[Produced], total: &mut Sums) -> Result<()> {
+    fn add_chunk(&self, layer: &Layer, chunk: usize, yields: &Yields, total: &mut Sums) -> Result<()> {
+        let produced = yields.chunk(chunk)?;
         let inputs = match &layer.input {
-            Input::Pixels(zeros) => steps(&self.pixels.chunk(index)?, zeros),
-            Input::Value(node, _) => self.teacher.chunk(*node, index)?,
+            Input::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
+            Input::Value(node, _) => self.teacher.chunk(*node, chunk)?,
         };
-        let residuals = layer.residual.map(|node| self.teacher.chunk(node, index)).transpose()?;
-        let wanted = self.teacher.chunk(layer.value, index)?;
+        let residuals = layer.residual.map(|node| self.teacher.chunk(node, chunk)).transpose()?;
+        let wanted = self.teacher.chunk(layer.value, chunk)?;
         let image = |image: usize| {
             let residual = residuals.as_ref().map(|all| all[image].as_slice());
             self.image(layer, [&inputs[image], &wanted[image]], residual, &produced[image])
@@ -255,28 +230,4 @@ fn steps(pixels: &Batch<u8>, zeros: &[u8]) -> Vec<Vec<f32>> {
     let image =
         |image: usize| (0..zeros.len()).flat_map(|channel| step(pixels.image(image), channel)).collect();
     (0..pixels.images).map(image).collect()
-}
-
-impl Produced {
-    /// The real values of one image's codes, and how many lie at a bound that is not the activation's.
-    pub(super) fn of_codes(codes: &[u8], node: &QuantizedNode) -> Self {
-        let QuantizedNode { quantizer, shape, .. } = node;
-        let clamp = match &node.op {
-            QuantizedOp::Conv(conv) => conv.clamp,
-            _ => [f32::NEG_INFINITY, f32::INFINITY],
-        };
-        let real = |code: u8| (f64::from(code) - f64::from(quantizer.zero_point)) * quantizer.scale;
-        let values = (0..shape.channels)
-            .flat_map(|channel| codes.iter().skip(channel).step_by(shape.channels).map(|&code| real(code)));
-        let margin = quantizer.scale / 2.0;
-        let bottom = f64::from(clamp[0]) < real(0) - margin;
-        let top = f64::from(clamp[1]) > real(quantizer.max) + margin;
-        let saturated = |&&code: &&u8| bottom && code == 0 || top && code == quantizer.max;
-        Self { saturated: codes.iter().filter(saturated).count(), values: values.collect() }
-    }
-
-    /// The real values of one image's logits.
-    pub(super) fn of_logits(logits: &[i32], scale: f64) -> Self {
-        Self { values: logits.iter().map(|&logit| f64::from(logit) * scale).collect(), saturated: 0 }
-    }
 }

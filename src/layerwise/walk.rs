@@ -10,21 +10,23 @@ use super::method::Method;
 use super::note::Note;
 use super::objective::Objective;
 use super::patches::{Patches, hosts};
-use super::probe::{Probe, Produced};
+use super::probe::Probe;
 use super::statistics::{SumStatistics, match_statistics};
 use super::teacher::Teacher;
-use crate::calibrate::{ChannelStatistics, Spool};
+use super::yields::{Yields, freed, operands};
+use crate::calibrate::{ChannelStatistics, Parts, Spool};
 use crate::clock::Instant;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
 use crate::graph::NodeId;
+use crate::judge::Judgement;
 use crate::pack::{Packing, Source, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::{Kernels, Operand, Step, last_uses};
-use crate::tensor::Batch;
+use crate::tensor::{Batch, Shape};
 use std::sync::Arc;
 
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
@@ -45,7 +47,7 @@ pub(crate) fn fit_and_pack<'a>(
     graph: &'a mut QuantizedGraph,
     full: &'a Full<'a>,
     method: Method,
-    pixels: Spool,
+    pixels: Parts,
     survey: Option<Survey<'a>>,
     progress: &dyn Progress,
 ) -> Result<Packed> {
@@ -83,10 +85,12 @@ struct Walk<'a> {
     teacher: Teacher<'a>,
     packed: Vec<PackedNode>,
     /// Activations that are still to be read.
-    values: Vec<Option<Spool>>,
+    values: Vec<Option<Parts>>,
     /// Known once a convolution or a sum has yielded logits.
     logit_scale: Option<f64>,
     probe: Probe<'a>,
+    /// Whether the images that judge are not fitted.
+    held_back: bool,
     survey: Option<Survey<'a>>,
     /// By node that has an objective: the one whose patches hold its own.
     hosts: Vec<Option<usize>>,
@@ -97,6 +101,7 @@ struct Walk<'a> {
     layers: Vec<LayerFidelity>,
     /// Signal over noise of the logits in dB.
     logits: Option<f64>,
+    judgement: Option<Judgement>,
     seconds: Vec<(String, f64)>,
     notes: Vec<Note>,
 }
@@ -106,7 +111,7 @@ impl<'a> Walk<'a> {
         graph: &'a mut QuantizedGraph,
         full: &'a Full<'a>,
         method: Method,
-        pixels: &Spool,
+        pixels: &Parts,
         survey: Option<Survey<'a>>,
     ) -> Result<Self> {
         let is_fitted = |node: &&QuantizedNode| is_fitted(node, method, survey.as_ref());
@@ -114,7 +119,8 @@ impl<'a> Walk<'a> {
         let hosts = hosts(&graph.nodes.iter().map(patches).collect::<Vec<_>>());
         Ok(Self {
             teacher: Teacher::new(&full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
-            probe: Probe::new(graph, full, pixels)?,
+            held_back: pixels.held_back.is_some(),
+            probe: Probe::new(graph, full, pixels.judging())?,
             graph,
             full,
             method,
@@ -127,12 +133,13 @@ impl<'a> Walk<'a> {
             logit_scale: None,
             layers: Vec::new(),
             logits: None,
+            judgement: None,
             seconds: Vec::new(),
             notes: Vec::new(),
         })
     }
 
-    fn run(mut self, pixels: Spool, progress: &dyn Progress) -> Result<Packed> {
+    fn run(mut self, pixels: Parts, progress: &dyn Progress) -> Result<Packed> {
         let inputs: Vec<Vec<usize>> = self.graph.nodes.iter().map(|node| node.inputs.clone()).collect();
         self.start(pixels)?;
         progress.start("layers", inputs.len());
@@ -144,10 +151,10 @@ impl<'a> Walk<'a> {
         Ok(self.finish())
     }
 
-    fn start(&mut self, pixels: Spool) -> Result<()> {
+    fn start(&mut self, pixels: Parts) -> Result<()> {
         self.packed.push(pack_node(&self.graph.nodes[0], &[])?.node);
         if self.method == Method::Compensated {
-            self.teacher.start(&pixels)?;
+            self.teacher.start(&pixels.fitting)?;
         }
         self.values.push(Some(pixels));
         Ok(())
@@ -192,16 +199,22 @@ impl<'a> Walk<'a> {
     fn measure(&mut self, id: usize, step: &Step, packing: &Packing) -> Result<()> {
         let Self { graph, probe, values, logit_scale, .. } = self;
         let yields = Yields { graph, values, id, step, scale: *logit_scale };
-        self.layers.extend(probe.layer(graph, id, packing, |chunk| yields.chunk(chunk))?);
+        self.layers.extend(probe.layer(packing, &yields)?);
         if id + 1 == graph.nodes.len() {
-            self.logits = probe.logits(|chunk| yields.chunk(chunk))?;
+            (self.logits, self.judgement) = probe.logits(&yields)?;
         }
         Ok(())
     }
 
     fn finish(self) -> Packed {
         let last = self.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
-        let fidelity = Fidelity { images: self.probe.images(), logits: self.logits, layers: self.layers };
+        let fidelity = Fidelity {
+            images: self.probe.images(),
+            held_back: self.held_back,
+            logits: self.logits,
+            judgement: self.judgement,
+            layers: self.layers,
+        };
         let mut notes = self.notes;
         notes.extend(Note::on_logits(&fidelity, &self.packed, self.method));
         Packed {
@@ -252,12 +265,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn spools(&self, id: usize) -> Result<Vec<&Spool>> {
-        spools(self.graph, &self.values, id)
+    /// The activations that node `id` reads.
+    fn operands(&self, id: usize) -> Result<Vec<&Parts>> {
+        operands(self.graph, &self.values, id)
     }
 
     fn sum_statistics(&self, id: usize, step: &Step) -> Result<SumStatistics> {
-        let input = self.spools(id)?[0];
+        let input = &self.operands(id)?[0].fitting;
         let mut statistics = SumStatistics::new(self.graph.nodes[id].shape.channels);
         for chunk in 0..input.chunks() {
             statistics.add(&step.sums(&input.chunk(chunk)?)?);
@@ -265,51 +279,25 @@ impl<'a> Walk<'a> {
         Ok(statistics)
     }
 
-    fn execute(&self, id: usize, step: &Step) -> Result<Spool> {
-        let inputs = self.spools(id)?;
-        let mut output = Spool::new(self.graph.nodes[id].shape, inputs[0].images())?;
-        for chunk in 0..inputs[0].chunks() {
-            let batches: Result<Vec<Batch<u8>>> = inputs.iter().map(|input| input.chunk(chunk)).collect();
-            output.push(&step.codes(&batches?.iter().collect::<Vec<_>>())?.data)?;
-        }
-        Ok(output)
+    fn execute(&self, id: usize, step: &Step) -> Result<Parts> {
+        let operands = self.operands(id)?;
+        let run = |inputs: Vec<&Spool>| run(step, self.graph.nodes[id].shape, &inputs);
+        let held_back: Option<Vec<&Spool>> = operands.iter().map(|parts| parts.held_back.as_ref()).collect();
+        Ok(Parts {
+            fitting: run(operands.iter().map(|parts| &parts.fitting).collect())?,
+            held_back: held_back.map(run).transpose()?,
+        })
     }
 }
 
-/// What a node yields on a chunk of the images; its activations, if it makes any, are already there.
-struct Yields<'a> {
-    graph: &'a QuantizedGraph,
-    values: &'a [Option<Spool>],
-    id: usize,
-    step: &'a Step,
-    /// Real value of one logit, if this node yields them.
-    scale: Option<f64>,
-}
-
-impl Yields<'_> {
-    fn chunk(&self, chunk: usize) -> Result<Vec<Produced>> {
-        let node = &self.graph.nodes[self.id];
-        if let Some(spool) = &self.values[self.id] {
-            let batch = spool.chunk(chunk)?;
-            return Ok((0..batch.images).map(|image| Produced::of_codes(batch.image(image), node)).collect());
-        }
-        let inputs: Result<Vec<Batch<u8>>> =
-            spools(self.graph, self.values, self.id)?.iter().map(|input| input.chunk(chunk)).collect();
-        let logits = self.step.logits(&inputs?.iter().collect::<Vec<_>>())?;
-        let scale = self.scale.unwrap_or(node.quantizer.scale);
-        Ok(logits.data.chunks(logits.classes).map(|image| Produced::of_logits(image, scale)).collect())
+/// The codes that an operator makes of all images.
+fn run(step: &Step, shape: Shape, inputs: &[&Spool]) -> Result<Spool> {
+    let mut output = Spool::new(shape, inputs[0].images())?;
+    for chunk in 0..inputs[0].chunks() {
+        let batches: Result<Vec<Batch<u8>>> = inputs.iter().map(|input| input.chunk(chunk)).collect();
+        output.push(&step.codes(&batches?.iter().collect::<Vec<_>>())?.data)?;
     }
-}
-
-/// The activations that node `id` reads.
-fn spools<'a>(graph: &QuantizedGraph, values: &'a [Option<Spool>], id: usize) -> Result<Vec<&'a Spool>> {
-    let spools = graph.nodes[id].inputs.iter().map(|&input| values[input].as_ref());
-    let all: Option<Vec<&Spool>> = spools.collect();
-    all.filter(|all| !all.is_empty()).ok_or_else(freed)
-}
-
-fn freed() -> Error {
-    Error::new(ErrorKind::Shape, "activations were freed too early")
+    Ok(output)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! From a trained network to everything that fitting starts from.
 
 use super::pixels::{Unreadable, read_pixels};
-use crate::calibrate::{Observation, Observer, RangeMethod, Spool};
+use super::share::HeldBack;
+use crate::calibrate::{Observation, Observer, Parts, RangeMethod, Spool};
 use crate::channels::{equalise, reorder};
 use crate::data::Images;
 use crate::error::Result;
@@ -31,6 +32,7 @@ pub(crate) struct Calibration {
     pub equalised: Vec<NodeId>,
     /// Nodes whose channel statistics are wanted.
     pub statistics: Vec<NodeId>,
+    pub held_back: HeldBack,
 }
 
 /// The full-precision side of a conversion.
@@ -48,7 +50,7 @@ pub(crate) struct Prepared<'a> {
     pub full: Full<'a>,
     /// By node: the precision of a convolution.
     pub choices: Vec<Option<Choice>>,
-    pub pixels: Spool,
+    pub pixels: Parts,
     pub unreadable: Unreadable,
 }
 
@@ -72,7 +74,7 @@ impl<'a> Draft<'a> {
         Ok(Self { graph: reorder(self.graph, |id| possible[id].clone())?, ..self })
     }
 
-    /// Reads the images and looks at what the network makes of them.
+    /// Reads the images, holds some back, and looks at what the network makes of the others.
     ///
     /// # Errors
     /// No readable image; an activation that is not finite; a temporary file that cannot be written.
@@ -84,14 +86,16 @@ impl<'a> Draft<'a> {
     ) -> Result<Prepared<'a>> {
         let Self { graph, structure, choices, preprocess } = self;
         let (pixels, unreadable) = read_pixels(graph.input, preprocess, images, progress)?;
-        let graph = equalise(graph, preprocess, &pixels, &wanted.equalised)?;
+        let held_back = wanted.held_back.of(pixels.images());
+        let pixels = Parts::split(pixels, held_back)?;
+        let graph = equalise(graph, preprocess, &pixels.fitting, &wanted.equalised)?;
         let observer = Observer {
             graph: &graph,
             preprocess,
             histograms: &structure.range_nodes(),
             channels: &wanted.statistics,
         };
-        let observation = observer.run(&pixels, progress)?;
+        let observation = observer.run(&pixels.fitting, progress)?;
         let full = Full { graph, structure, preprocess, observation };
         Ok(Prepared { full, choices, pixels, unreadable })
     }

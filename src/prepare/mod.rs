@@ -2,5 +2,7 @@
 
 mod draft;
 mod pixels;
+mod share;
 
 pub(crate) use draft::{Calibration, Draft, Full, Prepared};
+pub(crate) use share::HeldBack;

@@ -1,7 +1,9 @@
 //! What goes wrong ends with exit code 2 and an error that names the file, the node and the remedy.
 
 use crate::support::{DIGITS, Digits, fgq_in, names, repository};
+use fgq::Uses;
 use safetensors::SafeTensors;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 
@@ -110,6 +112,46 @@ fn options_that_cannot_be_used() {
     fails(&["--output-name", "nothing"], &["nothing"]);
     fails(&["--frobnicate"], &["--frobnicate"]);
     assert_eq!(names(digits.path()), ["test", "train"]);
+}
+
+/// None of the images can be read, so that whatever else is wrong must have been found before.
+#[test]
+fn everything_is_refused_before_the_images_are_read() {
+    let digits = Digits::new();
+    fs::create_dir(digits.join("bad")).unwrap();
+    fs::write(digits.join("bad/a.png"), "x").unwrap();
+    let plan = |layer: &str, weights: &str, bits: u8| {
+        json!({ "objective": 0, "bound": 0, "alpha": 1, "budgets": {}, "uses": Uses::default(), "layers": [{
+            "name": layer, "weights": weights, "weight_bits": 8, "activation_bits": bits, "parameters": 1,
+            "bits": 8, "damage": 0,
+        }] })
+    };
+    let plans = [
+        ("other.json", plan("other", "int8", 8), "is the plan for another network"),
+        ("weights.json", plan("linear", "8", 8), "unknown precision '8'"),
+        ("bits.json", plan("linear", "int8", 99), "99"),
+    ];
+    let model = repository(DIGITS);
+    let convert = |more: &[&str]| digits.run(&[&["convert", &model, "--calib", "bad"], more].concat());
+    for (name, plan, part) in plans {
+        fs::write(digits.join(name), plan.to_string()).unwrap();
+        convert(&["--plan", name]).fails_with(&[part]);
+    }
+    convert(&["--plan", "missing.json"]).fails_with(&["missing.json", "No such file"]);
+    convert(&["--act", "other=4"]).fails_with(&["--act 'other' matches no"]);
+    convert(&["--set", "other=int8"]).fails_with(&["--set 'other' matches no"]);
+    convert(&["--act-bits", "99"]).fails_with(&["99 activation bits"]);
+    convert(&["--group", "0"]).fails_with(&["group size of 0"]);
+    convert(&[]).fails_with(&["calibration images can be read"]);
+    let plan = |more: &[&str]| digits.run(&[&["plan", &model, "--calib", "bad"], more].concat());
+    plan(&["-o", "missing/plan.json"]).fails_with(&["missing", "create the folder"]);
+    plan(&["--report", "missing/plan.html"]).fails_with(&["missing", "create the folder"]);
+    plan(&["--indicators", "missing/i.json"]).fails_with(&["missing", "create the folder"]);
+    plan(&["--mean-bits", "0"]).fails_with(&["--mean-bits 0 is no budget"]);
+    plan(&["--alpha", "-1"]).fails_with(&["alpha"]);
+    plan(&["--act-bits", "99"]).fails_with(&["activation"]);
+    plan(&["--measure", "0"]).fails_with(&["at least 1"]);
+    plan(&[]).fails_with(&["calibration images can be read"]);
 }
 
 #[test]

@@ -24,14 +24,20 @@ fn check_conversion(digits: &Digits, conversion: &Value) {
     assert_eq!(
         keys(conversion),
         [
+            "agreement",
+            "agreement_ci95",
             "bits_per_ternary_weight",
             "bits_per_weight",
             "bytes",
+            "divergence",
+            "divergence_ci95",
+            "fitted_images",
+            "held_back",
             "images",
+            "judged_images",
             "layers",
             "logits_sqnr",
             "loss",
-            "measured_images",
             "notes",
             "output",
             "preprocess",
@@ -48,6 +54,10 @@ fn check_conversion(digits: &Digits, conversion: &Value) {
     assert_eq!(conversion["sha256"], hash);
     assert_eq!(conversion["output"], "net.fgq");
     assert_eq!((&conversion["images"], &conversion["unreadable"]), (&json!(60), &json!(0)));
+    assert_eq!((&conversion["fitted_images"], &conversion["judged_images"]), (&json!(52), &json!(8)));
+    assert_eq!((&conversion["held_back"], &conversion["agreement"]), (&json!(true), &json!(100.0)));
+    let [low, high] = [0, 1].map(|end| conversion["agreement_ci95"][end].as_f64().unwrap());
+    assert!((60.0..75.0).contains(&low) && high == 100.0, "{low} {high}");
     let layers = conversion["layers"].as_array().unwrap();
     for layer in layers {
         assert_eq!(
@@ -93,10 +103,10 @@ fn check_inspection(digits: &Digits, conversion: &Value) {
         layers
     };
     assert_eq!(inspection["layers"], what_the_file_holds(&conversion["layers"]));
-    for key in ["logits_sqnr", "measured_images", "loss"] {
+    for key in ["logits_sqnr", "judged_images", "held_back", "agreement", "agreement_ci95", "divergence", "loss"] {
         assert_eq!(inspection[key], conversion[key]);
     }
-    assert_eq!((&inspection["measured_images"], &inspection["loss"]["from"]), (&json!(8), &json!("weights")));
+    assert_eq!((&inspection["judged_images"], &inspection["loss"]["from"]), (&json!(8), &json!("weights")));
     assert_eq!(inspection["preprocess"], conversion["preprocess"]);
     let bytes = inspection["bytes"].as_object().unwrap();
     let parts: u64 = bytes.iter().filter(|(key, _)| *key != "total").map(|(_, v)| v.as_u64().unwrap()).sum();
@@ -121,6 +131,7 @@ fn check_inspection(digits: &Digits, conversion: &Value) {
         "mean 0.3053",
         "0, 1, 2, 3",
         "weight dB  local dB  rounding dB  cumulative dB  saturated",
+        "100.0% of 8 held-back images (95% interval",
         "dB on 8 images",
         "most loss comes from     weights (",
     ] {
@@ -137,7 +148,9 @@ fn check_evaluation(digits: &Digits) {
     let compared = digits.run(&[&arguments[..], &["--reference", &repository(DIGITS)]].concat()).json();
     let more = [
         "agreement",
+        "agreement_ci95",
         "divergence",
+        "divergence_ci95",
         "drop",
         "drop_ci95",
         "only_model",
@@ -181,7 +194,7 @@ fn text_tells_what_each_layer_got() {
     let run = digits.convert("net.fgq", &["--samples", "20", "--group", "3"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     for part in
-        ["first convolution", "ternary:3", "classifier", "sha256", "20, 0 unreadable", "bits per weight"]
+        ["first convolution", "ternary:3", "classifier", "sha256", "20: 15 fitted, 5 held back to judge; 0 unr"]
     {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
@@ -192,7 +205,8 @@ fn text_tells_what_each_layer_got() {
     );
     let text =
         digits.run(&["eval", "net.fgq", "--images", "test", "--reference", &repository(DIGITS)]).stdout;
-    for part in ["full precision", "packed model", "of 100", "agreement", "within noise", "McNemar"] {
+    let eval = ["full precision", "packed model", "of 100", "agreement", "95% interval", "within noise", "McNemar"];
+    for part in eval {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -202,11 +216,13 @@ fn a_useless_conversion_comes_with_a_warning() {
     let digits = Digits::new();
     let narrow = ["--act", ".*=0..0.01", "--method", "closed-form"];
     let run = digits.convert("net.fgq", &[&narrow[..], &["--json"]].concat());
-    assert!(run.stderr.contains("warning: the logits' signal-to-noise ratio is"), "{}", run.stderr);
+    assert!(run.stderr.contains("of 8 held-back images get full precision's class"), "{}", run.stderr);
     let json = run.json();
     let notes: Vec<&str> = json["notes"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
     assert_eq!(notes.len(), 1);
-    for part in ["use --method compensated, a smaller --group", "more images", "--set '", "=int8'"] {
+    let parts =
+        ["signal-to-noise ratio is", "use --method compensated, a smaller --group", "more images", "--set '", "=int8'"];
+    for part in parts {
         assert!(notes[0].contains(part), "{}", notes[0]);
     }
     let good = digits.convert("net.fgq", &["--json"]);

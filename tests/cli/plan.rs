@@ -104,8 +104,8 @@ fn a_plan_is_converted_and_remembered() {
     }
     let uniform = &conversion["uniform"];
     assert!(uniform["bytes"].is_u64() && uniform["group"].is_u64(), "{uniform}");
-    let (ours, theirs) = (conversion["logits_sqnr"].as_f64(), uniform["logits_sqnr"].as_f64());
-    assert_eq!(uniform["better"], if theirs > ours { "uniform" } else { "plan" });
+    let [ours, theirs] = [&conversion, uniform].map(|of| of["divergence"].as_f64().unwrap());
+    assert_eq!(uniform["better"], if theirs < ours { "uniform" } else { "plan" });
     let mut tight: Value =
         serde_json::from_str(&fs::read_to_string(digits.join("plan.json")).unwrap()).unwrap();
     tight["budgets"] = json!({ "max_size": 1000 });

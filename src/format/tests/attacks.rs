@@ -272,6 +272,12 @@ fn figures_that_cannot_be_are_refused() {
     }
     assert_has(&error(|file| file.record["fidelity"]["images"] = json!(0)), &["out of range"]);
     assert_has(&error(|file| file.record["fidelity"]["logits"] = json!(1e9)), &["out of range"]);
+    let judged = |agreeing: i64, divergence: f64, divergence_error: f64| json!({ "agreeing": agreeing, "divergence": divergence, "divergence_error": divergence_error });
+    for wrong in [judged(9, 0.1, 0.1), judged(8, -0.1, 0.1), judged(8, 0.1, -0.1)] {
+        assert_has(&error(|file| file.record["fidelity"]["judgement"] = wrong.clone()), &["out of range"]);
+    }
+    let partly = json!({ "agreeing": 8 });
+    assert_has(&error(|file| file.record["fidelity"]["judgement"] = partly.clone()), &["divergence"]);
 }
 
 #[test]

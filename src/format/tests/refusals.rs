@@ -3,6 +3,7 @@
 use super::sample::{GATE, place, sample};
 use crate::format::write::encode;
 use crate::format::*;
+use crate::judge::Judgement;
 use crate::tensor::Window;
 
 /// Asserts that `change` to node `name` makes the sample invalid, in memory and in a file, and that the error
@@ -93,6 +94,20 @@ fn figures_of_fidelity() {
     refused(|fidelity| fidelity.layers[0].saturation = -0.01, "out of range");
     refused(|fidelity| fidelity.layers[1].local = Some(120.01), "node 'residual'");
     refused(|fidelity| fidelity.layers[1].rounding = Some(-121.0), "node 'residual'");
+    let judgement = Judgement { images: 8, agreeing: 8, divergence: 0.5, divergence_error: None };
+    let judged = |change: fn(&mut Judgement)| {
+        let mut judgement = judgement;
+        change(&mut judgement);
+        let mut model = sample();
+        model.fidelity.as_mut().unwrap().judgement = Some(judgement);
+        model.to_bytes().and_then(|bytes| PackedModel::from_bytes(&bytes)).map(|read| assert_eq!(read, model))
+    };
+    assert!(judged(|_| ()).is_ok());
+    assert!(judged(|judgement| judgement.divergence_error = Some(0.1)).is_ok());
+    assert!(judged(|judgement| judgement.images = 9).is_err());
+    assert!(judged(|judgement| judgement.agreeing = 9).is_err());
+    assert!(judged(|judgement| judgement.divergence = f64::NAN).is_err());
+    assert!(judged(|judgement| judgement.divergence_error = Some(f64::INFINITY)).is_err());
     let mut model = sample();
     model.fidelity.as_mut().unwrap().logits = Some(f64::NAN);
     assert!(model.to_bytes().is_err());

@@ -91,7 +91,9 @@ fn fidelity() -> Fidelity {
     };
     Fidelity {
         images: 8,
+        held_back: false,
         logits: Some(20.0),
+        judgement: None,
         layers: vec![layer(1, None), layer(3, Some(40.0)), layer(14, Some(0.01))],
     }
 }

@@ -18,10 +18,10 @@ impl Walk<'_> {
         let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
         let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
         self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
-        let spools = self.spools(id)?;
+        let operands = self.operands(id)?;
         let residual = node.inputs.get(1).zip(residual_node).map(|(&input, full)| {
             let quantizer = self.graph.nodes[input].quantizer;
-            (spools[1], quantizer.zero_point, quantizer.scale, full)
+            (&operands[1].fitting, quantizer.zero_point, quantizer.scale, full)
         });
         let samples = Samples {
             sampler: self.sampler(patches, host)?,
@@ -69,7 +69,7 @@ impl Walk<'_> {
         Ok(Sampler {
             patches,
             host,
-            activations: self.values[patches.input].as_ref().ok_or_else(freed)?,
+            activations: &self.values[patches.input].as_ref().ok_or_else(freed)?.fitting,
             shape: input.shape,
             zero_points: vec![input.quantizer.zero_point; input.shape.channels],
         })

@@ -41,7 +41,7 @@ impl Family {
         let Prepared { full, choices, pixels, .. } = draft.calibrate(&self.images, &all, &()).unwrap();
         let planned = vec![None; choices.len()];
         let bits = ActivationBits { default: 8, planned: &planned, rules: &[] };
-        let mut quantized = full.assemble(&choices, bits, RangeMethod::default(), &pixels).unwrap();
+        let mut quantized = full.assemble(&choices, bits, RangeMethod::default(), &pixels.fitting).unwrap();
         let mut walk = Walk::new(&mut quantized, &full, Method::Compensated, &pixels, None).unwrap();
         change(&mut walk);
         walk.run(pixels, &()).unwrap()
