@@ -1,16 +1,17 @@
 //! NumPy's array files, for comparing inputs with other programs.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::replace_file;
 use ndarray::Array3;
-use std::fs;
 use std::path::Path;
 
-/// Writes `array` as a `.npy` file (version 1.0, little-endian f32, C order) that `numpy.load` opens.
+/// Writes `array` as a `.npy` file (version 1.0, little-endian f32, C order) that `numpy.load` opens, whole or not
+/// at all.
 ///
 /// # Errors
 /// `Io`, if the file cannot be written.
 pub fn write_npy(path: &Path, array: &Array3<f32>) -> Result<()> {
-    fs::write(path, npy_bytes(array)).map_err(|e| Error::io(path, e))
+    replace_file(path, &npy_bytes(array))
 }
 
 fn npy_bytes(array: &Array3<f32>) -> Vec<u8> {

@@ -67,9 +67,9 @@ mod tests {
     fn replacing_a_file_does_not_change_what_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
-        super::super::replace_file(&path, &[1; 9000]).unwrap();
+        crate::files::replace_file(&path, &[1; 9000]).unwrap();
         let bytes = open(&path).unwrap();
-        super::super::replace_file(&path, &[2]).unwrap();
+        crate::files::replace_file(&path, &[2]).unwrap();
         assert_eq!(*bytes, [1; 9000]);
         assert_eq!(*open(&path).unwrap(), [2]);
     }

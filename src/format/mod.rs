@@ -38,8 +38,6 @@ pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};
 pub use read::read_model;
 #[cfg(feature = "convert")]
-pub(crate) use write::replace_file;
-#[cfg(feature = "convert")]
 pub use write::{Written, write_model};
 
 /// The format version that this library writes; it reads all up to it.

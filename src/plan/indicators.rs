@@ -2,7 +2,7 @@
 
 use super::Budgets;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::replace_file;
+use crate::files::replace_file;
 use crate::knapsack::{LARGEST_USE, MAX_ITEMS};
 use crate::precision::Precision;
 use serde::{Deserialize, Serialize};

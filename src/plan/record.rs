@@ -3,7 +3,8 @@
 use super::budgets::Budgets;
 use super::indicators::is_false;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PlanRecord, replace_file};
+use crate::files::replace_file;
+use crate::format::PlanRecord;
 use crate::precision::Precision;
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
