@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Graph, NodeId, Op, evaluate};
 use crate::judge::divergence;
+use crate::liveness::last_readers;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::rc::Rc;
@@ -45,10 +46,7 @@ impl<'a> Damage<'a> {
     pub fn new(graph: &'a Graph, preprocess: &Preprocess, pixels: &Spool, count: usize) -> Result<Self> {
         let normalised = |pixels: Vec<u8>| Ok(normalise(&pixels, preprocess)?.into_raw_vec_and_offset().0);
         let images = pixels.spread(count)?.into_iter().map(normalised).collect::<Result<_>>()?;
-        let mut last_reader: Vec<NodeId> = (0..graph.nodes.len()).collect();
-        for (id, node) in graph.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|&input| last_reader[input] = id);
-        }
+        let mut last_reader = last_readers(graph.nodes.iter().map(|node| node.inputs.as_slice()));
         last_reader[graph.output] = graph.nodes.len();
         let mut damage = Self { graph, shapes: graph.shapes()?, last_reader, images, logits: Vec::new() };
         damage.logits = (0..damage.images.len())

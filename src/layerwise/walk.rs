@@ -20,12 +20,13 @@ use crate::error::Result;
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
 use crate::graph::NodeId;
 use crate::judge::Judgement;
+use crate::liveness::last_uses;
 use crate::pack::{Packing, Source, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
-use crate::runtime::{Kernels, Operand, Step, last_uses};
+use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Shape};
 use std::sync::Arc;
 

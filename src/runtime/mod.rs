@@ -10,6 +10,6 @@ mod step;
 mod tests;
 
 pub use crate::kernels::Kernels;
-pub(crate) use session::last_uses;
+use crate::liveness::last_uses;
 pub use session::{Logits, Session};
 pub(crate) use step::{Operand, Step};

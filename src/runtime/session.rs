@@ -178,7 +178,7 @@ impl Steps {
             Step::new(node, &inputs, shape, kernels)
         });
         let inputs: Vec<_> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
-        let dead_after = last_uses(&inputs);
+        let dead_after = super::last_uses(&inputs);
         Self { steps: steps.collect(), inputs, dead_after }
     }
 
@@ -203,17 +203,4 @@ impl Steps {
         }
         Err(Error::new(ErrorKind::Format, "the model has no operator"))
     }
-}
-
-/// For each node, the values that nobody reads after it: its own if nobody reads that at all.
-pub(crate) fn last_uses(inputs: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let mut last: Vec<usize> = (0..inputs.len()).collect();
-    for (id, inputs) in inputs.iter().enumerate() {
-        inputs.iter().for_each(|&input| last[input] = id);
-    }
-    let mut dead = vec![Vec::new(); inputs.len()];
-    for (value, reader) in last.into_iter().enumerate() {
-        dead[reader].push(value);
-    }
-    dead
 }

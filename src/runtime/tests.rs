@@ -87,10 +87,3 @@ fn invalid_models_are_refused() {
     let error = Session::new(&model).unwrap_err();
     assert_eq!(error.node(), Some(model.nodes[1].name.as_str()));
 }
-
-#[test]
-fn values_die_with_their_last_reader() {
-    let inputs = [vec![], vec![0], vec![0, 1], vec![], vec![2, 2]];
-    let dead = last_uses(&inputs);
-    assert_eq!(dead, [vec![], vec![], vec![0, 1], vec![3], vec![2, 4]]);
-}

@@ -9,6 +9,7 @@ mod tests;
 
 use super::{Graph, NodeId, Op};
 use crate::error::{Error, ErrorKind, Result};
+use crate::liveness::last_uses;
 use crate::tensor::Shape;
 use ndarray::{Array2, Array3};
 use rayon::prelude::*;
@@ -34,7 +35,8 @@ impl<'g> Interpreter<'g> {
     /// Whatever [`Graph::validate`] finds.
     pub fn new(graph: &'g Graph) -> Result<Self> {
         graph.validate()?;
-        Ok(Self { graph, shapes: graph.shapes()?, dead_after: dead_after(graph) })
+        let inputs: Vec<Vec<NodeId>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
+        Ok(Self { graph, shapes: graph.shapes()?, dead_after: last_uses(&inputs) })
     }
 
     /// The shape of every node's value.
@@ -97,21 +99,6 @@ impl<'g> Interpreter<'g> {
         }
         Ok(())
     }
-}
-
-/// For each node, the nodes it is the last to read, and itself if nobody reads it.
-fn dead_after(graph: &Graph) -> Vec<Vec<NodeId>> {
-    let mut last_reader: Vec<NodeId> = (0..graph.nodes.len()).collect();
-    for (id, node) in graph.nodes.iter().enumerate() {
-        for &input in &node.inputs {
-            last_reader[input] = id;
-        }
-    }
-    let mut dead = vec![Vec::new(); graph.nodes.len()];
-    for (id, &reader) in last_reader.iter().enumerate() {
-        dead[reader].push(id);
-    }
-    dead
 }
 
 /// The value of one operator: `inputs` in operator order, the result of shape `output`.
