@@ -63,6 +63,7 @@ mod fixed;
 mod format;
 mod judge;
 mod kernels;
+mod liveness;
 mod pixels;
 mod precision;
 mod runtime;
@@ -83,6 +84,8 @@ mod convert;
 mod data;
 #[cfg(feature = "convert")]
 mod eval;
+#[cfg(feature = "convert")]
+mod files;
 #[cfg(feature = "convert")]
 mod fold;
 #[cfg(feature = "convert")]
@@ -136,11 +139,13 @@ pub use data::{
 #[cfg(feature = "convert")]
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
 #[cfg(feature = "convert")]
+pub use files::replace_file;
+#[cfg(feature = "convert")]
 pub use format::{Written, write_model};
 #[cfg(feature = "convert")]
 pub use graph::{Graph, Interpreter};
 #[cfg(feature = "convert")]
-pub use indicate::{Indicator, IndicatorOptions, indicate};
+pub use indicate::{Indicator, IndicatorOptions, candidates, indicate};
 #[cfg(feature = "convert")]
 pub use layerwise::{Method, Note};
 #[cfg(feature = "convert")]

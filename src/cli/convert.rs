@@ -4,7 +4,7 @@ use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
 use super::network::NetworkArgs;
-use super::output::{Output, grouped, names, note, warn, warn_unreadable};
+use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
 use super::table::{Column, Table};
@@ -191,21 +191,12 @@ fn place(error: fgq::Error, images: &Path, model: &Path) -> fgq::Error {
 /// Where the packed model goes; checked before any work that a file can be written there.
 fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = chosen.map_or_else(|| default_output(model), Path::to_owned);
-    if path.is_dir() {
-        bail!("{}: is a folder; give the name of a file with -o", path.display());
-    }
     let same =
         |a: &Path, b: &Path| fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a));
     if same(&path, model) {
         bail!("{}: is the model itself; give another name with -o", path.display());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::tempfile_in(folder).with_context(|| {
-        format!(
-            "{}: no file can be written there; create the folder or choose another with -o",
-            folder.display()
-        )
-    })?;
+    check_writable(&path, "-o")?;
     Ok(path)
 }
 

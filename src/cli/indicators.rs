@@ -1,7 +1,7 @@
 //! Where `fgq plan` has its indicators from: a file, or a network and sample images.
 
 use super::network::NetworkArgs;
-use super::output::{note, warn};
+use super::output::{check_writable, note, warn};
 use super::progress::Bars;
 use anyhow::{Context, bail, ensure};
 use fgq::{Dataset, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod};
@@ -45,12 +45,13 @@ pub struct IndicatorArgs {
 }
 
 impl IndicatorArgs {
-    /// The indicators in the file, or found for the network.
-    pub fn resolve(&self) -> anyhow::Result<Indicators> {
+    /// The indicators in the file, or found for the network, if `check` has nothing against its layers and candidates,
+    /// which are all that is known before that.
+    pub fn resolve(&self, check: impl Fn(&Indicators) -> anyhow::Result<()>) -> anyhow::Result<Indicators> {
         match (&self.model, &self.calib, &self.indicators) {
             (Some(model), Some(calib), file) => {
                 let file = file.clone().unwrap_or_else(|| default_file(model));
-                self.find(model, calib, &file)
+                self.find(model, calib, &file, check)
             }
             (_, _, Some(file)) => Ok(fgq::read_indicators(file)?),
             _ => bail!("give indicators with --indicators, or a network and --calib"),
@@ -69,7 +70,13 @@ impl IndicatorArgs {
         }
     }
 
-    fn find(&self, model: &Path, calib: &Path, file: &Path) -> anyhow::Result<Indicators> {
+    fn find(
+        &self,
+        model: &Path,
+        calib: &Path,
+        file: &Path,
+        check: impl Fn(&Indicators) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Indicators> {
         ensure!(self.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
         let mut options = self.options();
         let known = known(model, file)?;
@@ -77,7 +84,9 @@ impl IndicatorArgs {
             note(format!("indicators are those in {}", file.display()));
             return Ok(known);
         }
+        check_writable(file, "--indicators")?;
         let (graph, chosen) = self.network.load(model)?;
+        check(&fgq::candidates(graph.clone(), &chosen.preprocess, &options)?)?;
         options.classes = self.network.class_names(&graph, calib)?;
         let images = Dataset::unlabelled(calib)?.spread(self.samples);
         let mut save = |indicators: &Indicators| indicators.write(file);

@@ -1,9 +1,11 @@
 //! What commands print: results on stdout, messages on stderr.
 
 use super::flags::in_flags;
+use anyhow::{Context, ensure};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Unreadable images that are named one by one.
 const NAMED: usize = 10;
@@ -38,6 +40,19 @@ impl Output {
             _ => Ok(self.code),
         }
     }
+}
+
+/// Refuses a path that no file can be written to, before any work; `option` is what it was given with.
+pub fn check_writable(path: &Path, option: &str) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "{}: is a folder; give the name of a file with {option}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).with_context(|| {
+        format!(
+            "{}: no file can be written there; create the folder or choose another with {option}",
+            folder.display()
+        )
+    })?;
+    Ok(())
 }
 
 /// Writes one line to stderr, if there is one, with options in place of the library's fields.

@@ -2,13 +2,12 @@
 
 use super::amount::{Amount, amount, bytes, count};
 use super::indicators::IndicatorArgs;
-use super::output::{Output, grouped, warn};
+use super::output::{Output, check_writable, grouped, warn};
 use super::table::{Column, Table};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use fgq::{Budgets, FrontierPoint, Indicators, Outliers, Plan, PlanOptions, UniformBits};
 use serde::Serialize;
 use std::fmt::Write;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -83,9 +82,9 @@ fn outliers(text: &str) -> anyhow::Result<Outliers> {
 }
 
 impl BudgetArgs {
-    fn budgets(&self, indicators: &Indicators) -> Budgets {
+    /// The budgets for a network with so many multiplications.
+    fn budgets(&self, multiplications: u64) -> Budgets {
         let levels = self.weight_level.zip(self.activation_level);
-        let all = indicators.multiplications();
         Budgets {
             max_size: self.max_size,
             compression_ratio: self.compression_ratio,
@@ -94,7 +93,7 @@ impl BudgetArgs {
             levels: levels.map(|(weight, activation)| UniformBits { weight, activation }),
             max_multiplications: self.max_multiplications.map(|amount| match amount {
                 Amount::Count(count) => count,
-                Amount::Share(share) => (share * all as f64) as u64,
+                Amount::Share(share) => (share * multiplications as f64) as u64,
             }),
             max_largest_activation: self.max_largest_activation,
             max_total_activation: self.max_total_activation,
@@ -119,9 +118,9 @@ struct ParetoJson<'a> {
 
 /// Plans, writes what was asked for, and shows the plan or the frontier.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let indicators = args.indicators.resolve()?;
-    let budgets = args.budgets.budgets(&indicators);
-    let options = PlanOptions { alpha: args.alpha, outliers: args.outliers };
+    let options = args.check()?;
+    let indicators = args.indicators.resolve(|candidates| args.check_feasible(candidates, &options))?;
+    let budgets = args.budgets.budgets(indicators.multiplications());
     let start = Instant::now();
     let plan = fgq::plan(&indicators, &budgets, &options)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -133,7 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         false => Vec::new(),
     };
     if let Some(path) = &args.report {
-        fs::write(path, plan.to_html(&frontier)).map_err(|error| fgq::Error::io(path, error))?;
+        fgq::replace_file(path, plan.to_html(&frontier).as_bytes())?;
     }
     if let Some(path) = &args.output {
         plan.write(path)?;
@@ -143,6 +142,28 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         return Output::new(frontier_table(&frontier), &ParetoJson { seconds, pareto: &frontier });
     }
     Output::new(text(&plan, seconds)?, &PlanJson { seconds, proven: plan.is_proven(), plan: &plan })
+}
+
+impl Args {
+    /// Refuses what can be refused without indicators, which may take long to find.
+    fn check(&self) -> anyhow::Result<PlanOptions> {
+        for (path, option) in [(&self.output, "-o"), (&self.report, "--report")] {
+            path.iter().try_for_each(|path| check_writable(path, option))?;
+        }
+        let options = PlanOptions { alpha: self.alpha, outliers: self.outliers };
+        options.check()?;
+        self.budgets.budgets(0).check()?;
+        Ok(options)
+    }
+
+    /// Refuses budgets that no plan keeps, whatever the figures of the candidates turn out to be.
+    fn check_feasible(&self, candidates: &Indicators, options: &PlanOptions) -> anyhow::Result<()> {
+        let budgets = self.budgets.budgets(candidates.multiplications());
+        let without_file = Budgets { max_size: None, compression_ratio: None, ..budgets.clone() };
+        fgq::plan(candidates, &without_file, options)?;
+        fgq::plan(candidates, &budgets, options).context("even if the file held nothing but weights")?;
+        Ok(())
+    }
 }
 
 fn frontier_table(frontier: &[FrontierPoint]) -> Table {

@@ -16,12 +16,7 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// Reads the network in `path`, passing on the loader's notes.
-    pub fn load(&self, path: &Path, input_size: Option<Size>) -> anyhow::Result<Graph> {
-        Ok(told(self.read(path, input_size)?))
-    }
-
-    /// As [`Self::load`] at the given size, or at the model's own if it fixes another.
+    /// Reads the network in `path` at the given size, or at its own if it fixes another, passing on the loader's notes.
     pub fn load_at(&self, path: &Path, size: Size) -> anyhow::Result<Graph> {
         Ok(told(self.read_at(path, size)?))
     }
@@ -31,7 +26,7 @@ impl SourceArgs {
         self.read(path, Some(size)).or_else(|_| self.read(path, None))
     }
 
-    /// As [`Self::load`], saying nothing.
+    /// Reads the network in `path`, saying nothing.
     pub fn read(&self, path: &Path, input_size: Option<Size>) -> fgq::Result<Loaded> {
         let options = LoadOptions {
             input_size: input_size.map(Into::into),

@@ -90,8 +90,15 @@ fn check_version(record: &ModelRecord, bytes: &[u8]) -> Result<()> {
             Err(invalid(message).at_node(&node.name))
         }
         None if version < plan => Err(invalid(format!("format version {version} has no plans"))),
+        None if version < VERSION && is_judged(record) => {
+            Err(invalid(format!("format version {version} has no judgements")))
+        }
         None => Ok(()),
     }
+}
+
+fn is_judged(record: &ModelRecord) -> bool {
+    record.fidelity.as_ref().is_some_and(|fidelity| fidelity.held_back || fidelity.judgement.is_some())
 }
 
 fn invalid(message: impl Into<String>) -> Error {

@@ -8,4 +8,4 @@ mod size;
 mod study;
 
 pub use options::{Indicator, IndicatorOptions};
-pub use study::indicate;
+pub use study::{candidates, indicate};

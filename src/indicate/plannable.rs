@@ -75,6 +75,11 @@ impl Plannable {
         }
     }
 
+    /// The layer with a figure of 0 for each candidate.
+    pub(super) fn without_figures(&self) -> LayerIndicators {
+        self.with(&vec![0.0; self.precisions.len() + self.activation_bits.len()])
+    }
+
     /// Whether these could be figures of this layer.
     pub(super) fn is(&self, known: &LayerIndicators) -> bool {
         let sizes = |layer: &LayerIndicators| (layer.parameters, layer.macs, layer.inputs, layer.kept);

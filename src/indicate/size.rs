@@ -1,13 +1,16 @@
 //! The part of a packed model's size that no plan changes.
 
 use super::IndicatorOptions;
+use super::plannable::Plannable;
 use crate::convert::ConvertOptions;
 use crate::error::Result;
 use crate::format::{PackedModel, PlanRecord, Preprocess, Provenance};
+use crate::graph::{Graph, Op};
 use crate::layerwise::Packed;
 use crate::plan::{Fixed, Indicators, LayerIndicators, short};
 use crate::precision::Precision;
 use crate::quantize::{QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::tensor::Shape;
 use std::collections::BTreeMap;
 
 /// Bytes by which numbers in the file may be longer than with 8-bit weights, and options than the default ones: of all
@@ -45,6 +48,21 @@ pub(super) fn fixed(
             - planned(|layer| layer.macs),
         record: model.to_bytes()?.len() as u64 - bytes + LONGER[0] + LONGER[1] * found.layers.len() as u64,
     })
+}
+
+/// Of a file that holds nothing but weights.
+pub(super) fn least(graph: &Graph, shapes: &[Shape], layers: &[Plannable]) -> Fixed {
+    let fixed = graph.nodes.iter().enumerate().filter(|(id, _)| layers.iter().all(|layer| layer.node != *id));
+    let weights = fixed.filter_map(|(id, node)| match &node.op {
+        Op::Conv(conv) => Some((id, conv.weight.len() as u64)),
+        _ => None,
+    });
+    let (mut parameters, mut multiplications) = (0, 0);
+    for (id, weights) in weights {
+        parameters += weights;
+        multiplications += weights * shapes[id].positions() as u64;
+    }
+    Fixed { parameters, bits: 8 * parameters, multiplications, record: 0 }
 }
 
 /// Number of a node's weights.

@@ -36,7 +36,7 @@ pub fn indicate(
     progress: &dyn Progress,
 ) -> Result<Indicators> {
     options.check()?;
-    let draft = Draft::new(graph, preprocess, |graph| choose(graph, [Precision::ternary(4); 2], None, &[]))?;
+    let draft = draft(graph, preprocess)?;
     let layers = plannable(&draft, &draft.graph.shapes()?, options);
     known::check(&known, options, &layers)?;
     let possible = by_node(&layers, draft.choices.len(), |_| true);
@@ -70,6 +70,29 @@ pub fn indicate(
     found.complete = true;
     save(&found)?;
     Ok(found)
+}
+
+/// The layers that [`indicate`] looks at and their candidates, with figures of 0, in a file of nothing but weights: no plan
+/// for the network does more. That needs no image.
+///
+/// # Errors
+/// As for [`indicate`], as far as images do not matter.
+pub fn candidates(graph: Graph, preprocess: &Preprocess, options: &IndicatorOptions) -> Result<Indicators> {
+    options.check()?;
+    let draft = draft(graph, preprocess)?;
+    let shapes = draft.graph.shapes()?;
+    let layers = plannable(&draft, &shapes, options);
+    Ok(Indicators {
+        fixed: size::least(&draft.graph, &shapes, &layers),
+        layers: layers.iter().map(Plannable::without_figures).collect(),
+        alpha: 1.0,
+        complete: true,
+        ..Indicators::default()
+    })
+}
+
+fn draft(graph: Graph, preprocess: &Preprocess) -> Result<Draft<'_>> {
+    Draft::new(graph, preprocess, |graph| choose(graph, [Precision::ternary(4); 2], None, &[]))
 }
 
 /// The candidates of those layers that are wanted, by node; empty for all other nodes.

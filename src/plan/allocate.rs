@@ -18,6 +18,22 @@ pub struct PlanOptions {
     pub outliers: Outliers,
 }
 
+impl PlanOptions {
+    /// Whether the options can be used, whatever the indicators.
+    ///
+    /// # Errors
+    /// A factor that is negative or not finite.
+    pub fn check(&self) -> Result<()> {
+        match self.alpha.filter(|alpha| !alpha.is_finite() || *alpha < 0.0) {
+            Some(alpha) => {
+                let message = format!("alpha {alpha}; give a number of at least 0");
+                Err(Error::new(ErrorKind::Argument, message))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// What to do with an indicator that is smaller than with the next more bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outliers {
@@ -52,10 +68,8 @@ struct Choices<'a> {
 /// # Errors
 /// `Argument`: budgets that no plan keeps, with the nearest that one does, and options that cannot be used.
 pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -> Result<Plan> {
+    options.check()?;
     let alpha = options.alpha.unwrap_or(indicators.alpha);
-    if !alpha.is_finite() || alpha < 0.0 {
-        return Err(Error::new(ErrorKind::Argument, format!("alpha {alpha}; give a number of at least 0")));
-    }
     if !indicators.complete {
         let message = "the indicators are not complete; finish them with `indicate`";
         return Err(Error::new(ErrorKind::Argument, message));

@@ -105,6 +105,20 @@ impl Budgets {
     /// # Errors
     /// A number that no plan can have, and budgets on activations whose number the indicators do not tell.
     pub(super) fn set(&self, indicators: &Indicators) -> Result<Vec<Budget>> {
+        let set = self.given();
+        set.iter().try_for_each(|budget| budget.check(indicators))?;
+        Ok(set)
+    }
+
+    /// Whether there can be plans within the budgets, as far as that is known without indicators.
+    ///
+    /// # Errors
+    /// A number that no plan can have.
+    pub fn check(&self) -> Result<()> {
+        self.given().into_iter().try_for_each(Budget::check_number)
+    }
+
+    fn given(&self) -> Vec<Budget> {
         let all = [
             self.max_size.map(Budget::Size),
             self.compression_ratio.map(Budget::Ratio),
@@ -115,9 +129,7 @@ impl Budgets {
             self.max_largest_activation.map(Budget::LargestActivation),
             self.max_total_activation.map(Budget::TotalActivation),
         ];
-        let set: Vec<Budget> = all.into_iter().flatten().collect();
-        set.iter().try_for_each(|budget| budget.check(indicators))?;
-        Ok(set)
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -133,7 +145,8 @@ impl Budget {
         }
     }
 
-    fn check(self, indicators: &Indicators) -> Result<()> {
+    /// Refuses a number that no plan can have.
+    fn check_number(self) -> Result<()> {
         let positive = match self {
             Self::Ratio(x) | Self::MeanBits(x) => x.is_finite() && x > 0.0,
             Self::Levels(UniformBits { weight, activation }) => {
@@ -145,6 +158,11 @@ impl Budget {
             let message = format!("{} is no budget; give a number above 0", self.field());
             return Err(Error::new(ErrorKind::Argument, message));
         }
+        Ok(())
+    }
+
+    fn check(self, indicators: &Indicators) -> Result<()> {
+        self.check_number()?;
         let on_activations = matches!(self, Self::LargestActivation(_) | Self::TotalActivation(_));
         match indicators.layers.iter().find(|layer| layer.activations.is_none()) {
             Some(layer) if on_activations => {

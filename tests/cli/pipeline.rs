@@ -103,7 +103,9 @@ fn check_inspection(digits: &Digits, conversion: &Value) {
         layers
     };
     assert_eq!(inspection["layers"], what_the_file_holds(&conversion["layers"]));
-    for key in ["logits_sqnr", "judged_images", "held_back", "agreement", "agreement_ci95", "divergence", "loss"] {
+    for key in
+        ["logits_sqnr", "judged_images", "held_back", "agreement", "agreement_ci95", "divergence", "loss"]
+    {
         assert_eq!(inspection[key], conversion[key]);
     }
     assert_eq!((&inspection["judged_images"], &inspection["loss"]["from"]), (&json!(8), &json!("weights")));
@@ -193,9 +195,13 @@ fn text_tells_what_each_layer_got() {
     let digits = Digits::new();
     let run = digits.convert("net.fgq", &["--samples", "20", "--group", "3"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    for part in
-        ["first convolution", "ternary:3", "classifier", "sha256", "20: 15 fitted, 5 held back to judge; 0 unr"]
-    {
+    for part in [
+        "first convolution",
+        "ternary:3",
+        "classifier",
+        "sha256",
+        "20: 15 fitted, 5 held back to judge; 0 unr",
+    ] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
     assert!(
@@ -205,7 +211,8 @@ fn text_tells_what_each_layer_got() {
     );
     let text =
         digits.run(&["eval", "net.fgq", "--images", "test", "--reference", &repository(DIGITS)]).stdout;
-    let eval = ["full precision", "packed model", "of 100", "agreement", "95% interval", "within noise", "McNemar"];
+    let eval =
+        ["full precision", "packed model", "of 100", "agreement", "95% interval", "within noise", "McNemar"];
     for part in eval {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -220,8 +227,13 @@ fn a_useless_conversion_comes_with_a_warning() {
     let json = run.json();
     let notes: Vec<&str> = json["notes"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
     assert_eq!(notes.len(), 1);
-    let parts =
-        ["signal-to-noise ratio is", "use --method compensated, a smaller --group", "more images", "--set '", "=int8'"];
+    let parts = [
+        "signal-to-noise ratio is",
+        "use --method compensated, a smaller --group",
+        "more images",
+        "--set '",
+        "=int8'",
+    ];
     for part in parts {
         assert!(notes[0].contains(part), "{}", notes[0]);
     }

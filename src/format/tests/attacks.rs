@@ -214,6 +214,9 @@ fn the_version_is_at_least_what_the_parts_need() {
     let mut older = Parts::of(include_bytes!("../../../fixtures/runtime/codes.fgq"));
     older.record["provenance"]["plan"] = json!({ "budgets": {}, "objective": "0", "layers": "- i4" });
     assert_has(&message(&older), &["version 1 has no plans"]);
+    let mut judged = Parts::of(include_bytes!("../../../fixtures/runtime/int4.fgq"));
+    judged.record["fidelity"] = json!({ "images": 8, "held_back": true });
+    assert_has(&message(&judged), &["version 2 has no judgements"]);
     older.record["version"] = json!(2);
     assert!(PackedModel::from_bytes(&older.bytes()).unwrap().provenance.plan.is_some());
     for version in [1, 2] {
