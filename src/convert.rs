@@ -7,14 +7,11 @@ use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
-use crate::precision::Precision;
+use crate::precision::{Precision, USUAL_SCALE};
 use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
 use std::collections::BTreeMap;
-
-/// Bits of the groups' scales: with fewer the fit would lose, with more only the file grows (`docs/method.md`).
-pub(crate) const SCALE_BITS: u8 = 4;
 
 /// How [`convert`] converts.
 #[derive(Debug, Clone)]
@@ -52,7 +49,7 @@ impl Default for ConvertOptions {
         Self {
             group: 4,
             spatial_group: None,
-            scale_bits: SCALE_BITS,
+            scale_bits: USUAL_SCALE,
             method: Method::default(),
             plan: None,
             overrides: Vec::new(),

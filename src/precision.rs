@@ -17,6 +17,9 @@ use std::str::FromStr;
 pub(crate) const LARGEST_WEIGHT: u8 = 127;
 /// Most bits of a group's scale.
 pub(crate) const WIDEST_SCALE: u8 = 8;
+/// Bits of the groups' scales where nothing says otherwise: fewer lose accuracy, more only make the file larger
+/// (`docs/method.md`).
+pub(crate) const USUAL_SCALE: u8 = 4;
 /// Most planes.
 pub(crate) const MOST_PLANES: u8 = 3;
 /// Bits of the codes of powers of two: with more the largest would not fit an `i8`.
@@ -98,7 +101,10 @@ impl Levels {
 
 impl fmt::Debug for Levels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        match self.are_linear() {
+            true => write!(f, "[-{0}..={0}]", self.largest()),
+            false => f.debug_list().entries(self.iter()).finish(),
+        }
     }
 }
 
@@ -349,7 +355,7 @@ impl fmt::Display for Precision {
             f.write_str("ternary")?;
         } else if self.levels == Self::int(bits as u8).levels {
             write!(f, "int{bits}")?;
-        } else if self.levels == Levels::powers((1 << (bits - 1)) - 1) {
+        } else if POWER_BITS.contains(&(bits as u8)) && self.levels == Levels::powers((1 << (bits - 1)) - 1) {
             write!(f, "pow2:{bits}")?;
         } else {
             write!(f, "levels{:?}", self.levels)?;

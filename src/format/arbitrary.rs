@@ -319,12 +319,12 @@ fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, o
     let precision = precision(choices);
     let all: Vec<i8> = precision.levels().iter().collect();
     let levels: Vec<i8> = (0..precision.planes() * len).map(|_| all[choices.below(all.len())]).collect();
-    let groups = precision.group().map_or(0, |group| outputs * window.area() * group_inputs.div_ceil(group));
+    let count = precision.group().map_or(0, |group| outputs * window.area() * group_inputs.div_ceil(group));
     let scale = |largest: &u8, choices: &mut Choices| choices.below(usize::from(*largest) + 1) as u8;
     let scales: Vec<u8> = precision
         .plane_scales()
         .iter()
-        .flat_map(|largest| (0..groups).map(|_| scale(largest, choices)).collect::<Vec<_>>())
+        .flat_map(|largest| (0..count).map(|_| scale(largest, choices)).collect::<Vec<_>>())
         .collect();
     let weights = PackedWeights::pack(precision, &levels, &scales);
     let store = Store::Logits { factors: vec![1; outputs], shift: 0 };

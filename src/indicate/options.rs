@@ -2,9 +2,8 @@
 
 use super::damage::TEMPERATURE;
 use crate::calibrate::RangeMethod;
-use crate::convert::SCALE_BITS;
 use crate::error::{Error, ErrorKind, Result};
-use crate::precision::Precision;
+use crate::precision::{Precision, USUAL_SCALE};
 use std::fmt;
 use std::str::FromStr;
 
@@ -62,7 +61,7 @@ pub struct IndicatorOptions {
 
 impl Default for IndicatorOptions {
     fn default() -> Self {
-        let ternary = |group| Precision::ternary(group).with_scale_bits(SCALE_BITS);
+        let ternary = |group| Precision::ternary(group).with_scale_bits(USUAL_SCALE);
         Self {
             indicator: Indicator::default(),
             precisions: vec![

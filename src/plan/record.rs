@@ -5,7 +5,7 @@ use super::indicators::is_false;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
 use crate::format::PlanRecord;
-use crate::precision::Precision;
+use crate::precision::{Precision, USUAL_SCALE};
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
 
@@ -134,8 +134,10 @@ impl Plan {
             .filter_map(|(name, weights, inputs)| Some((kept(name)?, weights as u64, inputs as u64)))
             .collect();
         let planned: u64 = self.layers.iter().map(|layer| layer.bits).sum();
-        let precision =
-            |kept: bool, group: usize| if kept { Precision::int8() } else { Precision::ternary(group) };
+        let precision = |kept: bool, group: usize| match kept {
+            true => Precision::int8(),
+            false => Precision::ternary(group).with_scale_bits(USUAL_SCALE),
+        };
         let bits = |group: usize| -> u64 {
             let layers = layers.iter();
             layers.map(|&(kept, weights, inputs)| precision(kept, group).bits(weights, inputs)).sum()

@@ -55,7 +55,11 @@ fn images_of_the_input_size_are_taken_as_they_are() {
 #[test]
 fn channel_order_is_the_networks() {
     let base = Preprocess { resize: Resize::None, crop: Size { height: 1, width: 2 }, ..small() };
-    let of = |channels| pixels_of(picture(1, 2), &Preprocess { channels, ..base.clone() }).unwrap();
+    let of = |channels| {
+        let count = if channels == Channels::Grey { 1 } else { 3 };
+        let (mean, std) = (vec![0.0; count], vec![1.0; count]);
+        pixels_of(picture(1, 2), &Preprocess { channels, mean, std, ..base.clone() }).unwrap()
+    };
     assert_eq!(of(Channels::Rgb), [0, 1, 2, 3, 4, 5]);
     assert_eq!(of(Channels::Bgr), [2, 1, 0, 5, 4, 3]);
     assert_eq!(of(Channels::Grey), [1, 4]);

@@ -253,7 +253,6 @@ fn convolutions() {
     refused("ternary:4", vec![0; 4], vec![1; 3], "3 bytes of scales, not 4");
     refused("ternary:4", vec![0; 4], vec![128; 4], "at most 127");
     refused("ternary:4/4", vec![0; 4], vec![0; 3], "3 bytes of scales, not 2");
-    refused("ternary:1/5", vec![0; 4], vec![255; 10], "invalid codes for 16");
     refused("ternary:2/3", vec![0, 0, 0, 1], vec![1; 3], "invalid codes for 16");
     refused("ternary:3/3", vec![0; 4], vec![0, 0, 0, 1], "4 bytes of scales, not 3");
     refused("ternary:3/7", vec![0; 4], vec![0; 8], "8 bytes of scales, not 7");

@@ -4,10 +4,10 @@ use super::*;
 fn groups_beyond_a_layer_are_one_candidate() {
     let options = IndicatorOptions::default();
     let of = |inputs| options.precisions_for(inputs).iter().map(Precision::to_string).collect::<Vec<_>>();
-    assert_eq!(of(16), ["ternary:4", "ternary:8", "ternary:16", "int4", "int8"]);
-    assert_eq!(of(2), ["ternary:4", "int4", "int8"]);
-    assert_eq!(of(64).len(), 6);
-    assert_eq!(of(1), ["int4", "int8"]);
+    assert_eq!(of(16), ["ternary:4/4", "ternary:8/4", "ternary:16/4", "int3", "int4", "int8"]);
+    assert_eq!(of(2), ["ternary:4/4", "int3", "int4", "int8"]);
+    assert_eq!(of(64).len(), 7);
+    assert_eq!(of(1), ["int3", "int4", "int8"]);
 }
 
 #[test]
