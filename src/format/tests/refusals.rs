@@ -258,7 +258,7 @@ fn convolutions() {
     refused("ternary:3/7", vec![0; 4], vec![0; 8], "8 bytes of scales, not 7");
     refused("ternary:4", vec![0; 5], vec![1; 4], "invalid codes for 16");
     refused("ternary:4", vec![0; 3], vec![1; 4], "invalid codes for 16");
-    refused("ternary:4", vec![3; 4], vec![1; 4], "invalid codes for 16");
+    refused("ternary:4", vec![1; 4], vec![1; 4], "invalid codes for 16");
     refused("ternary:4*2", vec![0; 7], vec![64; 8], "at most 127 together");
     refused("ternary:4*2", vec![0; 7], vec![63; 4], "4 bytes of scales, not 8");
     refused("int4:4", vec![0; 8], vec![1; 3], "3 bytes of scales, not 4");
