@@ -17,7 +17,7 @@ const ROOM: f64 = 1.15;
 /// From so many scales on a finer step gains nothing.
 const MANY_SCALES: f64 = 64.0;
 /// Steps of few scales that are tried, relative to the one with room.
-const UNITS: [f64; 6] = [1.0, 0.93, 0.87, 0.8, 0.73, 0.67];
+const UNITS: [f64; 5] = [1.0, 0.9, 0.8, 0.7, 0.6];
 /// How often planes are improved in turn.
 const PLANE_ROUNDS: usize = 2;
 /// Most output channels that are fitted together: every one of them would read the whole covariance.
@@ -93,11 +93,10 @@ impl Fitting<'_> {
 
     fn ternary<'t>(&self, targets: impl Iterator<Item = &'t [f64]>) -> Vec<Channel> {
         let largest: Vec<f64> = self.precision.plane_scales().into_iter().map(f64::from).collect();
-        let scaled = |target: &[f64]| {
-            let unit = self.unit(target, largest[0]);
-            (unit, target.iter().map(|weight| weight / unit).collect())
-        };
-        let (units, targets): (Vec<f64>, Vec<Vec<f64>>) = targets.map(scaled).unzip();
+        let targets: Vec<&[f64]> = targets.collect();
+        let units = self.units(&targets, largest[0]);
+        let targets: Vec<Vec<f64>> =
+            targets.iter().zip(&units).map(|(target, unit)| in_units(target, *unit)).collect();
         let planes = self.planes(&targets, &largest);
         let channel = |(place, unit): (usize, f64)| {
             let levels: Vec<i8> = planes.iter().flat_map(|rows| rows[place].codes.iter().copied()).collect();
@@ -154,27 +153,40 @@ impl Fitting<'_> {
         integers.into_iter().map(|integer| f64::from(integer) * channel.unit).collect()
     }
 
-    /// One step of the scales: with room for them to grow where there are many, else the one to which the scales that
-    /// groups would have on their own are nearest.
-    fn unit(&self, target: &[f64], largest: f64) -> f64 {
+    /// One step of the scales for each target: with room for them to grow where there are many, else the one with which
+    /// rounding leaves least.
+    fn units(&self, targets: &[&[f64]], largest: f64) -> Vec<f64> {
+        let roomy: Vec<f64> = targets.iter().map(|target| self.roomy_unit(target, largest)).collect();
+        if largest >= MANY_SCALES {
+            return roomy;
+        }
+        let mut best: Vec<(f64, f64)> = roomy.iter().map(|&unit| (f64::INFINITY, unit)).collect();
+        for share in UNITS {
+            let units = roomy.iter().map(|unit| unit * share);
+            let scaled: Vec<Vec<f64>> =
+                targets.iter().zip(units.clone()).map(|(target, unit)| in_units(target, unit)).collect();
+            let errors = self.problem.rounding_errors(&scaled, largest);
+            for ((best, error), unit) in best.iter_mut().zip(errors).zip(units) {
+                let error = error * unit * unit;
+                if error < best.0 {
+                    *best = (error, unit);
+                }
+            }
+        }
+        best.into_iter().map(|(_, unit)| unit).collect()
+    }
+
+    /// The widest group's own scale with room to grow, over the largest scale.
+    fn roomy_unit(&self, target: &[f64], largest: f64) -> f64 {
         let group = self.precision.group().unwrap_or(self.run);
         let groups = target.chunks(self.run).flat_map(|run| run.chunks(group));
-        let scales: Vec<f64> = groups.map(closed_form_scale).collect();
-        let widest = scales.iter().copied().fold(0.0, f64::max);
-        if widest == 0.0 {
-            return 1.0;
-        }
-        let room = widest * ROOM / largest;
-        if largest >= MANY_SCALES {
-            return room;
-        }
-        let error = |unit: f64| -> f64 {
-            let rounded = |scale: f64| (scale / unit).round().min(largest) * unit;
-            scales.iter().map(|&scale| (scale - rounded(scale)).powi(2)).sum()
-        };
-        let tried = UNITS.iter().map(|share| room * share).map(|unit| (unit, error(unit)));
-        tried.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(room, |best| best.0)
+        let widest = groups.map(closed_form_scale).fold(0.0, f64::max);
+        if widest > 0.0 { widest * ROOM / largest } else { 1.0 }
     }
+}
+
+fn in_units(target: &[f64], unit: f64) -> Vec<f64> {
+    target.iter().map(|weight| weight / unit).collect()
 }
 
 /// Gains and biases with which the outputs of the real weights `values` match the wanted `outputs`.

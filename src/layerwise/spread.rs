@@ -108,6 +108,15 @@ impl Problem {
         rows.iter().enumerate().map(solve).collect()
     }
 
+    /// What rounding alone leaves of the error of each output channel.
+    pub(super) fn rounding_errors(&self, targets: &[Vec<f64>], largest: f64) -> Vec<f64> {
+        let rows = self.round_all(targets, largest);
+        let errors: Vec<Vec<f64>> =
+            targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
+        let gradients = times(&self.hessian, &errors);
+        errors.iter().enumerate().map(|(place, error)| dot(error, gradients.col_as_slice(place))).collect()
+    }
+
     /// The same codes and scales of one plane after another has changed: `errors` is what all planes together leave.
     pub(super) fn improve(&self, row: &Row, errors: &[f64], largest: f64) -> Row {
         let gradient = times(&self.hessian, &[errors.to_vec()]).col_as_slice(0).to_vec();
