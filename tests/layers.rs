@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
-const LAYERS: [&[&str]; 16] = [
-    &["error", "clock", "threads"],
-    &["tensor", "fixed", "progress", "knapsack"],
+const LAYERS: [&[&str]; 17] = [
+    &["error", "clock", "threads", "wide"],
+    &["tensor", "fixed", "progress", "precision", "knapsack"],
     &["format"],
     &["kernels", "pixels"],
     &["runtime"],
@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 16] = [
     &["calibrate"],
     &["channels", "quantize"],
     &["pack"],
+    &["prepare"],
     &["layerwise"],
     &["bench", "convert", "eval", "report"],
     &["indicate"],
@@ -28,7 +29,7 @@ const LAYERS: [&[&str]; 16] = [
 /// The deployed half: what a device that only runs models needs.
 const DEPLOYED: [&str; 3] = ["fixed", "kernels", "runtime"];
 /// The only place with unsafe code.
-const UNSAFE: [&str; 2] = ["kernels/", "format/map.rs"];
+const UNSAFE: [&str; 3] = ["kernels/", "wide.rs", "format/map.rs"];
 
 /// A source file: its path below `src` and its lines, without comments and test-only parts.
 struct Source {
