@@ -46,7 +46,7 @@ impl Deref for Bytes {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "convert"))]
 mod tests {
     use super::open;
 

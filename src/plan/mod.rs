@@ -6,7 +6,6 @@ mod choose;
 mod frontier;
 mod indicators;
 mod pattern;
-mod picture;
 mod record;
 
 #[cfg(test)]

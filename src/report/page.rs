@@ -1,7 +1,6 @@
 //! A plan as a web page: bits per layer, and the frontier of size against damage.
 
-use super::frontier::FrontierPoint;
-use super::record::{Plan, PlannedLayer};
+use crate::plan::{FrontierPoint, Plan, PlannedLayer};
 use std::fmt::Write;
 
 /// Width and height of the drawings' content, and the margin around it.
