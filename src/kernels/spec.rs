@@ -32,6 +32,11 @@ impl ConvSpec {
         self.window.area() * self.group_inputs
     }
 
+    /// Whether output channel `c` depends on input channel `c` alone.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.group_inputs == 1 && self.outputs == self.groups
+    }
+
     pub(super) fn group_outputs(&self) -> usize {
         self.outputs / self.groups
     }

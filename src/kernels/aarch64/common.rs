@@ -6,26 +6,21 @@ use std::arch::aarch64::*;
 /// Sums lie in the order of channels.
 pub(super) const ORDER: [usize; PANEL / 4] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-/// 16 codes less 128.
+/// 16 codes less `origin`, which is 128 or 0.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn codes(place: *const u8) -> int8x16_t {
+pub(super) unsafe fn codes(place: *const u8, origin: uint8x16_t) -> int8x16_t {
     // SAFETY: as the caller promises.
-    shifted(unsafe { vld1q_u8(place) })
+    vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(place) }, origin))
 }
 
-/// Four codes less 128, four times.
+/// Four codes less `origin`, four times.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn four_codes(place: *const u8) -> int8x16_t {
+pub(super) unsafe fn four_codes(place: *const u8, origin: uint8x16_t) -> int8x16_t {
     // SAFETY: as the caller promises.
-    shifted(vreinterpretq_u8_u32(vdupq_n_u32(unsafe { place.cast::<u32>().read_unaligned() })))
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn shifted(codes: uint8x16_t) -> int8x16_t {
-    vreinterpretq_s8_u8(veorq_u8(codes, vdupq_n_u8(128)))
+    let four = vdupq_n_u32(unsafe { place.cast::<u32>().read_unaligned() });
+    vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_u32(four), origin))
 }
 
 /// 16 codes in two registers.

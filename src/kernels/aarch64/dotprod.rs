@@ -67,6 +67,12 @@ fn one(sum: int32x4_t, weights: int8x16_t, codes: int8x16_t) -> int32x4_t {
 
 #[inline]
 #[target_feature(enable = "neon")]
+fn widened(sum: int32x4_t) -> int32x4_t {
+    sum
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
 fn total(sum: int32x4_t) -> int32x4_t {
     sum
 }

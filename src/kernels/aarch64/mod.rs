@@ -7,6 +7,7 @@ mod dotprod;
 mod i8mm;
 mod neon;
 mod peak;
+mod short;
 mod sums;
 
 pub(super) use dotprod::NEON_DOTPROD;

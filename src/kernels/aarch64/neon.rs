@@ -1,8 +1,8 @@
 //! NEON without dot products: 2 positions × 16 channels in 16 registers.
 
 use super::common::{ORDER, codes, depthwise, finish, four_codes};
-use super::peak;
 use super::sums::{HalfSums, fetch, in_parts, sums};
+use super::{peak, short};
 use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
 use crate::wide::Width;
 use std::arch::aarch64::*;
@@ -11,7 +11,7 @@ use std::arch::aarch64::*;
 pub(in crate::kernels) static NEON: Isa = Isa {
     strips: &[6, 5, 4, 3, 2, 1],
     shortens: true,
-    form: Form::Signed,
+    form: Form::Short,
     width: Width::Baseline,
     order: ORDER,
     mode: None,
@@ -25,8 +25,9 @@ pub(in crate::kernels) static NEON: Isa = Isa {
 const SUMS: [HalfSums; 2] = [sums_1, sums_2];
 
 unsafe fn tile(tile: &Tile) {
+    let sums = if tile.short { &short::SUMS } else { &SUMS };
     // SAFETY: as the caller promises.
-    unsafe { in_parts(tile, 2 * PANEL, &SUMS) };
+    unsafe { in_parts(tile, 2 * PANEL, sums) };
 }
 
 /// Sums of four channels, two for each, side by side.
@@ -60,6 +61,12 @@ fn one(sums: Halves, weights: int8x16_t, codes: int8x16_t) -> Halves {
 
 #[inline]
 #[target_feature(enable = "neon")]
+fn widened(sums: Halves) -> Halves {
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
 fn total(sums: Halves) -> int32x4_t {
     vpaddq_s32(sums[0], sums[1])
 }
@@ -67,7 +74,7 @@ fn total(sums: Halves) -> int32x4_t {
 /// The four codes of a lane, in all lanes.
 #[inline]
 #[target_feature(enable = "neon")]
-fn lane<const LANE: i32>(codes: int8x16_t) -> int8x16_t {
+pub(super) fn lane<const LANE: i32>(codes: int8x16_t) -> int8x16_t {
     vreinterpretq_s8_s32(vdupq_laneq_s32::<LANE>(vreinterpretq_s32_s8(codes)))
 }
 

@@ -36,8 +36,8 @@ pub(super) fn fetch(address: *const i8) {
     unsafe { asm!("prfm pldl2keep, [{}]", in(reg) address, options(nostack, preserves_flags)) };
 }
 
-/// Defines a function that computes the sums of half a panel with the `zero`, `codes`, `four_codes`, `two`, `one` and `total`
-/// of its family.
+/// Defines a function that computes the sums of half a panel with the `zero`, `codes`, `four_codes`, `two`, `one`, `widened`
+/// (at the end of a run) and `total` of its family.
 ///
 /// First the codes of each position, then each quad with its sums, one for each position. Every register is a variable
 /// of its own.
@@ -53,6 +53,7 @@ macro_rules! sums {
             // Vectors of four channels; a step has eight of them, of which this half has four.
             let mut weights: *const i8 = tile.weights;
             let mut ahead = tile.ahead;
+            let origin = vdupq_n_u8(tile.origin);
             for run in tile.runs {
                 for _ in 0..tile.lines {
                     fetch(ahead);
@@ -63,7 +64,7 @@ macro_rules! sums {
                 // registers.
                 unsafe {
                     for _ in 0..run.steps / 4 {
-                        $(let $codes = codes(strip.wrapping_add($position * tile.step));)+
+                        $(let $codes = codes(strip.wrapping_add($position * tile.step), origin);)+
                         $(
                             let first = vld1q_s8(weights.add(16 * $quad));
                             let second = vld1q_s8(weights.add(4 * PANEL + 16 * $quad));
@@ -78,7 +79,7 @@ macro_rules! sums {
                         strip = strip.wrapping_add(16);
                     }
                     for _ in 0..run.steps % 4 {
-                        $(let $codes = four_codes(strip.wrapping_add($position * tile.step));)+
+                        $(let $codes = four_codes(strip.wrapping_add($position * tile.step), origin);)+
                         $(
                             let step = vld1q_s8(weights.add(16 * $quad));
                             $($sum = one($sum, step, $sum_codes);)+
@@ -87,6 +88,7 @@ macro_rules! sums {
                         strip = strip.wrapping_add(4);
                     }
                 }
+                $($($sum = widened($sum);)+)+
             }
             $($(
                 // SAFETY: half a row of sums for each position.

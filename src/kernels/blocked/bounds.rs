@@ -1,16 +1,35 @@
 //! How many steps of products fit sums of 16 bits.
 
-use super::PANEL;
+use super::panels::{Span, spans_of, steps_of};
+use super::{Isa, Map, PANEL};
+use crate::kernels::ConvSpec;
 use std::ops::Range;
 
 /// Weights of one step of a panel.
 const STEP: usize = 4 * PANEL;
 
+/// The bytes that a panel meets, in spans as long as [`ranges`] allows.
+pub(super) fn spans<const NEIGHBOURS: usize>(
+    isa: &Isa,
+    spec: &ConvSpec,
+    map: &Map,
+    panel: usize,
+    codes: [i32; 2],
+) -> Option<Vec<Span>> {
+    let mut parts = Vec::new();
+    for span in spans_of(spec, map, panel, usize::MAX, true) {
+        let weights = steps_of(isa, spec, map, panel, &span);
+        let ranges = isa.width.run(|| ranges::<NEIGHBOURS>(&weights, codes))?;
+        parts.extend(ranges.into_iter().map(|steps| span.part(map, 4 * steps.start..4 * steps.end)));
+    }
+    Some(parts)
+}
+
 /// Cuts the steps of a panel into ranges as long as sums of products fit 16 bits, where each sum is over `NEIGHBOURS`
 /// neighbouring weights of every step and codes are `codes[0]..=codes[1]`, zero among them. None if the products of a
 /// single step may not fit.
 #[inline(always)]
-pub(super) fn ranges<const NEIGHBOURS: usize>(weights: &[i8], codes: [i32; 2]) -> Option<Vec<Range<usize>>> {
+fn ranges<const NEIGHBOURS: usize>(weights: &[i8], codes: [i32; 2]) -> Option<Vec<Range<usize>>> {
     let (mut ranges, mut sums) = (Vec::<Range<usize>>::new(), Sums::<NEIGHBOURS>::of(&[]));
     for (step, weights) in weights.chunks_exact(STEP).enumerate() {
         let alone = Sums::of(weights);

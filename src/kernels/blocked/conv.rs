@@ -2,7 +2,7 @@
 
 use super::panels::Panels;
 use super::strips::Strips;
-use super::{Context, Form, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
+use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
 use crate::threads;
@@ -43,6 +43,7 @@ pub(crate) struct Conv {
     input: Slot,
     target: Target,
     panels: Panels,
+    origin: u8,
     strips: Strips,
     /// Bytes between the inputs of neighbouring positions.
     step: usize,
@@ -79,14 +80,16 @@ impl Conv {
     }
 
     fn new(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, target: Target) -> Self {
-        let (panels, tile) = match is_depthwise(spec) {
+        let (panels, tile) = match spec.is_depthwise() {
             true => (Panels::depthwise(spec, &input.map), isa.depthwise),
             false => (Panels::new(isa, spec, &input.map), isa.tile),
         };
         let strips = Strips::new(isa, &spec.window, &input.map, shape, target.is_ringless());
         let step = spec.window.stride[1] * input.map.block;
         let chunks = chunks(&panels, &strips, input.map.len());
-        let this = Self { isa, tile, input: input.clone(), target, panels, strips, step, shape, chunks };
+        let (input, origin) = (input.clone(), isa.origin(spec));
+        let this = Self { isa, tile, input, target, panels, origin, strips, step, shape, chunks };
+        let input = &this.input;
         assert!(this.reach() <= input.len, "tiles reach {} of {} bytes", this.reach(), input.len);
         this
     }
@@ -113,6 +116,8 @@ impl Conv {
             lens: strips.map(|strip| strip.len),
             step: self.step,
             runs: self.panels.runs(at.panel),
+            origin: self.origin,
+            short: self.panels.is_short(at.panel),
             weights: self.panels.weights(at.panel),
             ahead: ahead.0,
             lines: ahead.1,
@@ -253,14 +258,9 @@ impl Task for Conv {
     }
 }
 
-fn is_depthwise(spec: &ConvSpec) -> bool {
-    spec.group_inputs == 1 && spec.outputs == spec.groups
-}
-
 /// Biases of the sums that tiles compute.
 fn bias(isa: &Isa, spec: &ConvSpec) -> Vec<i32> {
-    let signed = isa.form == Form::Signed && !is_depthwise(spec);
-    portable::shifted_bias(spec, if signed { 128 } else { 0 })
+    portable::shifted_bias(spec, isa.origin(spec))
 }
 
 /// Cuts the panels where they weigh more than the input, the positions otherwise, both where that is too coarse.

@@ -1,6 +1,7 @@
 //! What an instruction set provides.
 
 use super::{PANEL, Rule, Segment, Tile};
+use crate::kernels::ConvSpec;
 use crate::wide::Width;
 
 /// What an instruction set provides. Its functions may be called on CPUs that have it; only the choice of
@@ -40,6 +41,16 @@ pub(crate) struct Mode {
 }
 
 impl Isa {
+    /// What tiles take from the codes of `spec`'s input before they multiply them.
+    pub fn origin(&self, spec: &ConvSpec) -> u8 {
+        let signed = match self.form {
+            Form::Signed => true,
+            Form::Short => spec.largest > i8::MAX as u8,
+            _ => false,
+        };
+        if signed && !spec.is_depthwise() { 128 } else { 0 }
+    }
+
     /// Multiplies for so many rounds; returns the number of products.
     pub fn multiply(&self, rounds: usize) -> usize {
         // SAFETY: `choice` hands an instruction set out only where the CPU has it.
@@ -56,14 +67,19 @@ pub(crate) enum Form {
     /// The same for tiles that read codes less 128, so that both factors are `i8`; depthwise tiles read codes.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     Signed,
+    /// The same in runs whose sums of products fit 16 bits, in panels where that takes less time; codes that are `i8`
+    /// already are read as they are.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    Short,
     /// One `i8` per weight; every two steps of a channel side by side.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     Eights,
     /// One `i8` per weight, in runs of the same number of bytes, at most 64; filled up with zeros.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Even,
-    /// Small codes, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with
-    /// codes fit 16 bits: `2·255·1` for each of 16 steps of ternary codes, `2·255·8` for each of 8 steps of others.
+    /// Small numbers, and a scale of 16 bits for each output channel and run. Sums of a run's pairs of products with
+    /// codes fit 16 bits: `2·255·1` for each of 16 steps of signs, `2·255·8` for each of 8 steps of digits, and whole
+    /// weights for as many steps as they and the input's largest code allow.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Scaled,
 }

@@ -2,12 +2,14 @@
 
 use super::map::BLOCK;
 use super::memory::Constants;
-use super::{Form, Isa, Map, PANEL, Run, scaled};
+use super::{Form, Isa, Map, PANEL, Run, bounds, scaled};
 use crate::kernels::ConvSpec;
 use std::ops::Range;
 
 /// Positions that need so many tiles take so long that weights arrive by themselves.
 const MANY_TILES: usize = 32;
+/// Instructions that widen sums of 16 bits, about, for one that each step saves by adding to them.
+const WIDEN_COST: usize = 4;
 
 /// Consecutive bytes of a value under one tap, or under neighbouring taps of a row where one block holds all channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(super) struct Panel {
     pub weights: usize,
     /// Bytes of its weights.
     pub bytes: usize,
+    /// Whether sums of its runs' products fit 16 bits; see [`Form::Short`].
+    pub short: bool,
 }
 
 /// All weights of a convolution.
@@ -51,34 +55,20 @@ impl Panels {
         if isa.form == Form::Scaled {
             return scaled::panels(isa, spec, map);
         }
-        let longest = if isa.form == Form::Even { BLOCK } else { usize::MAX };
-        let count = spec.outputs.div_ceil(PANEL);
-        let different = if spec.groups > 1 { count } else { 1 };
-        let spans: Vec<Vec<Span>> =
-            (0..different).map(|panel| spans_of(spec, map, panel, longest, true)).collect();
+        let (spans, short): (Vec<Vec<Span>>, Vec<bool>) =
+            (0..spec.outputs.div_ceil(PANEL)).map(|panel| spans(isa, spec, map, panel)).unzip();
         let longest = spans.iter().flatten().map(|span| span.bytes).max().unwrap_or(0);
         let granule = match isa.form {
             Form::Even => longest.next_multiple_of(4),
             Form::Eights => 8,
             _ => 4,
         };
-        let (mut panels, mut runs, mut bytes) = (Vec::<Panel>::new(), Vec::<Run>::new(), 0);
-        for panel in 0..count {
-            let first = runs.len();
-            if let Some(spans) = spans.get(panel) {
-                runs.extend(spans.iter().map(|span| run(granule, spec, map, span)));
-            }
-            let own = if panel < different { first..runs.len() } else { 0..runs.len() };
-            let len: usize = runs[own.clone()].iter().map(|run| run.steps as usize * 4 * PANEL).sum();
-            panels.push(Panel { runs: own, weights: bytes, bytes: len });
-            bytes += len;
-        }
-        let mut weights = Constants::zeroed(bytes);
-        for (index, panel) in panels.iter().enumerate() {
-            let spans = &spans[index.min(different - 1)];
-            let runs = &runs[panel.runs.clone()];
+        let (mut panels, runs) = laid_out(&spans, |span| run(granule, spec, map, span), 0);
+        panels.iter_mut().zip(short).for_each(|(panel, short)| panel.short = short);
+        let mut weights = Constants::zeroed(panels.iter().map(|panel| panel.bytes).sum());
+        for (index, (panel, spans)) in panels.iter().zip(&spans).enumerate() {
             let own = &mut weights.as_mut()[panel.weights..][..panel.bytes];
-            fill_panel(isa, spec, map, index, spans.iter().zip(runs), own);
+            fill_panel(isa, spec, map, index, spans.iter().zip(&runs[panel.runs.clone()]), own);
         }
         Self { panels, runs, weights }
     }
@@ -95,6 +85,7 @@ impl Panels {
             runs: index * taps..(index + 1) * taps,
             weights: index * taps * 4 * PANEL,
             bytes: taps * 4 * PANEL,
+            short: false,
         };
         let run = |index: usize| {
             run(4, spec, map, &Span { tap: index % taps, channel: index / taps * PANEL, bytes: 4 })
@@ -125,6 +116,11 @@ impl Panels {
         self.panels[panel].bytes
     }
 
+    /// Whether sums of a panel's runs fit 16 bits by choice.
+    pub fn is_short(&self, panel: usize) -> bool {
+        self.panels[panel].short
+    }
+
     pub fn runs(&self, panel: usize) -> &[Run] {
         &self.runs[self.panels[panel].runs.clone()]
     }
@@ -151,6 +147,44 @@ impl Panels {
             .map(|run| run.offset as usize + (4 * run.steps as usize).next_multiple_of(16).max(PANEL))
             .max()
             .unwrap_or(0)
+    }
+}
+
+/// Panels with the runs that their parts make, and the runs; after each run follow `more` bytes. Panels that read the
+/// same share the runs.
+pub(super) fn laid_out<T: PartialEq>(
+    parts: &[Vec<T>],
+    run: impl Fn(&T) -> Run,
+    more: usize,
+) -> (Vec<Panel>, Vec<Run>) {
+    let (mut panels, mut runs, mut weights) = (Vec::<Panel>::new(), Vec::<Run>::new(), 0);
+    for (index, own) in parts.iter().enumerate() {
+        let same = index.checked_sub(1).filter(|&before| &parts[before] == own);
+        let range = same.map_or(runs.len()..runs.len() + own.len(), |before| panels[before].runs.clone());
+        if same.is_none() {
+            runs.extend(own.iter().map(&run));
+        }
+        let bytes = runs[range.clone()].iter().map(|run| run.steps as usize * 4 * PANEL + more).sum();
+        panels.push(Panel { runs: range, weights, bytes, short: false });
+        weights += bytes;
+    }
+    (panels, runs)
+}
+
+/// The bytes that a panel meets, in runs as `isa` wants them, and whether their sums fit 16 bits by choice.
+fn spans(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> (Vec<Span>, bool) {
+    let longest = if isa.form == Form::Even { BLOCK } else { usize::MAX };
+    let spans = spans_of(spec, map, panel, longest, true);
+    let origin = i32::from(isa.origin(spec));
+    let codes = [-origin, i32::from(spec.largest) - origin];
+    let steps: usize = spans.iter().map(|span| span.bytes.div_ceil(4)).sum();
+    let short = match isa.form {
+        Form::Short => bounds::spans::<1>(isa, spec, map, panel, codes),
+        _ => None,
+    };
+    match short.filter(|short| WIDEN_COST * short.len() < steps) {
+        Some(short) => (short, true),
+        None => (spans, false),
     }
 }
 

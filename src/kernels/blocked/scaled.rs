@@ -1,7 +1,7 @@
 //! Weights as small codes times a scale for each run; see [`Form::Scaled`](super::Form).
 
 use super::memory::Constants;
-use super::panels::{Panel, Panels, Span, run, spans_of, steps_of};
+use super::panels::{Panels, Span, laid_out, run, spans_of, steps_of};
 use super::{Isa, Map, PANEL, bounds};
 use crate::kernels::ConvSpec;
 
@@ -33,21 +33,10 @@ enum Digit {
 /// Arranges the weights of `spec` for an input laid out as `map`: for each panel two halves, in each for each run the
 /// codes of 16 channels and their scales.
 pub(super) fn panels(isa: &Isa, spec: &ConvSpec, map: &Map) -> Panels {
-    let (mut panels, mut runs, mut bytes) = (Vec::<Panel>::new(), Vec::new(), 0);
     let parts: Vec<Vec<Part>> =
         (0..spec.outputs.div_ceil(PANEL)).map(|panel| parts(isa, spec, map, panel)).collect();
-    for (index, own) in parts.iter().enumerate() {
-        // Panels that read the same share the runs.
-        let same = index.checked_sub(1).filter(|&before| &parts[before] == own);
-        let range = same.map_or(runs.len()..runs.len() + own.len(), |before| panels[before].runs.clone());
-        if same.is_none() {
-            runs.extend(own.iter().map(|part| run(4, spec, map, &part.span)));
-        }
-        let len: usize = runs[range.clone()].iter().map(|run| (run.steps as usize + 1) * 4 * PANEL).sum();
-        panels.push(Panel { runs: range, weights: bytes, bytes: len });
-        bytes += len;
-    }
-    let mut weights = Constants::zeroed(bytes);
+    let (panels, runs) = laid_out(&parts, |part| run(4, spec, map, &part.span), 4 * PANEL);
+    let mut weights = Constants::zeroed(panels.iter().map(|panel| panel.bytes).sum());
     for (index, (panel, parts)) in panels.iter().zip(&parts).enumerate() {
         fill(isa, spec, map, index, parts, &mut weights.as_mut()[panel.weights..][..panel.bytes]);
     }
@@ -76,14 +65,8 @@ fn cost(parts: &[Part]) -> usize {
 
 /// Runs of whole weights, as long as sums of pairs of products with the input's codes fit 16 bits.
 fn whole(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Option<Vec<Part>> {
-    let mut parts = Vec::new();
-    for span in spans_of(spec, map, panel, usize::MAX, true) {
-        let weights = steps_of(isa, spec, map, panel, &span);
-        let ranges = isa.width.run(|| bounds::ranges::<2>(&weights, [0, i32::from(spec.largest)]))?;
-        let spans = ranges.into_iter().map(|steps| span.part(map, 4 * steps.start..4 * steps.end));
-        parts.extend(spans.map(|span| Part { span, digit: Digit::Whole }));
-    }
-    Some(parts)
+    let spans = bounds::spans::<2>(isa, spec, map, panel, [0, i32::from(spec.largest)])?;
+    Some(spans.into_iter().map(|span| Part { span, digit: Digit::Whole }).collect())
 }
 
 /// Runs of one group each.

@@ -22,6 +22,10 @@ pub(crate) struct Tile<'a> {
     pub step: usize,
     /// Which bytes of a position, and of those around it, meet the weights.
     pub runs: &'a [Run],
+    /// What is taken from codes before they are multiplied; see [`Isa::origin`](super::Isa::origin).
+    pub origin: u8,
+    /// Whether sums of a run's products fit 16 bits; see [`Form::Short`](super::Form).
+    pub short: bool,
     /// The panel.
     pub weights: *const i8,
     /// Weights that will be needed next, and how many lines of them to fetch with each run.

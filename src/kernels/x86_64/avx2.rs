@@ -5,6 +5,7 @@ use super::sums::{fetch, sums};
 use crate::kernels::blocked::{Form, Isa, PANEL, ResidualRule, Rule, STRIPS, Segment, Tile};
 use crate::wide::Width;
 use std::arch::x86_64::*;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// See [`Isa`].
 pub(in crate::kernels) static AVX2: Isa = Isa {
@@ -125,6 +126,8 @@ macro_rules! scaled_sums {
                     )+
                     weights = weights.add(2);
                 }
+                // Sums stay in memory; the compiler would copy them to the stack besides.
+                compiler_fence(Ordering::SeqCst);
             }
         }
     };
