@@ -63,13 +63,21 @@ pub(super) fn is_canonical(levels: Levels, packed: &[u8], len: usize) -> bool {
     }
     match Packing::of(levels) {
         Packing::Digits(digits) => digits_are_canonical(levels, digits as usize, packed, len),
-        Packing::Bits(bits) => {
-            let count = levels.count();
-            tail_is_zero(packed, len, bits)
-                && (count == 1 << bits
-                    || unpack_bits(packed, bits, 0..len).all(|code| usize::from(code) < count))
-        }
+        Packing::Bits(bits) => tail_is_zero(packed, len, bits) && bits_are_codes(levels, bits, packed, len),
     }
+}
+
+/// Whether every number of `bits` bits counts a level.
+fn bits_are_codes(levels: Levels, bits: u32, packed: &[u8], len: usize) -> bool {
+    let is_code = |code: u8| usize::from(code) < levels.count();
+    if !8u32.is_multiple_of(bits) {
+        return unpack_bits(packed, bits, 0..len).into_iter().all(is_code);
+    }
+    let whole = 8 / bits as usize;
+    let known: Vec<bool> =
+        (0..=255).map(|byte| unpack_bits(&[byte], bits, 0..whole).into_iter().all(is_code)).collect();
+    // The zeros behind the last code count a level, too.
+    packed.iter().fold(true, |all, &byte| all & known[usize::from(byte)])
 }
 
 /// Whether the bits of the last byte behind `len` numbers are zero.
@@ -97,7 +105,7 @@ pub(crate) fn unpack(levels: Levels, packed: &[u8], range: Range<usize>) -> Vec<
         Packing::Bits(bits) => {
             let mut table = [0; 256];
             table.iter_mut().zip(levels.iter()).for_each(|(place, level)| *place = level);
-            unpack_bits(packed, bits, range).map(|code| table[usize::from(code)]).collect()
+            unpack_bits(packed, bits, range).into_iter().map(|code| table[usize::from(code)]).collect()
         }
     }
 }
@@ -122,18 +130,24 @@ fn unpack_digits(levels: Levels, digits: usize, packed: &[u8], range: Range<usiz
 }
 
 /// The numbers of `bits` bits at places `range`.
-pub(crate) fn unpack_bits(
-    packed: &[u8],
-    bits: u32,
-    range: Range<usize>,
-) -> impl ExactSizeIterator<Item = u8> + '_ {
-    let mask = ((1u16 << bits) - 1) as u8;
-    range.map(move |index| {
-        let place = index * bits as usize;
-        let low = u16::from(packed[place / 8]);
-        let high = packed.get(place / 8 + 1).map_or(0, |&byte| u16::from(byte));
-        ((low | high << 8) >> (place % 8)) as u8 & mask
-    })
+pub(crate) fn unpack_bits(packed: &[u8], bits: u32, range: Range<usize>) -> Vec<u8> {
+    match bits {
+        8 => packed[range].to_vec(),
+        4 if range.start.is_multiple_of(2) => {
+            let bytes = &packed[range.start / 2..range.end.div_ceil(2)];
+            let mut numbers: Vec<u8> = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect();
+            numbers.truncate(range.len());
+            numbers
+        }
+        _ => range.map(|index| number(packed, bits as usize, index)).collect(),
+    }
+}
+
+fn number(packed: &[u8], bits: usize, index: usize) -> u8 {
+    let place = index * bits;
+    let low = u16::from(packed[place / 8]);
+    let high = packed.get(place / 8 + 1).map_or(0, |&byte| u16::from(byte));
+    ((low | high << 8) >> (place % 8)) as u8 & ((1u16 << bits) - 1) as u8
 }
 
 #[cfg(test)]
@@ -166,7 +180,10 @@ mod tests {
             let values: Vec<u8> = values.iter().map(|value| (u32::from(*value) % (1 << bits)) as u8).collect();
             let packed = pack_bits(values.iter().copied(), bits);
             prop_assert!(tail_is_zero(&packed, values.len(), bits));
-            prop_assert_eq!(unpack_bits(&packed, bits, 0..values.len()).collect::<Vec<_>>(), values);
+            prop_assert_eq!(unpack_bits(&packed, bits, 0..values.len()), &values[..]);
+            for start in 0..values.len() {
+                prop_assert_eq!(unpack_bits(&packed, bits, start..values.len()), &values[start..]);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, Quantizer, Rescale, Store,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::precision::{LARGEST_WEIGHT, Precision};
+use crate::precision::LARGEST_WEIGHT;
 use crate::tensor::{Shape, Window};
 use crate::threads;
 use std::collections::HashSet;
@@ -184,19 +184,21 @@ fn check_weights(conv: &PackedConv) -> Result<()> {
     ensure(weights.scales.len() == bytes && tail_is_zero(&weights.scales, scales, bits as u32), || {
         format!("{} bytes of scales, not {bytes} for {scales} of {bits} bits", weights.scales.len())
     })?;
-    check_scales(precision, &weights.unpacked_scales(0..scales), groups)
+    let largest = usize::from(LARGEST_WEIGHT / precision.levels().largest().max(1));
+    let fits = planes * ((1 << bits) - 1) <= largest || fit_together(conv, groups, largest);
+    ensure(fits, || format!("scales are at most {largest} together"))
 }
 
-/// Products with all planes' scales stay within `i8`.
-fn check_scales(precision: Precision, scales: &[u8], groups: usize) -> Result<()> {
-    let largest = u32::from(LARGEST_WEIGHT / precision.levels().largest().max(1));
-    let fits = match precision.planes() {
-        1 => scales.iter().fold(0, |most, &scale| scale.max(most)) as u32 <= largest,
-        planes => (0..groups).all(|group| {
-            (0..planes).map(|plane| u32::from(scales[plane * groups + group])).sum::<u32>() <= largest
-        }),
-    };
-    ensure(fits, || format!("scales are at most {largest} together"))
+/// Whether every group's scales of all planes together are at most `largest`.
+fn fit_together(conv: &PackedConv, groups: usize, largest: usize) -> bool {
+    let planes = conv.weights.precision.planes();
+    let scales = conv.weights.unpacked_scales(0..planes * groups);
+    if planes == 1 {
+        return usize::from(scales.iter().fold(0, |most, &scale| scale.max(most))) <= largest;
+    }
+    let together =
+        |group: usize| (0..planes).map(|plane| usize::from(scales[plane * groups + group])).sum::<usize>();
+    (0..groups).all(|group| together(group) <= largest)
 }
 
 fn check_store(

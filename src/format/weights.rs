@@ -19,7 +19,7 @@ impl PackedWeights {
     /// The scales in `range`.
     pub(super) fn unpacked_scales(&self, range: Range<usize>) -> Vec<u8> {
         match self.precision.grouping() {
-            Some(grouping) => unpack_bits(&self.scales, u32::from(grouping.scale_bits), range).collect(),
+            Some(grouping) => unpack_bits(&self.scales, u32::from(grouping.scale_bits), range),
             None => Vec::new(),
         }
     }
