@@ -8,7 +8,7 @@ use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::{Precision, USUAL_SCALE};
-use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
+use crate::prepare::{Calibration, Draft, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
 use std::collections::BTreeMap;
@@ -24,13 +24,12 @@ pub struct ConvertOptions {
     pub scale_bits: u8,
     /// How the weights of ternary layers are found.
     pub method: Method,
-    /// Precisions of weights and input activations, layer by layer. A tensor that several layers read gets the most
-    /// bits that one of them wants.
+    /// Precisions of weights and input activations, layer by layer.
     pub plan: Option<Plan>,
     /// Precision of the layers that a pattern names; the last match wins.
     pub overrides: Vec<(Pattern, Precision)>,
-    /// Bits of activations, 4 or 8. The inputs of the first and last layer, and tensors that no convolution
-    /// reads, keep 8.
+    /// Bits with which convolutions read activations, 2 to 8; the first and the last layer keep 8. A tensor that
+    /// something else reads as well has 8 bits, and convolutions read a copy of it.
     pub activation_bits: u8,
     /// How activation ranges are chosen.
     pub range: RangeMethod,
@@ -84,12 +83,11 @@ impl ConvertOptions {
         ActivationBits { default: self.activation_bits, planned, rules: &self.rules }
     }
 
-    fn calibration(&self, draft: &Draft, bits: ActivationBits) -> Calibration {
-        let narrow = || bits.narrow_readers(&draft.graph, &draft.structure);
+    fn calibration(&self, draft: &Draft) -> Calibration {
         Calibration {
-            equalised: if self.channel_ranges { narrow() } else { Vec::new() },
+            equalised: if self.channel_ranges { draft.structure.narrow_readers() } else { Vec::new() },
             statistics: ternary_nodes(&draft.choices),
-            held_back: HeldBack::Share,
+            ..Calibration::default()
         }
     }
 
@@ -177,13 +175,12 @@ pub fn convert(
     options.check()?;
     let draft = Draft::new(graph, preprocess, |graph| options.choices(graph))?;
     let planned = planned_activations(&draft.graph, options.plan.as_ref())?;
-    let bits = options.bits(&planned);
-    bits.check(&draft.structure)?;
-    let wanted = options.calibration(&draft, bits);
+    let draft = draft.narrowed(options.bits(&planned))?;
+    let wanted = options.calibration(&draft);
     let draft = if options.reorder { in_order(draft)? } else { draft };
     let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;
     let [fitted, all] = [pixels.fitting.images(), pixels.images()];
-    let mut quantized = full.assemble(&choices, bits, options.range, &pixels.fitting)?;
+    let mut quantized = full.assemble(&choices, options.range, &options.rules, &pixels.fitting)?;
     let packed = fit_and_pack(&mut quantized, &full, options.method, pixels, None, progress)?;
     let model = PackedModel {
         name: quantized.name.clone(),

@@ -56,6 +56,7 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[Source]) -> Result<Packi
         (QuantizedOp::Mul, [a, b]) => {
             PackedOp::Mul(multiplier(a.quantizer.scale * b.quantizer.scale / output.scale, DIRECT_BITS))
         }
+        (QuantizedOp::Narrow, [input]) => PackedOp::Narrow(rescale(input.quantizer.scale / output.scale)),
         (QuantizedOp::AveragePool { window, count_include_pad }, [input]) => {
             let by_count = |count: usize| mean(input, count, &output);
             PackedOp::AveragePool {

@@ -49,6 +49,21 @@ impl Histogram {
         true
     }
 
+    /// Counts a finite value `count` times.
+    pub(crate) fn add(&mut self, value: f32, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.total += count;
+        self.reach(value.abs());
+        if value != 0.0 {
+            let bin = (value * self.inverse_width() + HALF as f32) as usize;
+            self.counts[bin.min(2 * HALF - 1)] += count;
+        }
+    }
+
     /// Adds the counts of another histogram.
     pub(crate) fn merge(&mut self, other: &Self) {
         let mut other = other.clone();
@@ -130,6 +145,16 @@ mod tests {
             b.extend(left);
             a.merge(&b);
             prop_assert_eq!(a, whole);
+        }
+
+        #[test]
+        fn counted_values_are_those_that_come_one_by_one(values in prop::collection::vec(-1e3f32..1e3, 1..20), times in 1usize..4) {
+            let (mut whole, mut counted) = (Histogram::default(), Histogram::default());
+            whole.extend(&values.repeat(times));
+            whole.extend(&[0.0]);
+            values.iter().chain([&7e5]).for_each(|&value| counted.add(value, if value > 1e3 { 0 } else { times as u64 }));
+            counted.add(0.0, 1);
+            prop_assert_eq!(counted, whole);
         }
 
         #[test]

@@ -82,7 +82,7 @@ fn unknown_range(text: &str) -> Error {
 /// What a pattern can set for an activation tensor: its bits or its range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ActivationRule {
-    /// 4 or 8 bits.
+    /// 2 to 8 bits.
     Bits(u8),
     /// How the range is chosen.
     Range(RangeMethod),
@@ -92,9 +92,9 @@ impl ActivationRule {
     /// Refuses bits that codes cannot have, and numbers that are no range.
     pub(crate) fn check(self) -> Result<()> {
         match self {
-            Self::Bits(4 | 8) => Ok(()),
+            Self::Bits(2..=8) => Ok(()),
             Self::Bits(bits) => {
-                let message = format!("{bits} activation bits; give 4 or 8");
+                let message = format!("{bits} activation bits; give 2 to 8");
                 Err(Error::new(ErrorKind::Argument, message))
             }
             Self::Range(method) => method.check(),
@@ -115,15 +115,14 @@ impl FromStr for ActivationRule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "4" => Ok(Self::Bits(4)),
-            "8" => Ok(Self::Bits(8)),
+        match text.parse() {
+            Ok(bits @ 2..=8) => Ok(Self::Bits(bits)),
             _ => text.parse().map(Self::Range),
         }
     }
 }
 
-/// The quantizer of a tensor with the given distribution and `bits` of 4 or 8.
+/// The quantizer of a tensor with the given distribution and `bits` of 2 to 8.
 pub(crate) fn quantizer_for(histogram: &Histogram, method: RangeMethod, bits: u8) -> Quantizer {
     let max = ((1u32 << bits) - 1) as u8;
     let [low, high] = match method {
@@ -244,10 +243,10 @@ mod tests {
 
     #[test]
     fn rules_survive_text() {
-        for text in ["4", "8", "mse", "output", "minmax", "percentile:99.9", "-1..6.5"] {
+        for text in ["2", "4", "5", "8", "mse", "output", "minmax", "percentile:99.9", "-1..6.5"] {
             assert_eq!(text.parse::<ActivationRule>().unwrap().to_string(), text);
         }
-        for text in ["5", "percentile:0", "percentile:nan", "1..2", "2..1", "kl", "-inf..1"] {
+        for text in ["1", "9", "percentile:0", "percentile:nan", "1..2", "2..1", "kl", "-inf..1"] {
             assert!(text.parse::<ActivationRule>().is_err(), "{text}");
         }
     }

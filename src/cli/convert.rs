@@ -90,10 +90,11 @@ struct PrecisionArgs {
     /// PATTERN=ternary:N and others (README, Precisions); the last match wins
     #[arg(long, value_name = "PATTERN=PRECISION", value_parser = assignment::<Precision>)]
     set: Vec<(Pattern, Precision)>,
-    /// Bits of activations, 8 or 4
+    /// Bits with which layers read activations, 2 to 8; the first and the last layer keep 8
     #[arg(long, value_name = "BITS", default_value_t = 8)]
     act_bits: u8,
-    /// Bits or range of the activations that a pattern names: PATTERN=4, PATTERN=8 or PATTERN=RANGE
+    /// Bits or range with which layers read the activations that a pattern names, by the operator that makes them:
+    /// PATTERN=2 to PATTERN=8, or PATTERN=RANGE
     #[arg(long, value_name = "PATTERN=RULE", value_parser = assignment::<ActivationRule>)]
     act: Vec<(Pattern, ActivationRule)>,
     /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH

@@ -34,7 +34,7 @@ pub struct IndicatorArgs {
     /// Candidates for weights
     #[arg(long, value_name = "PRECISION,...", value_delimiter = ',')]
     precisions: Option<Vec<Precision>>,
-    /// Candidates for bits of activations, 8 and 4
+    /// Candidates for bits of activations, each 2 to 8
     #[arg(long, value_name = "BITS,...", value_delimiter = ',', default_values_t = [8, 4])]
     act_bits: Vec<u8>,
     /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH

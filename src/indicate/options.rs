@@ -49,7 +49,7 @@ pub struct IndicatorOptions {
     pub indicator: Indicator,
     /// Candidates for weights. Groups larger than a layer's are left out where a smaller one is the same.
     pub precisions: Vec<Precision>,
-    /// Candidates for input activations, each 4 or 8.
+    /// Candidates for input activations, each 2 to 8.
     pub activation_bits: Vec<u8>,
     /// How activation ranges are chosen.
     pub range: RangeMethod,
@@ -87,8 +87,8 @@ impl IndicatorOptions {
         if self.precisions.is_empty() || self.activation_bits.is_empty() {
             return argument("no candidates; give at least one for weights and one for activations");
         }
-        if !self.activation_bits.iter().all(|bits| [4, 8].contains(bits)) {
-            return argument("activations have 4 or 8 bits");
+        if !self.activation_bits.iter().all(|bits| (2..=8).contains(bits)) {
+            return argument("activations have 2 to 8 bits");
         }
         self.range.check()?;
         if self.measured == 0 {

@@ -13,8 +13,8 @@ use crate::plan::{Choice, Indicators, LayerIndicators, Reason, choose};
 use crate::precision::Precision;
 use crate::prepare::{Calibration, Draft, Full, HeldBack};
 use crate::progress::Progress;
-use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp, Structure};
+use std::collections::BTreeMap;
 
 /// Share of the standard deviation by which outputs are moved to see how much the logits mind.
 const NOISE: f64 = 0.1;
@@ -43,14 +43,16 @@ pub fn indicate(
     let draft = draft.reordered(&possible)?;
     let statistics = layers.iter().map(|layer| layer.node).collect();
     let held_back = HeldBack::Count(options.measured);
-    let wanted = Calibration { statistics, held_back, ..Calibration::default() };
+    let structures = structures(&draft.graph, options)?;
+    let distributions = structures.values().flat_map(Structure::range_nodes).collect();
+    let wanted = Calibration { statistics, distributions, held_back, ..Calibration::default() };
     let prepared = draft.calibrate(images, &wanted, progress)?;
     let (full, pixels) = (&prepared.full, prepared.pixels);
     let mut found = known::started(known, options, pixels.images())?;
     let study = Study {
         full,
         damage: Damage::new(&full.graph, preprocess, pixels.judging(), options.measured)?,
-        quantizers: quantizers(full, &pixels.fitting, options)?,
+        quantizers: quantizers(full, &structures, &pixels.fitting, options.range)?,
         options,
     };
     let is_new = |layer: &Plannable| !found.layers.iter().any(|known| known.name == layer.layer.name);
@@ -62,7 +64,7 @@ pub fn indicate(
         save(&found)
     };
     let survey = Survey { candidates: &candidates, see: &mut see };
-    let mut quantized = eight_bits(full, &pixels.fitting, options.range, 8)?;
+    let mut quantized = eight_bits(full, &full.structure, &pixels.fitting, options.range)?;
     let packed = fit_and_pack(&mut quantized, full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| full.graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);
@@ -136,28 +138,38 @@ impl Study<'_> {
     }
 }
 
+/// The integer operators for every number of bits with which convolutions may read.
+fn structures(graph: &Graph, options: &IndicatorOptions) -> Result<BTreeMap<u8, Structure>> {
+    let planned = vec![None; graph.nodes.len()];
+    let with = |bits: u8| {
+        let reading = ActivationBits { default: bits, planned: &planned, rules: &[] };
+        Ok((bits, reading.narrowed(graph, Structure::new(graph)?)?))
+    };
+    options.activation_bits.iter().copied().map(with).collect()
+}
+
+/// The network with 8-bit weights.
 fn eight_bits(
     full: &Full,
+    structure: &Structure,
     pixels: &Spool,
     range: RangeMethod,
-    activation_bits: u8,
 ) -> Result<QuantizedGraph> {
-    let nodes = &full.graph.nodes;
     let int8 = Choice { precision: Precision::int8(), reason: Reason::Default };
     let choice = |op: &Op| matches!(op, Op::Conv(_)).then_some(int8);
-    let choices: Vec<Option<Choice>> = nodes.iter().map(|node| choice(&node.op)).collect();
-    let bits = ActivationBits { default: activation_bits, planned: &vec![None; nodes.len()], rules: &[] };
-    full.assemble(&choices, bits, range, pixels)
+    let choices: Vec<Option<Choice>> = full.graph.nodes.iter().map(|node| choice(&node.op)).collect();
+    full.assemble_as(structure, &choices, range, &[], pixels)
 }
 
 /// The quantizer of every convolution's input, for each number of bits.
 fn quantizers(
     full: &Full,
+    structures: &BTreeMap<u8, Structure>,
     pixels: &Spool,
-    options: &IndicatorOptions,
+    range: RangeMethod,
 ) -> Result<BTreeMap<u8, Vec<Option<Quantizer>>>> {
-    let with = |bits: u8| {
-        let quantized = eight_bits(full, pixels, options.range, bits)?;
+    let with = |(&bits, structure): (&u8, &Structure)| {
+        let quantized = eight_bits(full, structure, pixels, range)?;
         let mut quantizers = vec![None; full.graph.nodes.len()];
         for node in &quantized.nodes {
             if let QuantizedOp::Conv(conv) = &node.op {
@@ -166,6 +178,5 @@ fn quantizers(
         }
         Ok((bits, quantizers))
     };
-    let bits: BTreeSet<u8> = options.activation_bits.iter().copied().chain([8]).collect();
-    bits.into_iter().map(with).collect()
+    structures.iter().chain([(&8, &full.structure)]).map(with).collect()
 }

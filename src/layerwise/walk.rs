@@ -1,6 +1,7 @@
 //! The walk over all operators: fit, pack, run, measure.
 
 mod gather;
+mod ranges;
 mod survey;
 
 pub(crate) use survey::Survey;
@@ -166,6 +167,7 @@ impl<'a> Walk<'a> {
         self.objective = self.objective_of(id)?;
         self.survey(id)?;
         let packing = self.fit(id)?;
+        let packing = self.ranged(id, packing)?;
         self.objective = None;
         self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let step = self.step(id, &packing.node);

@@ -55,7 +55,14 @@ impl Tensor {
 
 /// The codes and the packing of one operator.
 fn run(op: QuantizedOp, inputs: &[&Tensor], shape: Shape, quantizer: Quantizer) -> (Vec<u8>, Packing) {
-    let node = QuantizedNode { name: "n".into(), op, inputs: (0..inputs.len()).collect(), shape, quantizer };
+    let node = QuantizedNode {
+        name: "n".into(),
+        op,
+        inputs: (0..inputs.len()).collect(),
+        shape,
+        quantizer,
+        range: None,
+    };
     let sources: Vec<Source> = inputs.iter().map(|tensor| tensor.source()).collect();
     let packing = pack_node(&node, &sources).unwrap();
     let operand = |tensor: &&Tensor| Operand {
@@ -225,7 +232,7 @@ proptest! {
         let output = quantizer(choices, fitting_scale(&exact));
         let sources = [input.source()];
         let op = QuantizedOp::Conv(Box::new(conv));
-        let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape: Shape::flat(5), quantizer: output };
+        let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape: Shape::flat(5), quantizer: output, range: None };
         let packing = pack_node(&node, &sources).unwrap();
         let zero_points = vec![input.quantizer.zero_point];
         let operand = Operand { zero_points, largest: input.quantizer.max, shape: input.batch.shape };
@@ -309,7 +316,7 @@ fn parameters_that_are_not_finite_are_refused() {
     let input = Tensor::new(&mut choices, Shape::flat(2), 1.0);
     let op = QuantizedOp::Conv(Box::new(conv));
     let (shape, quantizer) = (Shape::flat(3), input.quantizer);
-    let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape, quantizer };
+    let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape, quantizer, range: None };
     let error = pack_node(&node, &[input.source()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NonFinite);
     assert!(error.to_string().contains("channel 2"), "{error}");

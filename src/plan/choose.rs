@@ -69,8 +69,8 @@ pub(crate) fn choose(
 pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<Vec<Option<u8>>> {
     let mut bits = vec![None; graph.nodes.len()];
     for (id, layer) in planned(graph, plan)? {
-        if ![4, 8].contains(&layer.activation_bits) {
-            let message = format!("the plan has {}-bit activations; use 4 or 8", layer.activation_bits);
+        if !(2..=8).contains(&layer.activation_bits) {
+            let message = format!("the plan has {}-bit activations; use 2 to 8", layer.activation_bits);
             return Err(Error::new(ErrorKind::Argument, message).at_node(&layer.name));
         }
         bits[id] = Some(layer.activation_bits);

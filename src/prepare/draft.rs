@@ -2,14 +2,14 @@
 
 use super::pixels::{Unreadable, read_pixels};
 use super::share::HeldBack;
-use crate::calibrate::{Observation, Observer, Parts, RangeMethod, Spool};
+use crate::calibrate::{ActivationRule, Observation, Observer, Parts, RangeMethod, Spool};
 use crate::channels::{equalise, reorder};
 use crate::data::Images;
 use crate::error::Result;
 use crate::fold::fold;
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId};
-use crate::plan::Choice;
+use crate::plan::{Choice, Pattern};
 use crate::precision::Precision;
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, Structure, assemble};
@@ -32,6 +32,8 @@ pub(crate) struct Calibration {
     pub equalised: Vec<NodeId>,
     /// Nodes whose channel statistics are wanted.
     pub statistics: Vec<NodeId>,
+    /// Nodes whose distribution is wanted besides those that the structure needs.
+    pub distributions: Vec<NodeId>,
     pub held_back: HeldBack,
 }
 
@@ -69,6 +71,14 @@ impl<'a> Draft<'a> {
         Ok(Self { structure: Structure::new(&graph)?, choices: choose(&graph)?, graph, preprocess })
     }
 
+    /// Convolutions read activations with these bits.
+    ///
+    /// # Errors
+    /// A pattern that matches no activation tensor.
+    pub(crate) fn narrowed(self, bits: ActivationBits) -> Result<Self> {
+        Ok(Self { structure: bits.narrowed(&self.graph, self.structure)?, ..self })
+    }
+
     /// Channels in the order that suits nodes which may have these precisions.
     pub(crate) fn reordered(self, possible: &[Vec<Precision>]) -> Result<Self> {
         Ok(Self { graph: reorder(self.graph, |id| possible[id].clone())?, ..self })
@@ -92,7 +102,7 @@ impl<'a> Draft<'a> {
         let observer = Observer {
             graph: &graph,
             preprocess,
-            histograms: &structure.range_nodes(),
+            histograms: &[structure.range_nodes(), wanted.distributions.clone()].concat(),
             channels: &wanted.statistics,
         };
         let observation = observer.run(&pixels.fitting, progress)?;
@@ -102,15 +112,27 @@ impl<'a> Draft<'a> {
 }
 
 impl Full<'_> {
-    /// The quantized network with these precisions of weights and bits of activations, before fitting.
+    /// The quantized network with these precisions of weights and ranges of activations, before fitting.
     pub(crate) fn assemble(
         &self,
         choices: &[Option<Choice>],
-        bits: ActivationBits,
         range: RangeMethod,
+        rules: &[(Pattern, ActivationRule)],
         pixels: &Spool,
     ) -> Result<QuantizedGraph> {
-        let Self { graph, structure, preprocess, observation } = self;
-        assemble(&Assembly { graph, structure, observation, preprocess, choices, bits, range, pixels })
+        self.assemble_as(&self.structure, choices, range, rules, pixels)
+    }
+
+    /// The same with other integer operators.
+    pub(crate) fn assemble_as(
+        &self,
+        structure: &Structure,
+        choices: &[Option<Choice>],
+        range: RangeMethod,
+        rules: &[(Pattern, ActivationRule)],
+        pixels: &Spool,
+    ) -> Result<QuantizedGraph> {
+        let Self { graph, preprocess, observation, .. } = self;
+        assemble(&Assembly { graph, structure, observation, preprocess, choices, range, rules, pixels })
     }
 }

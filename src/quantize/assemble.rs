@@ -1,6 +1,6 @@
 //! From structure, ranges and precisions to a quantized network.
 
-use super::bits::{ActivationBits, members};
+use super::bits::{members, rules_of};
 use super::nearest::nearest;
 use super::structure::{Kind, Operator, Structure};
 use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
 use crate::kernels::pool;
-use crate::plan::Choice;
+use crate::plan::{Choice, Pattern};
 use crate::precision::Precision;
 use crate::tensor::Shape;
 use crate::ternarize::{TernarizeOptions, ternarize_tensor};
@@ -30,8 +30,9 @@ pub(crate) struct Assembly<'a> {
     pub preprocess: &'a Preprocess,
     /// By node of the graph.
     pub choices: &'a [Option<Choice>],
-    pub bits: ActivationBits<'a>,
     pub range: RangeMethod,
+    /// Ranges of some activation tensors instead.
+    pub rules: &'a [(Pattern, ActivationRule)],
     /// The images, for ranges that outputs decide.
     pub pixels: &'a Spool,
 }
@@ -39,12 +40,13 @@ pub(crate) struct Assembly<'a> {
 /// The quantized network with closed-form weights and the affines of full precision.
 ///
 /// # Errors
-/// Weights or activations that are not finite.
+/// Weights that are not finite.
 pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
     let shapes = assembly.graph.shapes()?;
     let quantizers = assembly.quantizers(&shapes)?;
+    let classes = assembly.structure.quantizer_classes();
     let mut nodes = Vec::with_capacity(quantizers.len());
-    for (operator, &quantizer) in assembly.structure.operators.iter().zip(&quantizers) {
+    for (id, (operator, &quantizer)) in assembly.structure.operators.iter().zip(&quantizers).enumerate() {
         let op = assembly.op(operator, &quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
         let shape = shapes[operator.value];
         nodes.push(QuantizedNode {
@@ -53,32 +55,10 @@ pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
             inputs: operator.inputs.clone(),
             shape,
             quantizer,
+            range: assembly.later_range(&classes, id),
         });
     }
     Ok(QuantizedGraph { name: assembly.graph.name.clone(), input: assembly.graph.input, nodes })
-}
-
-impl Structure {
-    /// Nodes of the graph whose distribution decides a quantizer.
-    pub(crate) fn range_nodes(&self) -> Vec<NodeId> {
-        let makers = self.operators.iter().filter(|operator| !operator.kind.keeps_codes());
-        makers.map(|operator| operator.value).collect()
-    }
-
-    /// Operators that share a quantizer have the same class: the index of the first of them.
-    pub(super) fn quantizer_classes(&self) -> Vec<usize> {
-        let mut classes: Vec<usize> = (0..self.operators.len()).collect();
-        for (id, operator) in self.operators.iter().enumerate() {
-            if !operator.kind.keeps_codes() {
-                continue;
-            }
-            for &input in &operator.inputs {
-                let (old, new) = (classes[id].max(classes[input]), classes[id].min(classes[input]));
-                classes.iter_mut().filter(|class| **class == old).for_each(|class| *class = new);
-            }
-        }
-        classes
-    }
 }
 
 impl Assembly<'_> {
@@ -90,12 +70,11 @@ impl Assembly<'_> {
     }
 
     fn class_quantizers(&self, classes: &[usize]) -> Vec<Quantizer> {
-        let bits = self.bits.of_operators(self.graph, self.structure);
         let mut made: HashMap<usize, Quantizer> = HashMap::new();
         for class in 0..classes.len() {
             let members = members(classes, class);
             if !members.is_empty() {
-                made.insert(class, self.class_quantizer(&members, bits[members[0]]));
+                made.insert(class, self.class_quantizer(classes, &members));
             }
         }
         classes.iter().map(|class| made[class]).collect()
@@ -108,8 +87,7 @@ impl Assembly<'_> {
         for operator in &self.structure.operators {
             let Kind::Conv { source, .. } = operator.kind else { continue };
             let input = operator.inputs[0];
-            let members = members(classes, classes[input]);
-            if quantizers[input].max < u8::MAX && self.range_of(&members) == RangeMethod::Output {
+            if quantizers[input].max < u8::MAX && self.range_of(classes, input) == RangeMethod::Output {
                 readers.push((source, quantizers[input]));
                 read.push(classes[input]);
             }
@@ -159,11 +137,12 @@ impl Assembly<'_> {
             Kind::Mul => scale(0) * scale(1),
             Kind::Add { .. } => scale(0).max(scale(1)) / 127.0,
             Kind::Conv { residual: true, .. } => scale(1) / 127.0,
+            Kind::Narrow => scale(0) / 127.0,
             _ => 0.0,
         }
     }
 
-    fn class_quantizer(&self, members: &[usize], bits: u8) -> Quantizer {
+    fn class_quantizer(&self, classes: &[usize], members: &[usize]) -> Quantizer {
         if members.contains(&0) {
             return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
         }
@@ -174,16 +153,28 @@ impl Assembly<'_> {
                 histogram.merge(observed);
             }
         }
-        quantizer_for(&histogram, self.range_of(members), bits)
+        let first = members[0];
+        quantizer_for(&histogram, self.range_of(classes, first), self.structure.operators[first].bits)
     }
 
-    /// How the range of operators that share a quantizer is chosen.
-    fn range_of(&self, members: &[usize]) -> RangeMethod {
+    /// How the range of an operator is to be chosen from real values, if its codes have fewer than 8 bits, no other
+    /// operator makes codes of its quantizer and its outputs can have any step.
+    fn later_range(&self, classes: &[usize], id: usize) -> Option<RangeMethod> {
+        let operators = &self.structure.operators;
+        let makes = |id: &usize| !operators[*id].kind.keeps_codes();
+        let alone = members(classes, classes[id]).into_iter().filter(makes).eq([id]);
+        let any_step = matches!(operators[id].kind, Kind::Conv { .. } | Kind::Table { .. } | Kind::Narrow);
+        let range = self.range_of(classes, id);
+        (alone && any_step && operators[id].bits < 8 && range != RangeMethod::Output).then_some(range)
+    }
+
+    /// How the range of an operator, and of those that share its quantizer, is chosen.
+    fn range_of(&self, classes: &[usize], id: usize) -> RangeMethod {
         let range = |method, rule: &ActivationRule| match rule {
             ActivationRule::Range(range) => *range,
             ActivationRule::Bits(_) => method,
         };
-        self.bits.rules_of(self.structure, members).fold(self.range, range)
+        rules_of(self.rules, self.structure, classes, id).fold(self.range, range)
     }
 
     fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {
@@ -206,6 +197,7 @@ impl Assembly<'_> {
             }
             Kind::Add { negate } => QuantizedOp::Add { negate: *negate },
             Kind::Mul => QuantizedOp::Mul,
+            Kind::Narrow => QuantizedOp::Narrow,
             Kind::Concat => QuantizedOp::Concat,
             Kind::Slice(slice) => QuantizedOp::Slice(*slice),
             Kind::Pad(pad) => QuantizedOp::Pad(*pad),

@@ -1,94 +1,171 @@
-//! How many bits the codes of every operator have.
+//! How many bits the codes of every operator have, and which convolutions read a copy in fewer.
 
-use super::structure::{Kind, Structure};
+use super::structure::{Kind, Operator, Structure};
 use crate::calibrate::ActivationRule;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Pattern, is_inner};
 
-/// What decides the bits of activations; the later, the stronger: the default, a plan, rules.
+/// Bits of a code at most.
+const WIDEST: u8 = 8;
+
+/// What decides the bits with which convolutions read their inputs; the later, the stronger: the default, a plan, rules.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ActivationBits<'a> {
-    /// 4 or 8: of what convolutions between others read; all else has 8.
+    /// 2 to 8: of what convolutions between others read.
     pub default: u8,
-    /// Bits of a convolution's input activations where a plan says so, by node of the graph.
+    /// By node of the graph, where a plan says so.
     pub planned: &'a [Option<u8>],
+    /// By the operator that makes what is read.
     pub rules: &'a [(Pattern, ActivationRule)],
 }
 
 impl ActivationBits<'_> {
-    /// Refuses a pattern that matches no activation tensor.
-    pub(crate) fn check(&self, structure: &Structure) -> Result<()> {
-        let names = || structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
-        self.rules.iter().try_for_each(|(pattern, _)| pattern.check_matches("--act", names()))
-    }
-
-    /// By operator; those that share a quantizer have the same.
-    pub(crate) fn of_operators(&self, graph: &Graph, structure: &Structure) -> Vec<u8> {
+    /// The structure with these bits. A tensor that is read by nothing but convolutions that want the same bits has
+    /// these; others keep 8, and convolutions that want fewer read a copy.
+    ///
+    /// # Errors
+    /// A pattern that matches no activation tensor.
+    pub(crate) fn narrowed(&self, graph: &Graph, mut structure: Structure) -> Result<Structure> {
+        self.check_names(&structure, |rule| matches!(rule, ActivationRule::Bits(_)))?;
         let classes = structure.quantizer_classes();
-        let (inner, planned) = (read_by_inner_layers(graph, structure), self.planned_by_readers(structure));
-        let of_class = |&class: &usize| {
-            if class == 0 {
-                return 8;
-            }
-            let members = members(&classes, class);
-            let chosen = if members.iter().any(|&id| inner[id]) { self.default } else { 8 };
-            let planned = members.iter().filter_map(|&id| planned[id]).max();
-            let set = self.rules_of(structure, &members).filter_map(|rule| match rule {
-                ActivationRule::Bits(bits) => Some(*bits),
-                ActivationRule::Range(_) => None,
-            });
-            set.last().or(planned).unwrap_or(chosen)
-        };
-        classes.iter().map(of_class).collect()
+        let wanted = self.of_readers(graph, &structure, &classes);
+        for id in 0..classes.len() {
+            structure.operators[id].bits = self.of_class(&structure, &classes, &wanted, classes[id]);
+        }
+        let structure = structure.with_copies(&wanted);
+        self.check_names(&structure, |rule| matches!(rule, ActivationRule::Range(_)))?;
+        Ok(structure)
     }
 
+    fn check_names(&self, structure: &Structure, which: impl Fn(&ActivationRule) -> bool) -> Result<()> {
+        let names = || structure.operators.iter().skip(1).map(|operator| operator.name.as_str());
+        let mut rules = self.rules.iter().filter(|(_, rule)| which(rule));
+        rules.try_for_each(|(pattern, _)| pattern.check_matches("rules", names()))
+    }
+
+    /// The bits with which each operator that is a convolution wants to read its input.
+    fn of_readers(&self, graph: &Graph, structure: &Structure, classes: &[usize]) -> Vec<Option<u8>> {
+        let of_reader = |operator: &Operator| {
+            let Kind::Conv { source, .. } = operator.kind else { return None };
+            if operator.inputs[0] == 0 {
+                return Some(WIDEST);
+            }
+            let default = if is_inner(graph, source) { self.default } else { WIDEST };
+            let set = self.set_bits(structure, classes, operator.inputs[0]);
+            Some(set.or(self.planned[source]).unwrap_or(default))
+        };
+        structure.operators.iter().map(of_reader).collect()
+    }
+
+    /// Bits of the operators that share a quantizer, given what convolutions want.
+    fn of_class(&self, structure: &Structure, classes: &[usize], wanted: &[Option<u8>], class: usize) -> u8 {
+        let uses = uses_of(structure, classes, wanted, class);
+        match uses.iter().flatten().next() {
+            _ if class == 0 => WIDEST,
+            Some(&bits) if uses.iter().all(|&other| other == Some(bits)) => bits,
+            Some(_) => WIDEST,
+            None => self.set_bits(structure, classes, class).unwrap_or(WIDEST),
+        }
+    }
+
+    /// The bits that rules set for what an operator makes.
+    fn set_bits(&self, structure: &Structure, classes: &[usize], id: usize) -> Option<u8> {
+        let bits = rules_of(self.rules, structure, classes, id).filter_map(|rule| match rule {
+            ActivationRule::Bits(bits) => Some(*bits),
+            ActivationRule::Range(_) => None,
+        });
+        bits.last()
+    }
+}
+
+/// Who reads the codes of a class: the bits that a convolution wants of its input, `None` for any other use.
+fn uses_of(structure: &Structure, classes: &[usize], wanted: &[Option<u8>], class: usize) -> Vec<Option<u8>> {
+    let mut uses = Vec::new();
+    for (operator, &wanted) in structure.operators.iter().zip(wanted) {
+        let inputs = operator.inputs.iter().enumerate().filter(|(_, input)| classes[**input] == class);
+        if !operator.kind.keeps_codes() {
+            uses.extend(inputs.map(|(place, _)| wanted.filter(|_| place == 0)));
+        }
+    }
+    uses.extend((classes.last() == Some(&class)).then_some(None));
+    uses
+}
+
+impl Structure {
     /// The convolutions, by node of the graph, whose input has fewer than 8 bits.
-    pub(crate) fn narrow_readers(&self, graph: &Graph, structure: &Structure) -> Vec<NodeId> {
-        let bits = self.of_operators(graph, structure);
-        let narrow = structure.operators.iter().filter_map(|operator| match operator.kind {
-            Kind::Conv { source, .. } if bits[operator.inputs[0]] < 8 => Some(source),
+    pub(crate) fn narrow_readers(&self) -> Vec<NodeId> {
+        let narrow = self.operators.iter().filter_map(|operator| match operator.kind {
+            Kind::Conv { source, .. } if self.operators[operator.inputs[0]].bits < WIDEST => Some(source),
             _ => None,
         });
         narrow.collect()
     }
 
-    /// The rules that name one of these operators.
-    pub(super) fn rules_of<'m>(
-        &'m self,
-        structure: &'m Structure,
-        members: &'m [usize],
-    ) -> impl Iterator<Item = &'m ActivationRule> {
-        let named =
-            |pattern: &Pattern| members.iter().any(|&id| pattern.matches(&structure.operators[id].name));
-        self.rules.iter().filter(move |(pattern, _)| named(pattern)).map(|(_, rule)| rule)
+    /// The same, but convolutions that want fewer bits than their input has read a copy, which follows the input and
+    /// which all share that want as many.
+    fn with_copies(self, wanted: &[Option<u8>]) -> Self {
+        let copies: Vec<Vec<u8>> = (0..wanted.len()).map(|id| self.copies_of(id, wanted)).collect();
+        let mut places = Vec::with_capacity(wanted.len());
+        let mut operators: Vec<Operator> = Vec::new();
+        for (id, mut operator) in self.operators.into_iter().enumerate() {
+            for (place, input) in operator.inputs.iter_mut().enumerate() {
+                let bits = wanted[id].filter(|_| place == 0);
+                let copy = copies[*input].iter().position(|&copy| Some(copy) == bits);
+                *input = places[*input] + copy.map_or(0, |copy| copy + 1);
+            }
+            places.push(operators.len());
+            let copy = |&bits: &u8| operator.copy(places[id], bits);
+            let copies: Vec<Operator> = copies[id].iter().map(copy).collect();
+            operators.push(operator);
+            operators.extend(copies);
+        }
+        Self { operators }
     }
 
-    /// The most bits that a plan wants of an operator's codes for the layers that read them.
-    fn planned_by_readers(&self, structure: &Structure) -> Vec<Option<u8>> {
-        let mut bits = vec![None; structure.operators.len()];
-        for operator in &structure.operators {
-            if let Kind::Conv { source, .. } = operator.kind {
-                let place = &mut bits[operator.inputs[0]];
-                *place = self.planned[source].max(*place);
-            }
-        }
+    /// Bits of the copies of an operator's codes that convolutions want, most first.
+    fn copies_of(&self, id: usize, wanted: &[Option<u8>]) -> Vec<u8> {
+        let readers =
+            self.operators.iter().zip(wanted).filter(|(operator, _)| operator.inputs.first() == Some(&id));
+        let mut bits: Vec<u8> = readers.filter_map(|(_, &bits)| bits).collect();
+        bits.retain(|&bits| bits < self.operators[id].bits);
+        bits.sort_unstable_by(|a, b| b.cmp(a));
+        bits.dedup();
         bits
     }
 }
 
-/// Operators whose codes a convolution reads that is neither the first nor the classifier.
-fn read_by_inner_layers(graph: &Graph, structure: &Structure) -> Vec<bool> {
-    let mut inner = vec![false; structure.operators.len()];
-    for operator in &structure.operators {
-        if let Kind::Conv { source, .. } = operator.kind {
-            inner[operator.inputs[0]] |= is_inner(graph, source);
-        }
+impl Operator {
+    fn copy(&self, input: usize, bits: u8) -> Self {
+        let name = format!("{}.{bits}bits", self.name);
+        Self { name, kind: Kind::Narrow, inputs: vec![input], value: self.value, bits }
     }
-    inner
+}
+
+/// The rules that name an operator, one that shares its quantizer, or what it is a copy of.
+pub(super) fn rules_of<'a>(
+    rules: &'a [(Pattern, ActivationRule)],
+    structure: &'a Structure,
+    classes: &'a [usize],
+    id: usize,
+) -> impl Iterator<Item = &'a ActivationRule> {
+    let original = match structure.operators[id].kind {
+        Kind::Narrow => structure.operators[id].inputs[0],
+        _ => id,
+    };
+    let members =
+        (0..classes.len()).filter(move |&other| [classes[id], classes[original]].contains(&classes[other]));
+    let names: Vec<&str> = members.map(|id| structure.operators[id].name.as_str()).collect();
+    rules
+        .iter()
+        .filter(move |(pattern, _)| names.iter().any(|name| pattern.matches(name)))
+        .map(|(_, rule)| rule)
 }
 
 /// The operators of a class.
 pub(super) fn members(classes: &[usize], class: usize) -> Vec<usize> {
     (0..classes.len()).filter(|&id| classes[id] == class).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
 pub(crate) use structure::Structure;
 
+use crate::calibrate::RangeMethod;
 use crate::format::Quantizer;
 use crate::graph::{NodeId, Pad, Slice};
 use crate::plan::Choice;
@@ -36,6 +37,8 @@ pub(crate) struct QuantizedNode {
     pub inputs: Vec<usize>,
     pub shape: Shape,
     pub quantizer: Quantizer,
+    /// How the range is to be chosen once the real values are known; `quantizer` comes from full precision's.
+    pub range: Option<RangeMethod>,
 }
 
 /// Integer operators with real parameters.
@@ -55,6 +58,8 @@ pub(crate) enum QuantizedOp {
         negate: [bool; 2],
     },
     Mul,
+    /// The input in another quantizer.
+    Narrow,
     Concat,
     Slice(Slice),
     Pad(Pad),

@@ -23,6 +23,8 @@ pub(crate) struct Operator {
     pub inputs: Vec<usize>,
     /// The node of the graph whose value this operator approximates.
     pub value: NodeId,
+    /// Bits of its codes.
+    pub bits: u8,
 }
 
 /// What an integer operator computes.
@@ -44,6 +46,8 @@ pub(crate) enum Kind {
         negate: [bool; 2],
     },
     Mul,
+    /// The input in fewer bits, for convolutions that want no more.
+    Narrow,
     Concat,
     Slice(Slice),
     Pad(Pad),
@@ -95,7 +99,7 @@ struct Analysis<'g> {
 }
 
 impl Structure {
-    /// The integer operators of `graph`, which must be folded.
+    /// The integer operators of `graph`, which must be folded; all codes have 8 bits.
     ///
     /// # Errors
     /// What integers cannot express: padding with other values than zero, two operands that are both
@@ -107,6 +111,27 @@ impl Structure {
             builder.emit(node).map_err(|error| error.at_node(&graph.nodes[node].name))?;
         }
         Ok(Self { operators: builder.operators })
+    }
+
+    /// Nodes of the graph whose distribution decides a quantizer.
+    pub(crate) fn range_nodes(&self) -> Vec<NodeId> {
+        let makers = self.operators.iter().filter(|operator| !operator.kind.keeps_codes());
+        makers.map(|operator| operator.value).collect()
+    }
+
+    /// Operators that share a quantizer have the same class: the index of the first of them.
+    pub(super) fn quantizer_classes(&self) -> Vec<usize> {
+        let mut classes: Vec<usize> = (0..self.operators.len()).collect();
+        for (id, operator) in self.operators.iter().enumerate() {
+            if !operator.kind.keeps_codes() {
+                continue;
+            }
+            for &input in &operator.inputs {
+                let (old, new) = (classes[id].max(classes[input]), classes[id].min(classes[input]));
+                classes.iter_mut().filter(|class| **class == old).for_each(|class| *class = new);
+            }
+        }
+        classes
     }
 }
 
@@ -237,7 +262,7 @@ impl<'a, 'g> Builder<'a, 'g> {
     }
 
     fn push(&mut self, name: &str, kind: Kind, inputs: Vec<usize>, value: NodeId) -> usize {
-        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value });
+        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value, bits: 8 });
         self.operators.len() - 1
     }
 

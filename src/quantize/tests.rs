@@ -8,7 +8,7 @@ use ndarray::Array4;
 
 const INPUT: Shape = Shape::new(3, 4, 4);
 
-fn graph(nodes: &[(&str, Op, &[usize])]) -> Graph {
+pub(super) fn graph(nodes: &[(&str, Op, &[usize])]) -> Graph {
     let input = Node { name: "input".into(), op: Op::Input, inputs: vec![] };
     let others = nodes.iter().map(|(name, op, inputs)| Node {
         name: (*name).to_owned(),
@@ -20,7 +20,7 @@ fn graph(nodes: &[(&str, Op, &[usize])]) -> Graph {
     Graph { name: "hand-made".into(), input: INPUT, nodes, output }
 }
 
-fn conv(inputs: usize, outputs: usize) -> Op {
+pub(super) fn conv(inputs: usize, outputs: usize) -> Op {
     Op::Conv(Conv {
         weight: Array4::ones((outputs, inputs, 1, 1)),
         gain: vec![1.0; outputs],
@@ -30,15 +30,15 @@ fn conv(inputs: usize, outputs: usize) -> Op {
     })
 }
 
-const RELU: Op = Op::Unary(Unary::Relu);
-const FREE: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+pub(super) const RELU: Op = Op::Unary(Unary::Relu);
+pub(super) const FREE: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 const POSITIVE: [f32; 2] = [0.0, f32::INFINITY];
 
-fn add() -> Op {
+pub(super) fn add() -> Op {
     Op::Binary(Binary::Add)
 }
 
-fn mul() -> Op {
+pub(super) fn mul() -> Op {
     Op::Binary(Binary::Mul)
 }
 

@@ -95,7 +95,7 @@ fn options_that_cannot_be_used() {
     let digits = Digits::new();
     let fails = |options: &[&str], parts: &[&str]| digits.convert("net.fgq", options).fails_with(parts);
     fails(&["--group", "0"], &["group size of 0", "at least 1"]);
-    fails(&["--act-bits", "5"], &["5 activation bits", "4 or 8"]);
+    fails(&["--act-bits", "1"], &["1 activation bits", "2 to 8"]);
     fails(&["--samples", "0"], &["--samples 0"]);
     fails(&["--threads", "0"], &["--threads"]);
     fails(&["--set", "x.*=int8"], &["--set 'x.*' matches no layer", "layer1.0/conv1", "linear"]);

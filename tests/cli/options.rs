@@ -42,6 +42,18 @@ fn activations_have_bits_and_ranges() {
 }
 
 #[test]
+fn activations_have_two_to_eight_bits() {
+    let digits = Digits::new();
+    let top1 = |bits: &str| {
+        let run = digits.convert("net.fgq", &["--act-bits", bits, "--samples", "100", "--set", ".*=int8"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        digits.run(&["eval", "net.fgq", "--images", "test", "--json"]).json()["top1"].as_f64().unwrap()
+    };
+    let found = ["2", "3", "4", "5", "6", "7", "8"].map(top1);
+    assert!(found[2..].iter().all(|&top1| top1 > 90.0) && found[0] < found[6], "{found:?}");
+}
+
+#[test]
 fn channels_can_have_their_own_ranges() {
     let digits = Digits::new();
     let sha256 = |name: &str, more: &[&str]| {

@@ -1,10 +1,10 @@
 use super::*;
-use crate::calibrate::RangeMethod;
+use crate::calibrate::{Histogram, RangeMethod, quantizer_for};
 use crate::data::PixelImages;
-use crate::format::Preprocess;
+use crate::format::{PackedOp, Preprocess, Quantizer};
 use crate::graph::Graph;
 use crate::plan::choose;
-use crate::prepare::{Calibration, Draft, Prepared};
+use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::quantize::ActivationBits;
 use crate::source::{LoadOptions, load};
 use safetensors::SafeTensors;
@@ -35,13 +35,20 @@ impl Family {
 
     /// Converts after `change` to the walk.
     fn packed(&self, change: impl FnOnce(&mut Walk)) -> Packed {
+        self.packed_with(8, RangeMethod::default(), change)
+    }
+
+    /// Convolutions between others read so many bits.
+    fn packed_with(&self, bits: u8, range: RangeMethod, change: impl FnOnce(&mut Walk)) -> Packed {
         let choose = |graph: &Graph| choose(graph, [Precision::ternary(4); 2], None, &[]);
         let draft = Draft::new(self.graph.clone(), &self.preprocess, choose).unwrap();
-        let all = Calibration { statistics: (0..draft.choices.len()).collect(), ..Calibration::default() };
+        let statistics = (0..draft.choices.len()).collect();
+        let all = Calibration { statistics, held_back: HeldBack::Count(0), ..Calibration::default() };
+        let planned = vec![None; draft.choices.len()];
+        let bits = ActivationBits { default: bits, planned: &planned, rules: &[] };
+        let draft = draft.narrowed(bits).unwrap();
         let Prepared { full, choices, pixels, .. } = draft.calibrate(&self.images, &all, &()).unwrap();
-        let planned = vec![None; choices.len()];
-        let bits = ActivationBits { default: 8, planned: &planned, rules: &[] };
-        let mut quantized = full.assemble(&choices, bits, RangeMethod::default(), &pixels.fitting).unwrap();
+        let mut quantized = full.assemble(&choices, range, &[], &pixels.fitting).unwrap();
         let mut walk = Walk::new(&mut quantized, &full, Method::Compensated, &pixels, None).unwrap();
         change(&mut walk);
         walk.run(pixels, &()).unwrap()
@@ -88,5 +95,77 @@ fn shared_moments_are_those_of_the_layer_alone() {
             walk.hosts.iter_mut().enumerate().for_each(own);
         });
         assert_eq!(shared.nodes, alone.nodes, "{name}");
+    }
+}
+
+/// A conversion with, by node, its shape, whether its range was chosen during the walk, and its codes on the images.
+struct Run {
+    packed: Packed,
+    shapes: Vec<Shape>,
+    ranged: Vec<bool>,
+    codes: Vec<Batch<u8>>,
+}
+
+impl Run {
+    fn new(family: &Family, bits: u8, range: RangeMethod) -> Self {
+        let (mut shapes, mut ranged) = (Vec::new(), Vec::new());
+        let packed = family.packed_with(bits, range, |walk| {
+            shapes = walk.graph.nodes.iter().map(|node| node.shape).collect();
+            ranged = walk.graph.nodes.iter().map(|node| node.range.is_some()).collect();
+        });
+        let mut pixels = Spool::new(shapes[0], 4).unwrap();
+        pixels.push(&family.images.pixels.concat()).unwrap();
+        let codes = vec![pixels.chunk(0).unwrap()];
+        let mut run = Self { packed, shapes, ranged, codes };
+        (1..run.shapes.len() - 1).for_each(|id| run.execute(id));
+        run
+    }
+
+    fn execute(&mut self, id: usize) {
+        let node = &self.packed.nodes[id];
+        let operand = |&input: &usize| Operand::of(&self.packed.nodes[input], self.shapes[input]);
+        let operands: Vec<Operand> = node.inputs.iter().map(operand).collect();
+        let inputs: Vec<&Batch<u8>> = node.inputs.iter().map(|&input| &self.codes[input]).collect();
+        let step = Step::new(node, &operands, self.shapes[id], Kernels::default());
+        self.codes.push(step.codes(&inputs).unwrap());
+    }
+}
+
+fn reals(codes: &Batch<u8>, quantizer: Quantizer) -> Vec<f32> {
+    let real = |&code: &u8| ((f64::from(code) - f64::from(quantizer.zero_point)) * quantizer.scale) as f32;
+    codes.data.iter().map(real).collect()
+}
+
+#[test]
+fn copies_have_the_range_of_what_the_converted_network_yields() {
+    let range = RangeMethod::Percentile(99.0);
+    for (name, bits) in [("resnet_basic", 4), ("resnet_bottleneck", 3), ("googlenet", 5)] {
+        let family = Family::new(name);
+        let Run { packed, codes, .. } = Run::new(&family, bits, range);
+        let mut copies = 0;
+        for node in packed.nodes.iter().filter(|node| matches!(node.op, PackedOp::Narrow(_))) {
+            let input = node.inputs[0];
+            let mut histogram = Histogram::default();
+            histogram.extend(&reals(&codes[input], packed.nodes[input].quantizer));
+            assert_eq!(node.quantizer, quantizer_for(&histogram, range, bits), "{name}: {}", node.name);
+            copies += 1;
+        }
+        assert_eq!(copies > 0, name.starts_with("resnet"), "{name}");
+    }
+}
+
+/// What has fewer bits from the start ends where its own largest values do, on the converted network's values.
+#[test]
+fn narrow_tensors_span_what_the_converted_network_yields() {
+    for name in ["resnet_basic", "squeezenet1_1"] {
+        let family = Family::new(name);
+        let Run { packed, ranged, codes, .. } = Run::new(&family, 4, RangeMethod::MinMax);
+        let mut seen = 0;
+        for ((node, codes), _) in packed.nodes.iter().zip(&codes).zip(ranged).filter(|(_, ranged)| *ranged) {
+            let largest = *codes.data.iter().max().unwrap();
+            assert!(largest >= 14, "{name}: {} ends at {largest}", node.name);
+            seen += 1;
+        }
+        assert!(seen > 3, "{name}");
     }
 }
