@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::{PixelImages, normalise};
+use crate::eval;
 use crate::fold::fold;
 use crate::format::arbitrary::preprocess;
 use crate::format::{LayerFidelity, PackedOp};
@@ -12,8 +13,9 @@ use crate::runtime::Session;
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-const IMAGES: usize = 6;
+const IMAGES: usize = 16;
 
 fn images(seed: u64, graph: &Graph) -> PixelImages {
     let mut choices = Choices(seed);
@@ -145,16 +147,21 @@ fn any_precision_runs_and_is_reproducible() {
 }
 
 /// `10·log₁₀` of the variance of the wanted values, each output around its mean, over the squared distance.
-fn ratio(wanted: &[f64], values: &[f64]) -> f64 {
-    let outputs = wanted.len() / IMAGES;
-    let mean = |o: usize| (0..IMAGES).map(|i| wanted[i * outputs + o]).sum::<f64>() / IMAGES as f64;
+fn ratio(wanted: &[f64], values: &[f64], images: usize) -> f64 {
+    let outputs = wanted.len() / images;
+    let mean = |o: usize| (0..images).map(|i| wanted[i * outputs + o]).sum::<f64>() / images as f64;
     let means: Vec<f64> = (0..wanted.len()).map(|at| mean(at % outputs)).collect();
     20.0 * (distance(wanted, &means) / distance(wanted, values)).log10()
 }
 
-/// All six images are looked at, so the figure for the logits can be computed once more from outside.
+/// The images that judge: a quarter of them all, spread evenly.
+fn judging(images: &PixelImages) -> PixelImages {
+    let judging = images.spread(IMAGES / 4);
+    PixelImages { labels: vec![0; judging.pixels.len()], ..judging }
+}
+
 #[test]
-fn fidelity_of_the_logits_is_what_a_session_shows() {
+fn fidelity_is_what_a_session_shows_on_the_images_held_back() {
     let (mut compared, mut narrow) = (0, 0);
     for (seed, method) in (0..60).flat_map(|seed| [(seed, Method::Compensated), (seed, Method::ClosedForm)]) {
         let graph = fold(classifier(seed)).unwrap();
@@ -163,11 +170,13 @@ fn fidelity_of_the_logits_is_what_a_session_shows() {
         let options = ConvertOptions { method, activation_bits, ..ConvertOptions::default() };
         let Ok(model) = converted(&graph, &images, &options) else { continue };
         narrow += model.nodes.iter().filter(|node| matches!(node.op, PackedOp::Narrow(_))).count();
-        let fidelity = model.fidelity.as_ref().unwrap();
-        assert_eq!(fidelity.images, IMAGES);
+        let (judging, fidelity) = (judging(&images), model.fidelity.as_ref().unwrap());
+        assert_eq!((fidelity.images, fidelity.held_back), (judging.len(), true));
         let convolutions = model.nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).count();
         assert_eq!(fidelity.layers.len(), convolutions);
-        let expected = ratio(&full_precision(&graph, &images), &integer(&model, &images));
+        let evaluation = eval::evaluate(&model, &judging, Some(&graph), &()).unwrap();
+        assert_eq!(Some(evaluation.comparison.unwrap().judgement), fidelity.judgement, "seed {seed}");
+        let expected = ratio(&full_precision(&graph, &judging), &integer(&model, &judging), judging.len());
         let Some(logits) = fidelity.logits.filter(|_| expected.is_finite()) else { continue };
         assert!((logits - expected.clamp(-120.0, 120.0)).abs() < 0.02, "seed {seed}: {logits} {expected}");
         if let (Some(last), Some(PackedOp::Conv(_))) =
@@ -178,6 +187,92 @@ fn fidelity_of_the_logits_is_what_a_session_shows() {
         compared += 1;
     }
     assert!(compared > 80 && narrow > 10, "{compared} {narrow}");
+}
+
+/// Nothing but the figures may depend on them.
+#[test]
+fn images_held_back_are_not_fitted() {
+    let mut judged = 0;
+    for seed in 0..40 {
+        let graph = fold(classifier(seed)).unwrap();
+        let images = images(seed, &graph);
+        let mut others = images.clone();
+        for at in (0..IMAGES).filter(|at| at % 4 == 2) {
+            others.pixels[at].iter_mut().for_each(|pixel| *pixel = !*pixel);
+        }
+        assert!(judging(&images).pixels.iter().all(|pixels| !others.pixels.contains(pixels)));
+        let options = ConvertOptions {
+            method: [Method::Compensated, Method::ClosedForm][seed as usize % 2],
+            activation_bits: 4,
+            range: RangeMethod::Output,
+            channel_ranges: true,
+            ..ConvertOptions::default()
+        };
+        let [one, two] = [&images, &others].map(|images| converted(&graph, images, &options));
+        let (Ok(one), Ok(two)) = (one, two) else { continue };
+        assert_eq!((&one.nodes, one.logit_scale), (&two.nodes, two.logit_scale), "seed {seed}");
+        judged += usize::from(one.fidelity != two.fidelity);
+    }
+    assert!(judged > 20, "{judged}");
+}
+
+/// Images that count how often they are read.
+struct Counted {
+    images: PixelImages,
+    reads: Vec<AtomicUsize>,
+}
+
+impl Images for Counted {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn pixels(&self, index: usize, preprocess: &Preprocess) -> Result<Vec<u8>> {
+        self.reads[index].fetch_add(1, Ordering::Relaxed);
+        self.images.pixels(index, preprocess)
+    }
+
+    fn label(&self, index: usize) -> Option<usize> {
+        self.images.label(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.images.name(index)
+    }
+}
+
+#[test]
+fn each_image_is_read_once() {
+    let graph = fold(classifier(0)).unwrap();
+    let pixels = images(0, &graph).pixels;
+    let labels = vec![0; pixels.len()];
+    let images = Counted {
+        reads: pixels.iter().map(|_| AtomicUsize::new(0)).collect(),
+        images: PixelImages { pixels, labels },
+    };
+    let options = ConvertOptions::default();
+    let model = convert(graph.clone(), &preprocess(graph.input), &images, &options, &()).unwrap().model;
+    let reads = || images.reads.iter().map(|reads| reads.swap(0, Ordering::Relaxed)).collect::<Vec<_>>();
+    assert_eq!(reads(), [1; IMAGES]);
+    assert!(eval::evaluate(&model, &images, Some(&graph), &()).unwrap().comparison.is_some());
+    assert_eq!(reads(), [1; IMAGES]);
+}
+
+/// One to three images are too few to hold one back.
+#[test]
+fn few_images_are_fitted_and_judge() {
+    let graph = fold(classifier(0)).unwrap();
+    for (count, held_back) in [(1, 0), (3, 0), (4, 1), (10, 2)] {
+        let images = images(0, &graph).spread(count);
+        let conversion =
+            convert(graph.clone(), &preprocess(graph.input), &images, &ConvertOptions::default(), &())
+                .unwrap();
+        assert_eq!((conversion.fitted, conversion.held_back), (count - held_back, held_back));
+        let fidelity = conversion.model.fidelity.unwrap();
+        let judging = if held_back > 0 { held_back } else { count };
+        assert_eq!((fidelity.images, fidelity.held_back), (judging, held_back > 0));
+        assert_eq!(fidelity.judgement.unwrap().images, judging);
+    }
 }
 
 /// One convolution from pixels to logits: weights alone make the error.
