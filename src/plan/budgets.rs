@@ -79,7 +79,7 @@ pub(super) enum Budget {
 
 impl Budgets {
     /// Names and values of those that are set.
-    pub(super) fn record(&self) -> BTreeMap<String, String> {
+    pub(crate) fn record(&self) -> BTreeMap<String, String> {
         let numbers = [
             ("compression_ratio", self.compression_ratio.map(|x| x.to_string())),
             ("mean_bits", self.mean_bits.map(|x| x.to_string())),
