@@ -66,7 +66,7 @@ fn rounded(graph: &Graph, images: &PixelImages) -> Vec<f64> {
                     node.inputs.iter().map(|i| (values[i][image].as_slice(), shapes[*i])).collect();
                 evaluate(&node.op, &inputs, shapes[id]).unwrap()
             };
-            (0..IMAGES).map(one).collect()
+            (0..images.pixels.len()).map(one).collect()
         };
         if id != graph.output {
             let all = || exact.iter().flatten().copied();
@@ -114,6 +114,8 @@ fn integers_compute_what_the_network_computes() {
                 continue;
             }
         };
+        // Others may go beyond the ranges.
+        let images = fitted(&images);
         let full = full_precision(&graph, &images);
         // A network may well yield nothing but zeros.
         let size = rms(full.iter().copied()).max(1e-3);
@@ -154,6 +156,14 @@ fn ratio(wanted: &[f64], values: &[f64], images: usize) -> f64 {
     20.0 * (distance(wanted, &means) / distance(wanted, values)).log10()
 }
 
+/// The images that do not judge.
+fn fitted(images: &PixelImages) -> PixelImages {
+    let judging = judging(images).pixels;
+    let pixels: Vec<Vec<u8>> =
+        images.pixels.iter().filter(|image| !judging.contains(image)).cloned().collect();
+    PixelImages { labels: vec![0; pixels.len()], pixels }
+}
+
 /// The images that judge: a quarter of them all, spread evenly.
 fn judging(images: &PixelImages) -> PixelImages {
     let judging = images.spread(IMAGES / 4);
@@ -162,14 +172,13 @@ fn judging(images: &PixelImages) -> PixelImages {
 
 #[test]
 fn fidelity_is_what_a_session_shows_on_the_images_held_back() {
-    let (mut compared, mut narrow) = (0, 0);
+    let mut compared = 0;
     for (seed, method) in (0..60).flat_map(|seed| [(seed, Method::Compensated), (seed, Method::ClosedForm)]) {
         let graph = fold(classifier(seed)).unwrap();
         let images = images(seed, &graph);
         let activation_bits = 2 + (seed % 7) as u8;
         let options = ConvertOptions { method, activation_bits, ..ConvertOptions::default() };
         let Ok(model) = converted(&graph, &images, &options) else { continue };
-        narrow += model.nodes.iter().filter(|node| matches!(node.op, PackedOp::Narrow(_))).count();
         let (judging, fidelity) = (judging(&images), model.fidelity.as_ref().unwrap());
         assert_eq!((fidelity.images, fidelity.held_back), (judging.len(), true));
         let convolutions = model.nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).count();
@@ -186,7 +195,7 @@ fn fidelity_is_what_a_session_shows_on_the_images_held_back() {
         }
         compared += 1;
     }
-    assert!(compared > 80 && narrow > 10, "{compared} {narrow}");
+    assert!(compared > 80, "{compared}");
 }
 
 /// Nothing but the figures may depend on them.
@@ -384,7 +393,7 @@ fn channels_change_places_before_conversion() {
 #[test]
 fn coarser_activations_make_more_rounding_noise() {
     let (mut differences, all) = (Vec::new(), (".*".parse().unwrap(), Precision::int8()));
-    for seed in 0..80 {
+    for seed in 0..300 {
         let graph = fold(classifier(seed)).unwrap();
         let images = images(seed, &graph);
         let rule = |bits| vec![(".*".parse().unwrap(), ActivationRule::Bits(bits))];

@@ -62,7 +62,7 @@ impl ActivationBits<'_> {
     fn of_class(&self, structure: &Structure, classes: &[usize], wanted: &[Option<u8>], class: usize) -> u8 {
         let uses = uses_of(structure, classes, wanted, class);
         match uses.iter().flatten().next() {
-            _ if class == 0 => WIDEST,
+            _ if class == 0 || classes.last() == Some(&class) => WIDEST,
             Some(&bits) if uses.iter().all(|&other| other == Some(bits)) => bits,
             Some(_) => WIDEST,
             None => self.set_bits(structure, classes, class).unwrap_or(WIDEST),

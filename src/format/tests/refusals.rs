@@ -249,7 +249,6 @@ fn convolutions() {
     };
     refused("int8", vec![0; 15], vec![], "invalid codes for 16");
     refused("int8", vec![255; 16], vec![], "invalid codes for 16");
-    refused("int8", vec![0; 16], vec![0], "scales without groups");
     refused("ternary:4", vec![0; 4], vec![1; 3], "3 bytes of scales, not 4");
     refused("ternary:4", vec![0; 4], vec![128; 4], "at most 127");
     refused("ternary:4/4", vec![0; 4], vec![0; 3], "3 bytes of scales, not 2");

@@ -150,7 +150,8 @@ fn copies_have_the_range_of_what_the_converted_network_yields() {
             assert_eq!(node.quantizer, quantizer_for(&histogram, range, bits), "{name}: {}", node.name);
             copies += 1;
         }
-        assert_eq!(copies > 0, name.starts_with("resnet"), "{name}");
+        // In the others convolutions alone read what has fewer bits.
+        assert_eq!(copies > 0, name == "resnet_basic", "{name}");
     }
 }
 
