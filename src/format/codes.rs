@@ -53,7 +53,7 @@ fn digits_byte(base: u32, digits: u32, codes: &[u8]) -> u8 {
 
 fn digit(byte: usize, place: usize, base: usize) -> usize {
     let rest = (0..place).fold(byte, |rest, _| rest * base % 256);
-    rest * base >> 8
+    (rest * base) >> 8
 }
 
 /// Whether `packed` holds exactly `len` codes and nothing else.

@@ -46,7 +46,8 @@ impl Deref for Bytes {
     }
 }
 
-#[cfg(all(test, feature = "convert"))]
+#[cfg(test)]
+#[cfg(feature = "convert")]
 mod tests {
     use super::open;
 

@@ -25,7 +25,8 @@ mod weights;
 #[cfg(feature = "convert")]
 mod write;
 
-#[cfg(all(test, feature = "convert"))]
+#[cfg(test)]
+#[cfg(feature = "convert")]
 mod tests;
 
 pub(crate) use fidelity::MAX_DECIBELS;

@@ -32,7 +32,7 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
         damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
     let fitting = Fitting { precision: Precision::ternary(8), problem: &problem, run: 12 };
     let values = fitting.values(&fitting.channels([truth.col_as_slice(0)].into_iter())[0]);
-    let (gain, bias) = affines(&[values.clone()], &gram, &[0])[0];
+    let (gain, bias) = affines(std::slice::from_ref(&values), &gram, &[0])[0];
     let value = |i: usize| gain * values[i];
     let variance: f64 =
         (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs.covariance[(at / 12, at % 12)]).sum();
