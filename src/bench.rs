@@ -50,6 +50,8 @@ pub struct BenchLayer {
     pub name: String,
     /// What it does: `conv`, `max_pool`, …
     pub operator: &'static str,
+    /// Name of the node whose kernel writes it too, in that node's time, if it has none of its own.
+    pub with: Option<String>,
     /// Shape of its result.
     pub shape: Shape,
     /// Products of a weight and an activation, padding included.
@@ -114,7 +116,7 @@ pub fn bench(model: &PackedModel, options: &BenchOptions) -> Result<Bench> {
         times.iter_mut().zip(run).for_each(|(times, time)| times.push(time));
     }
     peaks.sort_by(f64::total_cmp);
-    let layers = layers(model, &session.weight_bytes(), times.into_iter().map(median))?;
+    let layers = layers(model, &session, times.into_iter().map(median))?;
     let threads = rayon::current_num_threads();
     Ok(Bench { kernels: session.kernels(), threads, peak: peaks[peaks.len() / 2], runs, layers })
 }
@@ -143,14 +145,15 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 
 fn layers(
     model: &PackedModel,
-    weights: &[usize],
+    session: &Session,
     times: impl Iterator<Item = Duration>,
 ) -> Result<Vec<BenchLayer>> {
-    let shapes = model.shapes()?;
+    let (shapes, weights, with) = (model.shapes()?, session.weight_bytes(), session.written_with());
     let nodes = model.nodes.iter().zip(&shapes).enumerate().zip(times);
     let layer = |((id, (node, &shape)), time): ((usize, (&PackedNode, &Shape)), Duration)| BenchLayer {
         name: node.name.clone(),
         operator: node.op.name(),
+        with: with[id].map(|maker| model.nodes[maker].name.clone()),
         shape,
         products: products(node, shape),
         weight_bytes: weights.get(id).copied().unwrap_or(0),
@@ -209,6 +212,7 @@ mod tests {
                 let is_conv = matches!(node.op, PackedOp::Conv(_));
                 assert_eq!((layer.products > 0, layer.weight_bytes > 0), (is_conv, is_conv), "{layer:?}");
                 assert!(layer.output_bytes >= layer.shape.len());
+                assert!(layer.with.is_none() || (node.op.name() == "narrow" && layer.time.is_zero()));
             }
         }
     }

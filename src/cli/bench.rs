@@ -65,6 +65,9 @@ struct ReferenceJson {
 struct LayerJson<'a> {
     name: &'a str,
     operator: &'static str,
+    /// The layer whose kernel writes it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with: Option<&'a str>,
     shape: [usize; 3],
     median_us: f64,
     macs: usize,
@@ -177,6 +180,7 @@ impl<'a> LayerJson<'a> {
         Self {
             name: &layer.name,
             operator: layer.operator,
+            with: layer.with.as_deref(),
             shape: [layer.shape.channels, layer.shape.height, layer.shape.width],
             median_us: layer.time.as_secs_f64() * 1e6,
             macs: layer.products,
@@ -193,7 +197,8 @@ impl<'a> LayerJson<'a> {
         let if_any = |any: bool, text: String| if any { text } else { "-".to_owned() };
         [
             self.name.to_owned(),
-            self.operator.to_owned(),
+            self.with
+                .map_or_else(|| self.operator.to_owned(), |with| format!("{} with {with}", self.operator)),
             self.shape.map(|extent| extent.to_string()).join("x"),
             format!("{:.1}", self.median_us),
             format!("{:.1}%", 100.0 * self.median_us / total.max(f64::MIN_POSITIVE)),

@@ -2,6 +2,7 @@
 
 #![deny(clippy::float_arithmetic)]
 
+mod fuse;
 mod plan;
 mod session;
 mod step;

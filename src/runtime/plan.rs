@@ -1,5 +1,6 @@
 //! A model's execution, planned once: where each value lies, and the stages that compute it.
 
+use super::fuse::{copy_of, written_with};
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
 use crate::clock::Instant;
@@ -8,7 +9,8 @@ use crate::format::{PackedModel, PackedNode, PackedOp, Store};
 use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};
 use crate::kernels::blocked::moves::Move;
-use crate::kernels::blocked::pointwise::{Binary, Formula, Narrow, Table};
+use crate::kernels::blocked::narrow::{Narrow, Narrowed};
+use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
 use crate::kernels::blocked::pool::{self, Pool};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
 use crate::tensor::Shape;
@@ -28,6 +30,8 @@ pub(super) struct Plan {
     program: Program,
     /// The node of each stage.
     nodes: Vec<usize>,
+    /// For each node of the model the one whose stage writes it too.
+    with: Vec<Option<usize>>,
     output: Output,
     /// Memory of runs that are over.
     idle: Mutex<Vec<Memory>>,
@@ -47,28 +51,33 @@ enum Output {
 impl Plan {
     /// Plans a validated model; none if its values or rings are too large.
     pub(super) fn new(model: &PackedModel, shapes: &[Shape], isa: &'static Isa) -> Option<Self> {
-        let slots = slots(model, shapes)?;
+        let with = written_with(model);
+        let slots = slots(model, shapes, &with)?;
         let tasks = threads::map(0..model.nodes.len(), |id| {
-            let node = &model.nodes[id];
-            let inputs: Vec<&Slot> = node.inputs.iter().map(|&input| &slots[input]).collect();
-            let operands: Vec<Operand> =
-                node.inputs.iter().map(|&input| Operand::new(model, shapes, input)).collect();
-            let task = Stage { node, inputs, operands, output: &slots[id], shape: shapes[id], isa }.task();
-            task.map(|task| (id, task, Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points)))
+            let stage = Stage::new(model, shapes, &slots, &with, id, isa);
+            let values = [Some(id), copy_of(&with, id)].into_iter().flatten();
+            let ring = |id: usize| Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points);
+            let rings: Vec<Ring> = values.filter_map(ring).collect();
+            stage.task().filter(|_| with[id].is_none()).map(|task| (id, task, rings))
         });
         let (mut program, mut nodes) = (Program::default(), Vec::new());
-        for (id, task, ring) in tasks.into_iter().flatten() {
-            program.push(task, ring);
+        for (id, task, rings) in tasks.into_iter().flatten() {
+            program.push(task, rings);
             nodes.push(id);
         }
         slots.iter().for_each(|slot| program.reserve(slot.start + slot.len));
         let output = output(model, &slots, shapes)?;
-        Some(Self { isa, program, nodes, output, idle: Mutex::default() })
+        Some(Self { isa, program, nodes, with, output, idle: Mutex::default() })
     }
 
     /// Number of nodes of the model.
     pub(super) fn nodes(&self) -> usize {
-        self.nodes.last().map_or(0, |&node| node + 1)
+        self.with.len()
+    }
+
+    /// For each node the one whose stage writes it too.
+    pub(super) fn written_with(&self) -> &[Option<usize>] {
+        &self.with
     }
 
     /// Bytes of weights of each node.
@@ -153,28 +162,26 @@ fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Outpu
     })
 }
 
-/// Where each value lies. Values share memory when they are not needed at the same time.
-fn slots(model: &PackedModel, shapes: &[Shape]) -> Option<Vec<Slot>> {
+/// Where each value lies. Values share memory when they are not needed at the same time; those that are written `with`
+/// another are needed from then on.
+fn slots(model: &PackedModel, shapes: &[Shape], with: &[Option<usize>]) -> Option<Vec<Slot>> {
     let inputs: Vec<Vec<usize>> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
     let dead_after = last_uses(&inputs);
-    let (mut slots, mut free) = (Vec::<Slot>::new(), Free::default());
-    for (id, node) in model.nodes.iter().enumerate() {
-        let mut slot = unplaced(model, shapes, id)?;
-        if let PackedOp::Conv(conv) = &node.op
-            && matches!(conv.store, Store::Logits { .. })
-        {
-            slot.len = sums_len(conv.outputs, shapes[id]).next_multiple_of(64);
+    let slots = (0..model.nodes.len()).map(|id| unplaced(model, shapes, id));
+    let (mut slots, mut free) = (slots.collect::<Option<Vec<Slot>>>()?, Free::default());
+    for id in 0..slots.len() {
+        let own = Some(id).filter(|_| with[id].is_none());
+        for value in [own, copy_of(with, id)].into_iter().flatten() {
+            slots[value].start = free.take(slots[value].len);
         }
-        slot.start = free.take(slot.len);
-        slots.push(slot);
-        let last = id + 1 == model.nodes.len();
+        let last = id + 1 == slots.len();
         let dead = dead_after[id].iter().filter(|_| !last);
         dead.for_each(|&dead| free.give(slots[dead].start, slots[dead].len));
     }
     (free.end <= MOST_MEMORY).then_some(slots)
 }
 
-/// The map of a value, with the ring and the slack that its readers need.
+/// The map of a value, with the ring and the slack that its readers need, or the length of its sums.
 fn unplaced(model: &PackedModel, shapes: &[Shape], id: usize) -> Option<Slot> {
     let readers = model.nodes.iter().filter(|node| node.inputs.first() == Some(&id));
     let windows: Vec<_> = readers
@@ -193,7 +200,16 @@ fn unplaced(model: &PackedModel, shapes: &[Shape], id: usize) -> Option<Slot> {
     let map = if id == 0 { Map::of_pixels(shapes[id], ring) } else { Map::new(shapes[id], ring) };
     let slacks = windows.iter().map(|window| slack(window, map.block));
     let slack = slacks.max().unwrap_or(64);
-    (map.len() <= MOST_MEMORY && slack <= MOST_MEMORY).then(|| Slot::new(0, map, slack))
+    if map.len() > MOST_MEMORY || slack > MOST_MEMORY {
+        return None;
+    }
+    let mut slot = Slot::new(0, map, slack);
+    if let PackedOp::Conv(conv) = &model.nodes[id].op
+        && matches!(conv.store, Store::Logits { .. })
+    {
+        slot.len = sums_len(conv.outputs, shapes[id]).next_multiple_of(64);
+    }
+    Some(slot)
 }
 
 /// Parts of the memory that no value occupies.
@@ -253,6 +269,38 @@ struct Stage<'a> {
     output: &'a Slot,
     shape: Shape,
     isa: &'static Isa,
+    /// A copy to write with the output.
+    narrowed: Option<Narrowed>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(
+        model: &'a PackedModel,
+        shapes: &[Shape],
+        slots: &'a [Slot],
+        with: &[Option<usize>],
+        id: usize,
+        isa: &'static Isa,
+    ) -> Self {
+        let node = &model.nodes[id];
+        let operands = node.inputs.iter().map(|&input| Operand::new(model, shapes, input));
+        let narrowed = |copy: usize| match &model.nodes[copy] {
+            PackedNode { op: PackedOp::Narrow(by), quantizer, .. } => {
+                let (zero_point, output) = (node.quantizer.zero_point, slots[copy].clone());
+                Some(Narrowed { width: isa.width, zero_point, by: *by, output, quantizer: *quantizer })
+            }
+            _ => None,
+        };
+        Self {
+            node,
+            inputs: node.inputs.iter().map(|&input| &slots[input]).collect(),
+            operands: operands.collect(),
+            output: &slots[id],
+            shape: shapes[id],
+            isa,
+            narrowed: copy_of(with, id).and_then(narrowed),
+        }
+    }
 }
 
 impl Stage<'_> {
@@ -267,7 +315,8 @@ impl Stage<'_> {
                 let spec = step::spec(conv, &self.operands[0]);
                 Box::new(match step::epilogue(conv, &quantizer, Some(zero(1))) {
                     Some(epilogue) => {
-                        Conv::codes(self.isa, &spec, &epilogue, [input, output], residual.first().copied())
+                        let (residual, narrowed) = (residual.first().copied(), self.narrowed.clone());
+                        Conv::codes(self.isa, &spec, &epilogue, [input, output], residual, narrowed)
                     }
                     None => Conv::sums(self.isa, &spec, input, self.shape, output.start),
                 })
@@ -283,8 +332,9 @@ impl Stage<'_> {
                 Box::new(Table { input, output, entries: entries.clone() })
             }
             (PackedOp::Narrow(by), [input]) => {
-                let (isa, input, output) = (self.isa, (*input).clone(), output.clone());
-                Box::new(Narrow { isa, input, zero_point, by: *by, output, quantizer })
+                let (width, by, output) = (self.isa.width, *by, output.clone());
+                let narrowed = Narrowed { width, zero_point, by, output, quantizer };
+                Box::new(Narrow { input: (*input).clone(), narrowed })
             }
             (PackedOp::Slice(slice), [input]) => Box::new(Move::slice(input, slice, output)),
             (PackedOp::Pad { before, .. }, [input]) => {
@@ -292,13 +342,17 @@ impl Stage<'_> {
             }
             (PackedOp::Flatten, [input]) => Box::new(Move::flatten(input, output)),
             (PackedOp::ChannelShuffle { groups }, [input]) => Box::new(Move::shuffle(input, *groups, output)),
-            (PackedOp::MaxPool(window), [input]) => Box::new(Pool::max(self.isa, window, input, output)),
+            (PackedOp::MaxPool(window), [input]) => {
+                Box::new(Pool::max(self.isa, window, input, output).with(self.narrowed.clone()))
+            }
             (PackedOp::AveragePool { window, count_include_pad, by_count }, [input]) => {
                 let (input, output) = ((*input, zero_point), (output, quantizer));
-                Box::new(Pool::average(self.isa, window, *count_include_pad, by_count, input, output))
+                let pool = Pool::average(self.isa, window, *count_include_pad, by_count, input, output);
+                Box::new(pool.with(self.narrowed.clone()))
             }
             (PackedOp::GlobalAveragePool(by), [input]) => {
-                Box::new(Pool::global(self.isa, *by, (*input, zero_point), (output, quantizer)))
+                let pool = Pool::global(self.isa, *by, (*input, zero_point), (output, quantizer));
+                Box::new(pool.with(self.narrowed.clone()))
             }
             _ => return None,
         })
@@ -312,6 +366,7 @@ impl Stage<'_> {
             output: self.output.clone(),
             formula,
             quantizer: self.node.quantizer,
+            narrowed: self.narrowed.clone(),
         }
     }
 }

@@ -117,7 +117,15 @@ impl Session {
         }
     }
 
-    /// The logits of one image, and how long each node of the model took.
+    /// For each node of the model the one whose kernel writes it too, if it has none of its own.
+    pub(crate) fn written_with(&self) -> Vec<Option<usize>> {
+        match &self.engine {
+            Engine::Steps(steps) => vec![None; steps.steps.len()],
+            Engine::Plan(plan) => plan.written_with().to_vec(),
+        }
+    }
+
+    /// The logits of one image, and how long each node of the model took; nothing where another's kernel writes it too.
     ///
     /// # Errors
     /// A number of pixels that is not one image's.

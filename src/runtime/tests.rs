@@ -4,6 +4,7 @@ use super::*;
 use crate::choices::Choices;
 use crate::error::ErrorKind;
 use crate::format::arbitrary::{model, models};
+use crate::format::{Multiplier, PackedNode, PackedOp, Quantizer, Rescale};
 use proptest::prelude::*;
 
 #[cfg(feature = "threads")]
@@ -62,6 +63,44 @@ proptest! {
         let rest = (0..logits.classes).filter(|class| !top.contains(class));
         prop_assert!(rest.into_iter().all(|class| top.iter().all(|&best| better(best, class))));
     }
+}
+
+/// Random models, whose kernels are compared above, have every kind of stage that writes two values.
+#[test]
+fn narrowed_copies_are_written_with_what_they_copy() {
+    let mut makers = std::collections::BTreeSet::new();
+    for model in (0..600).map(model) {
+        for (node, maker) in model.nodes.iter().zip(fuse::written_with(&model)) {
+            let Some(maker) = maker else { continue };
+            assert_eq!((node.op.name(), node.inputs.as_slice()), ("narrow", &[maker][..]));
+            makers.insert(model.nodes[maker].op.name());
+        }
+    }
+    let all = ["add", "average_pool", "conv", "global_average_pool", "max_pool", "mul"];
+    assert!(makers.iter().copied().eq(all), "{makers:?}");
+}
+
+#[test]
+fn only_the_first_copy_is_written_with_its_source() {
+    let quantizer = Quantizer { scale: 1.0, zero_point: 3, max: 15 };
+    let node =
+        |op, inputs: &[usize]| PackedNode { name: String::new(), op, inputs: inputs.to_vec(), quantizer };
+    let narrow = || PackedOp::Narrow(Rescale { shift: 0, value: 1 });
+    let by = Multiplier { shift: 0, value: 1 };
+    let mut model = model(1);
+    model.nodes = vec![
+        node(PackedOp::Input { pad: vec![0] }, &[]),
+        node(PackedOp::Table { entries: vec![0; 256] }, &[0]),
+        node(narrow(), &[1]),
+        node(PackedOp::Mul(by), &[1, 1]),
+        node(PackedOp::Flatten, &[3]),
+        node(narrow(), &[3]),
+        node(narrow(), &[3]),
+        node(narrow(), &[5]),
+    ];
+    let with = fuse::written_with(&model);
+    assert_eq!(with, [None, None, None, None, None, Some(3), None, None]);
+    assert_eq!([3, 5].map(|id| fuse::copy_of(&with, id)), [Some(5), None]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Alone {
             program.push(Box::new(Enter { index: 1, output: residual.clone() }), None);
             residual
         });
-        let conv = Conv::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref());
+        let conv = Conv::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref(), None);
         program.push(Box::new(conv), None);
         program.reserve(output.start + output.len);
         Self { isa, program, input, shape, output: Output::Codes(output) }

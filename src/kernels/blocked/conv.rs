@@ -1,5 +1,6 @@
 //! Convolution: panels of output channels times strips of positions.
 
+use super::narrow::Narrowed;
 use super::panels::Panels;
 use super::strips::Strips;
 use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
@@ -17,8 +18,8 @@ const SHORT: usize = 128;
 /// Where results go.
 #[derive(Debug)]
 enum Target {
-    /// Codes, with the residual if there is one.
-    Codes { output: Slot, residual: Option<Slot>, rules: Vec<Rule> },
+    /// Codes, with the residual if there is one, and a copy of them if there is one.
+    Codes { output: Slot, residual: Option<Slot>, narrowed: Option<Narrowed>, rules: Vec<Rule> },
     /// Sums: for each panel and position [`PANEL`] of them, `start` bytes from the beginning.
     Sums { start: usize, biases: Vec<[i32; PANEL]> },
 }
@@ -27,8 +28,10 @@ impl Target {
     /// Whether rows follow each other without a gap.
     fn is_ringless(&self) -> bool {
         match self {
-            Self::Codes { output, residual, .. } => {
-                !output.map.has_ring() && residual.as_ref().is_none_or(|slot| !slot.map.has_ring())
+            Self::Codes { output, residual, narrowed, .. } => {
+                let copy = narrowed.as_ref().map(|narrowed| &narrowed.output);
+                let slots = [Some(output), residual.as_ref(), copy];
+                !slots.into_iter().flatten().any(|slot| slot.map.has_ring())
             }
             Self::Sums { .. } => true,
         }
@@ -59,16 +62,17 @@ struct Chunk {
 }
 
 impl Conv {
-    /// A convolution from one slot to another, which must have the shapes that `spec` gives.
+    /// A convolution from one slot to another, which must have the shapes that `spec` gives, and to a copy.
     pub fn codes(
         isa: &'static Isa,
         spec: &ConvSpec,
         epilogue: &Epilogue,
         [input, output]: [&Slot; 2],
         residual: Option<&Slot>,
+        narrowed: Option<Narrowed>,
     ) -> Self {
         let rules = finish::rules(isa, epilogue, &bias(isa, spec), output.map.block);
-        let target = Target::Codes { output: output.clone(), residual: residual.cloned(), rules };
+        let target = Target::Codes { output: output.clone(), residual: residual.cloned(), narrowed, rules };
         Self::new(isa, spec, input, output.map.shape, target)
     }
 
@@ -145,7 +149,7 @@ impl Conv {
     unsafe fn store(&self, panel: usize, [y, x]: [usize; 2], sums: &[i32], memory: &Memory) {
         let channel = panel * PANEL;
         match &self.target {
-            Target::Codes { output, residual, rules } => {
+            Target::Codes { output, residual, narrowed, rules } => {
                 let place = |slot: &Slot| memory.at(slot.start + slot.map.offset(channel, y, x));
                 let segment = Segment {
                     sums: sums.as_ptr(),
@@ -157,6 +161,11 @@ impl Conv {
                 };
                 // SAFETY: the positions lie within the output's map.
                 unsafe { (self.isa.finish)(&segment, &rules[panel]) };
+                if let Some(narrowed) = narrowed {
+                    let extent = [segment.count, rules[panel].width];
+                    // SAFETY: the positions follow each other in both, and these channels are this chunk's own.
+                    unsafe { narrowed.positions(memory, [channel, y, x], extent, segment.output) };
+                }
             }
             Target::Sums { start, biases } => {
                 let position = panel * self.shape.positions() + y * self.shape.width + x;

@@ -13,6 +13,7 @@ mod isa;
 mod map;
 mod memory;
 pub(crate) mod moves;
+pub(crate) mod narrow;
 mod panels;
 pub(crate) mod pointwise;
 pub(crate) mod pool;

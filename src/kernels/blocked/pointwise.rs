@@ -1,5 +1,6 @@
 //! Tables, sums and products in the blocked layout.
 
+use super::narrow::Narrowed;
 use super::{Context, Isa, Slot, Task, rows};
 use crate::fixed::{requantize, rescale, to_code};
 use crate::format::{Multiplier, Quantizer, Rescale};
@@ -44,50 +45,6 @@ impl Task for Table {
     }
 }
 
-/// The same numbers in the codes of another quantizer.
-#[derive(Debug)]
-pub(crate) struct Narrow {
-    pub isa: &'static Isa,
-    pub input: Slot,
-    pub zero_point: u8,
-    pub by: Rescale,
-    pub output: Slot,
-    pub quantizer: Quantizer,
-}
-
-impl Task for Narrow {
-    fn chunks(&self) -> usize {
-        rows::chunks(&self.output)
-    }
-
-    fn work(&self) -> usize {
-        self.output.map.shape.len()
-    }
-
-    unsafe fn run(&self, chunk: usize, context: &Context) {
-        for (block, y) in rows::of_chunk(&self.output, chunk) {
-            // SAFETY: the row is this chunk's own, and that of the input has the same blocks and positions.
-            let (source, target) = unsafe {
-                let width = self.output.map.shape.width;
-                let source = rows::read(context, &self.input, block, [y, 0], width);
-                (source, rows::write(context, &self.output, block, y))
-            };
-            self.isa.width.run(|| self.codes(source, target));
-        }
-    }
-}
-
-impl Narrow {
-    #[inline(always)]
-    fn codes(&self, source: &[u8], target: &mut [u8]) {
-        let (Rescale { shift, value }, Quantizer { zero_point, max, .. }) = (self.by, self.quantizer);
-        let offset = offset(zero_point, 0);
-        for (target, &code) in target.iter_mut().zip(source) {
-            *target = to_code(rescale(code, self.zero_point, shift, value), offset, 0, 0, max);
-        }
-    }
-}
-
 /// What two codes become.
 #[derive(Debug)]
 pub(crate) enum Formula {
@@ -106,6 +63,8 @@ pub(crate) struct Binary {
     pub output: Slot,
     pub formula: Formula,
     pub quantizer: Quantizer,
+    /// A copy to write with it.
+    pub narrowed: Option<Narrowed>,
 }
 
 impl Task for Binary {
@@ -134,6 +93,10 @@ impl Task for Binary {
                     row.fill(unsafe { rows::read(context, &self.operands[1], 0, at, 1) }[0]);
                 }
                 self.isa.width.run(|| self.codes(left, &row[..size], codes));
+            }
+            if let Some(narrowed) = &self.narrowed {
+                // SAFETY: the copy's row is this chunk's own too.
+                unsafe { narrowed.row(context, block, y, target) };
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Maximum, mean and sum over windows in the blocked layout.
 
 use super::map::BLOCK;
+use super::narrow::Narrowed;
 use super::{Context, Isa, Memory, Slot, Task, rows};
 use crate::fixed::{requantize, to_code};
 use crate::format::{Multiplier, Quantizer};
@@ -32,6 +33,8 @@ pub(crate) struct Pool {
     rows: Vec<Taps>,
     columns: Vec<Taps>,
     kind: Kind,
+    /// A copy to write with it.
+    narrowed: Option<Narrowed>,
 }
 
 /// `start, start + step, …`
@@ -75,13 +78,26 @@ impl Pool {
         Self::new(isa, &window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
     }
 
+    /// Writes a copy too.
+    pub fn with(self, narrowed: Option<Narrowed>) -> Self {
+        Self { narrowed, ..self }
+    }
+
     fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: Kind) -> Self {
         let taps = |axis: usize, size: usize, outputs: usize| {
             (0..outputs).map(|index| Taps::new(window, axis, size, index)).collect()
         };
         let (from, to) = (input.map.shape, output.map.shape);
         let (rows, columns) = (taps(0, from.height, to.height), taps(1, from.width, to.width));
-        Self { width: isa.width, input: input.clone(), output: output.clone(), rows, columns, kind }
+        Self {
+            width: isa.width,
+            input: input.clone(),
+            output: output.clone(),
+            rows,
+            columns,
+            kind,
+            narrowed: None,
+        }
     }
 }
 
@@ -118,6 +134,9 @@ impl Task for Pool {
                         32 => self.window::<32>(context, block, [y, x], codes),
                         _ => self.window::<16>(context, block, [y, x], codes),
                     }
+                }
+                if let Some(narrowed) = &self.narrowed {
+                    narrowed.row(context, block, y, target);
                 }
             }
         });

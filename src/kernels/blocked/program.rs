@@ -46,10 +46,10 @@ pub(crate) trait Task: Send + Sync + Debug {
     unsafe fn run(&self, chunk: usize, context: &Context);
 }
 
-/// One operator: the ring of its result, then the result.
+/// One operator: its results, then their rings.
 #[derive(Debug)]
 struct Stage {
-    ring: Option<Ring>,
+    rings: Vec<Ring>,
     task: Box<dyn Task>,
     chunks: usize,
 }
@@ -65,11 +65,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Adds an operator and the ring around its result.
-    pub fn push(&mut self, task: Box<dyn Task>, ring: Option<Ring>) {
-        let chunks = task.chunks() + usize::from(ring.is_some());
+    /// Adds an operator and the rings around its results.
+    pub fn push(&mut self, task: Box<dyn Task>, rings: impl IntoIterator<Item = Ring>) {
+        let rings: Vec<Ring> = rings.into_iter().collect();
+        let chunks = task.chunks() + rings.len();
         self.work += task.work();
-        self.stages.push(Stage { ring, task, chunks });
+        self.stages.push(Stage { rings, task, chunks });
     }
 
     /// Makes room for everything below `bytes`.
@@ -215,11 +216,12 @@ impl<'a> Crew<'a> {
 
 impl Stage {
     unsafe fn run(&self, chunk: usize, context: &Context) {
-        // SAFETY: as the caller promises; the ring and the image are different bytes.
+        let ring = chunk.checked_sub(self.chunks - self.rings.len());
+        // SAFETY: as the caller promises; the rings and the images are different bytes.
         unsafe {
-            match (&self.ring, chunk) {
-                (Some(ring), last) if last + 1 == self.chunks => ring.fill(context.memory),
-                _ => self.task.run(chunk, context),
+            match ring {
+                Some(ring) => self.rings[ring].fill(context.memory),
+                None => self.task.run(chunk, context),
             }
         }
     }

@@ -23,8 +23,10 @@ pub(crate) struct Tile<'a> {
     /// Which bytes of a position, and of those around it, meet the weights.
     pub runs: &'a [Run],
     /// What is taken from codes before they are multiplied; see [`Isa::origin`](super::Isa::origin).
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     pub origin: u8,
     /// Whether sums of a run's products fit 16 bits; see [`Form::Short`](super::Form).
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     pub short: bool,
     /// The panel.
     pub weights: *const i8,
