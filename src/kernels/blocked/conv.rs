@@ -19,7 +19,7 @@ const SHORT: usize = 128;
 #[derive(Debug)]
 enum Target {
     /// Codes, with the residual if there is one, and a copy of them if there is one.
-    Codes { output: Slot, residual: Option<Slot>, narrowed: Option<Narrowed>, rules: Vec<Rule> },
+    Codes { output: Slot, residual: Option<Slot>, narrowed: Option<Box<Narrowed>>, rules: Vec<Rule> },
     /// Sums: for each panel and position [`PANEL`] of them, `start` bytes from the beginning.
     Sums { start: usize, biases: Vec<[i32; PANEL]> },
 }
@@ -72,6 +72,7 @@ impl Conv {
         narrowed: Option<Narrowed>,
     ) -> Self {
         let rules = finish::rules(isa, epilogue, &bias(isa, spec), output.map.block);
+        let narrowed = narrowed.map(Box::new);
         let target = Target::Codes { output: output.clone(), residual: residual.cloned(), narrowed, rules };
         Self::new(isa, spec, input, output.map.shape, target)
     }
