@@ -5,7 +5,7 @@ use crate::format::{
     Multiplier, PackedConv, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale, Store,
 };
 use crate::precision::Arrangement;
-use crate::quantize::{QuantizedConv, QuantizedNode, QuantizedOp, Weights};
+use crate::quantize::{Plain, QuantizedConv, QuantizedNode, QuantizedOp, Weights};
 use crate::tensor::Shape;
 
 /// Bits of a multiplier whose result is stored at once: the least error for 8-bit results.
@@ -52,12 +52,14 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[Source]) -> Result<Packi
         (QuantizedOp::Table { outputs }, [_]) => PackedOp::Table {
             entries: outputs.iter().map(|&value| code(f64::from(value), &output)).collect(),
         },
-        (QuantizedOp::Add { negate }, [a, b]) => pack_add(*negate, [a, b], &output),
-        (QuantizedOp::Mul, [a, b]) => {
+        (QuantizedOp::Plain(Plain::Add { negate }), [a, b]) => pack_add(*negate, [a, b], &output),
+        (QuantizedOp::Plain(Plain::Mul), [a, b]) => {
             PackedOp::Mul(multiplier(a.quantizer.scale * b.quantizer.scale / output.scale, DIRECT_BITS))
         }
-        (QuantizedOp::Narrow, [input]) => PackedOp::Narrow(rescale(input.quantizer.scale / output.scale)),
-        (QuantizedOp::AveragePool { window, count_include_pad }, [input]) => {
+        (QuantizedOp::Plain(Plain::Narrow), [input]) => {
+            PackedOp::Narrow(rescale(input.quantizer.scale / output.scale))
+        }
+        (QuantizedOp::Plain(Plain::AveragePool { window, count_include_pad }), [input]) => {
             let by_count = |count: usize| mean(input, count, &output);
             PackedOp::AveragePool {
                 window: *window,
@@ -65,21 +67,23 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[Source]) -> Result<Packi
                 by_count: (1..=window.area()).map(by_count).collect(),
             }
         }
-        (QuantizedOp::GlobalAveragePool, [input]) => {
+        (QuantizedOp::Plain(Plain::GlobalAveragePool), [input]) => {
             PackedOp::GlobalAveragePool(mean(input, input.shape.positions(), &output))
         }
-        (QuantizedOp::GlobalSum, [input]) => {
+        (QuantizedOp::Plain(Plain::GlobalSum), [input]) => {
             logit_scale = Some(input.quantizer.scale / input.shape.positions() as f64);
             PackedOp::GlobalSum
         }
-        (QuantizedOp::Concat, _) => PackedOp::Concat,
-        (QuantizedOp::Slice(slice), _) => {
+        (QuantizedOp::Plain(Plain::Concat), _) => PackedOp::Concat,
+        (QuantizedOp::Plain(Plain::Slice(slice)), _) => {
             PackedOp::Slice(PackedSlice { start: slice.start, end: slice.end, step: slice.step })
         }
-        (QuantizedOp::Pad(pad), _) => PackedOp::Pad { before: pad.before, after: pad.after },
-        (QuantizedOp::MaxPool(window), _) => PackedOp::MaxPool(*window),
-        (QuantizedOp::Flatten, _) => PackedOp::Flatten,
-        (QuantizedOp::ChannelShuffle { groups }, _) => PackedOp::ChannelShuffle { groups: *groups },
+        (QuantizedOp::Plain(Plain::Pad(pad)), _) => PackedOp::Pad { before: pad.before, after: pad.after },
+        (QuantizedOp::Plain(Plain::MaxPool(window)), _) => PackedOp::MaxPool(*window),
+        (QuantizedOp::Plain(Plain::Flatten), _) => PackedOp::Flatten,
+        (QuantizedOp::Plain(Plain::ChannelShuffle { groups }), _) => {
+            PackedOp::ChannelShuffle { groups: *groups }
+        }
         _ => return Err(Error::new(ErrorKind::Shape, "number of operands").at_node(&node.name)),
     };
     let packed = PackedNode { name: node.name.clone(), op, inputs: node.inputs.clone(), quantizer: output };

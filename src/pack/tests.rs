@@ -255,7 +255,7 @@ proptest! {
         let signed = |index: usize, real: f64| if negate[index] { -real } else { real };
         let sums: Vec<f64> = a.reals().zip(b.reals()).map(|(a, b)| signed(0, a) + signed(1, b)).collect();
         let products: Vec<f64> = a.reals().zip(b.reals()).map(|(a, b)| a * b).collect();
-        for (op, exact) in [(QuantizedOp::Add { negate }, sums), (QuantizedOp::Mul, products)] {
+        for (op, exact) in [(QuantizedOp::Plain(Plain::Add { negate }), sums), (QuantizedOp::Plain(Plain::Mul), products)] {
             // No finer than one step of the product, as quantizers are.
             let output = quantizer(choices, fitting_scale(&exact).max(scales[0] * scales[1]));
             let (codes, packing) = run(op, &[&a, &b], shape, output);
@@ -268,9 +268,9 @@ proptest! {
         let mean = |channel: usize| a.reals().skip(channel).step_by(2).sum::<f64>() / 12.0;
         let exact = [mean(0), mean(1)];
         let output = quantizer(choices, a.quantizer.scale / 3.0);
-        let (codes, _) = run(QuantizedOp::GlobalAveragePool, &[&a], Shape::flat(2), output);
+        let (codes, _) = run(QuantizedOp::Plain(Plain::GlobalAveragePool), &[&a], Shape::flat(2), output);
         let window = Window::new([3, 4]);
-        let whole = QuantizedOp::AveragePool { window, count_include_pad: false };
+        let whole = QuantizedOp::Plain(Plain::AveragePool { window, count_include_pad: false });
         let (windowed, _) = run(whole, &[&a], Shape::flat(2), output);
         prop_assert_eq!(&windowed, &codes);
         for (&code, &exact) in codes.iter().zip(&exact) {

@@ -2,7 +2,7 @@
 
 use super::bits::{members, rules_of};
 use super::nearest::nearest;
-use super::structure::{Kind, Operator, Structure};
+use super::structure::{Kind, Operator, Plain, Structure};
 use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
 use crate::calibrate::{
     ActivationRule, Observation, RangeMethod, Spool, WIDTHS, quantizer_for, reading_errors,
@@ -128,16 +128,16 @@ impl Assembly<'_> {
         let scale = |input: usize| quantizers[operator.inputs[input]].scale;
         let shape = |input: usize| shapes[self.structure.operators[operator.inputs[input]].value];
         match &operator.kind {
-            Kind::AveragePool { window, count_include_pad } => {
+            Kind::Plain(Plain::AveragePool { window, count_include_pad }) => {
                 let counts = pool::counts(shape(0), window, *count_include_pad, shapes[operator.value]);
                 let least = counts.map(|counts| counts.into_iter().min().unwrap_or(1).max(1));
                 scale(0) / (least[0] * least[1]) as f64
             }
-            Kind::GlobalAveragePool => scale(0) / shape(0).positions() as f64,
-            Kind::Mul => scale(0) * scale(1),
-            Kind::Add { .. } => scale(0).max(scale(1)) / 127.0,
+            Kind::Plain(Plain::GlobalAveragePool) => scale(0) / shape(0).positions() as f64,
+            Kind::Plain(Plain::Mul) => scale(0) * scale(1),
+            Kind::Plain(Plain::Add { .. }) => scale(0).max(scale(1)) / 127.0,
             Kind::Conv { residual: true, .. } => scale(1) / 127.0,
-            Kind::Narrow => scale(0) / 127.0,
+            Kind::Plain(Plain::Narrow) => scale(0) / 127.0,
             _ => 0.0,
         }
     }
@@ -163,7 +163,8 @@ impl Assembly<'_> {
         let operators = &self.structure.operators;
         let makes = |id: &usize| !operators[*id].kind.keeps_codes();
         let alone = members(classes, classes[id]).into_iter().filter(makes).eq([id]);
-        let any_step = matches!(operators[id].kind, Kind::Conv { .. } | Kind::Table { .. } | Kind::Narrow);
+        let any_step =
+            matches!(operators[id].kind, Kind::Conv { .. } | Kind::Table { .. } | Kind::Plain(Plain::Narrow));
         let range = self.range_of(classes, id);
         (alone && any_step && operators[id].bits < 8 && range != RangeMethod::Output).then_some(range)
     }
@@ -195,20 +196,7 @@ impl Assembly<'_> {
                 let reals = self.real_codes(input == 0, shapes[*from].channels, &quantizers[input]);
                 QuantizedOp::Table { outputs: self.table(*from, operator.value, reals, shapes)? }
             }
-            Kind::Add { negate } => QuantizedOp::Add { negate: *negate },
-            Kind::Mul => QuantizedOp::Mul,
-            Kind::Narrow => QuantizedOp::Narrow,
-            Kind::Concat => QuantizedOp::Concat,
-            Kind::Slice(slice) => QuantizedOp::Slice(*slice),
-            Kind::Pad(pad) => QuantizedOp::Pad(*pad),
-            Kind::MaxPool(window) => QuantizedOp::MaxPool(*window),
-            Kind::AveragePool { window, count_include_pad } => {
-                QuantizedOp::AveragePool { window: *window, count_include_pad: *count_include_pad }
-            }
-            Kind::GlobalAveragePool => QuantizedOp::GlobalAveragePool,
-            Kind::GlobalSum => QuantizedOp::GlobalSum,
-            Kind::Flatten => QuantizedOp::Flatten,
-            Kind::ChannelShuffle { groups } => QuantizedOp::ChannelShuffle { groups: *groups },
+            Kind::Plain(plain) => QuantizedOp::Plain(plain.clone()),
         })
     }
 

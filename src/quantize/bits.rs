@@ -1,6 +1,6 @@
 //! How many bits the codes of every operator have, and which convolutions read a copy in fewer.
 
-use super::structure::{Kind, Operator, Structure};
+use super::structure::{Kind, Operator, Plain, Structure};
 use crate::calibrate::ActivationRule;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
@@ -138,7 +138,7 @@ impl Structure {
 impl Operator {
     fn copy(&self, input: usize, bits: u8) -> Self {
         let name = format!("{}.{bits}bits", self.name);
-        Self { name, kind: Kind::Narrow, inputs: vec![input], value: self.value, bits }
+        Self { name, kind: Kind::Plain(Plain::Narrow), inputs: vec![input], value: self.value, bits }
     }
 }
 
@@ -150,7 +150,7 @@ pub(super) fn rules_of<'a>(
     id: usize,
 ) -> impl Iterator<Item = &'a ActivationRule> {
     let original = match structure.operators[id].kind {
-        Kind::Narrow => structure.operators[id].inputs[0],
+        Kind::Plain(Plain::Narrow) => structure.operators[id].inputs[0],
         _ => id,
     };
     let members =

@@ -10,11 +10,11 @@ mod tests;
 pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
-pub(crate) use structure::Structure;
+pub(crate) use structure::{Plain, Structure};
 
 use crate::calibrate::RangeMethod;
 use crate::format::Quantizer;
-use crate::graph::{NodeId, Pad, Slice};
+use crate::graph::NodeId;
 use crate::plan::Choice;
 use crate::precision::{Arrangement, Precision};
 use crate::tensor::{Shape, Window};
@@ -53,28 +53,7 @@ pub(crate) enum QuantizedOp {
     Table {
         outputs: Vec<f32>,
     },
-    /// Sum of the inputs, each with its sign.
-    Add {
-        negate: [bool; 2],
-    },
-    Mul,
-    /// The input in another quantizer.
-    Narrow,
-    Concat,
-    Slice(Slice),
-    Pad(Pad),
-    MaxPool(Window),
-    AveragePool {
-        window: Window,
-        count_include_pad: bool,
-    },
-    GlobalAveragePool,
-    /// The last global average, kept as a sum.
-    GlobalSum,
-    Flatten,
-    ChannelShuffle {
-        groups: usize,
-    },
+    Plain(Plain),
 }
 
 /// A convolution: `gain[o] · factor[o] · Σ code·(x − zero point) · x_scale + bias[o]`.

@@ -41,6 +41,12 @@ pub(crate) enum Kind {
     Table {
         from: NodeId,
     },
+    Plain(Plain),
+}
+
+/// Operators that need nothing but what the graph says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Plain {
     /// Sum of the inputs, each with its sign.
     Add {
         negate: [bool; 2],
@@ -57,6 +63,7 @@ pub(crate) enum Kind {
         count_include_pad: bool,
     },
     GlobalAveragePool,
+    /// The last global average, kept as a sum.
     GlobalSum,
     Flatten,
     ChannelShuffle {
@@ -69,12 +76,14 @@ impl Kind {
     pub(crate) fn keeps_codes(&self) -> bool {
         matches!(
             self,
-            Self::Concat
-                | Self::Slice(_)
-                | Self::Pad(_)
-                | Self::MaxPool(_)
-                | Self::Flatten
-                | Self::ChannelShuffle { .. }
+            Self::Plain(
+                Plain::Concat
+                    | Plain::Slice(_)
+                    | Plain::Pad(_)
+                    | Plain::MaxPool(_)
+                    | Plain::Flatten
+                    | Plain::ChannelShuffle { .. }
+            )
         )
     }
 }
@@ -312,18 +321,18 @@ impl<'a, 'g> Builder<'a, 'g> {
         let kind = match &node.op {
             Op::Input => Kind::Input,
             Op::Binary(binary) => return self.binary(*binary, id, &inputs),
-            Op::Concat => return Ok((Kind::Concat, self.concat_inputs(id, inputs))),
-            Op::Slice(slice) => Kind::Slice(*slice),
-            Op::Pad(pad) if pad.value == 0.0 => Kind::Pad(*pad),
+            Op::Concat => return Ok((Kind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
+            Op::Slice(slice) => Kind::Plain(Plain::Slice(*slice)),
+            Op::Pad(pad) if pad.value == 0.0 => Kind::Plain(Plain::Pad(*pad)),
             Op::Pad(pad) => return Err(unsupported(format!("padding with {}, not zero", pad.value))),
-            Op::MaxPool(window) => Kind::MaxPool(*window),
+            Op::MaxPool(window) => Kind::Plain(Plain::MaxPool(*window)),
             Op::AveragePool { window, count_include_pad } => {
-                Kind::AveragePool { window: *window, count_include_pad: *count_include_pad }
+                Kind::Plain(Plain::AveragePool { window: *window, count_include_pad: *count_include_pad })
             }
-            Op::GlobalAveragePool if last => Kind::GlobalSum,
-            Op::GlobalAveragePool => Kind::GlobalAveragePool,
-            Op::Flatten => Kind::Flatten,
-            Op::ChannelShuffle { groups } => Kind::ChannelShuffle { groups: *groups },
+            Op::GlobalAveragePool if last => Kind::Plain(Plain::GlobalSum),
+            Op::GlobalAveragePool => Kind::Plain(Plain::GlobalAveragePool),
+            Op::Flatten => Kind::Plain(Plain::Flatten),
+            Op::ChannelShuffle { groups } => Kind::Plain(Plain::ChannelShuffle { groups: *groups }),
             other => return Err(unsupported(format!("{other:?} was expected to be folded"))),
         };
         Ok((kind, inputs))
@@ -338,9 +347,9 @@ impl<'a, 'g> Builder<'a, 'g> {
             return Err(unsupported("both operands would have to be broadcast".into()));
         }
         let kind = match binary {
-            Binary::Add => Kind::Add { negate: [false, false] },
-            Binary::Sub => Kind::Add { negate: [swap, !swap] },
-            Binary::Mul => Kind::Mul,
+            Binary::Add => Kind::Plain(Plain::Add { negate: [false, false] }),
+            Binary::Sub => Kind::Plain(Plain::Add { negate: [swap, !swap] }),
+            Binary::Mul => Kind::Plain(Plain::Mul),
             Binary::Div => return Err(unsupported("division by a tensor was expected to be folded".into())),
         };
         Ok((kind, if swap { vec![b, a] } else { vec![a, b] }))

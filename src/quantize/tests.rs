@@ -1,6 +1,6 @@
 //! Which operators graphs become.
 
-use super::structure::{Kind, Structure};
+use super::structure::{Kind, Plain, Structure};
 use crate::fold::fold;
 use crate::graph::{Affine, Binary, Conv, Graph, Node, Op, Slice, Unary};
 use crate::tensor::{Shape, Window};
@@ -145,10 +145,10 @@ fn a_gate_of_other_shape_is_a_product() {
     ]);
     let expected = [
         operator("stem", plain(1), &[0]),
-        operator("pool", Kind::GlobalAveragePool, &[1]),
+        operator("pool", Kind::Plain(Plain::GlobalAveragePool), &[1]),
         operator("gate", Kind::Table { from: 2 }, &[2]),
         // The operand of full shape comes first.
-        operator("scaled", Kind::Mul, &[1, 3]),
+        operator("scaled", Kind::Plain(Plain::Mul), &[1, 3]),
         operator("head", plain(5), &[4]),
     ];
     assert_eq!(found, expected);
@@ -165,8 +165,8 @@ fn differences_keep_their_signs_when_operands_are_swapped() {
         ]);
         (found[2].1.clone(), found[2].2.clone())
     };
-    assert_eq!(difference(&[1, 2]), (Kind::Add { negate: [false, true] }, vec![1, 2]));
-    assert_eq!(difference(&[2, 1]), (Kind::Add { negate: [true, false] }, vec![1, 2]));
+    assert_eq!(difference(&[1, 2]), (Kind::Plain(Plain::Add { negate: [false, true] }), vec![1, 2]));
+    assert_eq!(difference(&[2, 1]), (Kind::Plain(Plain::Add { negate: [true, false] }), vec![1, 2]));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn concatenated_tensors_that_others_read_are_copied() {
         operator("cat.input0", Kind::Table { from: 1 }, &[1]),
         operator("cat.input2", Kind::Table { from: 3 }, &[3]),
         operator("cat.input3", Kind::Table { from: 3 }, &[3]),
-        operator("cat", Kind::Concat, &[4, 2, 5, 6]),
+        operator("cat", Kind::Plain(Plain::Concat), &[4, 2, 5, 6]),
         operator("head", plain(5), &[7]),
     ];
     assert_eq!(found, expected);
@@ -210,7 +210,7 @@ fn slices_of_the_input_read_normalised_pixels() {
         operator("red.scaled", Kind::Table { from: 1 }, &[2]),
         operator("green", found[3].1.clone(), &[1]),
         operator("green.scaled", Kind::Table { from: 3 }, &[4]),
-        operator("cat", Kind::Concat, &[3, 5]),
+        operator("cat", Kind::Plain(Plain::Concat), &[3, 5]),
         operator("stem", plain(6), &[6]),
         operator("head", plain(7), &[7]),
     ];
@@ -230,8 +230,8 @@ fn convolutions_read_pixels_and_everything_else_reads_normalised_ones() {
         operator("input.normalised", Kind::Table { from: 0 }, &[0]),
         operator("left", Kind::Conv { source: 1, residual: true, clamp: FREE }, &[0, 1]),
         operator("cat.input0", Kind::Table { from: 0 }, &[1]),
-        operator("cat", Kind::Concat, &[3, 2]),
-        operator("pool", Kind::GlobalSum, &[4]),
+        operator("cat", Kind::Plain(Plain::Concat), &[3, 2]),
+        operator("pool", Kind::Plain(Plain::GlobalSum), &[4]),
     ];
     assert_eq!(found, expected);
 }
@@ -240,7 +240,7 @@ fn convolutions_read_pixels_and_everything_else_reads_normalised_ones() {
 fn a_last_activation_keeps_codes() {
     let found =
         operators(&[("stem", conv(3, 3), &[0]), ("pool", Op::GlobalAveragePool, &[1]), ("relu", RELU, &[2])]);
-    assert_eq!(found[1].1, Kind::GlobalAveragePool);
+    assert_eq!(found[1].1, Kind::Plain(Plain::GlobalAveragePool));
     assert_eq!(found[2].1, Kind::Table { from: 2 });
 }
 

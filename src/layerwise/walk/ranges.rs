@@ -5,7 +5,7 @@ use crate::calibrate::{Histogram, RangeMethod, Spool, quantizer_for};
 use crate::error::Result;
 use crate::format::Quantizer;
 use crate::pack::Packing;
-use crate::quantize::QuantizedOp;
+use crate::quantize::{Plain, QuantizedOp};
 
 /// Full precision's largest value times this is where codes of 8 bits end while values are looked at: the converted
 /// network may yield larger ones.
@@ -32,7 +32,7 @@ impl Walk<'_> {
     /// A quantizer of 8 bits for all values that node `id` may yield.
     fn wide_quantizer(&self, id: usize) -> Option<Quantizer> {
         let node = &self.graph.nodes[id];
-        if let QuantizedOp::Narrow = node.op {
+        if let QuantizedOp::Plain(Plain::Narrow) = node.op {
             return Some(self.graph.nodes[node.inputs[0]].quantizer);
         }
         let value = self.full.structure.operators[id].value;
@@ -55,7 +55,7 @@ impl Walk<'_> {
     fn least_scale(&self, id: usize) -> f64 {
         let node = &self.graph.nodes[id];
         let rescaled = match node.op {
-            QuantizedOp::Narrow => node.inputs.first(),
+            QuantizedOp::Plain(Plain::Narrow) => node.inputs.first(),
             _ => node.inputs.get(1),
         };
         rescaled.map_or(0.0, |&input| self.graph.nodes[input].quantizer.scale / 127.0)

@@ -61,7 +61,7 @@ fn a_residual_keeps_eight_bits_and_convolutions_read_a_copy() {
     ];
     let structure = narrowed(&blocks(), &[], &[]);
     assert_eq!(listed(&structure), expected);
-    assert_eq!(structure.operators[2].kind, Kind::Narrow);
+    assert_eq!(structure.operators[2].kind, Kind::Plain(Plain::Narrow));
     assert_eq!(structure.operators[2].value, structure.operators[1].value);
     assert_eq!(structure.narrow_readers().len(), 4);
 }
@@ -227,7 +227,7 @@ proptest! {
                 }
             }
         }
-        let kept = structure.operators.iter().filter(|operator| operator.kind != Kind::Narrow);
+        let kept = structure.operators.iter().filter(|operator| operator.kind != Kind::Plain(Plain::Narrow));
         let kept: Vec<(&Kind, NodeId)> = kept.map(|operator| (&operator.kind, operator.value)).collect();
         let before: Vec<(&Kind, NodeId)> =
             plain.operators.iter().map(|operator| (&operator.kind, operator.value)).collect();
