@@ -35,7 +35,8 @@ echo "| network | options | full precision | top-1 | drop | agreement | p | byte
 echo "|---|---|---|---|---|---|---|---|---|"
 cifar="--preprocess cifar10"
 for options in "--set .*=int8" "--method closed-form --group 4" "--method closed-form --group 64" \
-    "--group 4" "--group 16" "--group 64" "--group 4 --act-bits 4" "--group 64 --act-bits 4"; do
+    "--group 4" "--group 16" "--group 64" "--group 4 --act-bits 4" "--group 64 --act-bits 4" \
+    "--set .*=int8 --act-bits 4" "--group 4 --scale-bits 8" "--group 64 --scale-bits 8"; do
     for name in resnet20-cifar10 resnet32-cifar10; do
         # shellcheck disable=SC2086
         row $name "$shared/data/cifar10/train" "$shared/data/cifar10/test" $options $cifar

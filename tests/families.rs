@@ -43,7 +43,9 @@ fn family(folder: &Path, model: PathBuf) -> Family {
 fn converted(family: &Family, int8: bool) -> PackedModel {
     let graph = load(&family.model, &LoadOptions::default()).unwrap().graph;
     let preprocess = Preprocess::default_for(3, family.size[0], family.size[1]).unwrap();
-    let images = PixelImages { pixels: family.pixels.clone(), labels: Vec::new() };
+    // Of every image one copy is held back, so that all of them are fitted.
+    let copies = family.pixels.iter().flat_map(|image| std::iter::repeat_n(image.clone(), 4));
+    let images = PixelImages { pixels: copies.collect(), labels: Vec::new() };
     let everywhere: Pattern = ".*".parse().unwrap();
     let overrides = if int8 { vec![(everywhere, Precision::int8())] } else { Vec::new() };
     let options = ConvertOptions { overrides, ..ConvertOptions::default() };

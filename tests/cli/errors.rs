@@ -100,7 +100,7 @@ fn options_that_cannot_be_used() {
     fails(&["--threads", "0"], &["--threads"]);
     fails(&["--set", "x.*=int8"], &["--set 'x.*' matches no layer", "layer1.0/conv1", "linear"]);
     fails(&["--act", "x.*=4"], &["--act 'x.*' matches no"]);
-    fails(&["--set", "conv=int5"], &["unknown precision 'int5'", "ternary:N"]);
+    fails(&["--set", "conv=int9"], &["unknown precision 'int9'", "ternary:N"]);
     fails(&["--set", "(=int8"], &["no regular expression"]);
     fails(&["--set", "conv"], &["PATTERN=VALUE"]);
     fails(&["--range", "biggest"], &["unknown range 'biggest'"]);
@@ -128,8 +128,8 @@ fn everything_is_refused_before_the_images_are_read() {
     };
     let plans = [
         ("other.json", plan("other", "int8", 8), "is the plan for another network"),
-        ("weights.json", plan("linear", "8", 8), "unknown precision '8'"),
-        ("bits.json", plan("linear", "int8", 99), "99"),
+        ("weights.json", plan("/linear/Gemm", "8", 8), "unknown precision '8'"),
+        ("bits.json", plan("/linear/Gemm", "int8", 99), "99"),
     ];
     let model = repository(DIGITS);
     let convert = |more: &[&str]| digits.run(&[&["convert", &model, "--calib", "bad"], more].concat());

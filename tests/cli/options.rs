@@ -167,7 +167,7 @@ fn depthwise_layers_keep_8_bits() {
     let depthwise: Vec<&Value> = layers.iter().filter(|layer| layer["kind"] == "depthwise").collect();
     assert!(!depthwise.is_empty());
     assert!(depthwise.iter().all(|layer| layer["precision"] == "int8"));
-    assert!(precisions(&json).contains(&"ternary:4"));
+    assert!(precisions(&json).contains(&"ternary:4/4"));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn check_conversion(digits: &Digits, conversion: &Value) {
     let described =
         |layer: &Value| ["kind", "precision", "reason"].map(|key| layer[key].as_str().unwrap().to_owned());
     assert_eq!(described(&layers[0]), ["conv", "int8", "first convolution"]);
-    assert_eq!(described(&layers[1]), ["conv", "ternary:4", "default"]);
+    assert_eq!(described(&layers[1]), ["conv", "ternary:4/4", "default"]);
     assert_eq!(described(&layers[layers.len() - 1]), ["linear", "int8", "classifier"]);
     let bits = 8.0 * bytes.len() as f64 / sum(&conversion["layers"], "weights") as f64;
     assert!((conversion["bits_per_weight"].as_f64().unwrap() - bits).abs() < 1e-9);

@@ -143,7 +143,7 @@ fn plans_for_other_networks_are_refused() {
     let name = layers[1]["name"].as_str().unwrap();
     converted(layer("nowhere", "int4", 8)).fails_with(&["nowhere", "another network"]);
     converted(layer(name, "6", 8)).fails_with(&[name, "unknown precision '6'"]);
-    converted(layer(name, "int4", 6)).fails_with(&[name, "6-bit activations"]);
+    converted(layer(name, "int4", 9)).fails_with(&[name, "9-bit activations"]);
     digits.convert("net.fgq", &["--no-uniform"]).fails_with(&["--plan"]);
     digits.convert("net.fgq", &["--plan", "indicators.json"]).fails_with(&["indicators.json", "no plan"]);
     assert!(!digits.join("net.fgq").exists());
@@ -170,7 +170,7 @@ fn indicators_are_found_saved_and_used() {
     assert_eq!(plan["layers"].as_array().unwrap().last().unwrap()["weights"], "int8");
     for layer in layers {
         let damage = |key: &str| layer["weight"][key].as_f64();
-        assert!(damage("int8").unwrap() < damage("ternary:4").unwrap(), "{layer}");
+        assert!(damage("int8").unwrap() < damage("ternary:4/4").unwrap(), "{layer}");
     }
     for layer in inner {
         assert!(layer["activation"]["8"].as_f64() <= layer["activation"]["4"].as_f64(), "{layer}");
@@ -239,7 +239,7 @@ fn the_cheap_indicator_ranks_alike() {
     let (exact, cheap) = (found("divergence", "a.json"), found("output-error", "b.json"));
     let figures = |indicators: &Value| -> Vec<f64> {
         let layers = indicators["layers"].as_array().unwrap().clone();
-        layers.iter().map(|layer| layer["weight"]["ternary:4"].as_f64().unwrap().ln()).collect()
+        layers.iter().map(|layer| layer["weight"]["ternary:4/4"].as_f64().unwrap().ln()).collect()
     };
     let (a, b) = (figures(&exact), figures(&cheap));
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
