@@ -150,7 +150,7 @@ fn everything_is_refused_before_the_images_are_read() {
     plan(&["--mean-bits", "0"]).fails_with(&["--mean-bits 0 is no budget"]);
     plan(&["--mean-bits", "1"]).fails_with(&["no plan reaches --mean-bits 1"]);
     plan(&["--max-size", "1KB"]).fails_with(&["nothing but weights", "no plan reaches --max-size 1000"]);
-    plan(&["--alpha", "-1"]).fails_with(&["alpha"]);
+    plan(&["--alpha=-1"]).fails_with(&["alpha"]);
     plan(&["--act-bits", "99"]).fails_with(&["activation"]);
     plan(&["--measure", "0"]).fails_with(&["at least 1"]);
     plan(&[]).fails_with(&["calibration images can be read"]);
