@@ -211,12 +211,17 @@ impl Precision {
     /// The largest scale of a group, over all planes: its bits and those of the weights allow no more.
     pub(crate) fn largest_scale(self) -> u8 {
         let by_bits = self.grouping.map_or(1, |grouping| ((1u16 << grouping.scale_bits) - 1) as u8);
-        by_bits.min(LARGEST_WEIGHT / self.levels.largest().max(1))
+        by_bits.min(self.room())
+    }
+
+    /// What the scales of a group, over all planes, may add up to: products stay within `i8`.
+    pub(crate) fn room(self) -> u8 {
+        LARGEST_WEIGHT / self.levels.largest().max(1)
     }
 
     /// The largest scale in each plane, so that they may be added up: each half of the one before.
     pub(crate) fn plane_scales(self) -> Vec<u8> {
-        let whole = u16::from(LARGEST_WEIGHT / self.levels.largest().max(1));
+        let whole = u16::from(self.room());
         let parts = (1u16 << self.planes) - 1;
         let share = |plane: usize| (whole << (self.planes() - 1 - plane)) / parts;
         (0..self.planes()).map(|plane| share(plane).min(u16::from(self.largest_scale())) as u8).collect()

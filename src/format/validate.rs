@@ -184,7 +184,7 @@ fn check_weights(conv: &PackedConv) -> Result<()> {
     ensure(weights.scales.len() == bytes && tail_is_zero(&weights.scales, scales, bits as u32), || {
         format!("{} bytes of scales, not {bytes} for {scales} of {bits} bits", weights.scales.len())
     })?;
-    let largest = usize::from(LARGEST_WEIGHT / precision.levels().largest().max(1));
+    let largest = usize::from(precision.room());
     let fits = planes * ((1 << bits) - 1) <= largest || fit_together(conv, groups, largest);
     ensure(fits, || format!("scales are at most {largest} together"))
 }

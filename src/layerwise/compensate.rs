@@ -119,9 +119,9 @@ impl Fitting<'_> {
         for plane in (0..rounds).flat_map(|_| 0..largest.len()) {
             for (row, rest) in planes[plane].iter_mut().zip(&mut rest) {
                 let better = self.problem.improve(row, rest, largest[plane]);
-                let without = self.problem.errors(&vec![0.0; rest.len()], row);
-                let target: Vec<f64> = rest.iter().zip(without).map(|(rest, value)| rest - value).collect();
-                *rest = self.problem.errors(&target, &better);
+                let [old, new] = [&*row, &better].map(|row| self.problem.values(row));
+                let moved = old.iter().zip(&new).map(|(old, new)| old - new);
+                rest.iter_mut().zip(moved).for_each(|(rest, moved)| *rest += moved);
                 *row = better;
             }
         }

@@ -127,14 +127,19 @@ impl Problem {
 
     /// `target − value`.
     pub(super) fn errors(&self, target: &[f64], row: &Row) -> Vec<f64> {
-        let mut errors = target.to_vec();
+        target.iter().zip(self.values(row)).map(|(target, value)| target - value).collect()
+    }
+
+    /// Codes times scales.
+    pub(super) fn values(&self, row: &Row) -> Vec<f64> {
+        let mut values = vec![0.0; row.codes.len()];
         for block in &self.blocks {
             let scale = f64::from(row.scales[block.id]);
             for index in block.columns.clone() {
-                errors[index] -= scale * f64::from(row.codes[index]);
+                values[index] = scale * f64::from(row.codes[index]);
             }
         }
-        errors
+        values
     }
 
     /// Levels for weights whose steps are given: spreading, then coordinate descent.

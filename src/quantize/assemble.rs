@@ -321,11 +321,10 @@ impl Assembly<'_> {
 /// # Errors
 /// Weights that are not finite.
 pub(crate) fn closed_form(weights: ArrayView4<'_, f32>, precision: Precision) -> Result<(Weights, Vec<f64>)> {
-    if !precision.is_ternary() || precision.planes() > 1 {
-        return Ok(nearest(weights, precision));
-    }
-    let options = TernarizeOptions::group(precision.group().unwrap_or(1));
-    let ternary = ternarize_tensor(weights, &options.with_largest_scale(precision.largest_scale()))?;
+    let single = precision.grouping().filter(|_| precision.is_ternary() && precision.planes() == 1);
+    let Some(grouping) = single else { return Ok(nearest(weights, precision)) };
+    let options = TernarizeOptions::group(grouping.size).scale_bits(grouping.scale_bits);
+    let ternary = ternarize_tensor(weights, &options)?;
     let factors = ternary.factors().iter().map(|&factor| f64::from(factor)).collect();
     let (levels, scales) = (ternary.stored_codes().to_vec(), ternary.stored_scales().to_vec());
     Ok((Weights { precision, levels, scales }, factors))

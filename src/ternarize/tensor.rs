@@ -29,10 +29,6 @@ impl TernarizeOptions {
         let largest = if bits < 7 { (1 << bits) - 1 } else { LARGEST_WEIGHT };
         Self { largest_scale: largest, ..self }
     }
-
-    pub(crate) const fn with_largest_scale(self, largest_scale: u8) -> Self {
-        Self { largest_scale, ..self }
-    }
 }
 
 /// A ternary weight tensor: `w ≈ factor[o] · scale[g] · code`.
