@@ -2,7 +2,7 @@
 
 use super::{Inputs, Wanted};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, Par};
+use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
 
 /// Columns of one parallel task.
@@ -23,17 +23,17 @@ impl InputSums {
     }
 
     /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f64>) {
+    pub(super) fn add(&mut self, x: &Mat<f32>) {
         self.count += x.ncols() as f64;
         (0..x.ncols()).for_each(|column| add_powers(&mut self.sums, x.col_as_slice(column), 1));
         self.squares.par_iter_mut().enumerate().for_each(|(panel, sums)| {
             let start = panel * PANEL;
-            let (rows, columns) = (x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
-            matmul(sums.as_mut(), Accum::Add, rows, columns.transpose(), 1.0, Par::Seq);
+            add_product(sums, x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
         });
     }
 
-    pub(super) fn finish(self) -> Inputs {
+    /// `zero` is the zero point as a centred code.
+    pub(super) fn finish(self, zero: f64) -> Inputs {
         let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
         let square = |i: usize, j: usize| {
             let (i, j) = (i.max(j), i.min(j));
@@ -41,7 +41,7 @@ impl InputSums {
         };
         let covariance =
             Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / self.count - means[i] * means[j]);
-        Inputs { covariance, means }
+        Inputs { covariance, means: means.into_iter().map(|mean| mean - zero).collect(), zero }
     }
 }
 
@@ -65,15 +65,14 @@ impl WantedSums {
     }
 
     /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
+    pub(super) fn add(&mut self, x: &Mat<f32>, y: &Mat<f32>) {
         self.count += x.ncols() as f64;
         for column in 0..x.ncols() {
             add_powers(&mut self.sums, y.col_as_slice(column), 1);
             add_powers(&mut self.squares, y.col_as_slice(column), 2);
         }
         self.cross.par_iter_mut().enumerate().for_each(|(panel, sums)| {
-            let columns = y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..);
-            matmul(sums.as_mut(), Accum::Add, x.as_ref(), columns.transpose(), 1.0, Par::Seq);
+            add_product(sums, x.as_ref(), y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..));
         });
     }
 
@@ -89,8 +88,18 @@ impl WantedSums {
     }
 }
 
-fn add_powers(sums: &mut [f64], values: &[f64], power: i32) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value.powi(power));
+fn add_powers(sums: &mut [f64], values: &[f32], power: i32) {
+    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value).powi(power));
+}
+
+/// Adds `a bᵀ` to `sums`.
+fn add_product(sums: &mut Mat<f64>, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+    let mut product = Mat::zeros(a.nrows(), b.nrows());
+    matmul(product.as_mut(), Accum::Replace, a, b.transpose(), 1.0, Par::Seq);
+    for column in 0..sums.ncols() {
+        let product = product.col_as_slice(column);
+        sums.col_as_slice_mut(column).iter_mut().zip(product).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
 }
 
 /// Start and width of each panel.

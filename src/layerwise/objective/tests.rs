@@ -16,7 +16,7 @@ pub(in crate::layerwise) fn gram(inputs: usize, rank: usize, weights: &Mat<f64>)
     let output = weights.transpose() * &cross;
     let means = noise(inputs, 9).into_iter().map(f64::from).collect();
     Gram {
-        inputs: Arc::new(Inputs { covariance, means }),
+        inputs: Arc::new(Inputs { covariance, means, zero: 0.0 }),
         wanted: Wanted {
             means: vec![0.75; weights.ncols()],
             variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),

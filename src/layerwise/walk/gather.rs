@@ -71,7 +71,7 @@ impl Walk<'_> {
             host,
             activations: &self.values[patches.input].as_ref().ok_or_else(freed)?.fitting,
             shape: input.shape,
-            zero_points: vec![input.quantizer.zero_point; input.shape.channels],
+            zero_point: input.quantizer.zero_point,
         })
     }
 

@@ -8,14 +8,15 @@ fn problem(case: &Case) -> Problem {
 
 /// Codes that descent alone cannot improve.
 fn descended<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
-    let mut state = case.rounded(problem);
-    state.descend();
+    let mut states = [case.rounded(problem)];
+    problem.descend(&mut states);
+    let [state] = states;
     state
 }
 
 #[track_caller]
 fn near(ours: f64, expected: f64, size: f64) {
-    assert!((ours - expected).abs() <= 1e-9 * size, "{ours} {expected}");
+    assert!((ours - expected).abs() <= 1e-5 * size, "{ours} {expected}");
 }
 
 /// Error and gradient are kept up to date by every change.
@@ -23,9 +24,10 @@ fn check(state: &State, case: &Case) {
     let row = state.row();
     near(state.error, case.row_error(&row), case.error(|_| 0.0));
     let gradient = case.state(state.problem, &row).gradient;
-    let largest = gradient.iter().chain(&state.gradient).fold(1.0, |most: f64, value| most.max(value.abs()));
+    let largest = case.state(state.problem, &Row { codes: vec![0; row.codes.len()], ..row }).gradient;
+    let largest = largest.iter().fold(1.0, |most: f32, value| most.max(value.abs()));
     for (ours, expected) in state.gradient.iter().zip(gradient) {
-        near(*ours, expected, 1e3 * largest);
+        near(f64::from(*ours), f64::from(expected), f64::from(largest));
     }
 }
 
@@ -53,8 +55,8 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
         let case = case(9, inputs, inputs, 4, 60);
         let problem = problem(&case);
         let mut state = descended(&problem, &case);
-        let zero = |&scale: &f64| if scale == 0.0 { f64::INFINITY } else { 0.0 };
-        let mut barrier: Vec<f64> = state.scales.iter().map(zero).collect();
+        let zero = |&scale: &f32| if scale == 0.0 { f32::INFINITY } else { 0.0 };
+        let mut barrier: Vec<f32> = state.scales.iter().map(zero).collect();
         let mut changes = 0;
         for _ in 0..inputs {
             let mut tried = (f64::INFINITY, 0, 0.0);
@@ -73,7 +75,7 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
             };
             assert_eq!((index, state.best_change(index)), (tried.1, tried.2));
             state.set_code(index, tried.2);
-            barrier[index] = f64::INFINITY;
+            barrier[index] = f32::INFINITY;
             changes += 1;
         }
         assert!(changes > inputs / 2);
@@ -92,7 +94,7 @@ fn the_first_of_equal_changes_is_taken() {
         let mut barrier = vec![0.0; inputs];
         for index in 0..inputs {
             assert_eq!(state.cheapest(&barrier), Some(index));
-            barrier[index] = f64::INFINITY;
+            barrier[index] = f32::INFINITY;
         }
         assert_eq!(state.cheapest(&barrier), None);
     }
@@ -123,7 +125,7 @@ fn searching_leaves_less_error_than_descent() {
             let mut state = descended(&problem, &case);
             let error = case.row_error(&state.row());
             state.search();
-            assert!(case.row_error(&state.row()) <= error * (1.0 + 1e-9));
+            assert!(case.row_error(&state.row()) <= error * (1.0 + 1e-5));
             before += error;
             after += case.row_error(&state.row());
         }
