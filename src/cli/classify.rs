@@ -41,7 +41,7 @@ struct Answer {
 }
 
 #[derive(Serialize)]
-struct Answers {
+struct ClassifyJson {
     images: Vec<Answer>,
 }
 
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         images.into_par_iter().map(|(set, index)| answer(&model, &session, set, index)).collect();
     answers.iter().filter_map(|answer| answer.error.as_ref()).for_each(|e| message(&format!("error: {e}")));
     let failed = answers.iter().any(|answer| answer.error.is_some());
-    let answers = Answers { images: answers };
+    let answers = ClassifyJson { images: answers };
     Ok(Output::new(answers.text(), &answers)?.with_code(if failed { super::ERROR } else { 0 }))
 }
 
@@ -99,7 +99,7 @@ fn softmax(logits: &[i32], scale: f64) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-impl Answers {
+impl ClassifyJson {
     fn text(&self) -> String {
         let answers = self.images.iter().filter_map(|answer| Some((&answer.image, answer.top.as_ref()?)));
         let lines = |(image, top): (&String, &Vec<Guess>)| {
