@@ -15,7 +15,7 @@ pub(super) enum Change {
 
 /// Channels that may change, with everything that has to follow.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
+pub(super) struct ChannelAxis {
     pub channels: usize,
     /// Convolutions whose outputs they are.
     pub makers: Vec<NodeId>,
@@ -34,7 +34,7 @@ pub(super) struct Part {
 }
 
 /// The axes of a network between its convolutions, in the order of their first makers.
-pub(super) fn axes(graph: &Graph, change: Change) -> Result<Vec<Axis>> {
+pub(super) fn axes(graph: &Graph, change: Change) -> Result<Vec<ChannelAxis>> {
     let mut survey = Survey { change, sets: Vec::new(), parents: Vec::new(), layouts: Vec::new() };
     let shapes = graph.shapes()?;
     for (id, node) in graph.nodes.iter().enumerate() {
@@ -69,7 +69,7 @@ type Layout = Vec<usize>;
 
 /// Channels that change together; fixed if something depends on their scale or place.
 struct Set {
-    axis: Axis,
+    axis: ChannelAxis,
     fixed: bool,
 }
 
@@ -132,7 +132,7 @@ impl Survey {
 
     fn new_set(&mut self, channels: usize, maker: Option<NodeId>) -> usize {
         let makers = maker.into_iter().collect();
-        let axis = Axis { channels, makers, readers: Vec::new(), followers: Vec::new() };
+        let axis = ChannelAxis { channels, makers, readers: Vec::new(), followers: Vec::new() };
         self.sets.push(Set { axis, fixed: false });
         self.parents.push(self.parents.len());
         self.parents.len() - 1
@@ -176,8 +176,10 @@ impl Survey {
         let (a, b) = (self.root(a), self.root(b));
         let (a, b) = (a.min(b), a.max(b));
         if a != b {
-            let none = Axis { channels: 0, makers: Vec::new(), readers: Vec::new(), followers: Vec::new() };
-            let Axis { makers, readers, followers, .. } = std::mem::replace(&mut self.sets[b].axis, none);
+            let none =
+                ChannelAxis { channels: 0, makers: Vec::new(), readers: Vec::new(), followers: Vec::new() };
+            let ChannelAxis { makers, readers, followers, .. } =
+                std::mem::replace(&mut self.sets[b].axis, none);
             self.parents[b] = a;
             self.sets[a].fixed |= self.sets[b].fixed;
             self.sets[a].axis.makers.extend(makers);
@@ -193,7 +195,7 @@ impl Survey {
         }
     }
 
-    fn finish(self) -> Vec<Axis> {
+    fn finish(self) -> Vec<ChannelAxis> {
         let is_axis = |set: &Set| !set.fixed && !set.axis.makers.is_empty() && !set.axis.readers.is_empty();
         self.sets.into_iter().filter(is_axis).map(|set| set.axis).collect()
     }

@@ -1,7 +1,7 @@
 //! Weights that share a scale with others of like magnitude lose less when they become ternary, so channels change places
 //! until groups hold such.
 
-use super::axes::{Axis, Change, axes};
+use super::axes::{Change, ChannelAxis, axes};
 use super::grouping::{View, grouped};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Op};
@@ -19,7 +19,7 @@ pub(crate) fn reorder(
     precisions: impl Fn(NodeId) -> Vec<Precision> + Sync,
 ) -> Result<Graph> {
     let axes = axes(&graph, Change::Order)?;
-    let order = |axis: &Axis| grouped(&axis.views(&graph, &precisions), axis.channels);
+    let order = |axis: &ChannelAxis| grouped(&axis.views(&graph, &precisions), axis.channels);
     let orders: Vec<Vec<usize>> = axes.par_iter().map(order).collect();
     for (axis, order) in axes.iter().zip(&orders) {
         axis.reorder(&mut graph, order);
@@ -27,7 +27,7 @@ pub(crate) fn reorder(
     Ok(graph)
 }
 
-impl Axis {
+impl ChannelAxis {
     /// How ternary layers see the channels.
     fn views(&self, graph: &Graph, precisions: impl Fn(NodeId) -> Vec<Precision>) -> Vec<View> {
         let mut views = Vec::new();
