@@ -19,7 +19,7 @@ struct Bottleneck {
 }
 
 /// One residual block.
-struct Block {
+struct ResidualBlock {
     name: String,
     inputs: usize,
     planes: usize,
@@ -44,7 +44,8 @@ impl Resnet {
             let planes = 64 << stage;
             for index in 0..depth {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let block = Block { name: format!("layer{}.{index}", stage + 1), inputs, planes, stride };
+                let block =
+                    ResidualBlock { name: format!("layer{}.{index}", stage + 1), inputs, planes, stride };
                 value = self.block(builder, value, &block)?;
                 inputs = self.outputs(planes);
             }
@@ -58,8 +59,8 @@ impl Resnet {
         if self.bottleneck.is_some() { 4 * planes } else { planes }
     }
 
-    fn block(&self, builder: &mut Builder<'_>, input: NodeId, block: &Block) -> Result<NodeId> {
-        let Block { name, inputs, planes, stride } = block;
+    fn block(&self, builder: &mut Builder<'_>, input: NodeId, block: &ResidualBlock) -> Result<NodeId> {
+        let ResidualBlock { name, inputs, planes, stride } = block;
         let outputs = self.outputs(*planes);
         let convs = match self.bottleneck {
             None => {
