@@ -193,7 +193,7 @@ impl Samples<'_> {
     }
 
     /// Sums over all sampled positions of the outputs that `wanted` gives for a block of a channel group.
-    fn sums(&self, wanted: impl Fn(usize, &Block) -> Mat<f64>) -> Result<Vec<Wanted>> {
+    fn sums(&self, wanted: impl Fn(usize, &SampleColumns) -> Mat<f64>) -> Result<Vec<Wanted>> {
         let Patches { groups, .. } = self.sampler.patches;
         let outputs = self.teacher.shape(self.target).channels / groups;
         let mut sums: Vec<WantedSums> =
@@ -240,14 +240,14 @@ impl Samples<'_> {
         Ok(Chunk { batch, places, wanted, residuals, channels })
     }
 
-    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> Block {
+    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> SampleColumns {
         let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
         let outputs = chunk.channels / self.sampler.patches.groups;
         let outputs_of = |values: &[f64]| {
             let at = |column: usize| (start + column) * chunk.channels + group * outputs;
             Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
         };
-        Block {
+        SampleColumns {
             inputs: self.sampler.gather(&chunk.batch, places, group),
             wanted: outputs_of(&chunk.wanted),
             residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
@@ -267,7 +267,7 @@ struct Chunk {
 }
 
 /// Sampled positions of one channel group as columns.
-struct Block {
+struct SampleColumns {
     inputs: Mat<f64>,
     wanted: Mat<f64>,
     residual: Option<Mat<f64>>,
