@@ -48,7 +48,7 @@ impl From<Error> for Stop {
 pub(super) type Lowered<T> = std::result::Result<T, Stop>;
 
 /// The graph under construction.
-pub(super) struct Builder {
+pub(super) struct GraphBuilder {
     /// Nodes so far, inputs before users.
     pub(super) nodes: Vec<Node>,
     /// What the user should know.
@@ -58,7 +58,7 @@ pub(super) struct Builder {
     parameters: usize,
 }
 
-impl Builder {
+impl GraphBuilder {
     /// An empty graph.
     pub(super) fn new() -> Self {
         let (nodes, notes, flattened) = (Vec::new(), Vec::new(), HashMap::new());
@@ -113,7 +113,7 @@ pub(super) struct Context<'a> {
     /// Folder of the file, for external data.
     pub(super) folder: &'a Path,
     /// The graph under construction.
-    pub(super) builder: &'a mut Builder,
+    pub(super) builder: &'a mut GraphBuilder,
 }
 
 impl Context<'_> {
