@@ -115,7 +115,7 @@ impl Structure {
     /// broadcast.
     pub(crate) fn new(graph: &Graph) -> Result<Self> {
         let analysis = Analysis::new(graph)?;
-        let mut builder = Builder::new(&analysis);
+        let mut builder = StructureBuilder::new(&analysis);
         for node in analysis.needed() {
             builder.emit(node).map_err(|error| error.at_node(&graph.nodes[node].name))?;
         }
@@ -256,7 +256,7 @@ impl<'g> Analysis<'g> {
     }
 }
 
-struct Builder<'a, 'g> {
+struct StructureBuilder<'a, 'g> {
     analysis: &'a Analysis<'g>,
     operators: Vec<Operator>,
     /// Operator of each node that has one.
@@ -265,7 +265,7 @@ struct Builder<'a, 'g> {
     normalised: Option<usize>,
 }
 
-impl<'a, 'g> Builder<'a, 'g> {
+impl<'a, 'g> StructureBuilder<'a, 'g> {
     fn new(analysis: &'a Analysis<'g>) -> Self {
         Self { analysis, operators: Vec::new(), places: HashMap::new(), normalised: None }
     }
