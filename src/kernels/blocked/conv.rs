@@ -3,7 +3,7 @@
 use super::narrow::Narrowed;
 use super::panels::Panels;
 use super::strips::Strips;
-use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
+use super::{Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, TaskContext, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
 use crate::threads;
@@ -239,7 +239,7 @@ impl Task for Conv {
         (0..self.panels.len()).map(|panel| self.panels.bytes(panel)).sum()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let Chunk { panels, tiles } = self.chunks[chunk].clone();
         let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
         let mut pipeline = Pipeline::new(self, context.memory);

@@ -1,6 +1,6 @@
 //! Images in the order row, column, channel, and the blocked layout.
 
-use super::{Context, Memory, Slot, Task};
+use super::{Memory, Slot, Task, TaskContext};
 use crate::tensor::Shape;
 
 /// Brings one image from outside into the blocked layout.
@@ -24,7 +24,7 @@ impl Task for Enter {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let (map, pixels) = (&self.output.map, context.inputs[self.index]);
         let Shape { channels, height, width } = map.shape;
         for y in chunk * ROWS..height.min((chunk + 1) * ROWS) {

@@ -1,6 +1,6 @@
 //! Operators that only move codes: each channel of the result comes from one place of one input.
 
-use super::{Context, Slot, Task};
+use super::{Slot, Task, TaskContext};
 use crate::format::PackedSlice;
 
 /// Codes of neighbouring channels that stay neighbours.
@@ -120,7 +120,7 @@ impl Task for Move {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let output = &self.output.map;
         for (x, column) in self.columns.iter().enumerate() {
             let target = chunk * output.pitch() + x * output.block;

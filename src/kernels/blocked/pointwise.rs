@@ -1,7 +1,7 @@
 //! Tables, sums and products in the blocked layout.
 
 use super::narrow::Narrowed;
-use super::{Context, Isa, Slot, Task, rows};
+use super::{Isa, Slot, Task, TaskContext, rows};
 use crate::fixed::{requantize, rescale, to_code};
 use crate::format::{Multiplier, Quantizer, Rescale};
 use crate::kernels::offset;
@@ -23,7 +23,7 @@ impl Task for Table {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let (input, output) = (&self.input.map, &self.output.map);
         // Distance between the tables of neighbouring channels.
         let step = if self.entries.len() > 256 { 256 } else { 0 };
@@ -76,7 +76,7 @@ impl Task for Binary {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let (size, other) = (self.output.map.block, self.operands[1].map.shape);
         for (block, y) in rows::of_chunk(&self.output, chunk) {
             // SAFETY: the row is this chunk's own.

@@ -2,7 +2,7 @@
 
 use super::map::BLOCK;
 use super::narrow::Narrowed;
-use super::{Context, Isa, Memory, Slot, Task, rows};
+use super::{Isa, Memory, Slot, Task, TaskContext, rows};
 use crate::fixed::{requantize, to_code};
 use crate::format::{Multiplier, Quantizer};
 use crate::kernels::{offset, pool};
@@ -122,7 +122,7 @@ impl Task for Pool {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let size = self.output.map.block;
         // SAFETY: the rows are this chunk's own; positions are the input's.
         self.width.run(|| unsafe {
@@ -147,7 +147,7 @@ impl Pool {
     #[inline(always)]
     unsafe fn window<const SIZE: usize>(
         &self,
-        context: &Context,
+        context: &TaskContext,
         block: usize,
         [y, x]: [usize; 2],
         codes: &mut [u8],
@@ -189,7 +189,7 @@ impl Pool {
     #[inline(always)]
     unsafe fn visit<const SIZE: usize>(
         &self,
-        context: &Context,
+        context: &TaskContext,
         block: usize,
         [y, x]: [usize; 2],
         mut visit: impl FnMut(&[u8; SIZE]),
@@ -207,7 +207,7 @@ impl Pool {
 
 /// Sum of the distances from zero over all positions, for each channel.
 pub(crate) fn global_sum(memory: &mut Memory, slot: &Slot, zero_point: u8, mut visit: impl FnMut(i32)) {
-    let context = Context { memory, inputs: &[] };
+    let context = TaskContext { memory, inputs: &[] };
     for block in 0..slot.map.blocks() {
         let mut sums = [0i32; BLOCK];
         for y in 0..slot.map.shape.height {
