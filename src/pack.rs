@@ -141,7 +141,7 @@ fn pack_conv(
     residual: Option<&Source>,
     output: &Quantizer,
 ) -> Result<(PackedConv, Vec<f64>)> {
-    let mut channels = Channels::new(conv, input_scale, output)?;
+    let mut channels = PackedChannels::new(conv, input_scale, output)?;
     let weights = channels.fit(conv);
     let store = if conv.logits {
         let largest = largest(&channels.units);
@@ -183,14 +183,14 @@ fn codes_store(conv: &QuantizedConv, units: &[f64], residual: Option<&Source>, o
 }
 
 /// Weights and biases of a convolution with the real value of one unit of each channel's sum.
-struct Channels {
+struct PackedChannels {
     arrangement: Arrangement,
     weights: Weights,
     units: Vec<f64>,
     bias: Vec<i32>,
 }
 
-impl Channels {
+impl PackedChannels {
     fn new(conv: &QuantizedConv, input_scale: f64, output: &Quantizer) -> Result<Self> {
         let units: Vec<f64> =
             conv.gain.iter().zip(&conv.factors).map(|(gain, factor)| gain * factor * input_scale).collect();
