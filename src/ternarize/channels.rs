@@ -45,7 +45,7 @@ impl Form {
 
 /// What is found for some output channels; codes and scales in storage order.
 #[derive(Debug)]
-pub(super) struct Channels<'a> {
+pub(super) struct ChannelSlices<'a> {
     pub codes: &'a mut [i8],
     pub scales: &'a mut [u8],
     /// One per channel.
@@ -87,7 +87,7 @@ impl Worker {
     }
 
     /// Approximates the channels of `weights`; false, and nothing is done, if a weight is not finite.
-    pub(super) fn run(&mut self, weights: &[f32], channels: Channels) -> bool {
+    pub(super) fn run(&mut self, weights: &[f32], channels: ChannelSlices) -> bool {
         let finite = all_finite(weights);
         if finite {
             Width::widest().run(
@@ -99,7 +99,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn approximate(&mut self, weights: &[f32], channels: Channels) {
+    fn approximate(&mut self, weights: &[f32], channels: ChannelSlices) {
         let (len, groups) = (self.form.len(), self.form.groups());
         let places = channels.codes.chunks_exact_mut(len).zip(channels.scales.chunks_exact_mut(groups));
         let sums = channels.factors.iter_mut().zip(channels.squares);
