@@ -210,7 +210,7 @@ impl Samples<'_> {
         Ok(sums.into_iter().zip(&self.moments).map(|(sums, inputs)| sums.finish(&inputs.means)).collect())
     }
 
-    fn chunk(&self, index: usize) -> Result<Chunk> {
+    fn chunk(&self, index: usize) -> Result<SampleChunk> {
         let batch = self.sampler.activations.chunk(index)?;
         let targets = self.teacher.chunk(self.target, index)?;
         let residual = match self.residual {
@@ -237,10 +237,10 @@ impl Samples<'_> {
                 wanted.push(value);
             }
         }
-        Ok(Chunk { batch, places, wanted, residuals, channels })
+        Ok(SampleChunk { batch, places, wanted, residuals, channels })
     }
 
-    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> SampleColumns {
+    fn block(&self, chunk: &SampleChunk, group: usize, start: usize) -> SampleColumns {
         let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
         let outputs = chunk.channels / self.sampler.patches.groups;
         let outputs_of = |values: &[f64]| {
@@ -255,7 +255,7 @@ impl Samples<'_> {
     }
 }
 
-struct Chunk {
+struct SampleChunk {
     batch: Batch<u8>,
     /// The sampled positions.
     places: Vec<Place>,
