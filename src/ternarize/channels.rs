@@ -7,7 +7,7 @@ use std::hint::select_unpredictable as select;
 
 /// How the weights of a channel are arranged.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct ChannelLayout {
     /// Input channels.
     pub inputs: usize,
     /// Positions: elements of the remaining axes.
@@ -18,7 +18,7 @@ pub(super) struct Form {
     pub largest_scale: u8,
 }
 
-impl Form {
+impl ChannelLayout {
     /// Weights of a channel.
     pub fn len(&self) -> usize {
         self.inputs * self.positions
@@ -57,7 +57,7 @@ pub(super) struct ChannelSlices<'a> {
 /// Memory of one thread, for one channel.
 #[derive(Debug)]
 pub(super) struct Worker {
-    form: Form,
+    form: ChannelLayout,
     /// Weights in the order position, input channel.
     stored: Vec<f32>,
     tile: Tile,
@@ -72,7 +72,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(form: Form) -> Self {
+    pub(super) fn new(form: ChannelLayout) -> Self {
         let surplus = form.groups().next_multiple_of(LANES);
         Self {
             form,
@@ -165,7 +165,7 @@ fn all_finite(weights: &[f32]) -> bool {
 
 /// One channel's weights in the order position, input channel; `place` has room for them if that is another one.
 #[inline(always)]
-fn in_storage_order<'a>(weights: &'a [f32], form: &Form, place: &'a mut [f32]) -> &'a [f32] {
+fn in_storage_order<'a>(weights: &'a [f32], form: &ChannelLayout, place: &'a mut [f32]) -> &'a [f32] {
     if form.positions == 1 {
         return weights;
     }
