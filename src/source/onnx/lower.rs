@@ -60,7 +60,7 @@ struct Fault {
 }
 
 impl Lowering<'_> {
-    fn input(&mut self, input: &model::Input) -> Result<Shape> {
+    fn input(&mut self, input: &model::ImageInput) -> Result<Shape> {
         let [first, second, third] = input.extents;
         let (extents, roles) = match input.channels_last {
             true => ([third, first, second], IMAGE_CHANNELS_LAST),
