@@ -91,7 +91,7 @@ fn parameters(op: &Op) -> usize {
 }
 
 /// One input of a node: the tensor's name and what it turned into.
-pub(super) struct Input {
+pub(super) struct NodeInput {
     /// Name in the file.
     pub(super) tensor: String,
     /// Its value.
@@ -107,7 +107,7 @@ pub(super) struct Context<'a> {
     /// Attributes not read yet.
     pub(super) attributes: Attributes,
     /// Inputs; `None` where an optional one is left out.
-    pub(super) inputs: Vec<Option<Input>>,
+    pub(super) inputs: Vec<Option<NodeInput>>,
     /// Number of outputs that the file names.
     pub(super) output_count: usize,
     /// Folder of the file, for external data.
@@ -122,9 +122,9 @@ impl Context<'_> {
         matches!(self.inputs.get(index), Some(Some(_)))
     }
 
-    fn input(&self, index: usize) -> Lowered<&Input> {
+    fn input(&self, index: usize) -> Lowered<&NodeInput> {
         match self.inputs.get(index) {
-            Some(Some(Input { value: Value::Unknown, .. })) => Err(Stop::Unknown),
+            Some(Some(NodeInput { value: Value::Unknown, .. })) => Err(Stop::Unknown),
             Some(Some(input)) => Ok(input),
             _ => Err(malformed(format!("input {index} is missing")).into()),
         }

@@ -1,7 +1,7 @@
 //! Turns the nodes of a model, one by one, into constants and nodes of a [`Graph`].
 
 use super::attributes::Attributes;
-use super::context::{Context, GraphBuilder, Input, Lowered, Stop, Value, shape};
+use super::context::{Context, GraphBuilder, Lowered, NodeInput, Stop, Value, shape};
 use super::decode::decode;
 use super::model::{self, Model};
 use super::operators;
@@ -121,7 +121,7 @@ impl Lowering<'_> {
     }
 
     /// The input called `tensor`; stored tensors are decoded when they are first needed.
-    fn resolve(&mut self, tensor: &str) -> Result<Option<Input>> {
+    fn resolve(&mut self, tensor: &str) -> Result<Option<NodeInput>> {
         if tensor.is_empty() {
             return Ok(None);
         }
@@ -130,7 +130,7 @@ impl Lowering<'_> {
             self.values.insert(tensor.to_owned(), constant);
         }
         let value = self.values.get(tensor).cloned().unwrap_or(Value::Unknown);
-        Ok(Some(Input { tensor: tensor.to_owned(), value }))
+        Ok(Some(NodeInput { tensor: tensor.to_owned(), value }))
     }
 
     fn release(&mut self, tensor: &str) {
