@@ -27,13 +27,13 @@ struct Layer<'a> {
     quantized: &'a QuantizedConv,
     trained: &'a Op,
     converted: Op,
-    input: Input,
+    input: LayerInput,
     residual: Option<NodeId>,
     value: NodeId,
 }
 
 /// What a layer reads.
-enum Input {
+enum LayerInput {
     /// Pixels, with the code that stands for zero in each channel.
     Pixels(Vec<u8>),
     /// The value of a node, with the quantizer of its codes.
@@ -73,7 +73,7 @@ impl<'a> Probe<'a> {
             node: yields.id,
             weight: layer.weight_ratio(self.full),
             local: sums.ratio(sums.local),
-            rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, Input::Value(..))),
+            rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, LayerInput::Value(..))),
             cumulative: sums.ratio(sums.cumulative),
             saturation: sums.saturation(),
         }))
@@ -100,8 +100,8 @@ impl<'a> Probe<'a> {
     fn add_chunk(&self, layer: &Layer, chunk: usize, yields: &Yields, total: &mut Sums) -> Result<()> {
         let produced = yields.chunk(chunk)?;
         let inputs = match &layer.input {
-            Input::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
-            Input::Value(node, _) => self.teacher.chunk(*node, chunk)?,
+            LayerInput::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
+            LayerInput::Value(node, _) => self.teacher.chunk(*node, chunk)?,
         };
         let residuals = layer.residual.map(|node| self.teacher.chunk(node, chunk)).transpose()?;
         let wanted = self.teacher.chunk(layer.value, chunk)?;
@@ -130,7 +130,7 @@ impl<'a> Probe<'a> {
         };
         let mut sums = Sums::of(wanted, to);
         sums.local = noise(&layer.converted, input)?;
-        if let Input::Value(_, quantizer) = &layer.input {
+        if let LayerInput::Value(_, quantizer) = &layer.input {
             sums.rounding = noise(layer.trained, &rounded(input, quantizer))?;
         }
         sums.cumulative = squared_distance(wanted, &produced.values);
@@ -153,8 +153,8 @@ impl<'a> Layer<'a> {
         let value = |operator: usize| full.structure.operators[operator].value;
         let source = &graph.nodes[node.inputs[0]];
         let input = match &source.op {
-            QuantizedOp::Input { pad } => Input::Pixels(pad.clone()),
-            _ => Input::Value(value(node.inputs[0]), source.quantizer),
+            QuantizedOp::Input { pad } => LayerInput::Pixels(pad.clone()),
+            _ => LayerInput::Value(value(node.inputs[0]), source.quantizer),
         };
         Ok(Some(Self {
             quantized,
@@ -183,8 +183,8 @@ impl<'a> Layer<'a> {
         for (((output, input, ..), &weight), &ours) in trained.weight.indexed_iter().zip(&converted.weight) {
             let channel = output / per_group * trained.weight.dim().1 + input;
             let step = match self.input {
-                Input::Pixels(_) => full.preprocess.normalised_step(channel),
-                Input::Value(..) => 1.0,
+                LayerInput::Pixels(_) => full.preprocess.normalised_step(channel),
+                LayerInput::Value(..) => 1.0,
             };
             let weight = f64::from(weight) * f64::from(trained.gain[output]) * step;
             signal += weight.powi(2);
