@@ -23,7 +23,7 @@ pub(super) struct Probe<'a> {
 }
 
 /// A convolution in full precision and as the conversion left it, both in real numbers.
-struct Layer<'a> {
+struct ProbedLayer<'a> {
     quantized: &'a QuantizedConv,
     trained: &'a Op,
     converted: Op,
@@ -63,7 +63,9 @@ impl<'a> Probe<'a> {
     pub(super) fn layer(&mut self, packing: &Packing, yields: &Yields) -> Result<Option<LayerFidelity>> {
         let reads = reads(yields.graph, self.full, yields.id);
         reads.iter().try_for_each(|&node| self.teacher.advance_to(node))?;
-        let Some(layer) = Layer::new(yields.graph, self.full, yields.id, packing)? else { return Ok(None) };
+        let Some(layer) = ProbedLayer::new(yields.graph, self.full, yields.id, packing)? else {
+            return Ok(None);
+        };
         let mut sums = Sums::new(self.teacher.shape(layer.value));
         for chunk in 0..self.chunks() {
             self.add_chunk(&layer, chunk, yields, &mut sums)?;
@@ -97,7 +99,7 @@ impl<'a> Probe<'a> {
         Ok((sums.ratio(sums.cumulative), Judgement::of(&answers)))
     }
 
-    fn add_chunk(&self, layer: &Layer, chunk: usize, yields: &Yields, total: &mut Sums) -> Result<()> {
+    fn add_chunk(&self, layer: &ProbedLayer, chunk: usize, yields: &Yields, total: &mut Sums) -> Result<()> {
         let produced = yields.chunk(chunk)?;
         let inputs = match &layer.input {
             LayerInput::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
@@ -117,7 +119,7 @@ impl<'a> Probe<'a> {
 
     fn image(
         &self,
-        layer: &Layer,
+        layer: &ProbedLayer,
         [input, wanted]: [&[f32]; 2],
         residual: Option<&[f32]>,
         produced: &Produced,
@@ -139,7 +141,7 @@ impl<'a> Probe<'a> {
     }
 }
 
-impl<'a> Layer<'a> {
+impl<'a> ProbedLayer<'a> {
     fn new(
         graph: &'a QuantizedGraph,
         full: &'a Full<'a>,
