@@ -24,9 +24,9 @@ use std::rc::Rc;
 /// Lowers one node; returns the values of its outputs, the first one at least.
 pub(super) type LowerFn = fn(&mut Context<'_>) -> Lowered<Vec<Value>>;
 
-type Row = (&'static str, LowerFn);
+type OperatorRow = (&'static str, LowerFn);
 
-const TABLES: &[&[Row]] = &[
+const TABLES: &[&[OperatorRow]] = &[
     arithmetic::OPERATORS,
     constants::OPERATORS,
     elementwise::OPERATORS,

@@ -1,14 +1,14 @@
 //! Maxima and means over windows and over whole images.
 
 use super::window;
-use super::{Row, activation};
+use super::{OperatorRow, activation};
 use crate::graph::{NodeId, Op};
 use crate::source::onnx::context::{Context, Lowered, Stop, Value, axes, shape};
 use crate::source::onnx::unsupported;
 use crate::source::onnx::view::{Activation, Axis, IMAGE, Role};
 use crate::tensor::{Shape, Window};
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("AveragePool", average_pool),
     ("GlobalAveragePool", |cx| global(cx, Pool::Mean)),
     ("GlobalMaxPool", |cx| global(cx, Pool::Maximum)),
