@@ -2,7 +2,7 @@
 
 use super::bits::{members, rules_of};
 use super::nearest::nearest;
-use super::structure::{Kind, Operator, Plain, Structure};
+use super::structure::{Operator, OperatorKind, Plain, Structure};
 use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
 use crate::calibrate::{
     ActivationRule, Observation, RangeMethod, Spool, WIDTHS, quantizer_for, reading_errors,
@@ -85,7 +85,7 @@ impl Assembly<'_> {
         let mut readers = Vec::new();
         let mut read = Vec::new();
         for operator in &self.structure.operators {
-            let Kind::Conv { source, .. } = operator.kind else { continue };
+            let OperatorKind::Conv { source, .. } = operator.kind else { continue };
             let input = operator.inputs[0];
             if quantizers[input].max < u8::MAX && self.range_of(classes, input) == RangeMethod::Output {
                 readers.push((source, quantizers[input]));
@@ -128,16 +128,16 @@ impl Assembly<'_> {
         let scale = |input: usize| quantizers[operator.inputs[input]].scale;
         let shape = |input: usize| shapes[self.structure.operators[operator.inputs[input]].value];
         match &operator.kind {
-            Kind::Plain(Plain::AveragePool { window, count_include_pad }) => {
+            OperatorKind::Plain(Plain::AveragePool { window, count_include_pad }) => {
                 let counts = pool::counts(shape(0), window, *count_include_pad, shapes[operator.value]);
                 let least = counts.map(|counts| counts.into_iter().min().unwrap_or(1).max(1));
                 scale(0) / (least[0] * least[1]) as f64
             }
-            Kind::Plain(Plain::GlobalAveragePool) => scale(0) / shape(0).positions() as f64,
-            Kind::Plain(Plain::Mul) => scale(0) * scale(1),
-            Kind::Plain(Plain::Add { .. }) => scale(0).max(scale(1)) / 127.0,
-            Kind::Conv { residual: true, .. } => scale(1) / 127.0,
-            Kind::Plain(Plain::Narrow) => scale(0) / 127.0,
+            OperatorKind::Plain(Plain::GlobalAveragePool) => scale(0) / shape(0).positions() as f64,
+            OperatorKind::Plain(Plain::Mul) => scale(0) * scale(1),
+            OperatorKind::Plain(Plain::Add { .. }) => scale(0).max(scale(1)) / 127.0,
+            OperatorKind::Conv { residual: true, .. } => scale(1) / 127.0,
+            OperatorKind::Plain(Plain::Narrow) => scale(0) / 127.0,
             _ => 0.0,
         }
     }
@@ -163,8 +163,10 @@ impl Assembly<'_> {
         let operators = &self.structure.operators;
         let makes = |id: &usize| !operators[*id].kind.keeps_codes();
         let alone = members(classes, classes[id]).into_iter().filter(makes).eq([id]);
-        let any_step =
-            matches!(operators[id].kind, Kind::Conv { .. } | Kind::Table { .. } | Kind::Plain(Plain::Narrow));
+        let any_step = matches!(
+            operators[id].kind,
+            OperatorKind::Conv { .. } | OperatorKind::Table { .. } | OperatorKind::Plain(Plain::Narrow)
+        );
         let range = self.range_of(classes, id);
         (alone && any_step && operators[id].bits < 8 && range != RangeMethod::Output).then_some(range)
     }
@@ -180,8 +182,8 @@ impl Assembly<'_> {
 
     fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {
         Ok(match &operator.kind {
-            Kind::Input => QuantizedOp::Input { pad: self.pixel_zeros() },
-            Kind::Conv { source, residual, clamp } => {
+            OperatorKind::Input => QuantizedOp::Input { pad: self.pixel_zeros() },
+            OperatorKind::Conv { source, residual, clamp } => {
                 let conv = self.conv(*source, operator.inputs[0] == 0, operator.value)?;
                 QuantizedOp::Conv(Box::new(QuantizedConv {
                     clamp: *clamp,
@@ -191,12 +193,12 @@ impl Assembly<'_> {
                     ..conv
                 }))
             }
-            Kind::Table { from } => {
+            OperatorKind::Table { from } => {
                 let input = operator.inputs[0];
                 let reals = self.real_codes(input == 0, shapes[*from].channels, &quantizers[input]);
                 QuantizedOp::Table { outputs: self.table(*from, operator.value, reals, shapes)? }
             }
-            Kind::Plain(plain) => QuantizedOp::Plain(plain.clone()),
+            OperatorKind::Plain(plain) => QuantizedOp::Plain(plain.clone()),
         })
     }
 

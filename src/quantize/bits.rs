@@ -1,6 +1,6 @@
 //! How many bits the codes of every operator have, and which convolutions read a copy in fewer.
 
-use super::structure::{Kind, Operator, Plain, Structure};
+use super::structure::{Operator, OperatorKind, Plain, Structure};
 use crate::calibrate::ActivationRule;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
@@ -47,7 +47,7 @@ impl ActivationBits<'_> {
     /// The bits with which each operator that is a convolution wants to read its input.
     fn of_readers(&self, graph: &Graph, structure: &Structure, classes: &[usize]) -> Vec<Option<u8>> {
         let of_reader = |operator: &Operator| {
-            let Kind::Conv { source, .. } = operator.kind else { return None };
+            let OperatorKind::Conv { source, .. } = operator.kind else { return None };
             if operator.inputs[0] == 0 {
                 return Some(WIDEST);
             }
@@ -96,7 +96,9 @@ impl Structure {
     /// The convolutions, by node of the graph, whose input has fewer than 8 bits.
     pub(crate) fn narrow_readers(&self) -> Vec<NodeId> {
         let narrow = self.operators.iter().filter_map(|operator| match operator.kind {
-            Kind::Conv { source, .. } if self.operators[operator.inputs[0]].bits < WIDEST => Some(source),
+            OperatorKind::Conv { source, .. } if self.operators[operator.inputs[0]].bits < WIDEST => {
+                Some(source)
+            }
             _ => None,
         });
         narrow.collect()
@@ -138,7 +140,7 @@ impl Structure {
 impl Operator {
     fn copy(&self, input: usize, bits: u8) -> Self {
         let name = format!("{}.{bits}bits", self.name);
-        Self { name, kind: Kind::Plain(Plain::Narrow), inputs: vec![input], value: self.value, bits }
+        Self { name, kind: OperatorKind::Plain(Plain::Narrow), inputs: vec![input], value: self.value, bits }
     }
 }
 
@@ -150,7 +152,7 @@ pub(super) fn rules_of<'a>(
     id: usize,
 ) -> impl Iterator<Item = &'a ActivationRule> {
     let original = match structure.operators[id].kind {
-        Kind::Plain(Plain::Narrow) => structure.operators[id].inputs[0],
+        OperatorKind::Plain(Plain::Narrow) => structure.operators[id].inputs[0],
         _ => id,
     };
     let members =

@@ -18,7 +18,7 @@ pub(crate) struct Structure {
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
     pub name: String,
-    pub kind: Kind,
+    pub kind: OperatorKind,
     /// Indices of earlier operators.
     pub inputs: Vec<usize>,
     /// The node of the graph whose value this operator approximates.
@@ -29,7 +29,7 @@ pub(crate) struct Operator {
 
 /// What an integer operator computes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum OperatorKind {
     Input,
     /// Convolution `source`, perhaps with a residual as second input, clamped to `clamp`.
     Conv {
@@ -71,7 +71,7 @@ pub(crate) enum Plain {
     },
 }
 
-impl Kind {
+impl OperatorKind {
     /// Whether output codes are input codes, so that both must share a quantizer.
     pub(crate) fn keeps_codes(&self) -> bool {
         matches!(
@@ -270,7 +270,7 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         Self { analysis, operators: Vec::new(), places: HashMap::new(), normalised: None }
     }
 
-    fn push(&mut self, name: &str, kind: Kind, inputs: Vec<usize>, value: NodeId) -> usize {
+    fn push(&mut self, name: &str, kind: OperatorKind, inputs: Vec<usize>, value: NodeId) -> usize {
         self.operators.push(Operator { name: name.to_owned(), kind, inputs, value, bits: 8 });
         self.operators.len() - 1
     }
@@ -282,7 +282,7 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
             self.emit_convolution(id, fused)
         } else if analysis.roots[id] != id {
             let from = analysis.roots[id];
-            self.push(&node.name, Kind::Table { from }, vec![self.places[&from]], id)
+            self.push(&node.name, OperatorKind::Table { from }, vec![self.places[&from]], id)
         } else {
             let (kind, inputs) = self.plain(id)?;
             self.push(&node.name, kind, inputs, id)
@@ -296,7 +296,7 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         let mut inputs = vec![self.places[&source.inputs[0]]];
         inputs.extend(fused.residual.map(|residual| self.tensor(residual)));
         let Fused { source: conv, residual, clamp } = *fused;
-        let kind = Kind::Conv { source: conv, residual: residual.is_some(), clamp };
+        let kind = OperatorKind::Conv { source: conv, residual: residual.is_some(), clamp };
         self.push(&source.name, kind, inputs, id)
     }
 
@@ -309,36 +309,37 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
             return place;
         }
         let name = format!("{}.normalised", self.analysis.node(0).name);
-        let place = self.push(&name, Kind::Table { from: 0 }, vec![0], 0);
+        let place = self.push(&name, OperatorKind::Table { from: 0 }, vec![0], 0);
         self.normalised = Some(place);
         place
     }
 
-    fn plain(&mut self, id: NodeId) -> Result<(Kind, Vec<usize>)> {
+    fn plain(&mut self, id: NodeId) -> Result<(OperatorKind, Vec<usize>)> {
         let node = self.analysis.node(id);
         let inputs: Vec<usize> = node.inputs.iter().map(|&input| self.tensor(input)).collect();
         let last = id == self.analysis.graph.output;
         let kind = match &node.op {
-            Op::Input => Kind::Input,
+            Op::Input => OperatorKind::Input,
             Op::Binary(binary) => return self.binary(*binary, id, &inputs),
-            Op::Concat => return Ok((Kind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
-            Op::Slice(slice) => Kind::Plain(Plain::Slice(*slice)),
-            Op::Pad(pad) if pad.value == 0.0 => Kind::Plain(Plain::Pad(*pad)),
+            Op::Concat => return Ok((OperatorKind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
+            Op::Slice(slice) => OperatorKind::Plain(Plain::Slice(*slice)),
+            Op::Pad(pad) if pad.value == 0.0 => OperatorKind::Plain(Plain::Pad(*pad)),
             Op::Pad(pad) => return Err(unsupported(format!("padding with {}, not zero", pad.value))),
-            Op::MaxPool(window) => Kind::Plain(Plain::MaxPool(*window)),
-            Op::AveragePool { window, count_include_pad } => {
-                Kind::Plain(Plain::AveragePool { window: *window, count_include_pad: *count_include_pad })
-            }
-            Op::GlobalAveragePool if last => Kind::Plain(Plain::GlobalSum),
-            Op::GlobalAveragePool => Kind::Plain(Plain::GlobalAveragePool),
-            Op::Flatten => Kind::Plain(Plain::Flatten),
-            Op::ChannelShuffle { groups } => Kind::Plain(Plain::ChannelShuffle { groups: *groups }),
+            Op::MaxPool(window) => OperatorKind::Plain(Plain::MaxPool(*window)),
+            Op::AveragePool { window, count_include_pad } => OperatorKind::Plain(Plain::AveragePool {
+                window: *window,
+                count_include_pad: *count_include_pad,
+            }),
+            Op::GlobalAveragePool if last => OperatorKind::Plain(Plain::GlobalSum),
+            Op::GlobalAveragePool => OperatorKind::Plain(Plain::GlobalAveragePool),
+            Op::Flatten => OperatorKind::Plain(Plain::Flatten),
+            Op::ChannelShuffle { groups } => OperatorKind::Plain(Plain::ChannelShuffle { groups: *groups }),
             other => return Err(unsupported(format!("{other:?} was expected to be folded"))),
         };
         Ok((kind, inputs))
     }
 
-    fn binary(&self, binary: Binary, id: NodeId, inputs: &[usize]) -> Result<(Kind, Vec<usize>)> {
+    fn binary(&self, binary: Binary, id: NodeId, inputs: &[usize]) -> Result<(OperatorKind, Vec<usize>)> {
         let shape = self.analysis.shapes[id];
         let whole = |place: usize| self.analysis.shapes[self.operators[place].value] == shape;
         let (a, b) = (inputs[0], inputs[1]);
@@ -347,9 +348,9 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
             return Err(unsupported("both operands would have to be broadcast".into()));
         }
         let kind = match binary {
-            Binary::Add => Kind::Plain(Plain::Add { negate: [false, false] }),
-            Binary::Sub => Kind::Plain(Plain::Add { negate: [swap, !swap] }),
-            Binary::Mul => Kind::Plain(Plain::Mul),
+            Binary::Add => OperatorKind::Plain(Plain::Add { negate: [false, false] }),
+            Binary::Sub => OperatorKind::Plain(Plain::Add { negate: [swap, !swap] }),
+            Binary::Mul => OperatorKind::Plain(Plain::Mul),
             Binary::Div => return Err(unsupported("division by a tensor was expected to be folded".into())),
         };
         Ok((kind, if swap { vec![b, a] } else { vec![a, b] }))
@@ -369,7 +370,12 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
                 return place;
             }
             let value = self.operators[place].value;
-            self.push(&format!("{name}.input{index}"), Kind::Table { from: value }, vec![place], value)
+            self.push(
+                &format!("{name}.input{index}"),
+                OperatorKind::Table { from: value },
+                vec![place],
+                value,
+            )
         });
         copies.collect()
     }

@@ -61,7 +61,7 @@ fn a_residual_keeps_eight_bits_and_convolutions_read_a_copy() {
     ];
     let structure = narrowed(&blocks(), &[], &[]);
     assert_eq!(listed(&structure), expected);
-    assert_eq!(structure.operators[2].kind, Kind::Plain(Plain::Narrow));
+    assert_eq!(structure.operators[2].kind, OperatorKind::Plain(Plain::Narrow));
     assert_eq!(structure.operators[2].value, structure.operators[1].value);
     assert_eq!(structure.narrow_readers().len(), 4);
 }
@@ -190,7 +190,8 @@ fn patterns_without_a_tensor_are_refused() {
 fn logits_and_pixels_keep_eight_bits() {
     let nodes = [("stem", conv(3, 3), &[0][..]), ("relu", RELU, &[1]), ("pool", Op::GlobalAveragePool, &[2])];
     assert_eq!(listed(&narrowed(&nodes, &[("stem", 4)], &[])), ["stem:8 input", "pool:8 stem"]);
-    let Kind::Conv { clamp, .. } = narrowed(&nodes[..1], &[("stem", 2)], &[]).operators[1].kind else {
+    let OperatorKind::Conv { clamp, .. } = narrowed(&nodes[..1], &[("stem", 2)], &[]).operators[1].kind
+    else {
         panic!()
     };
     assert_eq!(clamp, FREE);
@@ -219,7 +220,7 @@ proptest! {
             for (place, &input) in operator.inputs.iter().enumerate() {
                 let read = &structure.operators[input];
                 match operator.kind {
-                    Kind::Conv { source, .. } if place == 0 => {
+                    OperatorKind::Conv { source, .. } if place == 0 => {
                         prop_assert_eq!(read.bits, wanted(&graph, &planned, default, source, input == 0));
                     }
                     _ if operator.kind.keeps_codes() => prop_assert_eq!(read.bits, operator.bits),
@@ -227,9 +228,9 @@ proptest! {
                 }
             }
         }
-        let kept = structure.operators.iter().filter(|operator| operator.kind != Kind::Plain(Plain::Narrow));
-        let kept: Vec<(&Kind, NodeId)> = kept.map(|operator| (&operator.kind, operator.value)).collect();
-        let before: Vec<(&Kind, NodeId)> =
+        let kept = structure.operators.iter().filter(|operator| operator.kind != OperatorKind::Plain(Plain::Narrow));
+        let kept: Vec<(&OperatorKind, NodeId)> = kept.map(|operator| (&operator.kind, operator.value)).collect();
+        let before: Vec<(&OperatorKind, NodeId)> =
             plain.operators.iter().map(|operator| (&operator.kind, operator.value)).collect();
         prop_assert_eq!(kept, before);
     }
