@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// What a window becomes.
 #[derive(Debug)]
-enum Kind {
+enum PoolKind {
     Max,
     /// Mean: the multiplier for each count, and how many rows and columns count at each output row and column.
     Mean {
@@ -32,7 +32,7 @@ pub(crate) struct Pool {
     /// For each output row, and each output column, the rows and columns of the image in its window.
     rows: Vec<Taps>,
     columns: Vec<Taps>,
-    kind: Kind,
+    kind: PoolKind,
     /// A copy to write with it.
     narrowed: Option<Narrowed>,
 }
@@ -47,7 +47,7 @@ struct Taps {
 impl Pool {
     /// Maximum over windows; padding never wins.
     pub fn max(isa: &Isa, window: &Window, input: &Slot, output: &Slot) -> Self {
-        Self::new(isa, window, input, output, Kind::Max)
+        Self::new(isa, window, input, output, PoolKind::Max)
     }
 
     /// Mean over windows; `by_count[n − 1]` turns a sum of `n` distances from zero into an output.
@@ -61,7 +61,7 @@ impl Pool {
     ) -> Self {
         let counts = pool::counts(input.map.shape, window, count_include_pad, output.map.shape);
         let (zero_point, by_count) = (i32::from(zero_point), by_count.to_vec());
-        Self::new(isa, window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+        Self::new(isa, window, input, output, PoolKind::Mean { zero_point, by_count, counts, quantizer })
     }
 
     /// Mean over all positions.
@@ -75,7 +75,7 @@ impl Pool {
         let window = Window::new([shape.height, shape.width]);
         let counts = [vec![1], vec![1]];
         let (zero_point, by_count) = (i32::from(zero_point), vec![by]);
-        Self::new(isa, &window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+        Self::new(isa, &window, input, output, PoolKind::Mean { zero_point, by_count, counts, quantizer })
     }
 
     /// Writes a copy too.
@@ -83,7 +83,7 @@ impl Pool {
         Self { narrowed, ..self }
     }
 
-    fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: Kind) -> Self {
+    fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: PoolKind) -> Self {
         let taps = |axis: usize, size: usize, outputs: usize| {
             (0..outputs).map(|index| Taps::new(window, axis, size, index)).collect()
         };
@@ -153,7 +153,7 @@ impl Pool {
         codes: &mut [u8],
     ) {
         match &self.kind {
-            Kind::Max => {
+            PoolKind::Max => {
                 let mut largest = [0u8; SIZE];
                 // SAFETY: as the caller promises.
                 unsafe {
@@ -166,7 +166,7 @@ impl Pool {
                 }
                 codes.copy_from_slice(&largest);
             }
-            Kind::Mean { zero_point, by_count, counts, quantizer } => {
+            PoolKind::Mean { zero_point, by_count, counts, quantizer } => {
                 let mut sums = [0i32; SIZE];
                 // SAFETY: as the caller promises.
                 unsafe {
