@@ -49,7 +49,7 @@ struct BenchJson<'a> {
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<ReferenceJson>,
-    layers: Vec<LayerJson<'a>>,
+    layers: Vec<BenchLayerJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +62,7 @@ struct ReferenceJson {
 }
 
 #[derive(Serialize)]
-struct LayerJson<'a> {
+struct BenchLayerJson<'a> {
     name: &'a str,
     operator: &'static str,
     /// The layer whose kernel writes it too.
@@ -131,7 +131,7 @@ impl<'a> BenchJson<'a> {
             weight_bytes: sum(|layer| layer.weight_bytes),
             bytes: sum(BenchLayer::bytes),
             reference: None,
-            layers: bench.layers.iter().map(|layer| LayerJson::new(layer, bench.peak)).collect(),
+            layers: bench.layers.iter().map(|layer| BenchLayerJson::new(layer, bench.peak)).collect(),
         }
     }
 
@@ -174,7 +174,7 @@ impl<'a> BenchJson<'a> {
     }
 }
 
-impl<'a> LayerJson<'a> {
+impl<'a> BenchLayerJson<'a> {
     fn new(layer: &'a BenchLayer, peak: f64) -> Self {
         let gmacs = gmacs(layer.products, layer.time);
         Self {
