@@ -28,14 +28,14 @@ pub(super) struct Outcome {
 
 /// A part of the tree: what is still possible there, and the prices to start from.
 #[derive(Clone)]
-struct Node {
+struct Subproblem {
     alive: Alive,
     master: Master,
 }
 
 /// A part that was not looked at: one item of a group of its parent.
 struct Open {
-    parent: Rc<Node>,
+    parent: Rc<Subproblem>,
     group: usize,
     place: u8,
     /// No choice in it costs less.
@@ -69,7 +69,7 @@ pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
         opened: 0,
     };
     let alive = problem.groups.iter().map(|group| Set::all(group.len())).collect();
-    search.descend(Node { alive, master: Master::new(problem.slack.len(), search.without) });
+    search.descend(Subproblem { alive, master: Master::new(problem.slack.len(), search.without) });
     while search.nodes < effort.nodes
         && let Some(open) = search.open.pop()
     {
@@ -98,7 +98,7 @@ impl Search<'_> {
     }
 
     /// Follows the most promising parts down to where there is nothing left to find.
-    fn descend(&mut self, mut node: Node) {
+    fn descend(&mut self, mut node: Subproblem) {
         while let Some(bound) = self.bound(&mut node)
             && bound.value < self.cutoff()
             && let Some(next) = self.branch(node, &bound)
@@ -108,7 +108,7 @@ impl Search<'_> {
     }
 
     /// The node's best bound; `None` if nothing is possible there.
-    fn bound(&mut self, node: &mut Node) -> Option<Bound> {
+    fn bound(&mut self, node: &mut Subproblem) -> Option<Bound> {
         self.nodes += 1;
         self.make_possible(&mut node.alive)?;
         node.master.restrict(&node.alive, 10.0 * self.without);
@@ -138,7 +138,7 @@ impl Search<'_> {
     }
 
     /// Splits a node by the items of one group; returns the most promising part.
-    fn branch(&mut self, mut node: Node, bound: &Bound) -> Option<Open> {
+    fn branch(&mut self, mut node: Subproblem, bound: &Bound) -> Option<Open> {
         let group = self.most_divided(&node, bound)?;
         let gap = self.cutoff() - bound.value;
         let mut regrets = Vec::new();
@@ -165,7 +165,7 @@ impl Search<'_> {
 
     /// The group among whose items the linear program is undecided, where that matters most to the budgets; `None`
     /// if each has one item left.
-    fn most_divided(&self, node: &Node, bound: &Bound) -> Option<usize> {
+    fn most_divided(&self, node: &Subproblem, bound: &Bound) -> Option<usize> {
         let choices: Vec<(f64, &[u8])> = node.master.choices().collect();
         let score = |group: usize| {
             let weight = |place: u8| -> f64 {
@@ -203,11 +203,11 @@ fn price_spread(parts: &[&Part], prices: &[f64]) -> f64 {
 
 impl Open {
     /// The node of this part.
-    fn enter(self) -> Node {
+    fn enter(self) -> Subproblem {
         let Self { parent, group, place, .. } = self;
-        let Node { mut alive, master } = Rc::unwrap_or_clone(parent);
+        let Subproblem { mut alive, master } = Rc::unwrap_or_clone(parent);
         alive[group] = Set::of(place);
-        Node { alive, master }
+        Subproblem { alive, master }
     }
 }
 
