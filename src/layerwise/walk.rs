@@ -22,7 +22,7 @@ use crate::format::{Fidelity, LayerFidelity, PackedNode};
 use crate::graph::NodeId;
 use crate::judge::Judgement;
 use crate::liveness::last_uses;
-use crate::pack::{Packing, Source, pack_node};
+use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
@@ -247,7 +247,7 @@ impl<'a> Walk<'a> {
         let node = &self.graph.nodes[id];
         let source = |&input: &usize| {
             let node = &self.graph.nodes[input];
-            Source { quantizer: node.quantizer, shape: node.shape }
+            PackInput { quantizer: node.quantizer, shape: node.shape }
         };
         pack_node(node, &node.inputs.iter().map(source).collect::<Vec<_>>())
     }

@@ -48,8 +48,8 @@ impl Tensor {
         (0..self.batch.data.len()).map(|index| self.real(index))
     }
 
-    fn source(&self) -> Source {
-        Source { quantizer: self.quantizer, shape: self.batch.shape }
+    fn source(&self) -> PackInput {
+        PackInput { quantizer: self.quantizer, shape: self.batch.shape }
     }
 }
 
@@ -63,7 +63,7 @@ fn run(op: QuantizedOp, inputs: &[&Tensor], shape: Shape, quantizer: Quantizer) 
         quantizer,
         range: None,
     };
-    let sources: Vec<Source> = inputs.iter().map(|tensor| tensor.source()).collect();
+    let sources: Vec<PackInput> = inputs.iter().map(|tensor| tensor.source()).collect();
     let packing = pack_node(&node, &sources).unwrap();
     let operand = |tensor: &&Tensor| Operand {
         zero_points: vec![tensor.quantizer.zero_point],
