@@ -32,14 +32,14 @@ pub(super) struct Plan {
     nodes: Vec<usize>,
     /// For each node of the model the one whose stage writes it too.
     with: Vec<Option<usize>>,
-    output: Output,
+    output: LogitSource,
     /// Memory of runs that are over.
     idle: Mutex<Vec<Memory>>,
 }
 
 /// Where the logits come from.
 #[derive(Debug)]
-enum Output {
+enum LogitSource {
     /// Sums of the last convolution, brought to one scale.
     Sums { start: usize, shape: Shape, factors: Vec<i32>, shift: u8 },
     /// Sums over all positions.
@@ -119,14 +119,14 @@ impl Plan {
         let mut places = logits.iter_mut();
         let mut put = |logit: i32| places.next().into_iter().for_each(|place| *place = logit);
         match &self.output {
-            Output::Sums { start, shape, factors, shift } => {
+            LogitSource::Sums { start, shape, factors, shift } => {
                 let mut factors = factors.iter();
                 read_sums(self.isa, memory, *start, *shape, |sum| {
                     factors.next().into_iter().for_each(|&factor| put(scale_wide(sum, factor, *shift)));
                 });
             }
-            Output::GlobalSum { slot, zero_point } => pool::global_sum(memory, slot, *zero_point, put),
-            Output::Codes { slot, zero_point } => {
+            LogitSource::GlobalSum { slot, zero_point } => pool::global_sum(memory, slot, *zero_point, put),
+            LogitSource::Codes { slot, zero_point } => {
                 let mut codes = vec![0; slot.map.shape.len()];
                 leave(memory, slot, &mut codes);
                 codes.iter().for_each(|&code| put(i32::from(code) - i32::from(*zero_point)));
@@ -142,23 +142,23 @@ impl Logits {
     }
 }
 
-fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Output> {
+fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<LogitSource> {
     let (last, slot, shape) = (model.nodes.last()?, slots.last()?, *shapes.last()?);
     Some(match &last.op {
         PackedOp::Conv(conv) => match &conv.store {
             Store::Logits { factors, shift } => {
-                Output::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
+                LogitSource::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
             }
             Store::Codes { .. } => {
-                Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
+                LogitSource::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
             }
         },
         PackedOp::GlobalSum => {
             let &input = last.inputs.first()?;
             let zero_point = model.nodes[input].quantizer.zero_point;
-            Output::GlobalSum { slot: slots[input].clone(), zero_point }
+            LogitSource::GlobalSum { slot: slots[input].clone(), zero_point }
         }
-        _ => Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point },
+        _ => LogitSource::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point },
     })
 }
 
