@@ -15,11 +15,11 @@ pub(in crate::kernels) struct Alone {
     /// The input's shape.
     pub input: Shape,
     shape: Shape,
-    output: Output,
+    output: ResultPlace,
 }
 
 #[derive(Debug)]
-enum Output {
+enum ResultPlace {
     Codes(Slot),
     Sums(usize),
 }
@@ -31,7 +31,7 @@ impl Alone {
         let start = slot.start + slot.len;
         program.push(Box::new(Conv::sums(isa, spec, &slot, shape, start)), None);
         program.reserve(start + sums_len(spec.outputs, shape));
-        Self { isa, program, input, shape, output: Output::Sums(start) }
+        Self { isa, program, input, shape, output: ResultPlace::Sums(start) }
     }
 
     /// Codes of `spec` for images of shape `input`.
@@ -54,7 +54,7 @@ impl Alone {
         let conv = Conv::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref(), None);
         program.push(Box::new(conv), None);
         program.reserve(output.start + output.len);
-        Self { isa, program, input, shape, output: Output::Codes(output) }
+        Self { isa, program, input, shape, output: ResultPlace::Codes(output) }
     }
 
     /// Bytes of weights.
@@ -74,7 +74,7 @@ impl Alone {
                     Some(residual) => self.program.run(memory, &[input.image(index), residual.image(index)]),
                     None => self.program.run(memory, &[input.image(index)]),
                 }
-                if let Output::Codes(slot) = &self.output {
+                if let ResultPlace::Codes(slot) = &self.output {
                     leave(memory, slot, codes);
                 }
             },
@@ -91,7 +91,7 @@ impl Alone {
             || self.program.memory(),
             |memory, index, sums| {
                 self.program.run(memory, &[input.image(index)]);
-                if let Output::Sums(start) = self.output {
+                if let ResultPlace::Sums(start) = self.output {
                     let mut sums = sums.iter_mut();
                     read_sums(self.isa, memory, start, self.shape, |sum| {
                         sums.next().into_iter().for_each(|place| *place = sum);
