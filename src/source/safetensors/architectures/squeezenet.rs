@@ -9,15 +9,15 @@ pub(crate) struct Squeezenet {
     /// Outputs and kernel of the first convolution.
     first: (usize, usize),
     /// What follows the first pool, from `features.3` on.
-    parts: [Part; 10],
+    parts: [Section; 10],
 }
 
-enum Part {
+enum Section {
     /// A fire module: channels it squeezes to, and channels of each of its two expansions.
     Fire(usize, usize),
     Pool,
 }
-use Part::{Fire, Pool};
+use Section::{Fire, Pool};
 
 pub(super) const V1_0: Squeezenet = Squeezenet {
     first: (96, 7),
