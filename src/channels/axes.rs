@@ -20,14 +20,14 @@ pub(super) struct ChannelAxis {
     /// Convolutions whose outputs they are.
     pub makers: Vec<NodeId>,
     /// Convolutions without channel groups that read them; at least one.
-    pub readers: Vec<Part>,
+    pub readers: Vec<ChannelPlace>,
     /// Operators with parameters of their own for each channel.
-    pub followers: Vec<Part>,
+    pub followers: Vec<ChannelPlace>,
 }
 
 /// Where an operator has the channels of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Part {
+pub(super) struct ChannelPlace {
     pub node: NodeId,
     /// Its input channel that is the axis's first.
     pub first: usize,
@@ -158,9 +158,9 @@ impl Survey {
     }
 
     /// The sets of a layout, and where an operator that takes them all has each.
-    fn parts(&self, node: NodeId, layout: &[usize]) -> Vec<(usize, Part)> {
+    fn parts(&self, node: NodeId, layout: &[usize]) -> Vec<(usize, ChannelPlace)> {
         let part = |first: &mut usize, &set: &usize| {
-            let (root, part) = (self.root(set), Part { node, first: *first });
+            let (root, part) = (self.root(set), ChannelPlace { node, first: *first });
             *first += self.sets[root].axis.channels;
             Some((root, part))
         };

@@ -2,8 +2,8 @@ use super::*;
 use crate::channels::tests::{conv, depthwise, graph, network};
 use crate::graph::{Affine, Slice};
 
-fn parts(parts: &[(usize, usize)]) -> Vec<Part> {
-    parts.iter().map(|&(node, first)| Part { node, first }).collect()
+fn parts(parts: &[(usize, usize)]) -> Vec<ChannelPlace> {
+    parts.iter().map(|&(node, first)| ChannelPlace { node, first }).collect()
 }
 
 fn axis(
