@@ -4,7 +4,7 @@
 //! every choice within the budgets. Its maximum is the linear program's optimum, found by column generation: a
 //! column is a whole choice, a row a budget, and one more row makes the columns' weights sum to 1.
 
-use super::reduce::Part;
+use super::reduce::ScaledItem;
 use super::set::Set;
 
 /// Smallest pivot, and smallest reduced cost that is not zero.
@@ -69,7 +69,7 @@ impl Master {
     /// Raises the bound until it reaches `enough` or is the best possible; `see` is shown every choice on the way.
     pub fn raise(
         &mut self,
-        groups: &[Vec<Part>],
+        groups: &[Vec<ScaledItem>],
         alive: &Alive,
         enough: f64,
         mut see: impl FnMut(&[u8], f64),
@@ -126,12 +126,12 @@ fn slack(row: usize, rows: usize) -> MasterColumn {
 }
 
 /// What an item costs at these prices.
-pub(super) fn priced(part: &Part, prices: &[f64]) -> f64 {
+pub(super) fn priced(part: &ScaledItem, prices: &[f64]) -> f64 {
     part.cost + part.uses.iter().zip(prices).map(|(used, price)| used * price).sum::<f64>()
 }
 
 /// The choice that is cheapest at these prices, and what it costs.
-fn cheapest(groups: &[Vec<Part>], alive: &Alive, prices: &[f64]) -> (MasterColumn, f64) {
+fn cheapest(groups: &[Vec<ScaledItem>], alive: &Alive, prices: &[f64]) -> (MasterColumn, f64) {
     let mut column = MasterColumn {
         places: Vec::with_capacity(groups.len()),
         entries: vec![0.0; prices.len() + 1],

@@ -3,7 +3,7 @@
 use super::Effort;
 use super::incumbent::Incumbent;
 use super::prices::{Alive, Bound, Master, priced};
-use super::reduce::{Part, Reduced};
+use super::reduce::{Reduced, ScaledItem};
 use super::set::Set;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -58,7 +58,7 @@ struct Search<'a> {
 
 /// Looks for the cheapest choice within the budgets.
 pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
-    let most = |group: &Vec<Part>| group.iter().map(|part| part.cost).fold(0.0, f64::max);
+    let most = |group: &Vec<ScaledItem>| group.iter().map(|part| part.cost).fold(0.0, f64::max);
     let mut search = Search {
         problem,
         incumbent: Incumbent::new(problem),
@@ -175,7 +175,7 @@ impl Search<'_> {
                 node.alive[group].places().map(|place| (place, weight(place))).collect();
             let largest = weights.iter().map(|(_, weight)| *weight).fold(0.0, f64::max);
             let used = weights.iter().filter(|(_, weight)| *weight > NEGLIGIBLE);
-            let parts: Vec<&Part> =
+            let parts: Vec<&ScaledItem> =
                 used.map(|(place, _)| &self.problem.groups[group][usize::from(*place)]).collect();
             (1.0 - largest).max(0.0) * price_spread(&parts, &bound.prices)
         };
@@ -185,7 +185,7 @@ impl Search<'_> {
 }
 
 /// What every item of a set costs above the cheapest at the bound's prices.
-fn regrets_of(group: &[Part], set: Set, bound: &Bound) -> Vec<(u8, f64)> {
+fn regrets_of(group: &[ScaledItem], set: Set, bound: &Bound) -> Vec<(u8, f64)> {
     let costs: Vec<(u8, f64)> =
         set.places().map(|place| (place, priced(&group[usize::from(place)], &bound.prices))).collect();
     let least = costs.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
@@ -193,7 +193,7 @@ fn regrets_of(group: &[Part], set: Set, bound: &Bound) -> Vec<(u8, f64)> {
 }
 
 /// How far items differ in what they use, at these prices.
-fn price_spread(parts: &[&Part], prices: &[f64]) -> f64 {
+fn price_spread(parts: &[&ScaledItem], prices: &[f64]) -> f64 {
     let spread = |(row, price): (usize, &f64)| {
         let uses = || parts.iter().map(|part| part.uses[row]);
         price * (uses().fold(0.0, f64::max) - uses().fold(f64::INFINITY, f64::min)).max(0.0)
