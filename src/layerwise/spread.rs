@@ -43,13 +43,13 @@ struct Block {
     /// Its weights in storage order.
     columns: Range<usize>,
     /// Sign patterns and their images under the block's inverse factor; empty for large groups.
-    patterns: Vec<Pattern>,
+    patterns: Vec<SignPattern>,
     /// Lower factor of the block's own damped covariance.
     inner: Mat<f64>,
 }
 
 #[derive(Debug)]
-struct Pattern {
+struct SignPattern {
     signs: Vec<i8>,
     image: Vec<f64>,
     square: f64,
@@ -205,7 +205,7 @@ impl Block {
         Some(block)
     }
 
-    fn pattern(&self, mut number: usize, factor: &Mat<f64>, hessian: &Mat<f64>) -> Pattern {
+    fn pattern(&self, mut number: usize, factor: &Mat<f64>, hessian: &Mat<f64>) -> SignPattern {
         let mut digit = || {
             let digit = number % 3;
             number /= 3;
@@ -218,7 +218,7 @@ impl Block {
         let column = |index: usize| &hessian.col_as_slice(index)[self.columns.clone()];
         let own_square =
             self.columns.clone().zip(&real).map(|(index, sign)| sign * dot(column(index), &real)).sum();
-        Pattern { signs, image, square, own_square }
+        SignPattern { signs, image, square, own_square }
     }
 
     /// Solves `Uᵀ e = w` within the block: the error that rounding `w` to zero would spread.
@@ -246,7 +246,7 @@ impl Block {
 
     /// The pattern and whole scale with the least error.
     fn round_patterns(&self, image: &[f64], largest: f64) -> (Vec<i8>, u8) {
-        let mut best: (f64, Option<&Pattern>, u8) = (0.0, None, 0);
+        let mut best: (f64, Option<&SignPattern>, u8) = (0.0, None, 0);
         for pattern in &self.patterns {
             let dot: f64 = pattern.image.iter().zip(image).map(|(a, b)| a * b).sum();
             if dot <= 0.0 {
