@@ -55,11 +55,11 @@ struct Header {
     #[serde(rename = "__metadata__")]
     metadata: Option<HashMap<String, String>>,
     #[serde(flatten)]
-    tensors: HashMap<String, Place>,
+    tensors: HashMap<String, TensorEntry>,
 }
 
 #[derive(Deserialize)]
-struct Place {
+struct TensorEntry {
     dtype: Dtype,
     shape: Vec<usize>,
     data_offsets: (usize, usize),
@@ -86,7 +86,7 @@ impl<'a> Container<'a> {
     }
 }
 
-impl Place {
+impl TensorEntry {
     /// The tensor, if it lies in `data` from `start` on.
     fn tensor(self, start: usize, data: &[u8]) -> Option<Tensor<'_>> {
         let Self { dtype, shape, data_offsets: (from, to) } = self;
