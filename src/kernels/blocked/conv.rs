@@ -110,7 +110,7 @@ impl Conv {
         tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS)
     }
 
-    unsafe fn sum(&self, at: Place, ahead: (*const i8, usize), sums: &mut Sums, memory: &Memory) {
+    unsafe fn sum(&self, at: PanelTile, ahead: (*const i8, usize), sums: &mut Sums, memory: &Memory) {
         let range = self.strips_of(at.tile);
         let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
         let strips = [strip(range.start), strip(range.start + 1)];
@@ -132,7 +132,7 @@ impl Conv {
         unsafe { (self.tile)(&tile) };
     }
 
-    unsafe fn finish(&self, at: Place, sums: &Sums, memory: &Memory) {
+    unsafe fn finish(&self, at: PanelTile, sums: &Sums, memory: &Memory) {
         for (place, strip) in self.strips_of(at.tile).enumerate() {
             for part in self.strips.parts(strip) {
                 let first = (place * self.strips.len + part.first) * PANEL;
@@ -182,7 +182,7 @@ impl Conv {
 
 /// A tile of a panel.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct PanelTile {
     panel: usize,
     tile: usize,
 }
@@ -198,7 +198,7 @@ struct Pipeline<'a> {
     /// The buffer of the next tile.
     turn: usize,
     /// The tile whose sums the other buffer holds.
-    pending: Option<Place>,
+    pending: Option<PanelTile>,
 }
 
 impl<'a> Pipeline<'a> {
@@ -208,7 +208,7 @@ impl<'a> Pipeline<'a> {
     }
 
     unsafe fn push(&mut self, panel: usize, tile: usize, ahead: (*const i8, usize)) {
-        let place = Place { panel, tile };
+        let place = PanelTile { panel, tile };
         // SAFETY: as the caller promises.
         unsafe {
             self.conv.sum(place, ahead, &mut self.buffers[self.turn], self.memory);
