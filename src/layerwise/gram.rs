@@ -92,7 +92,7 @@ pub(super) struct Sampler<'a> {
 }
 
 /// A position of an image of a chunk.
-type Place = (usize, usize);
+type SamplePosition = (usize, usize);
 
 impl Sampler<'_> {
     /// The moments of each channel group's inputs.
@@ -110,7 +110,7 @@ impl Sampler<'_> {
     }
 
     /// The sampled positions of a chunk's images.
-    fn places(&self, chunk: usize, images: usize) -> Vec<Place> {
+    fn places(&self, chunk: usize, images: usize) -> Vec<SamplePosition> {
         let positions = self.patches.positions();
         let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
@@ -121,7 +121,7 @@ impl Sampler<'_> {
     }
 
     /// The patches of a channel group as columns.
-    fn gather(&self, batch: &Batch<u8>, places: &[Place], group: usize) -> Mat<f64> {
+    fn gather(&self, batch: &Batch<u8>, places: &[SamplePosition], group: usize) -> Mat<f64> {
         let mut patches = Mat::zeros(self.patches.len(), places.len());
         for (column, &(image, position)) in places.iter().enumerate() {
             self.patch(batch.image(image), position, group, patches.col_as_slice_mut(column));
@@ -258,7 +258,7 @@ impl Samples<'_> {
 struct SampleChunk {
     batch: Batch<u8>,
     /// The sampled positions.
-    places: Vec<Place>,
+    places: Vec<SamplePosition>,
     /// Per place and channel.
     wanted: Vec<f64>,
     /// What is added to each output afterwards; empty if nothing.
