@@ -14,7 +14,7 @@ const TASK: usize = 64;
 
 /// Weights as padded rows of `i16`, zero points moved into the bias.
 #[derive(Debug, Clone)]
-pub(super) struct Prepared {
+pub(super) struct PreparedWeights {
     /// One row of `row_len` per output channel, or `taps × channels` for depthwise.
     weights: Vec<i16>,
     row_len: usize,
@@ -22,7 +22,7 @@ pub(super) struct Prepared {
     depthwise: bool,
 }
 
-impl Prepared {
+impl PreparedWeights {
     pub(super) fn new(spec: &ConvSpec) -> Self {
         let depthwise = spec.group_inputs == 1 && spec.outputs == spec.groups;
         let row_len = spec.channel_len().next_multiple_of(LANES);
