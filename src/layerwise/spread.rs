@@ -19,7 +19,7 @@ const FACTORS: [f64; 7] = [0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45];
 
 /// One layer's (or channel group's) least-squares problem, shared by all its output channels.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct LeastSquares {
     /// Damped covariance of the inputs, in storage order.
     hessian: Mat<f64>,
     diagonal: Vec<f64>,
@@ -65,7 +65,7 @@ pub(super) struct Row {
     pub scales: Vec<u8>,
 }
 
-impl Problem {
+impl LeastSquares {
     /// Prepares a damped, positive definite covariance for groups of `group` in runs of `run` inputs.
     pub(super) fn new(hessian: Mat<f64>, run: usize, group: usize) -> Option<Self> {
         let inputs = hessian.nrows();

@@ -1,7 +1,7 @@
 //! Coordinate descent on codes and scales with the whole covariance: block by block, then column by column.
 
 use super::state::State;
-use super::{Block, Problem, closed_form_scale};
+use super::{Block, LeastSquares, closed_form_scale};
 use crate::layerwise::vector::{axpy, dot, times};
 
 /// Rounds at most.
@@ -81,7 +81,7 @@ impl State<'_> {
     }
 }
 
-impl Problem {
+impl LeastSquares {
     /// Coordinate descent on codes of given steps, each taking its best value while all others are fixed.
     pub(super) fn descend_codes(
         &self,

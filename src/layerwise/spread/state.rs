@@ -1,12 +1,12 @@
 //! A row under change.
 
-use super::{Block, Problem, Row};
+use super::{Block, LeastSquares, Row};
 use crate::layerwise::vector::{axpy, dot};
 
 /// Codes and scales of one output channel, and what they leave of the error.
 #[derive(Debug, Clone)]
 pub(super) struct State<'a> {
-    pub problem: &'a Problem,
+    pub problem: &'a LeastSquares,
     pub codes: Vec<f64>,
     /// Scale of each weight.
     pub scales: Vec<f64>,
@@ -20,7 +20,13 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     /// `errors` is `target − value`, `gradient` H times that.
-    pub fn new(problem: &'a Problem, row: &Row, errors: &[f64], gradient: Vec<f64>, largest: f64) -> Self {
+    pub fn new(
+        problem: &'a LeastSquares,
+        row: &Row,
+        errors: &[f64],
+        gradient: Vec<f64>,
+        largest: f64,
+    ) -> Self {
         let mut scales = vec![0.0; errors.len()];
         for block in &problem.blocks {
             scales[block.columns.clone()].fill(f64::from(row.scales[block.id]));

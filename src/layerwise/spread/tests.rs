@@ -37,7 +37,7 @@ fn groups(values: &[f64], run: usize, group: usize) -> impl Iterator<Item = &[f6
 
 impl Case {
     fn solve(&self) -> Row {
-        Problem::new(self.hessian.clone(), self.run, self.group)
+        LeastSquares::new(self.hessian.clone(), self.run, self.group)
             .unwrap()
             .solve(std::slice::from_ref(&self.target), LARGEST)
             .remove(0)
@@ -54,14 +54,14 @@ impl Case {
     }
 
     /// The state of a row.
-    pub(super) fn state<'a>(&self, problem: &'a Problem, row: &Row) -> State<'a> {
+    pub(super) fn state<'a>(&self, problem: &'a LeastSquares, row: &Row) -> State<'a> {
         let errors = problem.errors(&self.target, row);
         let gradient = times(&problem.hessian, std::slice::from_ref(&errors)).col_as_slice(0).to_vec();
         State::new(problem, row, &errors, gradient, LARGEST)
     }
 
     /// The state after rounding.
-    pub(super) fn rounded<'a>(&self, problem: &'a Problem) -> State<'a> {
+    pub(super) fn rounded<'a>(&self, problem: &'a LeastSquares) -> State<'a> {
         self.state(problem, &problem.round_all(std::slice::from_ref(&self.target), LARGEST)[0])
     }
 
@@ -163,7 +163,7 @@ fn first_groups_of_up_to_four_are_exact() {
     for seed in 0..20 {
         for group in 1..=4 {
             let case = case(seed * 5, 12, 6, group, 40);
-            let problem = Problem::new(case.hessian.clone(), 6, group).unwrap();
+            let problem = LeastSquares::new(case.hessian.clone(), 6, group).unwrap();
             let block = &problem.blocks[0];
             let weights: Vec<f64> = problem.order[..block.len].iter().map(|&i| case.target[i]).collect();
             let error = |signs: &[i8], scale: f64| {
@@ -188,7 +188,7 @@ fn first_groups_of_up_to_four_are_exact() {
 #[test]
 fn images_have_the_length_of_the_block_metric() {
     let case = case(3, 12, 12, 4, 40);
-    let problem = Problem::new(case.hessian.clone(), 12, 4).unwrap();
+    let problem = LeastSquares::new(case.hessian.clone(), 12, 4).unwrap();
     let weights = [1.0, -2.0, 0.5, 3.0];
     // Of the last block nothing is left to correct: its metric is the covariance itself.
     let block = &problem.blocks[2];
@@ -229,7 +229,7 @@ fn a_scale_is_zero_exactly_where_all_codes_are() {
 fn indefinite_covariances_are_refused() {
     let mut hessian = identity(3);
     hessian[(1, 1)] = -1.0;
-    assert!(Problem::new(hessian, 3, 2).is_none());
+    assert!(LeastSquares::new(hessian, 3, 2).is_none());
 }
 
 /// No pattern of any one group, with any scale, is better when all others stay.
@@ -266,7 +266,7 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
         let (mut blocks, mut columns) = (0.0, 0.0);
         for seed in 0..8 {
             let case = case(80 + seed, 96, 96, group, 200);
-            let problem = Problem::new(case.hessian.clone(), case.run, case.group).unwrap();
+            let problem = LeastSquares::new(case.hessian.clone(), case.run, case.group).unwrap();
             let rounded = case.rounded(&problem);
             let mut state = rounded.clone();
             for block in problem.blocks.iter().cycle().take(20 * problem.blocks.len()) {
@@ -284,7 +284,7 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
 #[test]
 fn decoding_solves_its_triangle() {
     let case = case(7, 12, 12, 12, 30);
-    let problem = Problem::new(case.hessian.clone(), 12, 12).unwrap();
+    let problem = LeastSquares::new(case.hessian.clone(), 12, 12).unwrap();
     let block = &problem.blocks[0];
     let truth: Vec<f64> = noise(12, 3).into_iter().map(f64::from).collect();
     let lower = &block.inner;

@@ -1,13 +1,13 @@
 use super::super::tests::{Case, LARGEST, case};
-use super::super::{Problem, Row};
+use super::super::{LeastSquares, Row};
 use super::*;
 
-fn problem(case: &Case) -> Problem {
-    Problem::new(case.hessian.clone(), case.run, case.group).unwrap()
+fn problem(case: &Case) -> LeastSquares {
+    LeastSquares::new(case.hessian.clone(), case.run, case.group).unwrap()
 }
 
 /// Codes that descent alone cannot improve.
-fn descended<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
+fn descended<'a>(problem: &'a LeastSquares, case: &Case) -> State<'a> {
     let mut state = case.rounded(problem);
     state.descend();
     state
@@ -85,7 +85,7 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
 fn the_first_of_equal_changes_is_taken() {
     for inputs in [1, 15, 16, 17, 40] {
         let hessian = faer::Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)));
-        let problem = Problem::new(hessian, 1, 1).unwrap();
+        let problem = LeastSquares::new(hessian, 1, 1).unwrap();
         let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
         let gradient = vec![-10.0; inputs];
         let state = State::new(&problem, &row, &gradient, gradient.clone(), LARGEST);
