@@ -3,7 +3,7 @@
 
 use super::gram::Gram;
 use super::objective::{Objective, damped};
-use super::spread::{LeastSquares, Row, closed_form_scale};
+use super::spread::{ChannelSolution, LeastSquares, closed_form_scale};
 use super::vector::{dot, times};
 use crate::error::Result;
 use crate::precision::{Arrangement, Precision, Rounding};
@@ -107,9 +107,9 @@ impl Fitting<'_> {
     }
 
     /// Plane after plane, each on what the planes before it left; then each improved while the others stay.
-    fn planes(&self, targets: &[Vec<f64>], largest: &[f64]) -> Vec<Vec<Row>> {
+    fn planes(&self, targets: &[Vec<f64>], largest: &[f64]) -> Vec<Vec<ChannelSolution>> {
         let mut rest = targets.to_vec();
-        let mut planes: Vec<Vec<Row>> = Vec::with_capacity(largest.len());
+        let mut planes: Vec<Vec<ChannelSolution>> = Vec::with_capacity(largest.len());
         for &largest in largest {
             let rows = self.problem.solve(&rest, largest);
             rest = rest.iter().zip(&rows).map(|(rest, row)| self.problem.errors(rest, row)).collect();

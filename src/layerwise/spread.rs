@@ -59,7 +59,7 @@ struct SignPattern {
 
 /// One output channel's solution in storage order.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct ChannelSolution {
     pub codes: Vec<i8>,
     /// One scale per group.
     pub scales: Vec<u8>,
@@ -92,12 +92,12 @@ impl LeastSquares {
     }
 
     /// Codes and scales up to `largest` for output channels with these target weights, each in units of its factor.
-    pub(super) fn solve(&self, targets: &[Vec<f64>], largest: f64) -> Vec<Row> {
+    pub(super) fn solve(&self, targets: &[Vec<f64>], largest: f64) -> Vec<ChannelSolution> {
         let rows = self.round_all(targets, largest);
         let errors: Vec<Vec<f64>> =
             targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
         let gradients = times(&self.hessian, &errors);
-        let solve = |(place, row): (usize, &Row)| {
+        let solve = |(place, row): (usize, &ChannelSolution)| {
             let gradient = gradients.col_as_slice(place).to_vec();
             let mut state = State::new(self, row, &errors[place], gradient, largest);
             state.descend();
@@ -118,7 +118,7 @@ impl LeastSquares {
     }
 
     /// The same codes and scales of one plane after another has changed: `errors` is what all planes together leave.
-    pub(super) fn improve(&self, row: &Row, errors: &[f64], largest: f64) -> Row {
+    pub(super) fn improve(&self, row: &ChannelSolution, errors: &[f64], largest: f64) -> ChannelSolution {
         let gradient = times(&self.hessian, &[errors.to_vec()]).col_as_slice(0).to_vec();
         let mut state = State::new(self, row, errors, gradient, largest);
         state.descend();
@@ -126,12 +126,12 @@ impl LeastSquares {
     }
 
     /// `target − value`.
-    pub(super) fn errors(&self, target: &[f64], row: &Row) -> Vec<f64> {
+    pub(super) fn errors(&self, target: &[f64], row: &ChannelSolution) -> Vec<f64> {
         target.iter().zip(self.values(row)).map(|(target, value)| target - value).collect()
     }
 
     /// Codes times scales.
-    pub(super) fn values(&self, row: &Row) -> Vec<f64> {
+    pub(super) fn values(&self, row: &ChannelSolution) -> Vec<f64> {
         let mut values = vec![0.0; row.codes.len()];
         for block in &self.blocks {
             let scale = f64::from(row.scales[block.id]);
@@ -156,10 +156,10 @@ impl LeastSquares {
     }
 
     /// Rounds group after group.
-    fn round_all(&self, targets: &[Vec<f64>], largest: f64) -> Vec<Row> {
+    fn round_all(&self, targets: &[Vec<f64>], largest: f64) -> Vec<ChannelSolution> {
         let in_order = |target: &Vec<f64>| self.order.iter().map(|&index| target[index]).collect();
         let mut free: Vec<Vec<f64>> = targets.iter().map(in_order).collect();
-        let empty = Row { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
+        let empty = ChannelSolution { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
         let mut rows = vec![empty; targets.len()];
         for block in &self.blocks {
             for (free, row) in free.iter_mut().zip(&mut rows) {

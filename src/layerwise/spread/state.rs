@@ -1,6 +1,6 @@
 //! A row under change.
 
-use super::{Block, LeastSquares, Row};
+use super::{Block, ChannelSolution, LeastSquares};
 use crate::layerwise::vector::{axpy, dot};
 
 /// Codes and scales of one output channel, and what they leave of the error.
@@ -22,7 +22,7 @@ impl<'a> State<'a> {
     /// `errors` is `target − value`, `gradient` H times that.
     pub fn new(
         problem: &'a LeastSquares,
-        row: &Row,
+        row: &ChannelSolution,
         errors: &[f64],
         gradient: Vec<f64>,
         largest: f64,
@@ -35,12 +35,12 @@ impl<'a> State<'a> {
         Self { problem, codes, scales, error: dot(errors, &gradient), gradient, largest }
     }
 
-    pub fn row(&self) -> Row {
+    pub fn row(&self) -> ChannelSolution {
         let mut scales = vec![0; self.problem.blocks.len()];
         for block in &self.problem.blocks {
             scales[block.id] = self.scale(block) as u8;
         }
-        Row { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
+        ChannelSolution { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
     }
 
     /// Becomes another state of the same row.

@@ -36,7 +36,7 @@ fn groups(values: &[f64], run: usize, group: usize) -> impl Iterator<Item = &[f6
 }
 
 impl Case {
-    fn solve(&self) -> Row {
+    fn solve(&self) -> ChannelSolution {
         LeastSquares::new(self.hessian.clone(), self.run, self.group)
             .unwrap()
             .solve(std::slice::from_ref(&self.target), LARGEST)
@@ -54,7 +54,7 @@ impl Case {
     }
 
     /// The state of a row.
-    pub(super) fn state<'a>(&self, problem: &'a LeastSquares, row: &Row) -> State<'a> {
+    pub(super) fn state<'a>(&self, problem: &'a LeastSquares, row: &ChannelSolution) -> State<'a> {
         let errors = problem.errors(&self.target, row);
         let gradient = times(&problem.hessian, std::slice::from_ref(&errors)).col_as_slice(0).to_vec();
         State::new(problem, row, &errors, gradient, LARGEST)
@@ -65,19 +65,19 @@ impl Case {
         self.state(problem, &problem.round_all(std::slice::from_ref(&self.target), LARGEST)[0])
     }
 
-    pub(super) fn row_error(&self, row: &Row) -> f64 {
+    pub(super) fn row_error(&self, row: &ChannelSolution) -> f64 {
         self.error(|index| f64::from(row.codes[index]) * f64::from(row.scales[self.group_of(index)]))
     }
 
     /// Every group on its own, its scale rounded to 8 bits.
-    fn closed_form(&self) -> Row {
+    fn closed_form(&self) -> ChannelSolution {
         let (mut codes, mut scales) = (Vec::new(), Vec::new());
         for group in groups(&self.target, self.run, self.group) {
             let scale = closed_form_scale(group);
             scales.push(scale.round() as u8);
             codes.extend(group.iter().map(|w| (w / scale.max(1e-9)).round().clamp(-1.0, 1.0) as i8));
         }
-        Row { codes, scales }
+        ChannelSolution { codes, scales }
     }
 
     /// The least error of all codes, each with its best real scales of any sign.

@@ -1,5 +1,5 @@
 use super::super::tests::{Case, LARGEST, case};
-use super::super::{LeastSquares, Row};
+use super::super::{ChannelSolution, LeastSquares};
 use super::*;
 
 fn problem(case: &Case) -> LeastSquares {
@@ -86,7 +86,7 @@ fn the_first_of_equal_changes_is_taken() {
     for inputs in [1, 15, 16, 17, 40] {
         let hessian = faer::Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)));
         let problem = LeastSquares::new(hessian, 1, 1).unwrap();
-        let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
+        let row = ChannelSolution { codes: vec![1; inputs], scales: vec![100; inputs] };
         let gradient = vec![-10.0; inputs];
         let state = State::new(&problem, &row, &gradient, gradient.clone(), LARGEST);
         let mut barrier = vec![0.0; inputs];
@@ -138,6 +138,6 @@ fn zeros_stay_zeros() {
     let problem = problem(&case);
     let mut state = case.rounded(&problem);
     state.search();
-    let Row { codes, scales } = state.row();
+    let ChannelSolution { codes, scales } = state.row();
     assert_eq!((codes, scales), (vec![0; 12], vec![0; 3]));
 }
