@@ -44,7 +44,7 @@ struct Open {
     age: usize,
 }
 
-struct Search<'a> {
+struct BranchAndBound<'a> {
     problem: &'a Reduced,
     incumbent: Incumbent<'a>,
     tolerance: f64,
@@ -59,7 +59,7 @@ struct Search<'a> {
 /// Looks for the cheapest choice within the budgets.
 pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
     let most = |group: &Vec<ScaledItem>| group.iter().map(|part| part.cost).fold(0.0, f64::max);
-    let mut search = Search {
+    let mut search = BranchAndBound {
         problem,
         incumbent: Incumbent::new(problem),
         tolerance: effort.tolerance,
@@ -80,7 +80,7 @@ pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
     search.outcome()
 }
 
-impl Search<'_> {
+impl BranchAndBound<'_> {
     /// Choices that cost this much are of no interest.
     fn cutoff(&self) -> f64 {
         (self.incumbent.cost - self.tolerance).min(self.without)
