@@ -68,14 +68,14 @@ impl Change {
 type Layout = Vec<usize>;
 
 /// Channels that change together; fixed if something depends on their scale or place.
-struct Set {
+struct ChannelSet {
     axis: ChannelAxis,
     fixed: bool,
 }
 
 struct Survey {
     change: Change,
-    sets: Vec<Set>,
+    sets: Vec<ChannelSet>,
     /// Sets that a sum has made one, as a forest.
     parents: Vec<usize>,
     layouts: Vec<Layout>,
@@ -133,7 +133,7 @@ impl Survey {
     fn new_set(&mut self, channels: usize, maker: Option<NodeId>) -> usize {
         let makers = maker.into_iter().collect();
         let axis = ChannelAxis { channels, makers, readers: Vec::new(), followers: Vec::new() };
-        self.sets.push(Set { axis, fixed: false });
+        self.sets.push(ChannelSet { axis, fixed: false });
         self.parents.push(self.parents.len());
         self.parents.len() - 1
     }
@@ -196,7 +196,8 @@ impl Survey {
     }
 
     fn finish(self) -> Vec<ChannelAxis> {
-        let is_axis = |set: &Set| !set.fixed && !set.axis.makers.is_empty() && !set.axis.readers.is_empty();
+        let is_axis =
+            |set: &ChannelSet| !set.fixed && !set.axis.makers.is_empty() && !set.axis.readers.is_empty();
         self.sets.into_iter().filter(is_axis).map(|set| set.axis).collect()
     }
 }
