@@ -5,7 +5,7 @@
 //! column is a whole choice, a row a budget, and one more row makes the columns' weights sum to 1.
 
 use super::reduce::ScaledItem;
-use super::set::Set;
+use super::set::PlaceSet;
 
 /// Smallest pivot, and smallest reduced cost that is not zero.
 const EPSILON: f64 = 1e-10;
@@ -13,7 +13,7 @@ const EPSILON: f64 = 1e-10;
 const MAX_COLUMNS: usize = 300;
 
 /// The items of every group that are still possible.
-pub(super) type Alive = Vec<Set>;
+pub(super) type Alive = Vec<PlaceSet>;
 
 /// A whole choice: the place of an item in every group.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use super::Effort;
 use super::incumbent::Incumbent;
 use super::prices::{Alive, Bound, Master, priced};
 use super::reduce::{Reduced, ScaledItem};
-use super::set::Set;
+use super::set::PlaceSet;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -68,7 +68,7 @@ pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
         open: BinaryHeap::new(),
         opened: 0,
     };
-    let alive = problem.groups.iter().map(|group| Set::all(group.len())).collect();
+    let alive = problem.groups.iter().map(|group| PlaceSet::all(group.len())).collect();
     search.descend(Subproblem { alive, master: Master::new(problem.slack.len(), search.without) });
     while search.nodes < effort.nodes
         && let Some(open) = search.open.pop()
@@ -126,7 +126,7 @@ impl BranchAndBound<'_> {
         for (row, &slack) in self.problem.slack.iter().enumerate() {
             let used = |group: usize, place: u8| self.problem.groups[group][usize::from(place)].exact[row];
             let least =
-                |group: usize, set: Set| set.places().map(|place| used(group, place)).min().unwrap_or(0);
+                |group: usize, set: PlaceSet| set.places().map(|place| used(group, place)).min().unwrap_or(0);
             let total: u64 = alive.iter().enumerate().map(|(group, &set)| least(group, set)).sum();
             let left = slack.checked_sub(total)?;
             for (group, set) in alive.iter_mut().enumerate().filter(|(_, set)| set.len() > 1) {
@@ -185,7 +185,7 @@ impl BranchAndBound<'_> {
 }
 
 /// What every item of a set costs above the cheapest at the bound's prices.
-fn regrets_of(group: &[ScaledItem], set: Set, bound: &Bound) -> Vec<(u8, f64)> {
+fn regrets_of(group: &[ScaledItem], set: PlaceSet, bound: &Bound) -> Vec<(u8, f64)> {
     let costs: Vec<(u8, f64)> =
         set.places().map(|place| (place, priced(&group[usize::from(place)], &bound.prices))).collect();
     let least = costs.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
@@ -206,7 +206,7 @@ impl Open {
     fn enter(self) -> Subproblem {
         let Self { parent, group, place, .. } = self;
         let Subproblem { mut alive, master } = Rc::unwrap_or_clone(parent);
-        alive[group] = Set::of(place);
+        alive[group] = PlaceSet::of(place);
         Subproblem { alive, master }
     }
 }
