@@ -1,6 +1,6 @@
 //! Pooling: rows of a window are combined first, then columns.
 
-use super::super::taps::{Span, spans};
+use super::super::taps::{WindowSpan, spans};
 use super::ValueView;
 use crate::tensor::{Shape, Window};
 
@@ -16,7 +16,7 @@ pub(super) fn average(
     input: ValueView<'_>,
     output: Shape,
 ) -> Vec<f32> {
-    let count = |span: &Span| if count_include_pad { span.padded_taps } else { span.taps };
+    let count = |span: &WindowSpan| if count_include_pad { span.padded_taps } else { span.taps };
     pool(
         window,
         input,
@@ -39,7 +39,7 @@ fn pool(
     output: Shape,
     start: f32,
     combine: impl Fn(f32, f32) -> f32,
-    finish: impl Fn(f32, &Span, &Span) -> f32,
+    finish: impl Fn(f32, &WindowSpan, &WindowSpan) -> f32,
 ) -> Vec<f32> {
     let rows = spans(window, 0, shape.height, output.height);
     let columns = spans(window, 1, shape.width, output.width);
