@@ -1,6 +1,6 @@
 //! How many steps of products fit sums of 16 bits.
 
-use super::panels::{Span, spans_of, steps_of};
+use super::panels::{ByteSpan, spans_of, steps_of};
 use super::{Isa, Map, PANEL};
 use crate::kernels::ConvSpec;
 use std::ops::Range;
@@ -15,7 +15,7 @@ pub(super) fn spans<const NEIGHBOURS: usize>(
     map: &Map,
     panel: usize,
     codes: [i32; 2],
-) -> Option<Vec<Span>> {
+) -> Option<Vec<ByteSpan>> {
     let mut parts = Vec::new();
     for span in spans_of(spec, map, panel, usize::MAX, true) {
         let weights = steps_of(isa, spec, map, panel, &span);

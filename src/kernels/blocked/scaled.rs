@@ -1,7 +1,7 @@
 //! Weights as small codes times a scale for each run; see [`Form::Scaled`](super::Form).
 
 use super::memory::Constants;
-use super::panels::{Panels, Span, laid_out, run, spans_of, steps_of};
+use super::panels::{ByteSpan, Panels, laid_out, run, spans_of, steps_of};
 use super::{Isa, Map, PANEL, bounds};
 use crate::kernels::ConvSpec;
 
@@ -14,7 +14,7 @@ const SCALE_COST: usize = 6;
 /// A run: its bytes, and which part of the weights it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct DigitSpan {
-    span: Span,
+    span: ByteSpan,
     digit: Digit,
 }
 
@@ -83,12 +83,12 @@ fn digits(spec: &ConvSpec, map: &Map, panel: usize) -> Vec<DigitSpan> {
 }
 
 /// The parts of a span, all of one tap, that lie in one group of channels each.
-fn in_groups(span: &Span, group: usize) -> Vec<Span> {
+fn in_groups(span: &ByteSpan, group: usize) -> Vec<ByteSpan> {
     let (mut parts, end) = (Vec::new(), span.channel + span.bytes);
     let mut channel = span.channel;
     while channel < end {
         let next = end.min((channel / group).saturating_add(1).saturating_mul(group));
-        parts.push(Span { channel, bytes: next - channel, ..*span });
+        parts.push(ByteSpan { channel, bytes: next - channel, ..*span });
         channel = next;
     }
     parts
