@@ -54,7 +54,7 @@ impl Plan {
         let with = written_with(model);
         let slots = slots(model, shapes, &with)?;
         let tasks = threads::map(0..model.nodes.len(), |id| {
-            let stage = Stage::new(model, shapes, &slots, &with, id, isa);
+            let stage = TaskSpec::new(model, shapes, &slots, &with, id, isa);
             let values = [Some(id), copy_of(&with, id)].into_iter().flatten();
             let ring = |id: usize| Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points);
             let rings: Vec<Ring> = values.filter_map(ring).collect();
@@ -262,7 +262,7 @@ impl Free {
 }
 
 /// What a node's task is made of.
-struct Stage<'a> {
+struct TaskSpec<'a> {
     node: &'a PackedNode,
     inputs: Vec<&'a Slot>,
     operands: Vec<Operand>,
@@ -273,7 +273,7 @@ struct Stage<'a> {
     narrowed: Option<Narrowed>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> TaskSpec<'a> {
     fn new(
         model: &'a PackedModel,
         shapes: &[Shape],
@@ -303,7 +303,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-impl Stage<'_> {
+impl TaskSpec<'_> {
     /// The task; none if there is nothing to do.
     fn task(&self) -> Option<Box<dyn Task>> {
         let quantizer = self.node.quantizer;
