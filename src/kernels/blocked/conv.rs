@@ -110,7 +110,7 @@ impl Conv {
         tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS)
     }
 
-    unsafe fn sum(&self, at: PanelTile, ahead: (*const i8, usize), sums: &mut Sums, memory: &Memory) {
+    unsafe fn sum(&self, at: PanelTile, ahead: (*const i8, usize), sums: &mut TileSums, memory: &Memory) {
         let range = self.strips_of(at.tile);
         let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
         let strips = [strip(range.start), strip(range.start + 1)];
@@ -132,7 +132,7 @@ impl Conv {
         unsafe { (self.tile)(&tile) };
     }
 
-    unsafe fn finish(&self, at: PanelTile, sums: &Sums, memory: &Memory) {
+    unsafe fn finish(&self, at: PanelTile, sums: &TileSums, memory: &Memory) {
         for (place, strip) in self.strips_of(at.tile).enumerate() {
             for part in self.strips.parts(strip) {
                 let first = (place * self.strips.len + part.first) * PANEL;
@@ -188,13 +188,13 @@ struct PanelTile {
 }
 
 #[repr(C, align(64))]
-struct Sums(MaybeUninit<[i32; TILE * PANEL]>);
+struct TileSums(MaybeUninit<[i32; TILE * PANEL]>);
 
 /// The tiles of one chunk, in order. Sums become codes while those of the next tile are under way.
 struct Pipeline<'a> {
     conv: &'a Conv,
     memory: &'a Memory,
-    buffers: [Sums; 2],
+    buffers: [TileSums; 2],
     /// The buffer of the next tile.
     turn: usize,
     /// The tile whose sums the other buffer holds.
@@ -203,7 +203,7 @@ struct Pipeline<'a> {
 
 impl<'a> Pipeline<'a> {
     fn new(conv: &'a Conv, memory: &'a Memory) -> Self {
-        let buffers = [const { Sums(MaybeUninit::uninit()) }; 2];
+        let buffers = [const { TileSums(MaybeUninit::uninit()) }; 2];
         Self { conv, memory, buffers, turn: 0, pending: None }
     }
 
