@@ -1,6 +1,6 @@
 //! How closely each converted layer follows full precision, measured on the images that judge.
 
-use super::noise::{Sums, decibels, squared_distance};
+use super::noise::{NoiseSums, decibels, squared_distance};
 use super::teacher::Teacher;
 use super::yields::{Produced, Yields};
 use crate::calibrate::{CHUNK, Spool, rounded};
@@ -66,7 +66,7 @@ impl<'a> Probe<'a> {
         let Some(layer) = ProbedLayer::new(yields.graph, self.full, yields.id, packing)? else {
             return Ok(None);
         };
-        let mut sums = Sums::new(self.teacher.shape(layer.value));
+        let mut sums = NoiseSums::new(self.teacher.shape(layer.value));
         for chunk in 0..self.chunks() {
             self.add_chunk(&layer, chunk, yields, &mut sums)?;
         }
@@ -86,10 +86,10 @@ impl<'a> Probe<'a> {
         let output = self.full.graph.output;
         self.teacher.advance_to(output)?;
         let shape = self.teacher.shape(output);
-        let (mut sums, mut answers) = (Sums::new(shape), Vec::with_capacity(self.images));
+        let (mut sums, mut answers) = (NoiseSums::new(shape), Vec::with_capacity(self.images));
         for chunk in 0..self.chunks() {
             for (wanted, produced) in self.teacher.chunk(output, chunk)?.iter().zip(yields.chunk(chunk)?) {
-                let mut image = Sums::of(wanted, shape);
+                let mut image = NoiseSums::of(wanted, shape);
                 image.cumulative = squared_distance(wanted, &produced.values);
                 sums.add(&image);
                 let wanted: Vec<f64> = wanted.iter().map(|&logit| f64::from(logit)).collect();
@@ -99,7 +99,13 @@ impl<'a> Probe<'a> {
         Ok((sums.ratio(sums.cumulative), Judgement::of(&answers)))
     }
 
-    fn add_chunk(&self, layer: &ProbedLayer, chunk: usize, yields: &Yields, total: &mut Sums) -> Result<()> {
+    fn add_chunk(
+        &self,
+        layer: &ProbedLayer,
+        chunk: usize,
+        yields: &Yields,
+        total: &mut NoiseSums,
+    ) -> Result<()> {
         let produced = yields.chunk(chunk)?;
         let inputs = match &layer.input {
             LayerInput::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
@@ -111,7 +117,7 @@ impl<'a> Probe<'a> {
             let residual = residuals.as_ref().map(|all| all[image].as_slice());
             self.image(layer, [&inputs[image], &wanted[image]], residual, &produced[image])
         };
-        let sums: Result<Vec<Sums>> = (0..wanted.len()).into_par_iter().map(image).collect();
+        let sums: Result<Vec<NoiseSums>> = (0..wanted.len()).into_par_iter().map(image).collect();
         // In the order of the images, so that threads cannot change the rounding.
         sums?.iter().for_each(|sums| total.add(sums));
         Ok(())
@@ -123,14 +129,14 @@ impl<'a> Probe<'a> {
         [input, wanted]: [&[f32]; 2],
         residual: Option<&[f32]>,
         produced: &Produced,
-    ) -> Result<Sums> {
+    ) -> Result<NoiseSums> {
         let source = self.full.graph.nodes[layer.quantized.source].inputs[0];
         let (from, to) = (self.teacher.shape(source), self.teacher.shape(layer.value));
         let noise = |op: &Op, input: &[f32]| -> Result<f64> {
             let outputs = layer.finish(evaluate(op, &[(input, from)], to)?, residual);
             Ok(squared_distance(wanted, &outputs))
         };
-        let mut sums = Sums::of(wanted, to);
+        let mut sums = NoiseSums::of(wanted, to);
         sums.local = noise(&layer.converted, input)?;
         if let LayerInput::Value(_, quantizer) = &layer.input {
             sums.rounding = noise(layer.trained, &rounded(input, quantizer))?;
