@@ -35,7 +35,7 @@ pub(super) struct ChannelPlace {
 
 /// The axes of a network between its convolutions, in the order of their first makers.
 pub(super) fn axes(graph: &Graph, change: Change) -> Result<Vec<ChannelAxis>> {
-    let mut survey = Survey { change, sets: Vec::new(), parents: Vec::new(), layouts: Vec::new() };
+    let mut survey = AxisSurvey { change, sets: Vec::new(), parents: Vec::new(), layouts: Vec::new() };
     let shapes = graph.shapes()?;
     for (id, node) in graph.nodes.iter().enumerate() {
         let inputs: Vec<Layout> = node.inputs.iter().map(|&input| survey.layouts[input].clone()).collect();
@@ -73,7 +73,7 @@ struct ChannelSet {
     fixed: bool,
 }
 
-struct Survey {
+struct AxisSurvey {
     change: Change,
     sets: Vec<ChannelSet>,
     /// Sets that a sum has made one, as a forest.
@@ -81,7 +81,7 @@ struct Survey {
     layouts: Vec<Layout>,
 }
 
-impl Survey {
+impl AxisSurvey {
     fn visit(&mut self, id: NodeId, op: &Op, inputs: &[Layout], from: &[Shape], to: Shape) -> Layout {
         let order = self.change == Change::Order;
         match op {
