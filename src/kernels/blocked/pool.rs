@@ -30,8 +30,8 @@ pub(crate) struct Pool {
     input: Slot,
     output: Slot,
     /// For each output row, and each output column, the rows and columns of the image in its window.
-    rows: Vec<Taps>,
-    columns: Vec<Taps>,
+    rows: Vec<TapRange>,
+    columns: Vec<TapRange>,
     kind: PoolKind,
     /// A copy to write with it.
     narrowed: Option<Narrowed>,
@@ -39,7 +39,7 @@ pub(crate) struct Pool {
 
 /// `start, start + step, …`
 #[derive(Debug, Clone)]
-struct Taps {
+struct TapRange {
     range: Range<usize>,
     step: usize,
 }
@@ -85,7 +85,7 @@ impl Pool {
 
     fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: PoolKind) -> Self {
         let taps = |axis: usize, size: usize, outputs: usize| {
-            (0..outputs).map(|index| Taps::new(window, axis, size, index)).collect()
+            (0..outputs).map(|index| TapRange::new(window, axis, size, index)).collect()
         };
         let (from, to) = (input.map.shape, output.map.shape);
         let (rows, columns) = (taps(0, from.height, to.height), taps(1, from.width, to.width));
@@ -101,7 +101,7 @@ impl Pool {
     }
 }
 
-impl Taps {
+impl TapRange {
     fn new(window: &Window, axis: usize, size: usize, index: usize) -> Self {
         let (step, origin) = (window.dilation[axis].max(1), index * window.stride[axis]);
         let (pad, end) = (window.pads[axis], origin + window.kernel[axis] * step);
