@@ -1,7 +1,7 @@
 //! Reading packed models: every byte is checked before it is used.
 
 use super::checksum;
-use super::container::{Container, Dtype, Tensor};
+use super::container::{Container, Dtype, StoredTensor};
 use super::fidelity::{FIGURES, convolutions};
 #[cfg(feature = "map")]
 use super::map::open;
@@ -130,7 +130,7 @@ fn metadata(file: &Container) -> Result<ModelRecord> {
 }
 
 struct Tensors<'a> {
-    tensors: HashMap<String, Tensor<'a>>,
+    tensors: HashMap<String, StoredTensor<'a>>,
 }
 
 impl<'a> Tensors<'a> {
@@ -227,7 +227,7 @@ impl<'a> Tensors<'a> {
         Ok(Fidelity::new(record, nodes, bytes))
     }
 
-    fn remove(&mut self, name: &str) -> Result<Tensor<'a>> {
+    fn remove(&mut self, name: &str) -> Result<StoredTensor<'a>> {
         self.tensors.remove(name).ok_or_else(|| invalid(format!("tensor '{name}' is missing")))
     }
 
