@@ -48,7 +48,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
     })?;
     let record = metadata(&file)?;
     check_version(&record, bytes)?;
-    let mut tensors = Tensors { tensors: file.tensors };
+    let mut tensors = StoredTensors { tensors: file.tensors };
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
     let nodes = nodes?;
     let fidelity = record.fidelity.map(|fidelity| tensors.fidelity(&fidelity, &nodes)).transpose()?;
@@ -129,11 +129,11 @@ fn metadata(file: &Container) -> Result<ModelRecord> {
         .map_err(|error| invalid(format!("the metadata is not what the format requires: {error}")))
 }
 
-struct Tensors<'a> {
+struct StoredTensors<'a> {
     tensors: HashMap<String, StoredTensor<'a>>,
 }
 
-impl<'a> Tensors<'a> {
+impl<'a> StoredTensors<'a> {
     fn node(&mut self, record: NodeRecord) -> Result<PackedNode> {
         let NodeRecord { name, inputs, quantizer, op } = record;
         let op = self.op(&name, op).map_err(|error| error.at_node(&name))?;
