@@ -1,7 +1,7 @@
 //! Ternarization of some output channels by one thread.
 
 use super::closed_form::solve;
-use super::lanes::{LANES, LARGEST, Tile};
+use super::lanes::{GroupLanes, LANES, LARGEST};
 use crate::wide::Width;
 use std::hint::select_unpredictable as select;
 
@@ -60,7 +60,7 @@ pub(super) struct Worker {
     form: ChannelLayout,
     /// Weights in the order position, input channel.
     stored: Vec<f32>,
-    tile: Tile,
+    tile: GroupLanes,
     sorted: Vec<f64>,
     /// Of each group: real scale, later the value of a code of one.
     values: Vec<f64>,
@@ -77,7 +77,7 @@ impl Worker {
         Self {
             form,
             stored: vec![0.0; if form.positions > 1 { form.len() } else { 0 }],
-            tile: Tile::new(if form.group <= LARGEST { form.group } else { 0 }),
+            tile: GroupLanes::new(if form.group <= LARGEST { form.group } else { 0 }),
             sorted: Vec::new(),
             values: Vec::with_capacity(surplus),
             thresholds: Vec::with_capacity(surplus),

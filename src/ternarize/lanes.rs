@@ -23,11 +23,11 @@ pub(super) struct Solutions {
 
 /// Magnitudes of [`LANES`] groups of at most `group` weights.
 #[derive(Debug)]
-pub(super) struct Tile {
+pub(super) struct GroupLanes {
     rows: Vec<LaneValues>,
 }
 
-impl Tile {
+impl GroupLanes {
     pub(super) fn new(group: usize) -> Self {
         Self { rows: vec![[0.0; LANES]; group] }
     }
