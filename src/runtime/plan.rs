@@ -6,12 +6,12 @@ use super::{Logits, last_uses};
 use crate::clock::Instant;
 use crate::fixed::scale_wide;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
-use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
-use crate::kernels::blocked::enter::{Enter, leave};
-use crate::kernels::blocked::moves::Move;
-use crate::kernels::blocked::narrow::{Narrow, Narrowed};
-use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
-use crate::kernels::blocked::pool::{self, Pool};
+use crate::kernels::blocked::conv::{ConvTask, read_sums, sums_len};
+use crate::kernels::blocked::enter::{EnterTask, leave};
+use crate::kernels::blocked::moves::MoveTask;
+use crate::kernels::blocked::narrow::{NarrowTask, Narrowed};
+use crate::kernels::blocked::pointwise::{BinaryTask, Formula, TableTask};
+use crate::kernels::blocked::pool::{self, PoolTask};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
 use crate::tensor::Shape;
 use crate::threads;
@@ -310,18 +310,18 @@ impl TaskSpec<'_> {
         let zero = |index: usize| self.operands.get(index).map_or(0, Operand::zero_point);
         let (output, zero_point) = (self.output, zero(0));
         Some(match (&self.node.op, self.inputs.as_slice()) {
-            (PackedOp::Input { .. }, _) => Box::new(Enter { index: 0, output: output.clone() }),
+            (PackedOp::Input { .. }, _) => Box::new(EnterTask { index: 0, output: output.clone() }),
             (PackedOp::Conv(conv), [input, residual @ ..]) => {
                 let spec = step::spec(conv, &self.operands[0]);
                 Box::new(match step::epilogue(conv, &quantizer, Some(zero(1))) {
                     Some(epilogue) => {
                         let (residual, narrowed) = (residual.first().copied(), self.narrowed.clone());
-                        Conv::codes(self.isa, &spec, &epilogue, [input, output], residual, narrowed)
+                        ConvTask::codes(self.isa, &spec, &epilogue, [input, output], residual, narrowed)
                     }
-                    None => Conv::sums(self.isa, &spec, input, self.shape, output.start),
+                    None => ConvTask::sums(self.isa, &spec, input, self.shape, output.start),
                 })
             }
-            (PackedOp::Concat, inputs) => Box::new(Move::concat(inputs, output)),
+            (PackedOp::Concat, inputs) => Box::new(MoveTask::concat(inputs, output)),
             (PackedOp::Add { left, right, fraction }, [a, b]) => {
                 let formula = Formula::Add { left: *left, right: *right, fraction: *fraction };
                 Box::new(self.binary([a, b], formula))
@@ -329,37 +329,39 @@ impl TaskSpec<'_> {
             (PackedOp::Mul(by), [a, b]) => Box::new(self.binary([a, b], Formula::Mul(*by))),
             (PackedOp::Table { entries }, [input]) => {
                 let (input, output) = ((*input).clone(), output.clone());
-                Box::new(Table { input, output, entries: entries.clone() })
+                Box::new(TableTask { input, output, entries: entries.clone() })
             }
             (PackedOp::Narrow(by), [input]) => {
                 let (width, by, output) = (self.isa.width, *by, output.clone());
                 let narrowed = Narrowed { width, zero_point, by, output, quantizer };
-                Box::new(Narrow { input: (*input).clone(), narrowed })
+                Box::new(NarrowTask { input: (*input).clone(), narrowed })
             }
-            (PackedOp::Slice(slice), [input]) => Box::new(Move::slice(input, slice, output)),
+            (PackedOp::Slice(slice), [input]) => Box::new(MoveTask::slice(input, slice, output)),
             (PackedOp::Pad { before, .. }, [input]) => {
-                Box::new(Move::pad(input, *before, zero_point, output))
+                Box::new(MoveTask::pad(input, *before, zero_point, output))
             }
-            (PackedOp::Flatten, [input]) => Box::new(Move::flatten(input, output)),
-            (PackedOp::ChannelShuffle { groups }, [input]) => Box::new(Move::shuffle(input, *groups, output)),
+            (PackedOp::Flatten, [input]) => Box::new(MoveTask::flatten(input, output)),
+            (PackedOp::ChannelShuffle { groups }, [input]) => {
+                Box::new(MoveTask::shuffle(input, *groups, output))
+            }
             (PackedOp::MaxPool(window), [input]) => {
-                Box::new(Pool::max(self.isa, window, input, output).with(self.narrowed.clone()))
+                Box::new(PoolTask::max(self.isa, window, input, output).with(self.narrowed.clone()))
             }
             (PackedOp::AveragePool { window, count_include_pad, by_count }, [input]) => {
                 let (input, output) = ((*input, zero_point), (output, quantizer));
-                let pool = Pool::average(self.isa, window, *count_include_pad, by_count, input, output);
+                let pool = PoolTask::average(self.isa, window, *count_include_pad, by_count, input, output);
                 Box::new(pool.with(self.narrowed.clone()))
             }
             (PackedOp::GlobalAveragePool(by), [input]) => {
-                let pool = Pool::global(self.isa, *by, (*input, zero_point), (output, quantizer));
+                let pool = PoolTask::global(self.isa, *by, (*input, zero_point), (output, quantizer));
                 Box::new(pool.with(self.narrowed.clone()))
             }
             _ => return None,
         })
     }
 
-    fn binary(&self, [a, b]: [&Slot; 2], formula: Formula) -> Binary {
-        Binary {
+    fn binary(&self, [a, b]: [&Slot; 2], formula: Formula) -> BinaryTask {
+        BinaryTask {
             isa: self.isa,
             operands: [a.clone(), b.clone()],
             zero_points: [self.operands[0].zero_point(), self.operands[1].zero_point()],

@@ -40,7 +40,7 @@ impl Target {
 
 /// A convolution of one value.
 #[derive(Debug)]
-pub(crate) struct Conv {
+pub(crate) struct ConvTask {
     isa: &'static Isa,
     tile: unsafe fn(&Tile),
     input: Slot,
@@ -61,7 +61,7 @@ struct Chunk {
     tiles: Range<usize>,
 }
 
-impl Conv {
+impl ConvTask {
     /// A convolution from one slot to another, which must have the shapes that `spec` gives, and to a copy.
     pub fn codes(
         isa: &'static Isa,
@@ -192,7 +192,7 @@ struct TileSums(MaybeUninit<[i32; TILE * PANEL]>);
 
 /// The tiles of one chunk, in order. Sums become codes while those of the next tile are under way.
 struct Pipeline<'a> {
-    conv: &'a Conv,
+    conv: &'a ConvTask,
     memory: &'a Memory,
     buffers: [TileSums; 2],
     /// The buffer of the next tile.
@@ -202,7 +202,7 @@ struct Pipeline<'a> {
 }
 
 impl<'a> Pipeline<'a> {
-    fn new(conv: &'a Conv, memory: &'a Memory) -> Self {
+    fn new(conv: &'a ConvTask, memory: &'a Memory) -> Self {
         let buffers = [const { TileSums(MaybeUninit::uninit()) }; 2];
         Self { conv, memory, buffers, turn: 0, pending: None }
     }
@@ -226,7 +226,7 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-impl Task for Conv {
+impl Task for ConvTask {
     fn chunks(&self) -> usize {
         self.chunks.len()
     }

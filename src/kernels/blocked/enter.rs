@@ -5,7 +5,7 @@ use crate::tensor::Shape;
 
 /// Brings one image from outside into the blocked layout.
 #[derive(Debug)]
-pub(crate) struct Enter {
+pub(crate) struct EnterTask {
     /// Which of the images.
     pub index: usize,
     /// Where it goes.
@@ -15,7 +15,7 @@ pub(crate) struct Enter {
 /// Rows of a chunk.
 const ROWS: usize = 16;
 
-impl Task for Enter {
+impl Task for EnterTask {
     fn chunks(&self) -> usize {
         self.output.map.shape.height.div_ceil(ROWS)
     }

@@ -15,7 +15,7 @@ struct Piece {
 
 /// Moves pieces of positions.
 #[derive(Debug)]
-pub(crate) struct Move {
+pub(crate) struct MoveTask {
     inputs: Vec<Slot>,
     output: Slot,
     pieces: Vec<Piece>,
@@ -26,7 +26,7 @@ pub(crate) struct Move {
     fill: u8,
 }
 
-impl Move {
+impl MoveTask {
     /// `source` names the input, its channel, and a position there, for each channel of the output.
     fn new(
         inputs: &[&Slot],
@@ -111,7 +111,7 @@ impl Piece {
     }
 }
 
-impl Task for Move {
+impl Task for MoveTask {
     fn chunks(&self) -> usize {
         self.rows.len()
     }

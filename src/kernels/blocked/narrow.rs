@@ -71,12 +71,12 @@ impl Narrowed {
 
 /// A pass that narrows.
 #[derive(Debug)]
-pub(crate) struct Narrow {
+pub(crate) struct NarrowTask {
     pub input: Slot,
     pub narrowed: Narrowed,
 }
 
-impl Task for Narrow {
+impl Task for NarrowTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.narrowed.output)
     }

@@ -8,13 +8,13 @@ use crate::kernels::offset;
 
 /// A function of one code: 256 entries, or 256 per channel.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct TableTask {
     pub input: Slot,
     pub output: Slot,
     pub entries: Vec<u8>,
 }
 
-impl Task for Table {
+impl Task for TableTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
     }
@@ -56,7 +56,7 @@ pub(crate) enum Formula {
 
 /// A sum or product; extents of 1 in the second operand are broadcast.
 #[derive(Debug)]
-pub(crate) struct Binary {
+pub(crate) struct BinaryTask {
     pub isa: &'static Isa,
     pub operands: [Slot; 2],
     pub zero_points: [u8; 2],
@@ -67,7 +67,7 @@ pub(crate) struct Binary {
     pub narrowed: Option<Narrowed>,
 }
 
-impl Task for Binary {
+impl Task for BinaryTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
     }
@@ -102,7 +102,7 @@ impl Task for Binary {
     }
 }
 
-impl Binary {
+impl BinaryTask {
     #[inline(always)]
     fn codes(&self, left: &[u8], right: &[u8], codes: &mut [u8]) {
         let [a_zero, b_zero] = self.zero_points;

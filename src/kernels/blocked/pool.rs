@@ -25,7 +25,7 @@ enum PoolKind {
 
 /// A pool over windows.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct PoolTask {
     width: Width,
     input: Slot,
     output: Slot,
@@ -44,7 +44,7 @@ struct TapRange {
     step: usize,
 }
 
-impl Pool {
+impl PoolTask {
     /// Maximum over windows; padding never wins.
     pub fn max(isa: &Isa, window: &Window, input: &Slot, output: &Slot) -> Self {
         Self::new(isa, window, input, output, PoolKind::Max)
@@ -113,7 +113,7 @@ impl TapRange {
     }
 }
 
-impl Task for Pool {
+impl Task for PoolTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output).max(self.output.map.blocks().min(16)).min(rows::rows(&self.output))
     }
@@ -143,7 +143,7 @@ impl Task for Pool {
     }
 }
 
-impl Pool {
+impl PoolTask {
     #[inline(always)]
     unsafe fn window<const SIZE: usize>(
         &self,
