@@ -1,7 +1,7 @@
 //! Accuracy on labelled images, alone and against full precision.
 
 use crate::clock::Instant;
-use crate::data::{Images, normalise};
+use crate::data::{Images, Unreadable, normalise};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
@@ -216,8 +216,6 @@ fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preproc
     let logits = interpreter.run(image.as_slice().unwrap_or_default())?;
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
-
-type Unreadable = Vec<(String, Error)>;
 
 /// What every readable image shows; each is read once.
 fn see_all(
