@@ -1,4 +1,4 @@
-//! A model's execution, planned once: where each value lies, and the stages that compute it.
+//! A model's execution, laid out once: where each value lies, and the stages that compute it.
 
 use super::fuse::{copy_of, written_with};
 use super::step::{self, Operand};
@@ -25,7 +25,7 @@ const MOST_MEMORY: usize = 1 << 31;
 
 /// A model ready to run on blocked values.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Schedule {
     isa: &'static Isa,
     program: Program,
     /// The node of each stage.
@@ -48,8 +48,8 @@ enum LogitSource {
     Codes { slot: Slot, zero_point: u8 },
 }
 
-impl Plan {
-    /// Plans a validated model; none if its values or rings are too large.
+impl Schedule {
+    /// Lays out a validated model; none if its values or rings are too large.
     pub(super) fn new(model: &PackedModel, shapes: &[Shape], isa: &'static Isa) -> Option<Self> {
         let with = written_with(model);
         let slots = slots(model, shapes, &with)?;
