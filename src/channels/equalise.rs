@@ -9,7 +9,7 @@ use crate::calibrate::{CHUNK, Observer, Spool};
 use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId, Op};
-use ndarray::Axis as Dimension;
+use ndarray::Axis;
 
 #[cfg(test)]
 mod tests;
@@ -88,7 +88,7 @@ impl ChannelAxis {
         for reader in &self.readers {
             let Op::Conv(conv) = &mut graph.nodes[reader.node].op else { continue };
             for (channel, factor) in factors.iter().enumerate() {
-                let mut weights = conv.weight.index_axis_mut(Dimension(1), reader.first + channel);
+                let mut weights = conv.weight.index_axis_mut(Axis(1), reader.first + channel);
                 weights.mapv_inplace(|weight| weight * *factor as f32);
             }
         }

@@ -6,7 +6,7 @@ use super::grouping::{View, grouped};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Op};
 use crate::precision::Precision;
-use ndarray::Axis as Dimension;
+use ndarray::Axis;
 use rayon::prelude::*;
 
 /// The same function with channels in other places, so that groups hold weights of like magnitude. `precisions` are those
@@ -53,7 +53,7 @@ impl ChannelAxis {
         for reader in &self.readers {
             if let Op::Conv(conv) = &mut graph.nodes[reader.node].op {
                 let places = places(conv.weight.dim().1, order, reader.first);
-                conv.weight = conv.weight.select(Dimension(1), &places);
+                conv.weight = conv.weight.select(Axis(1), &places);
             }
         }
     }
@@ -68,7 +68,7 @@ fn permute(op: &mut Op, order: &[usize], first: usize) {
     };
     match op {
         Op::Conv(conv) => {
-            conv.weight = conv.weight.select(Dimension(0), &places(conv.gain.len(), order, first));
+            conv.weight = conv.weight.select(Axis(0), &places(conv.gain.len(), order, first));
             [&mut conv.gain, &mut conv.bias].into_iter().for_each(change);
         }
         Op::BatchNorm(norm) => {
