@@ -1,9 +1,8 @@
 //! AlexNet, as in torchvision.
 
 use super::super::builder::{Builder, Conv2d, max_pool};
-use super::adaptive_pool;
+use super::{adaptive_pool, dense_classifier};
 use crate::error::Result;
-use crate::graph::Op;
 use crate::tensor::{Shape, Window};
 
 /// Outputs, kernel and whether a pool follows, for the convolutions after the first.
@@ -26,13 +25,7 @@ pub(super) fn build(builder: &mut Builder<'_>, input: Shape) -> Result<()> {
     if let Some(pool) = adaptive_pool(map_size(input)?, 6)? {
         value = builder.op("avgpool", pool, &[value]);
     }
-    let value = builder.op("flatten", Op::Flatten, &[value]);
-    let value = builder.linear(value, "classifier.1", 256 * 6 * 6, 4096)?;
-    let value = builder.relu("classifier.2", value);
-    let value = builder.linear(value, "classifier.4", 4096, 4096)?;
-    let value = builder.relu("classifier.5", value);
-    let classes = builder.classes("classifier.6");
-    builder.linear(value, "classifier.6", 4096, classes).map(drop)
+    dense_classifier(builder, value, 256 * 6 * 6, 1)
 }
 
 /// Height and width after all pools.

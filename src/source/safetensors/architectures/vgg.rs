@@ -1,9 +1,9 @@
 //! VGG networks, as in torchvision and (with another classifier) timm.
 
 use super::super::builder::{Builder, Conv2d, max_pool};
-use super::adaptive_pool;
+use super::{adaptive_pool, dense_classifier};
 use crate::error::Result;
-use crate::graph::{NodeId, Op};
+use crate::graph::NodeId;
 use crate::tensor::Shape;
 
 /// The numbers that tell VGG networks apart.
@@ -51,13 +51,7 @@ fn classifier(builder: &mut Builder<'_>, features: NodeId, size: [usize; 2]) -> 
         Some(pool) => builder.op("avgpool", pool, &[features]),
         None => features,
     };
-    let value = builder.op("flatten", Op::Flatten, &[value]);
-    let value = builder.linear(value, "classifier.0", 512 * 7 * 7, 4096)?;
-    let value = builder.relu("classifier.1", value);
-    let value = builder.linear(value, "classifier.3", 4096, 4096)?;
-    let value = builder.relu("classifier.4", value);
-    let classes = builder.classes("classifier.6");
-    builder.linear(value, "classifier.6", 4096, classes).map(drop)
+    dense_classifier(builder, value, 512 * 7 * 7, 0)
 }
 
 /// timm's: the first two layers are convolutions, so larger inputs give several positions to average.
