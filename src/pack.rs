@@ -86,7 +86,8 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[PackInput]) -> Result<Pa
         }
         _ => return Err(Error::new(ErrorKind::Shape, "number of operands").at_node(&node.name)),
     };
-    let packed = PackedNode { name: node.name.clone(), op, inputs: node.inputs.clone(), quantizer: output };
+    let inputs = node.inputs.iter().map(|input| input.index()).collect();
+    let packed = PackedNode { name: node.name.clone(), op, inputs, quantizer: output };
     Ok(Packing { node: packed, units, logit_scale })
 }
 

@@ -10,7 +10,7 @@ use crate::graph::{Conv, NodeId, Op, evaluate};
 use crate::judge::{Answers, Judgement};
 use crate::pack::Packing;
 use crate::prepare::Full;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp};
+use crate::quantize::{OperatorId, QuantizedConv, QuantizedGraph, QuantizedOp};
 use crate::tensor::Batch;
 use ndarray::Array4;
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ enum LayerInput {
 impl<'a> Probe<'a> {
     /// Nothing is computed yet.
     pub(super) fn new(graph: &QuantizedGraph, full: &'a Full<'a>, pixels: &Spool) -> Result<Self> {
-        let mut wanted: Vec<NodeId> = (0..graph.nodes.len()).flat_map(|id| reads(graph, full, id)).collect();
+        let mut wanted: Vec<NodeId> = graph.nodes.ids().flat_map(|id| reads(graph, full, id)).collect();
         wanted.push(full.graph.output);
         let mut teacher = Teacher::new(&full.graph, full.preprocess, &wanted)?;
         teacher.start(pixels)?;
@@ -59,7 +59,7 @@ impl<'a> Probe<'a> {
         self.images.div_ceil(CHUNK)
     }
 
-    /// The figures of the node that yields this, if it is a convolution.
+    /// The figures of the operator that yields this, if it is a convolution.
     pub(super) fn layer(&mut self, packing: &Packing, yields: &Yields) -> Result<Option<LayerFidelity>> {
         let reads = reads(yields.graph, self.full, yields.id);
         reads.iter().try_for_each(|&node| self.teacher.advance_to(node))?;
@@ -72,7 +72,7 @@ impl<'a> Probe<'a> {
         }
         reads.into_iter().for_each(|node| self.teacher.release(node));
         Ok(Some(LayerFidelity {
-            node: yields.id,
+            node: yields.id.index(),
             weight: layer.weight_ratio(self.full),
             local: sums.ratio(sums.local),
             rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, LayerInput::Value(..))),
@@ -151,14 +151,14 @@ impl<'a> ProbedLayer<'a> {
     fn new(
         graph: &'a QuantizedGraph,
         full: &'a Full<'a>,
-        id: usize,
+        id: OperatorId,
         packing: &Packing,
     ) -> Result<Option<Self>> {
         let node = &graph.nodes[id];
         let (QuantizedOp::Conv(quantized), PackedOp::Conv(packed)) = (&node.op, &packing.node.op) else {
             return Ok(None);
         };
-        let value = |operator: usize| full.structure.operators[operator].value;
+        let value = |operator: OperatorId| full.structure.operators[operator].value;
         let source = &graph.nodes[node.inputs[0]];
         let input = match &source.op {
             QuantizedOp::Input { pad } => LayerInput::Pixels(pad.clone()),
@@ -174,7 +174,7 @@ impl<'a> ProbedLayer<'a> {
         }))
     }
 
-    /// What the node makes of its convolution's result: residual added, clamped.
+    /// What the operator makes of its convolution's result: residual added, clamped.
     fn finish(&self, mut sums: Vec<f32>, residual: Option<&[f32]>) -> Vec<f64> {
         if let Some(residual) = residual {
             sums.iter_mut().zip(residual).for_each(|(sum, residual)| *sum += residual);
@@ -203,11 +203,12 @@ impl<'a> ProbedLayer<'a> {
 }
 
 /// The nodes whose values are needed to measure operator `id`.
-fn reads(graph: &QuantizedGraph, full: &Full, id: usize) -> Vec<NodeId> {
+fn reads(graph: &QuantizedGraph, full: &Full, id: OperatorId) -> Vec<NodeId> {
     if !matches!(graph.nodes[id].op, QuantizedOp::Conv(_)) {
         return Vec::new();
     }
-    let operators = graph.nodes[id].inputs.iter().copied().filter(|&input| input != 0).chain([id]);
+    let operators =
+        graph.nodes[id].inputs.iter().copied().filter(|&input| input != OperatorId::INPUT).chain([id]);
     operators.map(|operator| full.structure.operators[operator].value).collect()
 }
 

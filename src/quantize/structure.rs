@@ -3,6 +3,7 @@
 //! A convolution absorbs a residual addition and a clamp behind it; every function of one tensor, however
 //! many nodes it is made of, becomes one table.
 
+use super::operators::{OperatorId, PerOperator};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
@@ -11,16 +12,19 @@ use std::collections::HashMap;
 /// The integer operators of a network, in execution order; operator 0 is the input.
 #[derive(Debug, Clone)]
 pub(crate) struct Structure {
-    pub operators: Vec<Operator>,
+    pub operators: PerOperator<Operator>,
 }
+
+/// For each operator the first of those that share its quantizer.
+pub(super) type Classes = PerOperator<OperatorId>;
 
 /// One integer operator.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
     pub name: String,
     pub kind: OperatorKind,
-    /// Indices of earlier operators.
-    pub inputs: Vec<usize>,
+    /// Earlier operators.
+    pub inputs: Vec<OperatorId>,
     /// The node of the graph whose value this operator approximates.
     pub value: NodeId,
     /// Bits of its codes.
@@ -128,10 +132,10 @@ impl Structure {
         makers.map(|operator| operator.value).collect()
     }
 
-    /// Operators that share a quantizer have the same class: the index of the first of them.
-    pub(super) fn quantizer_classes(&self) -> Vec<usize> {
-        let mut classes: Vec<usize> = (0..self.operators.len()).collect();
-        for (id, operator) in self.operators.iter().enumerate() {
+    /// Operators that share a quantizer have the same class.
+    pub(super) fn quantizer_classes(&self) -> Classes {
+        let mut classes: Classes = self.operators.ids().collect();
+        for (id, operator) in self.operators.enumerate() {
             if !operator.kind.keeps_codes() {
                 continue;
             }
@@ -258,21 +262,20 @@ impl<'g> Analysis<'g> {
 
 struct StructureBuilder<'a, 'g> {
     analysis: &'a Analysis<'g>,
-    operators: Vec<Operator>,
+    operators: PerOperator<Operator>,
     /// Operator of each node that has one.
-    places: HashMap<NodeId, usize>,
+    places: HashMap<NodeId, OperatorId>,
     /// The input as an ordinary tensor, for operators other than convolutions.
-    normalised: Option<usize>,
+    normalised: Option<OperatorId>,
 }
 
 impl<'a, 'g> StructureBuilder<'a, 'g> {
     fn new(analysis: &'a Analysis<'g>) -> Self {
-        Self { analysis, operators: Vec::new(), places: HashMap::new(), normalised: None }
+        Self { analysis, operators: PerOperator::default(), places: HashMap::new(), normalised: None }
     }
 
-    fn push(&mut self, name: &str, kind: OperatorKind, inputs: Vec<usize>, value: NodeId) -> usize {
-        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value, bits: 8 });
-        self.operators.len() - 1
+    fn push(&mut self, name: &str, kind: OperatorKind, inputs: Vec<OperatorId>, value: NodeId) -> OperatorId {
+        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value, bits: 8 })
     }
 
     fn emit(&mut self, id: NodeId) -> Result<()> {
@@ -291,7 +294,7 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         Ok(())
     }
 
-    fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> usize {
+    fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> OperatorId {
         let source = self.analysis.node(fused.source);
         let mut inputs = vec![self.places[&source.inputs[0]]];
         inputs.extend(fused.residual.map(|residual| self.tensor(residual)));
@@ -301,7 +304,7 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
     }
 
     /// The operator of a node; the input is normalised first.
-    fn tensor(&mut self, id: NodeId) -> usize {
+    fn tensor(&mut self, id: NodeId) -> OperatorId {
         if id != 0 {
             return self.places[&id];
         }
@@ -309,14 +312,14 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
             return place;
         }
         let name = format!("{}.normalised", self.analysis.node(0).name);
-        let place = self.push(&name, OperatorKind::Table { from: 0 }, vec![0], 0);
+        let place = self.push(&name, OperatorKind::Table { from: 0 }, vec![OperatorId::INPUT], 0);
         self.normalised = Some(place);
         place
     }
 
-    fn plain(&mut self, id: NodeId) -> Result<(OperatorKind, Vec<usize>)> {
+    fn plain(&mut self, id: NodeId) -> Result<(OperatorKind, Vec<OperatorId>)> {
         let node = self.analysis.node(id);
-        let inputs: Vec<usize> = node.inputs.iter().map(|&input| self.tensor(input)).collect();
+        let inputs: Vec<OperatorId> = node.inputs.iter().map(|&input| self.tensor(input)).collect();
         let last = id == self.analysis.graph.output;
         let kind = match &node.op {
             Op::Input => OperatorKind::Input,
@@ -339,9 +342,14 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         Ok((kind, inputs))
     }
 
-    fn binary(&self, binary: Binary, id: NodeId, inputs: &[usize]) -> Result<(OperatorKind, Vec<usize>)> {
+    fn binary(
+        &self,
+        binary: Binary,
+        id: NodeId,
+        inputs: &[OperatorId],
+    ) -> Result<(OperatorKind, Vec<OperatorId>)> {
         let shape = self.analysis.shapes[id];
-        let whole = |place: usize| self.analysis.shapes[self.operators[place].value] == shape;
+        let whole = |place: OperatorId| self.analysis.shapes[self.operators[place].value] == shape;
         let (a, b) = (inputs[0], inputs[1]);
         let swap = !whole(a);
         if swap && !whole(b) {
@@ -357,11 +365,11 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
     }
 
     /// All inputs of a concatenation share a quantizer: those that something else needs get a copy.
-    fn concat_inputs(&mut self, id: NodeId, inputs: Vec<usize>) -> Vec<usize> {
+    fn concat_inputs(&mut self, id: NodeId, inputs: Vec<OperatorId>) -> Vec<OperatorId> {
         let nodes = &self.analysis.node(id).inputs;
-        let own = |node: NodeId, place: usize| {
+        let own = |node: NodeId, place: OperatorId| {
             let consumers = &self.analysis.consumers[node];
-            consumers.len() == 1 && !self.operators[place].kind.keeps_codes() && place != 0
+            consumers.len() == 1 && !self.operators[place].kind.keeps_codes() && place != OperatorId::INPUT
         };
         let owned: Vec<bool> = nodes.iter().zip(&inputs).map(|(&node, &place)| own(node, place)).collect();
         let name = &self.analysis.node(id).name;

@@ -1,5 +1,6 @@
 //! Which operators graphs become.
 
+use super::OperatorId;
 use super::structure::{OperatorKind, Plain, Structure};
 use crate::fold::fold;
 use crate::graph::{Affine, Binary, Conv, Graph, Node, Op, Slice, Unary};
@@ -43,15 +44,19 @@ pub(super) fn mul() -> Op {
 }
 
 /// Name, kind and inputs of each operator after the input.
-fn operators(nodes: &[(&str, Op, &[usize])]) -> Vec<(String, OperatorKind, Vec<usize>)> {
+fn operators(nodes: &[(&str, Op, &[usize])]) -> Vec<(String, OperatorKind, Vec<OperatorId>)> {
     let graph = fold(graph(nodes)).unwrap();
     let structure = Structure::new(&graph).unwrap();
     let operators = structure.operators.into_iter().skip(1);
     operators.map(|operator| (operator.name, operator.kind, operator.inputs)).collect()
 }
 
-fn operator(name: &str, kind: OperatorKind, inputs: &[usize]) -> (String, OperatorKind, Vec<usize>) {
-    (name.into(), kind, inputs.to_vec())
+fn operator(name: &str, kind: OperatorKind, inputs: &[usize]) -> (String, OperatorKind, Vec<OperatorId>) {
+    (name.into(), kind, ids(inputs))
+}
+
+fn ids(indices: &[usize]) -> Vec<OperatorId> {
+    indices.iter().map(|&index| index.into()).collect()
 }
 
 fn plain(source: usize) -> OperatorKind {
@@ -168,8 +173,14 @@ fn differences_keep_their_signs_when_operands_are_swapped() {
         ]);
         (found[2].1.clone(), found[2].2.clone())
     };
-    assert_eq!(difference(&[1, 2]), (OperatorKind::Plain(Plain::Add { negate: [false, true] }), vec![1, 2]));
-    assert_eq!(difference(&[2, 1]), (OperatorKind::Plain(Plain::Add { negate: [true, false] }), vec![1, 2]));
+    assert_eq!(
+        difference(&[1, 2]),
+        (OperatorKind::Plain(Plain::Add { negate: [false, true] }), ids(&[1, 2]))
+    );
+    assert_eq!(
+        difference(&[2, 1]),
+        (OperatorKind::Plain(Plain::Add { negate: [true, false] }), ids(&[1, 2]))
+    );
 }
 
 #[test]
