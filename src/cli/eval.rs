@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(value_name = "MODEL.fgq")]
     model: PathBuf,
     #[command(flatten)]
-    place: Place,
+    place: ImageSource,
     /// A text file of labels, instead of class folders or a label file with a usual name
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub struct Args {
 /// Where the images are.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-struct Place {
+struct ImageSource {
     /// Labelled images: class folders, WordNet-id folders, or a flat folder with a label file
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,

@@ -3,7 +3,7 @@
 
 use super::gram::Gram;
 use super::objective::{Objective, damped};
-use super::spread::{Problem, Row, closed_form_scale};
+use super::spread::{ChannelSolution, LeastSquares, closed_form_scale};
 use super::vector::{dot, times};
 use crate::error::Result;
 use crate::precision::{Arrangement, Precision, Rounding};
@@ -34,7 +34,7 @@ impl Objective {
         let mut channels = Vec::with_capacity(conv.outputs);
         for (gram, target) in self.grams.iter().zip(&self.targets) {
             let (problem, spread_raised) = damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| {
-                Problem::new(hessian, run, precision.group().unwrap_or(run))
+                LeastSquares::new(hessian, run, precision.group().unwrap_or(run))
             })?;
             raised = raised.max(spread_raised);
             let fitting = Fitting { precision, problem: &problem, run };
@@ -75,7 +75,7 @@ struct Channel {
 /// What all output channels of a layer or channel group share.
 struct Fitting<'a> {
     precision: Precision,
-    problem: &'a Problem,
+    problem: &'a LeastSquares,
     /// Input channels of a run.
     run: usize,
 }
@@ -107,9 +107,9 @@ impl Fitting<'_> {
     }
 
     /// Plane after plane, each on what the planes before it left; then each improved while the others stay.
-    fn planes(&self, targets: &[Vec<f32>], largest: &[f32]) -> Vec<Vec<Row>> {
+    fn planes(&self, targets: &[Vec<f32>], largest: &[f32]) -> Vec<Vec<ChannelSolution>> {
         let mut rest = targets.to_vec();
-        let mut planes: Vec<Vec<Row>> = Vec::with_capacity(largest.len());
+        let mut planes: Vec<Vec<ChannelSolution>> = Vec::with_capacity(largest.len());
         for &largest in largest {
             let rows = self.problem.solve(&rest, largest);
             rest = rest.iter().zip(&rows).map(|(rest, row)| self.problem.errors(rest, row)).collect();

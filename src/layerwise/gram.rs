@@ -112,7 +112,7 @@ pub(super) struct Sampler<'a> {
 }
 
 /// A position of an image of a chunk.
-type Place = (usize, usize);
+type SamplePosition = (usize, usize);
 
 impl Sampler<'_> {
     /// The moments of each channel group's inputs.
@@ -135,7 +135,7 @@ impl Sampler<'_> {
     }
 
     /// The sampled positions of a chunk's images.
-    fn places(&self, chunk: usize, images: usize) -> Vec<Place> {
+    fn places(&self, chunk: usize, images: usize) -> Vec<SamplePosition> {
         let positions = self.patches.positions();
         let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
@@ -146,7 +146,7 @@ impl Sampler<'_> {
     }
 
     /// The patches of a channel group as columns of centred codes.
-    fn gather(&self, batch: &Batch<u8>, places: &[Place], group: usize) -> Mat<f32> {
+    fn gather(&self, batch: &Batch<u8>, places: &[SamplePosition], group: usize) -> Mat<f32> {
         let mut patches = Mat::full(self.patches.len(), places.len(), self.zero() as f32);
         for (column, &(image, position)) in places.iter().enumerate() {
             self.patch(batch.image(image), position, group, patches.col_as_slice_mut(column));
@@ -215,7 +215,7 @@ impl Samples<'_> {
     }
 
     /// Sums over all sampled positions of the outputs that `wanted` gives for a block of a channel group.
-    fn sums(&self, wanted: impl Fn(usize, &Block) -> Mat<f32>) -> Result<Vec<Wanted>> {
+    fn sums(&self, wanted: impl Fn(usize, &SampleColumns) -> Mat<f32>) -> Result<Vec<Wanted>> {
         let Patches { groups, .. } = self.sampler.patches;
         let outputs = self.teacher.shape(self.target).channels / groups;
         let mut sums: Vec<WantedSums> =
@@ -236,7 +236,7 @@ impl Samples<'_> {
             .collect())
     }
 
-    fn chunk(&self, index: usize) -> Result<Chunk> {
+    fn chunk(&self, index: usize) -> Result<SampleChunk> {
         let batch = self.sampler.activations.chunk(index)?;
         let targets = self.teacher.chunk(self.target, index)?;
         let residual = match self.residual {
@@ -263,17 +263,17 @@ impl Samples<'_> {
                 wanted.push(value);
             }
         }
-        Ok(Chunk { batch, places, wanted, residuals, channels })
+        Ok(SampleChunk { batch, places, wanted, residuals, channels })
     }
 
-    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> Block {
+    fn block(&self, chunk: &SampleChunk, group: usize, start: usize) -> SampleColumns {
         let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
         let outputs = chunk.channels / self.sampler.patches.groups;
         let outputs_of = |values: &[f32]| {
             let at = |column: usize| (start + column) * chunk.channels + group * outputs;
             Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
         };
-        Block {
+        SampleColumns {
             inputs: self.sampler.gather(&chunk.batch, places, group),
             wanted: outputs_of(&chunk.wanted),
             residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
@@ -281,10 +281,10 @@ impl Samples<'_> {
     }
 }
 
-struct Chunk {
+struct SampleChunk {
     batch: Batch<u8>,
     /// The sampled positions.
-    places: Vec<Place>,
+    places: Vec<SamplePosition>,
     /// Per place and channel.
     wanted: Vec<f32>,
     /// What is added to each output afterwards; empty if nothing.
@@ -293,7 +293,7 @@ struct Chunk {
 }
 
 /// Sampled positions of one channel group as columns.
-struct Block {
+struct SampleColumns {
     inputs: Mat<f32>,
     wanted: Mat<f32>,
     residual: Option<Mat<f32>>,

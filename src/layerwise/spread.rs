@@ -24,7 +24,7 @@ const FACTORS: [f32; LANES] = [0.7, 0.8, 0.87, 0.93, 1.0, 1.1, 1.25, 1.45];
 /// One layer's (or channel group's) least-squares problem, shared by all its output channels. Prepared in `f64`, solved
 /// in `f32`: codes and scales need no more.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct LeastSquares {
     /// Damped covariance of the inputs, in storage order.
     hessian: Mat<f32>,
     diagonal: Vec<f32>,
@@ -75,13 +75,13 @@ struct Solution {
 
 /// One output channel's solution in storage order.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct ChannelSolution {
     pub codes: Vec<i8>,
     /// One scale per group.
     pub scales: Vec<u8>,
 }
 
-impl Problem {
+impl LeastSquares {
     /// Prepares a damped, positive definite covariance for groups of `group` in runs of `run` inputs.
     pub(super) fn new(hessian: Mat<f64>, run: usize, group: usize) -> Option<Self> {
         let inputs = hessian.nrows();
@@ -112,12 +112,12 @@ impl Problem {
     }
 
     /// Codes and scales up to `largest` for output channels with these target weights, each in units of its factor.
-    pub(super) fn solve(&self, targets: &[Vec<f32>], largest: f32) -> Vec<Row> {
+    pub(super) fn solve(&self, targets: &[Vec<f32>], largest: f32) -> Vec<ChannelSolution> {
         let rows = self.round_all(targets, largest);
         let errors: Vec<Vec<f32>> =
             targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
         let gradients = times(&self.hessian, &errors);
-        let state = |(place, row): (usize, &Row)| {
+        let state = |(place, row): (usize, &ChannelSolution)| {
             State::new(self, row, &errors[place], gradients.col_as_slice(place).to_vec(), largest)
         };
         let mut states: Vec<State> = rows.iter().enumerate().map(state).collect();
@@ -137,7 +137,7 @@ impl Problem {
     }
 
     /// The same codes and scales of one plane after another has changed: `errors` is what all planes together leave.
-    pub(super) fn improve(&self, row: &Row, errors: &[f32], largest: f32) -> Row {
+    pub(super) fn improve(&self, row: &ChannelSolution, errors: &[f32], largest: f32) -> ChannelSolution {
         let gradient = times(&self.hessian, &[errors.to_vec()]).col_as_slice(0).to_vec();
         let mut state = [State::new(self, row, errors, gradient, largest)];
         self.descend(&mut state);
@@ -145,12 +145,12 @@ impl Problem {
     }
 
     /// `target − value`.
-    pub(super) fn errors(&self, target: &[f32], row: &Row) -> Vec<f32> {
+    pub(super) fn errors(&self, target: &[f32], row: &ChannelSolution) -> Vec<f32> {
         target.iter().zip(self.values(row)).map(|(target, value)| target - value).collect()
     }
 
     /// Codes times scales.
-    pub(super) fn values(&self, row: &Row) -> Vec<f32> {
+    pub(super) fn values(&self, row: &ChannelSolution) -> Vec<f32> {
         let mut values = vec![0.0; row.codes.len()];
         for block in &self.blocks {
             let scale = f32::from(row.scales[block.id]);
@@ -175,10 +175,10 @@ impl Problem {
     }
 
     /// Rounds group after group.
-    fn round_all(&self, targets: &[Vec<f32>], largest: f32) -> Vec<Row> {
+    fn round_all(&self, targets: &[Vec<f32>], largest: f32) -> Vec<ChannelSolution> {
         let in_order = |target: &Vec<f32>| self.order.iter().map(|&index| target[index]).collect();
         let mut free: Vec<Vec<f32>> = targets.iter().map(in_order).collect();
-        let empty = Row { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
+        let empty = ChannelSolution { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
         let mut rows = vec![empty; targets.len()];
         for block in &self.blocks {
             for (free, row) in free.iter_mut().zip(&mut rows) {

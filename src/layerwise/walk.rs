@@ -21,12 +21,11 @@ use crate::error::Result;
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
 use crate::graph::NodeId;
 use crate::judge::Judgement;
-use crate::liveness::last_uses;
-use crate::pack::{Packing, Source, pack_node};
+use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{OperatorId, PerOperator, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Shape};
 use std::sync::Arc;
@@ -57,7 +56,7 @@ pub(crate) fn fit_and_pack<'a>(
 }
 
 /// The full-precision values that compensation reads, once per layer that is fitted and so has a host.
-fn wanted(graph: &QuantizedGraph, full: &Full, hosts: &[Option<usize>]) -> Vec<NodeId> {
+fn wanted(graph: &QuantizedGraph, full: &Full, hosts: &PerOperator<Option<OperatorId>>) -> Vec<NodeId> {
     let mut wanted = Vec::new();
     for node in graph.nodes.iter().zip(hosts).filter(|(_, host)| host.is_some()).map(|(node, _)| node) {
         if let QuantizedOp::Conv(conv) = &node.op {
@@ -77,7 +76,7 @@ fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> b
 
 /// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
 fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
-    method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::int8()
+    method == Method::Compensated && node.inputs[0] != OperatorId::INPUT && precision != Precision::int8()
 }
 
 struct Walk<'a> {
@@ -85,21 +84,21 @@ struct Walk<'a> {
     full: &'a Full<'a>,
     method: Method,
     teacher: Teacher<'a>,
-    packed: Vec<PackedNode>,
+    packed: PerOperator<PackedNode>,
     /// Activations that are still to be read.
-    values: Vec<Option<Parts>>,
+    values: PerOperator<Option<Parts>>,
     /// Known once a convolution or a sum has yielded logits.
     logit_scale: Option<f64>,
     probe: Probe<'a>,
     /// Whether the images that judge are not fitted.
     held_back: bool,
     survey: Option<Survey<'a>>,
-    /// By node that has an objective: the one whose patches hold its own.
-    hosts: Vec<Option<usize>>,
+    /// Of each operator that has an objective the one whose patches hold its own.
+    hosts: PerOperator<Option<OperatorId>>,
     /// What the outputs of the layer being visited should be.
     objective: Option<Objective>,
     /// Moments of the inputs of hosts, while a layer ahead needs them.
-    shared: Vec<(usize, Vec<Arc<Inputs>>)>,
+    shared: Vec<(OperatorId, Vec<Arc<Inputs>>)>,
     layers: Vec<LayerFidelity>,
     /// Signal over noise of the logits in dB.
     logits: Option<f64>,
@@ -118,7 +117,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Self> {
         let is_fitted = |node: &&QuantizedNode| is_fitted(node, method, survey.as_ref());
         let patches = |node: &QuantizedNode| Some(node).filter(is_fitted).and_then(Patches::of);
-        let hosts = hosts(&graph.nodes.iter().map(patches).collect::<Vec<_>>());
+        let hosts = hosts(&graph.nodes.iter().map(patches).collect());
         Ok(Self {
             teacher: Teacher::new(&full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
             held_back: pixels.held_back.is_some(),
@@ -130,8 +129,8 @@ impl<'a> Walk<'a> {
             hosts,
             objective: None,
             shared: Vec::new(),
-            packed: Vec::new(),
-            values: vec![],
+            packed: PerOperator::default(),
+            values: PerOperator::default(),
             logit_scale: None,
             layers: Vec::new(),
             logits: None,
@@ -142,10 +141,10 @@ impl<'a> Walk<'a> {
     }
 
     fn run(mut self, pixels: Parts, progress: &dyn Progress) -> Result<Packed> {
-        let inputs: Vec<Vec<usize>> = self.graph.nodes.iter().map(|node| node.inputs.clone()).collect();
+        let last_uses = self.graph.last_uses();
         self.start(pixels)?;
-        progress.start("layers", inputs.len());
-        for (id, dead) in last_uses(&inputs).iter().enumerate().skip(1) {
+        progress.start("layers", last_uses.len());
+        for (id, dead) in last_uses.enumerate().skip(1) {
             self.visit(id).map_err(|error| error.at_node(&self.graph.nodes[id].name))?;
             dead.iter().for_each(|&dead| self.values[dead] = None);
             progress.advance(1);
@@ -154,7 +153,7 @@ impl<'a> Walk<'a> {
     }
 
     fn start(&mut self, pixels: Parts) -> Result<()> {
-        self.packed.push(pack_node(&self.graph.nodes[0], &[])?.node);
+        self.packed.push(pack_node(&self.graph.nodes[OperatorId::INPUT], &[])?.node);
         if self.method == Method::Compensated {
             self.teacher.start(&pixels.fitting)?;
         }
@@ -162,7 +161,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn visit(&mut self, id: usize) -> Result<()> {
+    fn visit(&mut self, id: OperatorId) -> Result<()> {
         let start = Instant::now();
         self.objective = self.objective_of(id)?;
         self.survey(id)?;
@@ -171,8 +170,7 @@ impl<'a> Walk<'a> {
         self.objective = None;
         self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let step = self.step(id, &packing.node);
-        let last = id + 1 == self.graph.nodes.len();
-        let value = if last { None } else { Some(self.execute(id, &step)?) };
+        let value = if self.graph.nodes.is_last(id) { None } else { Some(self.execute(id, &step)?) };
         self.values.push(value);
         self.measure(id, &step, &packing)?;
         self.packed.push(packing.node);
@@ -183,7 +181,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The operator that runs, after fitting if it is a ternary layer.
-    fn fit(&mut self, id: usize) -> Result<Packing> {
+    fn fit(&mut self, id: OperatorId) -> Result<Packing> {
         let mut packing = self.pack(id)?;
         if let Some(fitted) = self.compensated(id)? {
             self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
@@ -198,12 +196,12 @@ impl<'a> Walk<'a> {
         Ok(packing)
     }
 
-    /// Compares what node `id` yields with full precision.
-    fn measure(&mut self, id: usize, step: &Step, packing: &Packing) -> Result<()> {
+    /// Compares what operator `id` yields with full precision.
+    fn measure(&mut self, id: OperatorId, step: &Step, packing: &Packing) -> Result<()> {
         let Self { graph, probe, values, logit_scale, .. } = self;
         let yields = Yields { graph, values, id, step, scale: *logit_scale };
         self.layers.extend(probe.layer(packing, &yields)?);
-        if id + 1 == graph.nodes.len() {
+        if graph.nodes.is_last(id) {
             (self.logits, self.judgement) = probe.logits(&yields)?;
         }
         Ok(())
@@ -218,19 +216,19 @@ impl<'a> Walk<'a> {
             judgement: self.judgement,
             layers: self.layers,
         };
-        let mut notes = self.notes;
-        notes.extend(Note::on_logits(&fidelity, &self.packed, self.method));
+        let (nodes, mut notes) = (self.packed.into_vec(), self.notes);
+        notes.extend(Note::on_logits(&fidelity, &nodes, self.method));
         Packed {
             logit_scale: self.logit_scale.unwrap_or(last),
-            nodes: self.packed,
+            nodes,
             fidelity,
             seconds: self.seconds,
             notes,
         }
     }
 
-    /// The refitted convolution, if node `id` is one to compensate.
-    fn compensated(&mut self, id: usize) -> Result<Option<QuantizedConv>> {
+    /// The refitted convolution, if operator `id` is one to compensate.
+    fn compensated(&mut self, id: OperatorId) -> Result<Option<QuantizedConv>> {
         let node = &self.graph.nodes[id];
         let (QuantizedOp::Conv(conv), Some(objective)) = (&node.op, &self.objective) else { return Ok(None) };
         if !is_compensated(conv.choice.precision, node, self.method) {
@@ -243,23 +241,23 @@ impl<'a> Walk<'a> {
         Ok(Some(fitted))
     }
 
-    fn pack(&self, id: usize) -> Result<Packing> {
+    fn pack(&self, id: OperatorId) -> Result<Packing> {
         let node = &self.graph.nodes[id];
-        let source = |&input: &usize| {
+        let source = |&input: &OperatorId| {
             let node = &self.graph.nodes[input];
-            Source { quantizer: node.quantizer, shape: node.shape }
+            PackInput { quantizer: node.quantizer, shape: node.shape }
         };
         pack_node(node, &node.inputs.iter().map(source).collect::<Vec<_>>())
     }
 
-    fn step(&self, id: usize, packed: &PackedNode) -> Step {
-        let operand = |&input: &usize| Operand::of(&self.packed[input], self.graph.nodes[input].shape);
-        let inputs: Vec<Operand> = packed.inputs.iter().map(operand).collect();
+    fn step(&self, id: OperatorId, packed: &PackedNode) -> Step {
+        let operand = |&input: &OperatorId| Operand::of(&self.packed[input], self.graph.nodes[input].shape);
+        let inputs: Vec<Operand> = self.graph.nodes[id].inputs.iter().map(operand).collect();
         Step::new(packed, &inputs, self.graph.nodes[id].shape, Kernels::default())
     }
 
     /// The statistics that a ternary or 4-bit layer should have.
-    fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
+    fn full_precision(&self, id: OperatorId) -> Option<ChannelStatistics> {
         match &self.graph.nodes[id].op {
             QuantizedOp::Conv(conv) if conv.choice.precision != Precision::int8() => {
                 self.full.observation.channels[conv.source].clone()
@@ -268,12 +266,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The activations that node `id` reads.
-    fn operands(&self, id: usize) -> Result<Vec<&Parts>> {
+    /// The activations that operator `id` reads.
+    fn operands(&self, id: OperatorId) -> Result<Vec<&Parts>> {
         operands(self.graph, &self.values, id)
     }
 
-    fn sum_statistics(&self, id: usize, step: &Step) -> Result<SumStatistics> {
+    fn sum_statistics(&self, id: OperatorId, step: &Step) -> Result<SumStatistics> {
         let input = &self.operands(id)?[0].fitting;
         let mut statistics = SumStatistics::new(self.graph.nodes[id].shape.channels);
         for chunk in 0..input.chunks() {
@@ -282,7 +280,7 @@ impl<'a> Walk<'a> {
         Ok(statistics)
     }
 
-    fn execute(&self, id: usize, step: &Step) -> Result<Parts> {
+    fn execute(&self, id: OperatorId, step: &Step) -> Result<Parts> {
         let operands = self.operands(id)?;
         let run = |inputs: Vec<&Spool>| run(step, self.graph.nodes[id].shape, &inputs);
         let held_back: Option<Vec<&Spool>> = operands.iter().map(|parts| parts.held_back.as_ref()).collect();

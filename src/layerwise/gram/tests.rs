@@ -4,6 +4,7 @@ use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
 use crate::graph::arbitrary::{Choices, noise};
 use crate::graph::{Conv, Graph, Node, Op};
+use crate::quantize::OperatorId;
 use crate::tensor::Window;
 use ndarray::Array4;
 
@@ -78,7 +79,7 @@ impl Scene {
 
     fn patches(&self, window: Window) -> Patches {
         let output = [self.output_shape.height, self.output_shape.width];
-        Patches { input: 0, window, groups: GROUPS, group_inputs: GROUP_INPUTS, output }
+        Patches { input: OperatorId::INPUT, window, groups: GROUPS, group_inputs: GROUP_INPUTS, output }
     }
 
     fn sampler(&self) -> Sampler<'_> {

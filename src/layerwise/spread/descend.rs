@@ -3,7 +3,7 @@
 use super::patterns::EXHAUSTIVE;
 use super::state::State;
 use super::trials::{LANES, Trials};
-use super::{Block, Metric, Problem, closed_form_scale};
+use super::{Block, LeastSquares, Metric, closed_form_scale};
 use crate::layerwise::vector::{axpy, dot, times};
 use faer::Mat;
 
@@ -14,7 +14,7 @@ const FACTORS: [f32; LANES] = [0.75, 0.85, 0.93, 1.0, 1.04, 1.08, 1.2, 1.35];
 /// A change must gain this much, relative to what there is, so that rounding errors are no gain.
 const LEAST_GAIN: f32 = 1e-5;
 
-impl Problem {
+impl LeastSquares {
     /// Coordinate descent on codes and scales with the whole covariance, on all rows together, so that each reads a part
     /// of it while it is near.
     pub(super) fn descend(&self, states: &mut [State]) {
@@ -101,7 +101,7 @@ impl State<'_> {
     }
 }
 
-impl Problem {
+impl LeastSquares {
     /// Coordinate descent on codes of given steps, each taking its best value while all others are fixed.
     pub(super) fn descend_codes(
         &self,

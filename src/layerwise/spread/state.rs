@@ -1,12 +1,12 @@
 //! A row under change.
 
-use super::{Block, Problem, Row, Solution};
+use super::{Block, ChannelSolution, LeastSquares, Solution};
 use crate::layerwise::vector::{axpy, dot};
 
 /// Codes and scales of one output channel, and what they leave of the error.
 #[derive(Debug, Clone)]
 pub(super) struct State<'a> {
-    pub problem: &'a Problem,
+    pub problem: &'a LeastSquares,
     pub codes: Vec<f32>,
     /// Scale of each weight.
     pub scales: Vec<f32>,
@@ -20,7 +20,13 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     /// `errors` is `target − value`, `gradient` H times that.
-    pub fn new(problem: &'a Problem, row: &Row, errors: &[f32], gradient: Vec<f32>, largest: f32) -> Self {
+    pub fn new(
+        problem: &'a LeastSquares,
+        row: &ChannelSolution,
+        errors: &[f32],
+        gradient: Vec<f32>,
+        largest: f32,
+    ) -> Self {
         let mut scales = vec![0.0; errors.len()];
         for block in &problem.blocks {
             scales[block.columns.clone()].fill(f32::from(row.scales[block.id]));
@@ -31,12 +37,12 @@ impl<'a> State<'a> {
         Self { problem, codes, scales, error, gradient, largest }
     }
 
-    pub fn row(&self) -> Row {
+    pub fn row(&self) -> ChannelSolution {
         let mut scales = vec![0; self.problem.blocks.len()];
         for block in &self.problem.blocks {
             scales[block.id] = self.scale(block) as u8;
         }
-        Row { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
+        ChannelSolution { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
     }
 
     /// Becomes another state of the same row.

@@ -37,8 +37,8 @@ fn groups(values: &[f64], run: usize, group: usize) -> impl Iterator<Item = &[f6
 }
 
 impl Case {
-    fn solve(&self) -> Row {
-        Problem::new(self.hessian.clone(), self.run, self.group)
+    fn solve(&self) -> ChannelSolution {
+        LeastSquares::new(self.hessian.clone(), self.run, self.group)
             .unwrap()
             .solve(&[self.targets()], LARGEST)
             .remove(0)
@@ -59,30 +59,30 @@ impl Case {
     }
 
     /// The state of a row.
-    pub(super) fn state<'a>(&self, problem: &'a Problem, row: &Row) -> State<'a> {
+    pub(super) fn state<'a>(&self, problem: &'a LeastSquares, row: &ChannelSolution) -> State<'a> {
         let errors = problem.errors(&self.targets(), row);
         let gradient = times(&problem.hessian, std::slice::from_ref(&errors)).col_as_slice(0).to_vec();
         State::new(problem, row, &errors, gradient, LARGEST)
     }
 
     /// The state after rounding.
-    pub(super) fn rounded<'a>(&self, problem: &'a Problem) -> State<'a> {
+    pub(super) fn rounded<'a>(&self, problem: &'a LeastSquares) -> State<'a> {
         self.state(problem, &problem.round_all(&[self.targets()], LARGEST)[0])
     }
 
-    pub(super) fn row_error(&self, row: &Row) -> f64 {
+    pub(super) fn row_error(&self, row: &ChannelSolution) -> f64 {
         self.error(|index| f64::from(row.codes[index]) * f64::from(row.scales[self.group_of(index)]))
     }
 
     /// Every group on its own, its scale rounded to 8 bits.
-    fn closed_form(&self) -> Row {
+    fn closed_form(&self) -> ChannelSolution {
         let (mut codes, mut scales) = (Vec::new(), Vec::new());
         for group in groups(&self.target, self.run, self.group) {
             let scale = closed_form_scale(group.iter().copied());
             scales.push(scale.round() as u8);
             codes.extend(group.iter().map(|w| (w / scale.max(1e-9)).round().clamp(-1.0, 1.0) as i8));
         }
-        Row { codes, scales }
+        ChannelSolution { codes, scales }
     }
 
     /// The least error of all codes, each with its best real scales of any sign.
@@ -163,7 +163,7 @@ fn tiny_problems_are_solved_nearly_as_well_as_by_trying_all_codes() {
 }
 
 /// The metric of a block whose error the later ones make up for: the inverse of its block of the inverse.
-fn free_metric(case: &Case, problem: &Problem, block: &Block) -> Mat<f64> {
+fn free_metric(case: &Case, problem: &LeastSquares, block: &Block) -> Mat<f64> {
     let order = &problem.order;
     let covariance = Mat::from_fn(order.len(), order.len(), |i, j| case.hessian[(order[i], order[j])]);
     let later = order.len() - block.start;
@@ -183,7 +183,7 @@ fn first_groups_of_up_to_four_are_exact() {
     for seed in 0..20 {
         for group in 1..=4 {
             let case = case(seed * 5, 12, 6, group, 40);
-            let problem = Problem::new(case.hessian.clone(), 6, group).unwrap();
+            let problem = LeastSquares::new(case.hessian.clone(), 6, group).unwrap();
             let block = &problem.blocks[0];
             let metric = free_metric(&case, &problem, block);
             let weights: Vec<f64> = problem.order[..block.len].iter().map(|&i| case.target[i]).collect();
@@ -210,7 +210,7 @@ fn first_groups_of_up_to_four_are_exact() {
 fn trials_know_their_products_and_squares() {
     let case = case(3, 12, 12, 12, 40);
     for (run, start) in [(12, 0), (6, 6)] {
-        let problem = Problem::new(case.hessian.clone(), run, 12).unwrap();
+        let problem = LeastSquares::new(case.hessian.clone(), run, 12).unwrap();
         let block = problem.blocks.iter().find(|block| block.start == start).unwrap();
         let metric = free_metric(&case, &problem, block);
         let weights: Vec<f32> = (0..block.len).map(|i| (i as f32 - 4.3) / 3.0).collect();
@@ -267,7 +267,7 @@ fn a_scale_is_zero_exactly_where_all_codes_are() {
 fn indefinite_covariances_are_refused() {
     let mut hessian = identity(3);
     hessian[(1, 1)] = -1.0;
-    assert!(Problem::new(hessian, 3, 2).is_none());
+    assert!(LeastSquares::new(hessian, 3, 2).is_none());
 }
 
 /// No pattern of any one group, with any scale, is better when all others stay.
@@ -304,7 +304,7 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
         let (mut blocks, mut columns) = (0.0, 0.0);
         for seed in 0..8 {
             let case = case(80 + seed, 96, 96, group, 200);
-            let problem = Problem::new(case.hessian.clone(), case.run, case.group).unwrap();
+            let problem = LeastSquares::new(case.hessian.clone(), case.run, case.group).unwrap();
             let rounded = case.rounded(&problem);
             let mut state = rounded.clone();
             for block in problem.blocks.iter().cycle().take(20 * problem.blocks.len()) {
@@ -322,7 +322,7 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
 #[test]
 fn decoding_solves_its_triangle() {
     let case = case(7, 12, 12, 12, 30);
-    let problem = Problem::new(case.hessian.clone(), 12, 12).unwrap();
+    let problem = LeastSquares::new(case.hessian.clone(), 12, 12).unwrap();
     let Metric::Many(lower) = &problem.blocks[0].metric else { panic!("a block of twelve") };
     let truth: Vec<f32> = noise(12, 3);
     let image_of = |values: &[f32]| -> Vec<f32> {

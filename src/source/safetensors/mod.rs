@@ -37,7 +37,7 @@ trait Tensors {
 /// unexpected or misshapen; weights that are not finite, naming tensor and index.
 pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Graph> {
     let checkpoint = Checkpoint::open(path)?;
-    let config = Config::beside(path)?;
+    let config = TimmConfig::beside(path)?;
     build(&checkpoint, &config, options).map_err(|error| error.at_path(checkpoint.path()))
 }
 
@@ -46,13 +46,13 @@ pub(super) fn architectures() -> Vec<&'static str> {
     ARCHITECTURES.iter().map(|architecture| architecture.name).collect()
 }
 
-fn build(tensors: &dyn Tensors, config: &Config, options: &LoadOptions) -> Result<Graph> {
+fn build(tensors: &dyn Tensors, config: &TimmConfig, options: &LoadOptions) -> Result<Graph> {
     let name =
         options.architecture.as_ref().or(config.architecture.as_ref()).ok_or_else(|| unnamed(tensors))?;
     let architecture = find(name).ok_or_else(|| unknown(name, tensors))?;
     let described =
         config.architecture.as_deref().and_then(find).is_some_and(|found| found.name == architecture.name);
-    let config = if described { config } else { &Config::default() };
+    let config = if described { config } else { &TimmConfig::default() };
     let size = options.input_size.or(config.input_size).unwrap_or(architecture.default_size());
     let misfits = compare(architecture, tensors, config.classes, size)?;
     if !misfits.is_empty() {
@@ -131,13 +131,13 @@ fn suggestion(tensors: &dyn Tensors) -> String {
 
 /// What timm's `config.json` says about the weights beside it.
 #[derive(Debug, Default)]
-struct Config {
+struct TimmConfig {
     architecture: Option<String>,
     classes: Option<usize>,
     input_size: Option<[usize; 2]>,
 }
 
-impl Config {
+impl TimmConfig {
     fn beside(path: &Path) -> Result<Self> {
         let path = path.with_file_name("config.json");
         if !path.is_file() {

@@ -1,13 +1,13 @@
 use super::super::tests::{Case, LARGEST, case};
-use super::super::{Problem, Row};
+use super::super::{ChannelSolution, LeastSquares};
 use super::*;
 
-fn problem(case: &Case) -> Problem {
-    Problem::new(case.hessian.clone(), case.run, case.group).unwrap()
+fn problem(case: &Case) -> LeastSquares {
+    LeastSquares::new(case.hessian.clone(), case.run, case.group).unwrap()
 }
 
 /// Codes that descent alone cannot improve.
-fn descended<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
+fn descended<'a>(problem: &'a LeastSquares, case: &Case) -> State<'a> {
     let mut states = [case.rounded(problem)];
     problem.descend(&mut states);
     let [state] = states;
@@ -24,7 +24,8 @@ fn check(state: &State, case: &Case) {
     let row = state.row();
     near(state.error, case.row_error(&row), case.error(|_| 0.0));
     let gradient = case.state(state.problem, &row).gradient;
-    let largest = case.state(state.problem, &Row { codes: vec![0; row.codes.len()], ..row }).gradient;
+    let largest =
+        case.state(state.problem, &ChannelSolution { codes: vec![0; row.codes.len()], ..row }).gradient;
     let largest = largest.iter().fold(1.0, |most: f32, value| most.max(value.abs()));
     for (ours, expected) in state.gradient.iter().zip(gradient) {
         near(f64::from(*ours), f64::from(expected), f64::from(largest));
@@ -87,8 +88,8 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
 fn the_first_of_equal_changes_is_taken() {
     for inputs in [1, 15, 16, 17, 40] {
         let hessian = faer::Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)));
-        let problem = Problem::new(hessian, 1, 1).unwrap();
-        let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
+        let problem = LeastSquares::new(hessian, 1, 1).unwrap();
+        let row = ChannelSolution { codes: vec![1; inputs], scales: vec![100; inputs] };
         let gradient = vec![-10.0; inputs];
         let state = State::new(&problem, &row, &gradient, gradient.clone(), LARGEST);
         let mut barrier = vec![0.0; inputs];
@@ -140,6 +141,6 @@ fn zeros_stay_zeros() {
     let problem = problem(&case);
     let mut state = case.rounded(&problem);
     state.search();
-    let Row { codes, scales } = state.row();
+    let ChannelSolution { codes, scales } = state.row();
     assert_eq!((codes, scales), (vec![0; 12], vec![0; 3]));
 }
