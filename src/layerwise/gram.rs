@@ -11,6 +11,7 @@ use crate::graph::NodeId;
 use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
+use rayon::prelude::*;
 use std::sync::Arc;
 use sums::{InputSums, WantedSums};
 
@@ -50,6 +51,13 @@ impl Inputs {
             means: inputs.iter().map(|&input| self.means[input]).collect(),
             zero: self.zero,
         }
+    }
+
+    /// The least variance that rounding to whole steps adds to an input: a twelfth where it is not exactly zero, which it
+    /// is not in at least the share `m²/E[x²]` of all places (Cauchy and Schwarz).
+    pub(super) fn rounding(&self, input: usize) -> f64 {
+        let (square, variance) = (self.means[input].powi(2), self.covariance[(input, input)]);
+        if square > 0.0 { square / (square + variance) / 12.0 } else { 0.0 }
     }
 
     /// Means of the centred codes.
@@ -122,9 +130,9 @@ impl Sampler<'_> {
         for index in 0..self.activations.chunks() {
             let batch = self.activations.chunk(index)?;
             let places = self.places(index, batch.images);
-            for (group, sums) in sums.iter_mut().enumerate() {
+            sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
                 places.chunks(BLOCK).for_each(|places| sums.add(&self.gather(&batch, places, group)));
-            }
+            });
         }
         Ok(sums.into_iter().map(|sums| Arc::new(sums.finish(self.zero()))).collect())
     }
@@ -215,19 +223,19 @@ impl Samples<'_> {
     }
 
     /// Sums over all sampled positions of the outputs that `wanted` gives for a block of a channel group.
-    fn sums(&self, wanted: impl Fn(usize, &SampleColumns) -> Mat<f32>) -> Result<Vec<Wanted>> {
+    fn sums(&self, wanted: impl Fn(usize, &SampleColumns) -> Mat<f32> + Sync) -> Result<Vec<Wanted>> {
         let Patches { groups, .. } = self.sampler.patches;
         let outputs = self.teacher.shape(self.target).channels / groups;
         let mut sums: Vec<WantedSums> =
             (0..groups).map(|_| WantedSums::new(self.sampler.patches.len(), outputs)).collect();
         for index in 0..self.sampler.activations.chunks() {
             let chunk = self.chunk(index)?;
-            for (group, sums) in sums.iter_mut().enumerate() {
+            sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
                 for start in (0..chunk.places.len()).step_by(BLOCK) {
                     let block = self.block(&chunk, group, start);
                     sums.add(&block.inputs, &wanted(group, &block));
                 }
-            }
+            });
         }
         Ok(sums
             .into_iter()

@@ -81,6 +81,19 @@ impl<'a> Probe<'a> {
         }))
     }
 
+    /// Squared distance of what an operator yields from full precision, summed over the images.
+    pub(super) fn error(&mut self, yields: &Yields) -> Result<f64> {
+        let value = self.full.structure.operators[yields.id].value;
+        self.teacher.advance_to(value)?;
+        let mut sum = 0.0;
+        for chunk in 0..self.chunks() {
+            let wanted = self.teacher.chunk(value, chunk)?;
+            let pairs = wanted.iter().zip(yields.chunk(chunk)?);
+            sum += pairs.map(|(wanted, produced)| squared_distance(wanted, &produced.values)).sum::<f64>();
+        }
+        Ok(sum)
+    }
+
     /// Signal over noise of the logits in dB, and what the images say of them.
     pub(super) fn logits(&mut self, yields: &Yields) -> Result<(Option<f64>, Option<Judgement>)> {
         let output = self.full.graph.output;

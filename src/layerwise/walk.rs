@@ -1,5 +1,6 @@
 //! The walk over all operators: fit, pack, run, measure.
 
+mod alternatives;
 mod gather;
 mod ranges;
 mod survey;
@@ -12,10 +13,10 @@ use super::note::Note;
 use super::objective::Objective;
 use super::patches::{Patches, hosts};
 use super::probe::Probe;
-use super::statistics::{SumStatistics, match_statistics};
+use super::statistics::SumStatistics;
 use super::teacher::Teacher;
 use super::yields::{Yields, freed, operands};
-use crate::calibrate::{ChannelStatistics, Parts, Spool};
+use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::error::Result;
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
@@ -25,10 +26,13 @@ use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::{OperatorId, PerOperator, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{OperatorId, PerOperator, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Shape};
 use std::sync::Arc;
+
+/// Most weights of an output of 8 bits that are fitted: so few cannot fit what is peculiar to the images.
+const FEW_WEIGHTS: usize = 64;
 
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
 pub(crate) struct Packed {
@@ -74,9 +78,12 @@ fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> b
     [conv.choice.precision].iter().chain(candidates).any(|&precision| is_compensated(precision, node, method))
 }
 
-/// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
+/// Layers on pixels see the same inputs as full precision: there is nothing to compensate. Eight bits lose nothing, but where
+/// a few weights make an output, as in depthwise layers, they can undo what went wrong before.
 fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
-    method == Method::Compensated && node.inputs[0] != OperatorId::INPUT && precision != Precision::int8()
+    let QuantizedOp::Conv(conv) = &node.op else { return false };
+    let is_open = precision != Precision::int8() || conv.group_inputs * conv.window.area() <= FEW_WEIGHTS;
+    method == Method::Compensated && node.inputs[0] != OperatorId::INPUT && is_open
 }
 
 struct Walk<'a> {
@@ -105,6 +112,8 @@ struct Walk<'a> {
     judgement: Option<Judgement>,
     seconds: Vec<(String, f64)>,
     notes: Vec<Note>,
+    /// Layers that are better off without compensation.
+    uncompensated: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -137,6 +146,7 @@ impl<'a> Walk<'a> {
             judgement: None,
             seconds: Vec::new(),
             notes: Vec::new(),
+            uncompensated: Vec::new(),
         })
     }
 
@@ -180,26 +190,11 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The operator that runs, after fitting if it is a ternary layer.
-    fn fit(&mut self, id: OperatorId) -> Result<Packing> {
-        let mut packing = self.pack(id)?;
-        if let Some(fitted) = self.compensated(id)? {
-            self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
-            packing = self.pack(id)?;
-        } else if let Some(statistics) = self.full_precision(id) {
-            let sums = self.sum_statistics(id, &self.step(id, &packing.node))?;
-            if let QuantizedOp::Conv(conv) = &mut self.graph.nodes[id].op {
-                match_statistics(conv, &sums, &statistics, &packing);
-            }
-            packing = self.pack(id)?;
-        }
-        Ok(packing)
-    }
-
     /// Compares what operator `id` yields with full precision.
     fn measure(&mut self, id: OperatorId, step: &Step, packing: &Packing) -> Result<()> {
         let Self { graph, probe, values, logit_scale, .. } = self;
-        let yields = Yields { graph, values, id, step, scale: *logit_scale };
+        let codes = values[id].as_ref().map(Parts::judging);
+        let yields = Yields { graph, values, id, codes, step, scale: *logit_scale };
         self.layers.extend(probe.layer(packing, &yields)?);
         if graph.nodes.is_last(id) {
             (self.logits, self.judgement) = probe.logits(&yields)?;
@@ -217,6 +212,7 @@ impl<'a> Walk<'a> {
             layers: self.layers,
         };
         let (nodes, mut notes) = (self.packed.into_vec(), self.notes);
+        notes.extend(Note::on_fits(self.uncompensated));
         notes.extend(Note::on_logits(&fidelity, &nodes, self.method));
         Packed {
             logit_scale: self.logit_scale.unwrap_or(last),
@@ -225,20 +221,6 @@ impl<'a> Walk<'a> {
             seconds: self.seconds,
             notes,
         }
-    }
-
-    /// The refitted convolution, if operator `id` is one to compensate.
-    fn compensated(&mut self, id: OperatorId) -> Result<Option<QuantizedConv>> {
-        let node = &self.graph.nodes[id];
-        let (QuantizedOp::Conv(conv), Some(objective)) = (&node.op, &self.objective) else { return Ok(None) };
-        if !is_compensated(conv.choice.precision, node, self.method) {
-            return Ok(None);
-        }
-        let (fitted, raised) = objective.fit(conv)?;
-        if raised > 1.0 {
-            self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
-        }
-        Ok(Some(fitted))
     }
 
     fn pack(&self, id: OperatorId) -> Result<Packing> {
@@ -254,16 +236,6 @@ impl<'a> Walk<'a> {
         let operand = |&input: &OperatorId| Operand::of(&self.packed[input], self.graph.nodes[input].shape);
         let inputs: Vec<Operand> = self.graph.nodes[id].inputs.iter().map(operand).collect();
         Step::new(packed, &inputs, self.graph.nodes[id].shape, Kernels::default())
-    }
-
-    /// The statistics that a ternary or 4-bit layer should have.
-    fn full_precision(&self, id: OperatorId) -> Option<ChannelStatistics> {
-        match &self.graph.nodes[id].op {
-            QuantizedOp::Conv(conv) if conv.choice.precision != Precision::int8() => {
-                self.full.observation.channels[conv.source].clone()
-            }
-            _ => None,
-        }
     }
 
     /// The activations that operator `id` reads.

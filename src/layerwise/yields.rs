@@ -14,11 +14,13 @@ pub(super) struct Produced {
     pub saturated: usize,
 }
 
-/// What an operator yields; its activations, if it makes any, are already there.
+/// What an operator yields.
 pub(super) struct Yields<'a> {
     pub graph: &'a QuantizedGraph,
     pub values: &'a PerOperator<Option<Parts>>,
     pub id: OperatorId,
+    /// Its activations; it yields logits if there are none.
+    pub codes: Option<&'a Spool>,
     pub step: &'a Step,
     /// Real value of one logit, if this operator yields them.
     pub scale: Option<f64>,
@@ -28,8 +30,8 @@ impl Yields<'_> {
     /// For each image of a chunk.
     pub(super) fn chunk(&self, chunk: usize) -> Result<Vec<Produced>> {
         let node = &self.graph.nodes[self.id];
-        if let Some(parts) = &self.values[self.id] {
-            let batch = parts.judging().chunk(chunk)?;
+        if let Some(codes) = self.codes {
+            let batch = codes.chunk(chunk)?;
             return Ok((0..batch.images).map(|image| Produced::of_codes(batch.image(image), node)).collect());
         }
         let inputs = operands(self.graph, self.values, self.id)?;

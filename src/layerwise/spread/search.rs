@@ -8,9 +8,9 @@ use std::hint::select_unpredictable as select;
 /// What the scale of a group is multiplied by, one factor for each pass over the groups.
 const KICKS: [f32; 6] = [0.8, 1.25, 0.9, 1.1, 0.65, 1.5];
 /// Kicks times inputs per output channel, which bounds the time.
-const EFFORT: usize = 1 << 17;
+const EFFORT: usize = 1 << 16;
 /// Changes of codes in a row that may pass without a gain.
-const DEPTH: usize = 8;
+const DEPTH: usize = 6;
 /// Rounds in which codes and scales settle after a kick.
 const ROUNDS: usize = 3;
 /// A kick must gain this much, relative to the error there is, so that rounding errors are no gain.
