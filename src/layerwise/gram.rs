@@ -72,7 +72,8 @@ pub(super) struct Wanted {
     pub cross: Mat<f64>,
     /// Mean of each wanted output.
     pub means: Vec<f64>,
-    /// Variance of each wanted output.
+    /// Variance of each wanted output, without what it makes up for in a residual: that is mostly noise which no output of
+    /// the layer follows, and must not make it louder.
     pub variances: Vec<f64>,
 }
 
@@ -233,7 +234,7 @@ impl Samples<'_> {
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
                 for start in (0..chunk.places.len()).step_by(BLOCK) {
                     let block = self.block(&chunk, group, start);
-                    sums.add(&block.inputs, &wanted(group, &block));
+                    sums.add(&block.inputs, &wanted(group, &block), block.corrections.as_ref());
                 }
             });
         }
@@ -257,7 +258,7 @@ impl Samples<'_> {
         let positions = self.sampler.patches.positions();
         let places = self.sampler.places(index, batch.images);
         let mut wanted = Vec::with_capacity(places.len() * channels);
-        let mut residuals = Vec::new();
+        let (mut residuals, mut corrections) = (Vec::new(), Vec::new());
         for &(image, position) in &places {
             for channel in 0..channels {
                 let at = channel * positions + position;
@@ -265,13 +266,14 @@ impl Samples<'_> {
                 if let Some((batch, zero, scale, full)) = &residual {
                     let code = batch.image(image)[position * channels + channel];
                     let real = ((f64::from(code) - f64::from(*zero)) * scale) as f32;
-                    value += full[image][at] - real;
                     residuals.push(real);
+                    corrections.push(full[image][at] - real);
+                    value += full[image][at] - real;
                 }
                 wanted.push(value);
             }
         }
-        Ok(SampleChunk { batch, places, wanted, residuals, channels })
+        Ok(SampleChunk { batch, places, wanted, residuals, corrections, channels })
     }
 
     fn block(&self, chunk: &SampleChunk, group: usize, start: usize) -> SampleColumns {
@@ -285,6 +287,7 @@ impl Samples<'_> {
             inputs: self.sampler.gather(&chunk.batch, places, group),
             wanted: outputs_of(&chunk.wanted),
             residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
+            corrections: (!chunk.corrections.is_empty()).then(|| outputs_of(&chunk.corrections)),
         }
     }
 }
@@ -297,6 +300,8 @@ struct SampleChunk {
     wanted: Vec<f32>,
     /// What is added to each output afterwards; empty if nothing.
     residuals: Vec<f32>,
+    /// By how much that is wrong; empty if nothing is added.
+    corrections: Vec<f32>,
     channels: usize,
 }
 
@@ -305,6 +310,7 @@ struct SampleColumns {
     inputs: Mat<f32>,
     wanted: Mat<f32>,
     residual: Option<Mat<f32>>,
+    corrections: Option<Mat<f32>>,
 }
 
 /// The output to want given what is wanted and what there is, if an activation with `bounds` follows.

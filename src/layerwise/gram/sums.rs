@@ -51,7 +51,8 @@ pub(super) struct WantedSums {
     /// `inputs × outputs` in panels of columns.
     cross: Vec<Mat<f64>>,
     sums: Vec<f64>,
-    squares: Vec<f64>,
+    /// Of the outputs without corrections: sums and squares.
+    own: [Vec<f64>; 2],
 }
 
 impl WantedSums {
@@ -60,16 +61,19 @@ impl WantedSums {
             count: 0.0,
             cross: panels(outputs).map(|(_, width)| Mat::zeros(inputs, width)).collect(),
             sums: vec![0.0; outputs],
-            squares: vec![0.0; outputs],
+            own: [vec![0.0; outputs], vec![0.0; outputs]],
         }
     }
 
-    /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f32>, y: &Mat<f32>) {
+    /// Adds samples as columns; `corrections` are parts of the outputs that do not count in their variance.
+    pub(super) fn add(&mut self, x: &Mat<f32>, y: &Mat<f32>, corrections: Option<&Mat<f32>>) {
         self.count += x.ncols() as f64;
+        let own = corrections.map(|corrections| y - corrections);
+        let own = own.as_ref().unwrap_or(y);
         for column in 0..x.ncols() {
             add_powers(&mut self.sums, y.col_as_slice(column), 1);
-            add_powers(&mut self.squares, y.col_as_slice(column), 2);
+            add_powers(&mut self.own[0], own.col_as_slice(column), 1);
+            add_powers(&mut self.own[1], own.col_as_slice(column), 2);
         }
         self.cross.par_iter_mut().enumerate().for_each(|(panel, sums)| {
             add_product(sums, x.as_ref(), y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..));
@@ -82,8 +86,9 @@ impl WantedSums {
         let cross = Mat::from_fn(inputs.len(), means.len(), |i, o| {
             self.cross[o / PANEL][(i, o % PANEL)] / self.count - inputs[i] * means[o]
         });
-        let variance = |(square, mean): (&f64, &f64)| (square / self.count - mean * mean).max(0.0);
-        let variances = self.squares.iter().zip(&means).map(variance).collect();
+        let variance =
+            |(sum, square): (&f64, &f64)| (square / self.count - (sum / self.count).powi(2)).max(0.0);
+        let variances = self.own[0].iter().zip(&self.own[1]).map(variance).collect();
         Wanted { cross, means, variances }
     }
 }
