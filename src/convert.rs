@@ -8,7 +8,7 @@ use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::{Precision, USUAL_SCALE};
-use crate::prepare::{Calibration, Draft, Prepared};
+use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
 use std::collections::BTreeMap;
@@ -41,6 +41,8 @@ pub struct ConvertOptions {
     pub reorder: bool,
     /// Bits and ranges of the activation tensors that a pattern names; the last match wins.
     pub rules: Vec<(Pattern, ActivationRule)>,
+    /// Images held back to judge, at most half of all; one in eight or so if nothing is said.
+    pub held_back: Option<usize>,
 }
 
 impl Default for ConvertOptions {
@@ -57,6 +59,7 @@ impl Default for ConvertOptions {
             channel_ranges: false,
             reorder: true,
             rules: Vec::new(),
+            held_back: None,
         }
     }
 }
@@ -87,6 +90,7 @@ impl ConvertOptions {
         Calibration {
             equalised: if self.channel_ranges { draft.structure.narrow_readers() } else { Vec::new() },
             statistics: chosen_nodes(&draft.choices),
+            held_back: self.held_back.map_or(HeldBack::Share, HeldBack::Count),
             ..Calibration::default()
         }
     }

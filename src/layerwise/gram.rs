@@ -23,6 +23,8 @@ const CENTRE: f64 = 128.0;
 /// Fewest positions sampled, and positions per input of the layer.
 const MIN_SAMPLES: usize = 16_384;
 const SAMPLES_PER_INPUT: usize = 48;
+/// Fewest positions of layers with channel groups, of which each has few inputs.
+const MIN_GROUPED_SAMPLES: usize = 4096;
 
 /// Covariances of one channel group of a convolution, over sampled output positions.
 pub(super) struct Gram {
@@ -146,7 +148,8 @@ impl Sampler<'_> {
     /// The sampled positions of a chunk's images.
     fn places(&self, chunk: usize, images: usize) -> Vec<SamplePosition> {
         let positions = self.patches.positions();
-        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.host.len());
+        let least = if self.host.groups > 1 { MIN_GROUPED_SAMPLES } else { MIN_SAMPLES };
+        let wanted = least.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
         let of_image = |image| {
             sampled(positions, per_image, chunk * CHUNK + image).map(move |position| (image, position))
