@@ -1,5 +1,7 @@
 //! The pipeline: a trained network and sample images become a packed ternary model.
 
+mod remedy;
+
 use crate::calibrate::{ActivationRule, RangeMethod};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,6 +13,7 @@ use crate::precision::{Precision, USUAL_SCALE};
 use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
+use remedy::remedy;
 use std::collections::BTreeMap;
 
 /// How [`convert`] converts.
@@ -200,11 +203,12 @@ pub fn convert(
         fidelity: Some(packed.fidelity),
     };
     model.shapes()?;
+    let remedy = packed.what_if.as_ref().map(|what_if| remedy(&model, what_if)).transpose()?.flatten();
     Ok(Conversion {
         model,
         choices: layer_choices(&quantized),
         seconds: packed.seconds,
-        notes: packed.notes,
+        notes: packed.notes.into_iter().chain(remedy).collect(),
         fitted,
         held_back: all - fitted,
         unreadable,

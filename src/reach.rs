@@ -1,15 +1,17 @@
 //! Conversion towards a goal: the smallest model that keeps its answers, or the best one of a size.
 
 use crate::convert::{Conversion, ConvertOptions, convert};
-use crate::data::Images;
+use crate::data::{Images, normalise, spread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
-use crate::graph::Graph;
+use crate::graph::{Graph, Interpreter};
 use crate::indicate::{Indicator, IndicatorOptions, indicate};
-use crate::judge::Judgement;
+use crate::judge::{Judgement, best};
 use crate::plan::{Budgets, Indicators, Plan, PlanOptions, frontier, plan};
 use crate::precision::Precision;
 use crate::progress::Progress;
+use crate::runtime::Session;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Precisions that layers may get.
@@ -28,22 +30,37 @@ pub struct Goal {
     /// Percent of the images held back that must get full precision's class. The smallest model that does is wanted; without
     /// this the best one within the size.
     pub agreement: Option<f64>,
-    /// Bytes of the file at most. Without this and `agreement`: those of ternary weights in groups of 4 with scales of 8
+    /// Points of top-1 on the images held back that may be lost; they must have labels.
+    pub max_drop: Option<f64>,
+    /// Bytes of the file at most. Without this and the others: those of ternary weights in groups of 4 with scales of 8
     /// bits.
     pub max_size: Option<u64>,
 }
 
 impl Goal {
     /// # Errors
-    /// A share that no model can have.
+    /// A share or drop that no model can have.
     pub fn check(&self) -> Result<()> {
-        match self.agreement {
-            Some(percent) if !(percent > 0.0 && percent <= 100.0) => {
-                let message = format!("`agreement = {percent}`: give percent, above 0 and at most 100");
-                Err(Error::new(ErrorKind::Argument, message))
+        let argument = |message: String| Err(Error::new(ErrorKind::Argument, message));
+        match (self.agreement, self.max_drop) {
+            (Some(percent), _) if !(percent > 0.0 && percent <= 100.0) => {
+                argument(format!("`agreement = {percent}`: give percent, above 0 and at most 100"))
+            }
+            (_, Some(drop)) if !(-100.0..=100.0).contains(&drop) => {
+                argument(format!("`max_drop = {drop}`: give points, from −100 to 100"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether answers are asked for, not only a size.
+    fn is_on_answers(&self) -> bool {
+        self.agreement.is_some() || self.max_drop.is_some()
+    }
+
+    fn is_reached_by(&self, trial: &Trial) -> bool {
+        self.agreement.is_none_or(|least| trial.judgement.agreement_percent() >= least)
+            && self.max_drop.is_none_or(|most| trial.drop.is_some_and(|drop| drop <= most))
     }
 }
 
@@ -54,6 +71,8 @@ pub struct Trial {
     pub max_size: u64,
     /// What the images held back say.
     pub judgement: Judgement,
+    /// Points of top-1 lost on them, where a drop is asked for.
+    pub drop: Option<f64>,
 }
 
 /// What [`convert_to`] found.
@@ -99,7 +118,38 @@ pub fn convert_to(
         let options = ConvertOptions { plan: Some(plan.clone()), ..options.clone() };
         convert(graph.clone(), preprocess, images, &options, progress)
     };
-    SizeSearch { indicators, convert: &convert, trials: Vec::new(), best: None }.run(goal)
+    let drop = |conversion: &Conversion| drop_on_held_back(conversion, graph, preprocess, images);
+    let (trials, best) = (Vec::new(), None);
+    SizeSearch { indicators, convert: &convert, drop: &drop, goal, trials, best }.run()
+}
+
+/// Points of top-1 that a model loses on the images that judged it.
+fn drop_on_held_back(
+    conversion: &Conversion,
+    graph: &Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+) -> Result<f64> {
+    let is_readable =
+        |&index: &usize| conversion.unreadable.iter().all(|(name, _)| *name != images.name(index));
+    let readable: Vec<usize> = (0..images.len()).filter(is_readable).collect();
+    let judging = spread(readable.len(), conversion.held_back);
+    let (session, interpreter) = (Session::new(&conversion.model)?, Interpreter::new(graph)?);
+    let lost = |&place: &usize| -> Result<f64> {
+        let index = readable[place];
+        let unlabelled = || {
+            let message = "an image without a label; a drop of top-1 needs class folders";
+            Error::new(ErrorKind::Argument, message).at_node(&images.name(index))
+        };
+        let (label, pixels) =
+            (images.label(index).ok_or_else(unlabelled)?, images.pixels(index, preprocess)?);
+        let full = interpreter.run(normalise(&pixels, preprocess)?.as_slice().unwrap_or_default())?;
+        let full: Vec<f64> = full.into_iter().map(f64::from).collect();
+        let right = |answer: Option<&usize>| f64::from(u8::from(answer == Some(&label)));
+        Ok(right(best(&full, 1).first()) - right(session.run(&pixels)?.top(0, 1).first()))
+    };
+    let lost: Vec<f64> = judging.par_iter().map(lost).collect::<Result<_>>()?;
+    Ok(100.0 * lost.iter().sum::<f64>() / lost.len().max(1) as f64)
 }
 
 fn indicator_options(options: &ConvertOptions, held_back: usize) -> Result<IndicatorOptions> {
@@ -117,31 +167,33 @@ fn indicator_options(options: &ConvertOptions, held_back: usize) -> Result<Indic
 struct SizeSearch<'a> {
     indicators: Indicators,
     convert: &'a dyn Fn(&Plan) -> Result<Conversion>,
+    drop: &'a dyn Fn(&Conversion) -> Result<f64>,
+    goal: &'a Goal,
     trials: Vec<Trial>,
-    best: Option<(Plan, Conversion)>,
+    best: Option<(Trial, Plan, Conversion)>,
 }
 
 impl SizeSearch<'_> {
-    fn run(mut self, goal: &Goal) -> Result<Reached> {
-        let is_reached = match goal.agreement {
-            Some(percent) => self.smallest(percent, goal.max_size)?,
-            None => {
-                let usual = USUAL.parse().and_then(|precision| uniform_size(&self.indicators, precision));
-                self.try_size(goal.max_size.map_or(usual, Ok)?, 0.0)?
-            }
+    fn run(mut self) -> Result<Reached> {
+        let is_reached = if self.goal.is_on_answers() {
+            self.smallest()?
+        } else {
+            let usual = || USUAL.parse().and_then(|precision| uniform_size(&self.indicators, precision));
+            let size = self.goal.max_size.map_or_else(usual, Ok)?;
+            self.try_size(size)?
         };
         let none = || Error::new(ErrorKind::Argument, "no size could be tried");
-        let (plan, conversion) = self.best.ok_or_else(none)?;
+        let (_, plan, conversion) = self.best.ok_or_else(none)?;
         Ok(Reached { conversion, plan, trials: self.trials, is_reached })
     }
 
     /// Tries sizes by halving; whether one will do.
-    fn smallest(&mut self, percent: f64, max_size: Option<u64>) -> Result<bool> {
-        let sizes = self.sizes(max_size)?;
+    fn smallest(&mut self) -> Result<bool> {
+        let sizes = self.sizes()?;
         let (mut low, mut high) = (0, sizes.len());
         while low < high {
             let middle = (low + high) / 2;
-            match self.try_size(sizes[middle], percent)? {
+            match self.try_size(sizes[middle])? {
                 true => high = middle,
                 false => low = middle + 1,
             }
@@ -149,13 +201,14 @@ impl SizeSearch<'_> {
         // Between the largest that will not do and the smallest that will.
         if (1..sizes.len()).contains(&high) {
             let between = ((sizes[high - 1] as f64) * (sizes[high] as f64)).sqrt();
-            self.try_size(between as u64, percent)?;
+            self.try_size(between as u64)?;
         }
         Ok(high < sizes.len())
     }
 
     /// Sizes from the smallest plan to the one with the least damage, in equal ratios.
-    fn sizes(&self, max_size: Option<u64>) -> Result<Vec<u64>> {
+    fn sizes(&self) -> Result<Vec<u64>> {
+        let max_size = self.goal.max_size;
         let ends = frontier(&self.indicators, &Budgets::default(), &PlanOptions::default(), 2)?;
         let least = ends.first().map_or(0, |point| point.bytes);
         let most = ends.last().map_or(0, |point| point.bytes).min(max_size.unwrap_or(u64::MAX));
@@ -171,22 +224,25 @@ impl SizeSearch<'_> {
         Ok(sizes)
     }
 
-    /// Converts within a size; whether that keeps enough answers. It is the best so far if it does, or if it keeps more than
-    /// another that does not.
-    fn try_size(&mut self, max_size: u64, percent: f64) -> Result<bool> {
+    /// Converts within a size; whether that reaches the goal. It is the best so far if it does, or if it keeps more answers
+    /// than another that does not.
+    fn try_size(&mut self, max_size: u64) -> Result<bool> {
         let budgets = Budgets { max_size: Some(max_size), ..Budgets::default() };
         let plan = plan(&self.indicators, &budgets, &PlanOptions::default())?;
         let conversion = (self.convert)(&plan)?;
-        let judged = |conversion: &Conversion| conversion.model.fidelity.as_ref()?.judgement;
-        let agreement =
-            |conversion| judged(conversion).map_or(0.0, |judgement| judgement.agreement_percent());
-        let (ours, best) = (agreement(&conversion), self.best.as_ref().map(|(_, best)| agreement(best)));
-        let will_do = ours >= percent;
-        self.trials.extend(judged(&conversion).map(|judgement| Trial { max_size, judgement }));
-        if will_do || best.is_none_or(|best| best < percent && ours > best) {
-            self.best = Some((plan, conversion));
+        let none = || Error::new(ErrorKind::Argument, "no image judged the conversion");
+        let judgement = conversion.model.fidelity.as_ref().and_then(|it| it.judgement).ok_or_else(none)?;
+        let drop = self.goal.max_drop.map(|_| (self.drop)(&conversion)).transpose()?;
+        let trial = Trial { max_size, judgement, drop };
+        let is_reached = self.goal.is_reached_by(&trial);
+        let is_better = |best: &Trial| {
+            !self.goal.is_reached_by(best) && trial.judgement.agreeing > best.judgement.agreeing
+        };
+        if is_reached || self.best.as_ref().is_none_or(|(best, ..)| is_better(best)) {
+            self.best = Some((trial, plan, conversion));
         }
-        Ok(will_do)
+        self.trials.push(trial);
+        Ok(is_reached)
     }
 }
 

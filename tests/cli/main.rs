@@ -5,6 +5,7 @@ mod bench;
 mod checkpoints;
 mod demo;
 mod errors;
+mod goal;
 mod options;
 mod pipeline;
 mod plan;
