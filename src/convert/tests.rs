@@ -198,11 +198,11 @@ fn fidelity_is_what_a_session_shows_on_the_images_held_back() {
     assert!(compared > 80, "{compared}");
 }
 
-/// Nothing but the figures may depend on them.
+/// Nothing but the figures may depend on them, and under compensation the choice between ways to fit a layer.
 #[test]
 fn images_held_back_are_not_fitted() {
     let mut judged = 0;
-    for seed in 0..40 {
+    for seed in 0..60 {
         let graph = fold(classifier(seed)).unwrap();
         let images = images(seed, &graph);
         let mut others = images.clone();
@@ -211,7 +211,7 @@ fn images_held_back_are_not_fitted() {
         }
         assert!(judging(&images).pixels.iter().all(|pixels| !others.pixels.contains(pixels)));
         let options = ConvertOptions {
-            method: [Method::Compensated, Method::ClosedForm][seed as usize % 2],
+            method: Method::ClosedForm,
             activation_bits: 4,
             range: RangeMethod::Output,
             channel_ranges: true,
@@ -315,11 +315,11 @@ fn a_layer_on_pixels_has_the_error_of_its_weights() {
 #[test]
 fn group_sizes_go_by_kernel() {
     let mut seen = [false; 2];
-    for seed in 0..600 {
-        if seen == [true; 2] {
-            break;
+    for (seed, graph) in (0..600).map(|seed| (seed, classifier(seed))).chain([(1, turns())]) {
+        if seen[1] && graph.name != "turns" {
+            continue;
         }
-        let graph = fold(classifier(seed)).unwrap();
+        let graph = fold(graph).unwrap();
         let options = ConvertOptions {
             group: 2,
             spatial_group: Some(3),
@@ -339,9 +339,8 @@ fn group_sizes_go_by_kernel() {
     assert_eq!(seen, [true; 2]);
 }
 
-/// Large and small weights by turns lose less once they no longer share groups, in not a byte more.
-#[test]
-fn channels_change_places_before_conversion() {
+/// A network with large and small weights by turns in its one inner layer, a wide 1×1 convolution.
+fn turns() -> Graph {
     let conv = |outputs: usize, inputs: usize, seed: u64| Conv {
         weight: Array4::from_shape_vec((outputs, inputs, 1, 1), noise(outputs * inputs, seed)).unwrap(),
         gain: vec![1.0; outputs],
@@ -349,13 +348,13 @@ fn channels_change_places_before_conversion() {
         window: Window::new([1, 1]),
         groups: 1,
     };
-    let mut middle = conv(12, 16, 3);
+    let mut middle = conv(12, 48, 3);
     for (channel, mut weights) in middle.weight.axis_iter_mut(ndarray::Axis(1)).enumerate() {
         weights.mapv_inplace(|weight| weight.signum() * [1.0, 0.6][channel % 2]);
     }
     let ops = [
         ("input", Op::Input),
-        ("stem", Op::Conv(conv(16, 3, 1))),
+        ("stem", Op::Conv(conv(48, 3, 1))),
         ("relu", Op::Unary(Unary::Relu)),
         ("middle", Op::Conv(middle)),
         ("mean", Op::GlobalAveragePool),
@@ -366,7 +365,13 @@ fn channels_change_places_before_conversion() {
         Node { name: name.into(), op, inputs }
     };
     let nodes = ops.into_iter().enumerate().map(node).collect();
-    let graph = Graph { name: "turns".into(), input: Shape::new(3, 4, 4), nodes, output: 5 };
+    Graph { name: "turns".into(), input: Shape::new(3, 4, 4), nodes, output: 5 }
+}
+
+/// Large and small weights by turns lose less once they no longer share groups, in not a byte more.
+#[test]
+fn channels_change_places_before_conversion() {
+    let graph = turns();
     let images = images(1, &graph);
     let [ordered, kept] = [true, false].map(|reorder| {
         let options = ConvertOptions { method: Method::ClosedForm, reorder, ..ConvertOptions::default() };

@@ -1,6 +1,9 @@
 use super::*;
+use crate::graph::arbitrary::noise;
+use crate::layerwise::gram::Inputs;
 use crate::layerwise::objective::tests::{gram, target, weights};
 use faer::Mat;
+use std::sync::Arc;
 
 /// Where the inputs say nothing, the trained weights stay.
 #[test]
@@ -28,7 +31,9 @@ fn covariances_of_low_rank_are_solved() {
 #[test]
 fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let truth = weights(12, 1, 1);
-    let gram = gram(12, 60, &truth);
+    let mut gram = gram(12, 60, &truth);
+    let means = noise(12, 9).into_iter().map(f64::from).collect();
+    gram.inputs = Arc::new(Inputs { covariance: gram.inputs.covariance.clone(), means, zero: 0.0 });
     let (problem, _) =
         damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| LeastSquares::new(hessian, 12, 8)).unwrap();
     let fitting = Fitting { precision: Precision::ternary(8), problem: &problem, run: 12 };

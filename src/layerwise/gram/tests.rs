@@ -42,6 +42,9 @@ fn graph() -> Graph {
     Graph { name: "gram".into(), input: Shape::new(3, 21, 9), nodes, output: 2 }
 }
 
+/// A patch and the outputs wanted of it.
+type SampleRow = (Vec<f64>, Vec<f64>);
+
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 fn spool(shape: Shape, seed: u64) -> Spool {
@@ -102,7 +105,7 @@ impl Scene {
     }
 
     /// Patches and wanted outputs of all positions, padded inputs written out.
-    fn rows(&self, teacher: &Teacher, group: usize, with_residual: bool) -> Vec<(Vec<f64>, Vec<f64>)> {
+    fn rows(&self, teacher: &Teacher, group: usize, with_residual: bool) -> Vec<SampleRow> {
         let mut rows = Vec::new();
         for image in 0..IMAGES {
             let (chunk, at) = (image / CHUNK, image % CHUNK);
@@ -121,6 +124,15 @@ impl Scene {
             }
         }
         rows
+    }
+
+    /// By how much real residuals are wrong, at all positions; zeros if there are none.
+    fn corrections(&self, teacher: &Teacher, group: usize, with_residual: bool) -> Vec<Vec<f64>> {
+        let [with, without] = [with_residual, false].map(|with| self.rows(teacher, group, with));
+        let correction = |((_, with), (_, without)): (&SampleRow, &SampleRow)| {
+            with.iter().zip(without).map(|(with, without)| with - without).collect()
+        };
+        with.iter().zip(&without).map(correction).collect()
     }
 
     /// Real residuals of all positions.
@@ -153,7 +165,7 @@ impl Scene {
     }
 }
 
-fn means(rows: &[(Vec<f64>, Vec<f64>)], pick: impl Fn(&(Vec<f64>, Vec<f64>)) -> f64) -> f64 {
+fn means(rows: &[SampleRow], pick: impl Fn(&SampleRow) -> f64) -> f64 {
     rows.iter().map(pick).sum::<f64>() / rows.len() as f64
 }
 
@@ -168,7 +180,7 @@ fn nearly(ours: f64, expected: f64, size: f64) {
     assert!((ours - expected).abs() <= 3e-6 * (size + expected.abs()), "{ours} {expected}");
 }
 
-fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
+fn compare(gram: &Gram, rows: &[SampleRow], corrections: &[Vec<f64>]) {
     let (inputs, outputs) = (gram.inputs.means.len(), gram.wanted.means.len());
     assert_eq!((inputs, outputs), (rows[0].0.len(), rows[0].1.len()));
     let x: Vec<f64> = (0..inputs).map(|i| means(rows, |row| row.0[i])).collect();
@@ -185,7 +197,11 @@ fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
     }
     for (o, &mean) in y.iter().enumerate() {
         nearly(gram.wanted.means[o], mean, 1.0);
-        nearly(gram.wanted.variances[o], means(rows, |row| (row.1[o] - mean).powi(2)), 1.0);
+        let own: Vec<f64> =
+            rows.iter().zip(corrections).map(|(row, correction)| row.1[o] - correction[o]).collect();
+        let own_mean = own.iter().sum::<f64>() / own.len() as f64;
+        let variance = own.iter().map(|own| (own - own_mean).powi(2)).sum::<f64>() / own.len() as f64;
+        nearly(gram.wanted.variances[o], variance, 1.0);
     }
 }
 
@@ -199,7 +215,8 @@ fn covariances_are_those_of_two_passes() {
         let grams = samples.grams().unwrap();
         assert_eq!(grams.len(), GROUPS);
         for (group, gram) in grams.iter().enumerate() {
-            compare(gram, &scene.rows(&teacher, group, residual.is_some()));
+            let corrections = scene.corrections(&teacher, group, residual.is_some());
+            compare(gram, &scene.rows(&teacher, group, residual.is_some()), &corrections);
         }
     }
 }
@@ -277,7 +294,7 @@ fn hidden_errors_are_those_of_two_passes() {
                     *value = f64::from(visible(*value as f32, now as f32, bounds));
                 }
             }
-            compare(gram, &rows);
+            compare(gram, &rows, &scene.corrections(&teacher, group, residual.is_some()));
         }
     }
 }
@@ -287,7 +304,7 @@ fn sums_in_panels_are_sums() {
     let (inputs, outputs, columns) = (2 * PANEL + 5, PANEL + 3, 30);
     let matrix = |rows: usize, seed| {
         let values = noise(rows * columns, seed);
-        Mat::from_fn(rows, columns, |i, j| values[i * columns + j])
+        Mat::from_fn(rows, columns, |i, j| (10.0 * values[i * columns + j]).round())
     };
     let (x, y) = (matrix(inputs, 1), matrix(outputs, 2));
     let (mut inputs, mut wanted) = (InputSums::new(inputs), WantedSums::new(inputs, outputs));
@@ -298,7 +315,8 @@ fn sums_in_panels_are_sums() {
     };
     let rows: Vec<_> = (0..columns).map(|j| (column(&x, j), column(&y, j))).collect();
     let inputs = Arc::new(inputs.finish(0.0));
-    compare(&Gram { wanted: wanted.finish(&inputs.means), inputs }, &rows);
+    let none = vec![vec![0.0; PANEL + 3]; columns];
+    compare(&Gram { wanted: wanted.finish(&inputs.means), inputs }, &rows, &none);
 }
 
 #[test]

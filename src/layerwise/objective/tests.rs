@@ -14,7 +14,8 @@ pub(in crate::layerwise) fn gram(inputs: usize, rank: usize, weights: &Mat<f64>)
     let covariance = &x * x.transpose();
     let cross = &covariance * weights;
     let output = weights.transpose() * &cross;
-    let means = noise(inputs, 9).into_iter().map(f64::from).collect();
+    // Inputs that vary around zero do not show how often they are rounded.
+    let means = vec![0.0; inputs];
     Gram {
         inputs: Arc::new(Inputs { covariance, means, zero: 0.0 }),
         wanted: Wanted {
@@ -42,6 +43,20 @@ fn the_target_leaves_what_is_right_and_corrects_what_is_wrong() {
     assert!(distance(&target(&truth, &gram)) < 1e-12);
     let other = weights(6, 2, 2);
     assert!(distance(&target(&other, &gram)) < 0.03 * distance(&other));
+}
+
+/// Inputs of `x + e`, e being what rounding adds: a regression would shrink, the target does not.
+#[test]
+fn rounding_of_the_inputs_does_not_shrink_the_target() {
+    let truth = weights(6, 2, 1);
+    let mut gram = gram(6, 40, &truth);
+    let means = vec![1000.0; 6];
+    let mut covariance = gram.inputs.covariance.clone();
+    let inputs = Inputs { covariance: covariance.clone(), means: means.clone(), zero: 0.0 };
+    (0..6).for_each(|input| covariance[(input, input)] += inputs.rounding(input));
+    assert!((inputs.rounding(0) - 1.0 / 12.0).abs() < 1e-4);
+    gram.inputs = Arc::new(Inputs { covariance, means, zero: 0.0 });
+    assert!((target(&truth, &gram) - &truth).norm_l2() < 1e-4);
 }
 
 #[test]
