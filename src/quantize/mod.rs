@@ -10,7 +10,7 @@ mod tests;
 pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
-pub(crate) use structure::{Plain, Structure};
+pub(crate) use structure::{Kind, Operator, Plain, Structure};
 
 use crate::calibrate::RangeMethod;
 use crate::format::Quantizer;

@@ -3,7 +3,7 @@
 //! A convolution absorbs a residual addition and a clamp behind it; every function of one tensor, however
 //! many nodes it is made of, becomes one table.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
 use std::collections::HashMap;
@@ -111,15 +111,23 @@ impl Structure {
     /// The integer operators of `graph`, which must be folded; all codes have 8 bits.
     ///
     /// # Errors
-    /// What integers cannot express: padding with other values than zero, two operands that are both
+    /// All that integers cannot express: padding with other values than zero, two operands that are both
     /// broadcast.
     pub(crate) fn new(graph: &Graph) -> Result<Self> {
         let analysis = Analysis::new(graph)?;
         let mut builder = Builder::new(&analysis);
+        let mut refusals = Vec::new();
         for node in analysis.needed() {
-            builder.emit(node).map_err(|error| error.at_node(&graph.nodes[node].name))?;
+            if let Err(error) = builder.emit(node) {
+                refusals.push(refusal(&graph.nodes[node], &error));
+                builder.stand_in(node);
+            }
         }
-        Ok(Self { operators: builder.operators })
+        if refusals.is_empty() {
+            Ok(Self { operators: builder.operators })
+        } else {
+            Err(Error::refused(refusals))
+        }
     }
 
     /// Nodes of the graph whose distribution decides a quantizer.
@@ -291,6 +299,12 @@ impl<'a, 'g> Builder<'a, 'g> {
         Ok(())
     }
 
+    /// Something that later nodes can read in place of a node that was refused.
+    fn stand_in(&mut self, id: NodeId) {
+        let place = self.push(&self.analysis.node(id).name, Kind::Plain(Plain::Flatten), Vec::new(), id);
+        self.places.insert(id, place);
+    }
+
     fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> usize {
         let source = self.analysis.node(fused.source);
         let mut inputs = vec![self.places[&source.inputs[0]]];
@@ -324,7 +338,12 @@ impl<'a, 'g> Builder<'a, 'g> {
             Op::Concat => return Ok((Kind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
             Op::Slice(slice) => Kind::Plain(Plain::Slice(*slice)),
             Op::Pad(pad) if pad.value == 0.0 => Kind::Plain(Plain::Pad(*pad)),
-            Op::Pad(pad) => return Err(unsupported(format!("padding with {}, not zero", pad.value))),
+            Op::Pad(pad) => {
+                return Err(unsupported(format!(
+                    "padding with {}, not zero; pad with zeros when training",
+                    pad.value
+                )));
+            }
             Op::MaxPool(window) => Kind::Plain(Plain::MaxPool(*window)),
             Op::AveragePool { window, count_include_pad } => {
                 Kind::Plain(Plain::AveragePool { window: *window, count_include_pad: *count_include_pad })
@@ -344,7 +363,10 @@ impl<'a, 'g> Builder<'a, 'g> {
         let (a, b) = (inputs[0], inputs[1]);
         let swap = !whole(a);
         if swap && !whole(b) {
-            return Err(unsupported("both operands would have to be broadcast".into()));
+            return Err(unsupported(
+                "both operands would have to be broadcast; expand one of them to the shape of the result"
+                    .into(),
+            ));
         }
         let kind = match binary {
             Binary::Add => Kind::Plain(Plain::Add { negate: [false, false] }),
@@ -373,6 +395,10 @@ impl<'a, 'g> Builder<'a, 'g> {
         });
         copies.collect()
     }
+}
+
+fn refusal(node: &Node, error: &Error) -> Refusal {
+    Refusal { node: node.name.clone(), operator: node.op.name().to_owned(), reason: error.to_string() }
 }
 
 fn unsupported(message: String) -> Error {
