@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 17] = [
     &["pack"],
     &["prepare"],
     &["layerwise"],
-    &["bench", "convert", "eval", "report"],
+    &["bench", "check", "convert", "eval", "report"],
     &["indicate"],
 ];
 /// The deployed half: what a device that only runs models needs.
