@@ -3,7 +3,7 @@
 use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
-use super::network::NetworkArgs;
+use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
@@ -23,12 +23,13 @@ use std::str::FromStr;
 use std::time::Instant;
 
 /// Endings that a packed model's name does not keep from its source.
-const ENDINGS: [&str; 3] = [".safetensors.index.json", ".safetensors", ".onnx"];
+const ENDINGS: [&str; 8] =
+    [".safetensors.index.json", ".safetensors", ".onnx", ".pth.tar", ".pth", ".pt", ".th", ".ckpt"];
 
 /// Arguments of `fgq convert`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The trained network: .onnx, .safetensors or .safetensors.index.json
+    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
     model: PathBuf,
     /// Sample images, a folder or one file; they need no labels
     #[arg(long, value_name = "DIR")]
@@ -42,6 +43,8 @@ pub struct Args {
     samples: usize,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
 }
@@ -69,7 +72,7 @@ impl FromStr for GroupSizes {
 /// Options on the precision of weights and activations.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Precision")]
-struct PrecisionArgs {
+pub(super) struct PrecisionArgs {
     /// How many consecutive input channels share a scale; mixed: 4 for 1×1 kernels, 64 for larger ones
     #[arg(long, value_name = "N|mixed", default_value = "4")]
     group: GroupSizes,
@@ -114,7 +117,8 @@ fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Patte
 }
 
 impl PrecisionArgs {
-    fn options(self) -> anyhow::Result<ConvertOptions> {
+    /// The options of the library that they mean.
+    pub(super) fn options(self) -> anyhow::Result<ConvertOptions> {
         Ok(ConvertOptions {
             group: self.group.pointwise,
             spatial_group: self.group.spatial,
@@ -137,7 +141,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let path = output_path(&args.model, args.output.as_deref())?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.model)?;
-    let classes = args.network.class_names(&graph, &args.calib)?;
+    let classes = args.classes.names(&graph, &args.calib)?;
     let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     let options = args.precision.options()?;
@@ -347,6 +351,7 @@ mod tests {
         assert_eq!(name("a/net.v1.onnx"), "net.v1.fgq");
         assert_eq!(name("net.safetensors"), "net.fgq");
         assert_eq!(name("b/model.safetensors.index.json"), "model.fgq");
+        assert_eq!(name("resnet20.pth"), "resnet20.fgq");
         assert_eq!(name("other"), "other.fgq");
     }
 
