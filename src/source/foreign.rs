@@ -185,3 +185,35 @@ pub(super) fn other_weights() -> Error {
 fn unread(what: &str, remedy: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what}, which fgq does not read; {remedy}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_is_recognised_in_any_case() {
+        for foreign in FOREIGN {
+            for ending in foreign.endings {
+                let name = format!("some net.{}", ending.to_uppercase());
+                let error = refusal(Path::new(&name), b"").unwrap();
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
+                assert!(error.to_string().starts_with(foreign.what), "{error}");
+                assert!(
+                    !error.to_string().contains("FILE") && !error.to_string().contains("STEM"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(refusal(Path::new("net.onnx"), b"\x08\x07").is_none());
+        assert!(refusal(Path::new("net"), b"").is_none());
+    }
+
+    #[test]
+    fn bytes_tell_more_than_endings() {
+        for foreign in FOREIGN.iter().filter(|foreign| !foreign.bytes.1.is_empty()) {
+            let (at, bytes) = foreign.bytes;
+            let head = [&vec![0; at][..], bytes].concat();
+            assert!(refusal(Path::new("net.mlmodel"), &head).unwrap().to_string().starts_with(foreign.what));
+        }
+    }
+}

@@ -140,7 +140,7 @@ fn suggestion(tensors: &dyn Tensors) -> String {
     };
     let fitting = ARCHITECTURES.iter().filter(fits).map(|architecture| architecture.name).collect::<Vec<_>>();
     if fitting.is_empty() {
-        return format!("known are {}", architectures().join(", "));
+        return format!("known are {}; export other networks to ONNX", architectures().join(", "));
     }
     format!("they fit {}", fitting.join(", "))
 }

@@ -91,7 +91,7 @@ fn refused(bytes: &[u8]) -> Error {
 fn names_that_no_state_dict_needs_are_refused() {
     for (pickle, name) in [
         (&b"\x80\x02cposix\nsystem\nX\x02\0\0\0ls\x85R."[..], "posix.system"),
-        (b"\x80\x02c__builtin__\neval\nX\x01\0\0\01\x85R.", "__builtin__.eval"),
+        (b"\x80\x02c__builtin__\neval\nX\x01\0\0\x001\x85R.", "__builtin__.eval"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85R.", "os.system"),
         (b"\x80\x02ctorch.storage\n_load_from_bytes\nC\x00\x85R.", "torch.storage._load_from_bytes"),
     ] {
