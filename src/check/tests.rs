@@ -4,7 +4,7 @@ use crate::data::PixelImages;
 use crate::error::ErrorKind;
 use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
-use crate::graph::arbitrary::Choices;
+use crate::graph::arbitrary::{Choices, classifier};
 use crate::graph::{Binary, Graph, Node, Op, Pad, Slice};
 use crate::layerwise::Method;
 use crate::plan::Choice;
@@ -74,6 +74,27 @@ fn what_is_foretold_is_what_a_conversion_makes() {
             assert!(foretold.abs_diff(made) <= made / 50, "{name}: {foretold} bytes instead of {made}");
         }
     }
+}
+
+/// Whatever can be refused without images is refused by a check, and nothing else.
+#[test]
+fn random_networks_are_foretold_or_refused() {
+    let mut foretold = 0;
+    for seed in 0..300 {
+        let graph = classifier(seed);
+        let activation_bits = 2 + (seed % 7) as u8;
+        let options =
+            ConvertOptions { group: 1 + seed as usize % 5, activation_bits, ..ConvertOptions::default() };
+        let draft = options.draft(graph.clone(), &preprocess(graph.input)).is_ok();
+        match check(graph.clone(), &preprocess(graph.input), &options, &[]) {
+            Ok(forecast) => {
+                assert_eq!(forecast.summary.layers.len(), forecast.choices.len(), "seed {seed}");
+                foretold += 1;
+            }
+            Err(error) => assert!(!draft && !error.refusals().is_empty(), "seed {seed}: {error}"),
+        }
+    }
+    assert!(foretold > 200, "{foretold}");
 }
 
 #[test]

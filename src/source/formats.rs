@@ -25,8 +25,9 @@ impl Format {
     /// The format of the file at `path`.
     ///
     /// # Errors
-    /// A file of another program, naming the command that exports it; a file that is none of a model.
+    /// A file that is not there; one of another program, naming the command that exports it; one that is none of a model.
     pub(super) fn of(path: &Path) -> Result<Self> {
+        path.metadata().map_err(|error| Error::io(path, error))?;
         let head = head(path);
         if let Some(refusal) = foreign::refusal(path, &head) {
             return Err(refusal.at_path(path));

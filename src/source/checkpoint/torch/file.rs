@@ -41,15 +41,19 @@ impl Torch {
     /// What is not a state dict, or not whole.
     pub(in super::super) fn open(path: &Path) -> Result<Self> {
         let length = path.metadata().map_err(|error| Error::io(path, error))?.len();
-        let head = read(path, Extent { start: 0, length: length.min(MAX_PICKLE) })?;
-        if head.starts_with(archive::SIGNATURE) {
-            drop(head);
-            return Self::of_archive(path, length);
+        let start = read(path, Extent { start: 0, length: length.min(legacy::SIGNATURE.len() as u64) })?;
+        if start.starts_with(archive::SIGNATURE) {
+            Self::of_archive(path, length)
+        } else if start == legacy::SIGNATURE {
+            Self::of_legacy(path, length)
+        } else {
+            Err(malformed("not a file of torch.save, or damaged; was it downloaded completely?"))
         }
-        if !head.starts_with(legacy::SIGNATURE) {
-            return Err(malformed("not a file of torch.save, or damaged; was it downloaded completely?"));
-        }
-        let legacy = Legacy::read(&head).map_err(|error| explained(error, &head))?;
+    }
+
+    fn of_legacy(path: &Path, length: u64) -> Result<Self> {
+        let bytes = read(path, Extent { start: 0, length: length.min(MAX_PICKLE) })?;
+        let legacy = Legacy::read(&bytes).map_err(|error| explained(error, &bytes))?;
         let extents = legacy.extents(path)?;
         Self::new(path, length, &legacy.pickle, |key| Ok(extents.get(key).copied()))
     }
