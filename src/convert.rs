@@ -97,7 +97,7 @@ impl ConvertOptions {
     fn calibration(&self, draft: &Draft) -> Calibration {
         Calibration {
             equalised: if self.channel_ranges { draft.structure.narrow_readers() } else { Vec::new() },
-            statistics: ternary_nodes(&draft.choices),
+            statistics: chosen_nodes(&draft.choices),
             ..Calibration::default()
         }
     }
@@ -227,10 +227,8 @@ fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
     nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
 }
 
-fn ternary_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
-    let ternary =
-        |choice: &Option<Choice>| choice.is_some_and(|choice| choice.precision != Precision::int8());
-    (0..choices.len()).filter(|&id| ternary(&choices[id])).collect()
+fn chosen_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
+    (0..choices.len()).filter(|&id| choices[id].is_some()).collect()
 }
 
 fn layer_choices(graph: &QuantizedGraph) -> Vec<(String, Choice)> {

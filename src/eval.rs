@@ -1,7 +1,7 @@
 //! Accuracy on labelled images, alone and against full precision.
 
 use crate::clock::Instant;
-use crate::data::{Images, normalise};
+use crate::data::{Images, Unreadable, normalise};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
@@ -16,12 +16,12 @@ const TOP: usize = 5;
 
 /// The classes an image was given, best first, and the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
+struct Ranking {
     top: Vec<usize>,
     label: usize,
 }
 
-impl Answer {
+impl Ranking {
     fn is_right(&self) -> bool {
         self.top.first() == Some(&self.label)
     }
@@ -39,11 +39,11 @@ pub struct Accuracy {
 }
 
 impl Accuracy {
-    fn of(answers: &[Answer]) -> Self {
-        let count = |right: fn(&Answer) -> bool| answers.iter().filter(|answer| right(answer)).count();
+    fn of(answers: &[Ranking]) -> Self {
+        let count = |right: fn(&Ranking) -> bool| answers.iter().filter(|answer| right(answer)).count();
         Self {
             images: answers.len(),
-            top1: count(Answer::is_right),
+            top1: count(Ranking::is_right),
             top5: count(|answer| answer.top.contains(&answer.label)),
         }
     }
@@ -83,10 +83,10 @@ pub struct Comparison {
 
 impl Comparison {
     /// Of the model's answers and the reference's, image by image; none without reference.
-    fn of(model: &[Answer], reference: &[(Answer, Answers)]) -> Option<Self> {
-        let (reference, answers): (Vec<Answer>, Vec<Answers>) = reference.iter().cloned().unzip();
+    fn of(model: &[Ranking], reference: &[(Ranking, Answers)]) -> Option<Self> {
+        let (reference, answers): (Vec<Ranking>, Vec<Answers>) = reference.iter().cloned().unzip();
         let pairs = || model.iter().zip(&reference);
-        let count = |holds: fn(&Answer, &Answer) -> bool| pairs().filter(|(m, r)| holds(m, r)).count();
+        let count = |holds: fn(&Ranking, &Ranking) -> bool| pairs().filter(|(m, r)| holds(m, r)).count();
         Some(Self {
             reference: Accuracy::of(&reference),
             judgement: Judgement::of(&answers)?,
@@ -172,7 +172,7 @@ pub fn evaluate_network(
     evaluate_with(images, preprocess, progress, |pixels, label, start| {
         let logits = full_precision(&interpreter, pixels, preprocess)?;
         let times = [start.elapsed(), Duration::ZERO];
-        Ok(Seen { model: Answer { top: best(&logits, TOP), label }, reference: None, times })
+        Ok(Seen { model: Ranking { top: best(&logits, TOP), label }, reference: None, times })
     })
 }
 
@@ -187,8 +187,8 @@ fn evaluate_with(
     progress.start("evaluating", images.len());
     let (seen, unreadable) = see_all(images, preprocess, progress, see)?;
     let seconds = start.elapsed().as_secs_f64() * share_of_model(&seen);
-    let answers: Vec<Answer> = seen.iter().map(|seen| seen.model.clone()).collect();
-    let reference: Vec<(Answer, Answers)> = seen.into_iter().filter_map(|seen| seen.reference).collect();
+    let answers: Vec<Ranking> = seen.iter().map(|seen| seen.model.clone()).collect();
+    let reference: Vec<(Ranking, Answers)> = seen.into_iter().filter_map(|seen| seen.reference).collect();
     Ok(Evaluation {
         accuracy: Accuracy::of(&answers),
         comparison: Comparison::of(&answers, &reference),
@@ -207,9 +207,9 @@ fn interpreter<'a>(graph: &'a Graph, model: &PackedModel) -> Result<Interpreter<
 
 /// What an image showed.
 struct Seen {
-    model: Answer,
+    model: Ranking,
     /// The reference's answer, and how the model's logits compare with its.
-    reference: Option<(Answer, Answers)>,
+    reference: Option<(Ranking, Answers)>,
     /// How long reading the image and running the model took, and how long the reference.
     times: [Duration; 2],
 }
@@ -231,12 +231,12 @@ struct Networks<'a> {
 impl Networks<'_> {
     fn see(&self, pixels: &[u8], label: usize, start: Instant) -> Result<Seen> {
         let logits = self.session.run(pixels)?;
-        let (model, ran) = (Answer { top: logits.top(0, TOP), label }, start.elapsed());
+        let (model, ran) = (Ranking { top: logits.top(0, TOP), label }, start.elapsed());
         let reference = self.interpreter.map(|interpreter| {
             let full = full_precision(interpreter, pixels, &self.model.preprocess)?;
             let packed = logits.data.iter().map(|&logit| f64::from(logit) * self.model.logit_scale);
             let answers = Answers::of(&full, &packed.collect::<Vec<_>>());
-            Ok((Answer { top: best(&full, TOP), label }, answers))
+            Ok((Ranking { top: best(&full, TOP), label }, answers))
         });
         Ok(Seen { model, reference: reference.transpose()?, times: [ran, start.elapsed() - ran] })
     }
@@ -247,8 +247,6 @@ fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preproc
     let logits = interpreter.run(image.as_slice().unwrap_or_default())?;
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
-
-type Unreadable = Vec<(String, Error)>;
 
 /// What every readable image shows; each is read once.
 fn see_all(
@@ -316,9 +314,9 @@ mod tests {
     #[test]
     fn top5_counts_the_right_class_among_five() {
         let answers = [
-            Answer { top: vec![1, 2, 3, 4, 5], label: 5 },
-            Answer { top: vec![1, 2, 3, 4, 5], label: 1 },
-            Answer { top: vec![1, 2], label: 0 },
+            Ranking { top: vec![1, 2, 3, 4, 5], label: 5 },
+            Ranking { top: vec![1, 2, 3, 4, 5], label: 1 },
+            Ranking { top: vec![1, 2], label: 0 },
         ];
         let accuracy = Accuracy::of(&answers);
         assert_eq!((accuracy.images, accuracy.top1, accuracy.top5), (3, 1, 2));

@@ -19,7 +19,7 @@ const LOGIT_SHIFT: u8 = 30;
 
 /// What a packed node must know of a value it reads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source {
+pub(crate) struct PackInput {
     pub quantizer: Quantizer,
     pub shape: Shape,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Packing {
 ///
 /// # Errors
 /// Real parameters that integers cannot hold: scales that differ by many orders of magnitude.
-pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[Source]) -> Result<Packing> {
+pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[PackInput]) -> Result<Packing> {
     let (mut logit_scale, mut units) = (None, Vec::new());
     let output = node.quantizer;
     let op = match (&node.op, inputs) {
@@ -86,7 +86,8 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[Source]) -> Result<Packi
         }
         _ => return Err(Error::new(ErrorKind::Shape, "number of operands").at_node(&node.name)),
     };
-    let packed = PackedNode { name: node.name.clone(), op, inputs: node.inputs.clone(), quantizer: output };
+    let inputs = node.inputs.iter().map(|input| input.index()).collect();
+    let packed = PackedNode { name: node.name.clone(), op, inputs, quantizer: output };
     Ok(Packing { node: packed, units, logit_scale })
 }
 
@@ -96,7 +97,7 @@ fn code(value: f64, quantizer: &Quantizer) -> u8 {
     (steps.round() + f64::from(quantizer.zero_point)).clamp(0.0, f64::from(quantizer.max)) as u8
 }
 
-fn mean(input: &Source, count: usize, output: &Quantizer) -> Multiplier {
+fn mean(input: &PackInput, count: usize, output: &Quantizer) -> Multiplier {
     multiplier(input.quantizer.scale / (count as f64 * output.scale), DIRECT_BITS)
 }
 
@@ -125,7 +126,7 @@ fn fraction_bits(ratios: &[f64], sums: &[f64]) -> u8 {
     (0..=FRACTION).rev().find(fits).unwrap_or(0)
 }
 
-fn pack_add(negate: [bool; 2], inputs: [&Source; 2], output: &Quantizer) -> PackedOp {
+fn pack_add(negate: [bool; 2], inputs: [&PackInput; 2], output: &Quantizer) -> PackedOp {
     let ratios = inputs.map(|input| input.quantizer.scale / output.scale);
     let fraction = fraction_bits(&ratios, &[]);
     let signed = |index: usize| {
@@ -138,10 +139,10 @@ fn pack_add(negate: [bool; 2], inputs: [&Source; 2], output: &Quantizer) -> Pack
 fn pack_conv(
     conv: &QuantizedConv,
     input_scale: f64,
-    residual: Option<&Source>,
+    residual: Option<&PackInput>,
     output: &Quantizer,
 ) -> Result<(PackedConv, Vec<f64>)> {
-    let mut channels = Channels::new(conv, input_scale, output)?;
+    let mut channels = PackedChannels::new(conv, input_scale, output)?;
     let weights = channels.fit(conv);
     let store = if conv.logits {
         let largest = largest(&channels.units);
@@ -166,7 +167,12 @@ fn largest(units: &[f64]) -> f64 {
     units.iter().fold(0.0, |largest, unit| largest.max(unit.abs()))
 }
 
-fn codes_store(conv: &QuantizedConv, units: &[f64], residual: Option<&Source>, output: &Quantizer) -> Store {
+fn codes_store(
+    conv: &QuantizedConv,
+    units: &[f64],
+    residual: Option<&PackInput>,
+    output: &Quantizer,
+) -> Store {
     let sums: Vec<f64> = units.iter().map(|unit| unit / output.scale).collect();
     let ratio = residual.map(|residual| residual.quantizer.scale / output.scale);
     let fraction = ratio.map_or(0, |ratio| fraction_bits(&[ratio], &sums));
@@ -183,14 +189,14 @@ fn codes_store(conv: &QuantizedConv, units: &[f64], residual: Option<&Source>, o
 }
 
 /// Weights and biases of a convolution with the real value of one unit of each channel's sum.
-struct Channels {
+struct PackedChannels {
     arrangement: Arrangement,
     weights: Weights,
     units: Vec<f64>,
     bias: Vec<i32>,
 }
 
-impl Channels {
+impl PackedChannels {
     fn new(conv: &QuantizedConv, input_scale: f64, output: &Quantizer) -> Result<Self> {
         let units: Vec<f64> =
             conv.gain.iter().zip(&conv.factors).map(|(gain, factor)| gain * factor * input_scale).collect();

@@ -236,7 +236,7 @@ impl Precision {
             bits.saturating_mul(u64::from(grouping.scale_bits)).div_ceil(8).saturating_mul(8)
         });
         let codes = u64::from(self.planes).saturating_mul(weights);
-        (8 * Packing::of(self.levels).bytes(codes)).saturating_add(scales)
+        (8 * CodePacking::of(self.levels).bytes(codes)).saturating_add(scales)
     }
 
     /// Multiplications by weights or scales, of which there are `products` products with activations. Levels that are
@@ -257,14 +257,14 @@ impl Precision {
 /// How codes lie in bytes: digits of a whole number to the base of the number of levels where that takes fewer bytes,
 /// else bits one after another, from the lowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum CodePacking {
     /// So many digits a byte.
     Digits(u32),
     /// Bits of a code.
     Bits(u32),
 }
 
-impl Packing {
+impl CodePacking {
     pub(crate) fn of(levels: Levels) -> Self {
         let base = levels.count() as u32;
         let digits = (1..=8).take_while(|&digits| base.pow(digits) <= 256).last().unwrap_or(1);

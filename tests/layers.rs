@@ -181,3 +181,31 @@ fn unsafe_code_stays_where_it_is_allowed() {
         assert!(allowed || !words.contains(&"unsafe"), "{} contains unsafe code", source.path);
     }
 }
+
+/// The type that a line without indentation defines.
+fn defined_type(line: &str) -> Option<&str> {
+    let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let visibility = |word: &&str| ["pub", "crate", "super", "unsafe"].contains(word);
+    let kind = words.find(|word| !visibility(word))?;
+    let defines = ["struct", "enum", "trait", "type", "union"].contains(&kind) && !line.starts_with(' ');
+    words.next().filter(|_| defines)
+}
+
+#[test]
+fn a_type_name_has_one_meaning() {
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for Source { path, code } in sources() {
+        // Generated code has the names of ONNX.
+        if path == "source/onnx/proto.rs" {
+            continue;
+        }
+        for name in code.lines().filter_map(defined_type) {
+            places.entry(name.to_owned()).or_default().push(path.clone());
+        }
+    }
+    assert!(places["Graph"] == ["graph/mod.rs"] && places["Item"] == ["knapsack/mod.rs"], "{places:?}");
+    // Every command of `cli` has its arguments.
+    places.remove("Args").unwrap();
+    places.retain(|_, places| places.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
+}

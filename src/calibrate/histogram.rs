@@ -106,6 +106,9 @@ impl Histogram {
     }
 
     fn grow_to(&mut self, exponent: i32) {
+        if self.exponent < exponent && self.counts.iter().all(|&count| count == 0) {
+            self.exponent = exponent;
+        }
         while self.exponent < exponent {
             let mut grown = vec![0; 2 * HALF];
             for (bin, &count) in self.counts.iter().enumerate() {

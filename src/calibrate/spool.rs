@@ -16,11 +16,11 @@ const IN_MEMORY: usize = 64 << 20;
 pub(crate) struct Spool {
     shape: Shape,
     images: usize,
-    place: Place,
+    place: Storage,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Storage {
     Memory(Vec<u8>),
     /// Deleted by the system when it is closed.
     File(File),
@@ -30,9 +30,9 @@ impl Spool {
     /// An empty spool for about `expected` images.
     pub(crate) fn new(shape: Shape, expected: usize) -> Result<Self> {
         let place = if shape.len().saturating_mul(expected) <= IN_MEMORY {
-            Place::Memory(Vec::with_capacity(shape.len() * expected))
+            Storage::Memory(Vec::with_capacity(shape.len() * expected))
         } else {
-            Place::File(tempfile::tempfile().map_err(storage)?)
+            Storage::File(tempfile::tempfile().map_err(storage)?)
         };
         Ok(Self { shape, images: 0, place })
     }
@@ -40,8 +40,8 @@ impl Spool {
     /// Appends images.
     pub(crate) fn push(&mut self, codes: &[u8]) -> Result<()> {
         match &mut self.place {
-            Place::Memory(bytes) => bytes.extend_from_slice(codes),
-            Place::File(file) => file.write_all(codes).map_err(storage)?,
+            Storage::Memory(bytes) => bytes.extend_from_slice(codes),
+            Storage::File(file) => file.write_all(codes).map_err(storage)?,
         }
         self.images += codes.len() / self.shape.len();
         Ok(())
@@ -83,8 +83,8 @@ impl Spool {
     fn read(&self, first: usize, images: usize) -> Result<Vec<u8>> {
         let (start, len) = (first * self.shape.len(), images * self.shape.len());
         match &self.place {
-            Place::Memory(bytes) => Ok(bytes[start..][..len].to_vec()),
-            Place::File(file) => read_at(file, start, len).map_err(storage),
+            Storage::Memory(bytes) => Ok(bytes[start..][..len].to_vec()),
+            Storage::File(file) => read_at(file, start, len).map_err(storage),
         }
     }
 }

@@ -15,27 +15,27 @@ pub(super) enum Change {
 
 /// Channels that may change, with everything that has to follow.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
+pub(super) struct ChannelAxis {
     pub channels: usize,
     /// Convolutions whose outputs they are.
     pub makers: Vec<NodeId>,
     /// Convolutions without channel groups that read them; at least one.
-    pub readers: Vec<Part>,
+    pub readers: Vec<ChannelPlace>,
     /// Operators with parameters of their own for each channel.
-    pub followers: Vec<Part>,
+    pub followers: Vec<ChannelPlace>,
 }
 
 /// Where an operator has the channels of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Part {
+pub(super) struct ChannelPlace {
     pub node: NodeId,
     /// Its input channel that is the axis's first.
     pub first: usize,
 }
 
 /// The axes of a network between its convolutions, in the order of their first makers.
-pub(super) fn axes(graph: &Graph, change: Change) -> Result<Vec<Axis>> {
-    let mut survey = Survey { change, sets: Vec::new(), parents: Vec::new(), layouts: Vec::new() };
+pub(super) fn axes(graph: &Graph, change: Change) -> Result<Vec<ChannelAxis>> {
+    let mut survey = AxisSurvey { change, sets: Vec::new(), parents: Vec::new(), layouts: Vec::new() };
     let shapes = graph.shapes()?;
     for (id, node) in graph.nodes.iter().enumerate() {
         let inputs: Vec<Layout> = node.inputs.iter().map(|&input| survey.layouts[input].clone()).collect();
@@ -68,20 +68,20 @@ impl Change {
 type Layout = Vec<usize>;
 
 /// Channels that change together; fixed if something depends on their scale or place.
-struct Set {
-    axis: Axis,
+struct ChannelSet {
+    axis: ChannelAxis,
     fixed: bool,
 }
 
-struct Survey {
+struct AxisSurvey {
     change: Change,
-    sets: Vec<Set>,
+    sets: Vec<ChannelSet>,
     /// Sets that a sum has made one, as a forest.
     parents: Vec<usize>,
     layouts: Vec<Layout>,
 }
 
-impl Survey {
+impl AxisSurvey {
     fn visit(&mut self, id: NodeId, op: &Op, inputs: &[Layout], from: &[Shape], to: Shape) -> Layout {
         let order = self.change == Change::Order;
         match op {
@@ -132,8 +132,8 @@ impl Survey {
 
     fn new_set(&mut self, channels: usize, maker: Option<NodeId>) -> usize {
         let makers = maker.into_iter().collect();
-        let axis = Axis { channels, makers, readers: Vec::new(), followers: Vec::new() };
-        self.sets.push(Set { axis, fixed: false });
+        let axis = ChannelAxis { channels, makers, readers: Vec::new(), followers: Vec::new() };
+        self.sets.push(ChannelSet { axis, fixed: false });
         self.parents.push(self.parents.len());
         self.parents.len() - 1
     }
@@ -158,9 +158,9 @@ impl Survey {
     }
 
     /// The sets of a layout, and where an operator that takes them all has each.
-    fn parts(&self, node: NodeId, layout: &[usize]) -> Vec<(usize, Part)> {
+    fn parts(&self, node: NodeId, layout: &[usize]) -> Vec<(usize, ChannelPlace)> {
         let part = |first: &mut usize, &set: &usize| {
-            let (root, part) = (self.root(set), Part { node, first: *first });
+            let (root, part) = (self.root(set), ChannelPlace { node, first: *first });
             *first += self.sets[root].axis.channels;
             Some((root, part))
         };
@@ -176,8 +176,10 @@ impl Survey {
         let (a, b) = (self.root(a), self.root(b));
         let (a, b) = (a.min(b), a.max(b));
         if a != b {
-            let none = Axis { channels: 0, makers: Vec::new(), readers: Vec::new(), followers: Vec::new() };
-            let Axis { makers, readers, followers, .. } = std::mem::replace(&mut self.sets[b].axis, none);
+            let none =
+                ChannelAxis { channels: 0, makers: Vec::new(), readers: Vec::new(), followers: Vec::new() };
+            let ChannelAxis { makers, readers, followers, .. } =
+                std::mem::replace(&mut self.sets[b].axis, none);
             self.parents[b] = a;
             self.sets[a].fixed |= self.sets[b].fixed;
             self.sets[a].axis.makers.extend(makers);
@@ -193,8 +195,9 @@ impl Survey {
         }
     }
 
-    fn finish(self) -> Vec<Axis> {
-        let is_axis = |set: &Set| !set.fixed && !set.axis.makers.is_empty() && !set.axis.readers.is_empty();
+    fn finish(self) -> Vec<ChannelAxis> {
+        let is_axis =
+            |set: &ChannelSet| !set.fixed && !set.axis.makers.is_empty() && !set.axis.readers.is_empty();
         self.sets.into_iter().filter(is_axis).map(|set| set.axis).collect()
     }
 }

@@ -4,12 +4,12 @@
 //! values pass it on (Nagel et al., arXiv 1906.04721, section 4.1). Dividing by each channel's standard deviation gives
 //! every channel the range that it needs while the tensor keeps one scale; requantization and weights take the factors up.
 
-use super::axes::{Axis, Change, axes};
+use super::axes::{Change, ChannelAxis, axes};
 use crate::calibrate::{CHUNK, Observer, Spool};
 use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId, Op};
-use ndarray::Axis as Dimension;
+use ndarray::Axis;
 
 #[cfg(test)]
 mod tests;
@@ -50,14 +50,14 @@ fn deviations(
     graph: &Graph,
     preprocess: &Preprocess,
     pixels: &Spool,
-    axes: &[Axis],
+    axes: &[ChannelAxis],
 ) -> Result<Vec<Vec<f64>>> {
     let read: Vec<NodeId> = axes.iter().map(|axis| graph.nodes[axis.readers[0].node].inputs[0]).collect();
     let mut some = Spool::new(graph.input, IMAGES)?;
     pixels.spread(IMAGES)?.chunks(CHUNK).try_for_each(|chunk| some.push(&chunk.concat()))?;
     let observer = Observer { graph, preprocess, histograms: &[], channels: &read };
     let seen = observer.run(&some, &())?.channels;
-    let of_axis = |(axis, &node): (&Axis, &NodeId)| {
+    let of_axis = |(axis, &node): (&ChannelAxis, &NodeId)| {
         let first = axis.readers[0].first;
         let deviation = |channel| seen[node].as_ref().map_or(0.0, |seen| seen.variance(channel).sqrt());
         (first..first + axis.channels).map(deviation).collect()
@@ -77,7 +77,7 @@ fn factors(deviations: &[f64]) -> Vec<f64> {
     logs.iter().map(|log| log.map_or(1.0, |log| (log - mean).clamp(-limit, limit).exp())).collect()
 }
 
-impl Axis {
+impl ChannelAxis {
     fn divide(&self, graph: &mut Graph, factors: &[f64]) {
         for &maker in &self.makers {
             let Op::Conv(conv) = &mut graph.nodes[maker].op else { continue };
@@ -88,7 +88,7 @@ impl Axis {
         for reader in &self.readers {
             let Op::Conv(conv) = &mut graph.nodes[reader.node].op else { continue };
             for (channel, factor) in factors.iter().enumerate() {
-                let mut weights = conv.weight.index_axis_mut(Dimension(1), reader.first + channel);
+                let mut weights = conv.weight.index_axis_mut(Axis(1), reader.first + channel);
                 weights.mapv_inplace(|weight| weight * *factor as f32);
             }
         }

@@ -102,12 +102,12 @@ impl View {
 
 /// The channel for every place: two change places as long as ternary values take up more energy of all layers together.
 pub(super) fn grouped(views: &[View], channels: usize) -> Vec<usize> {
-    let mut search = Search::new(views, channels);
+    let mut search = GroupingSearch::new(views, channels);
     while search.effort < EFFORT && search.pass() {}
     search.order
 }
 
-struct Search<'a> {
+struct GroupingSearch<'a> {
     views: &'a [View],
     order: Vec<usize>,
     /// What each group of each view takes up.
@@ -116,7 +116,7 @@ struct Search<'a> {
     effort: usize,
 }
 
-impl<'a> Search<'a> {
+impl<'a> GroupingSearch<'a> {
     fn new(views: &'a [View], channels: usize) -> Self {
         let order: Vec<usize> = (0..channels).collect();
         let of_view = |view: &View| -> Vec<f64> {

@@ -1,12 +1,12 @@
 //! Weights that share a scale with others of like magnitude lose less when they become ternary, so channels change places
 //! until groups hold such.
 
-use super::axes::{Axis, Change, axes};
+use super::axes::{Change, ChannelAxis, axes};
 use super::grouping::{View, grouped};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Op};
 use crate::precision::Precision;
-use ndarray::Axis as Dimension;
+use ndarray::Axis;
 use rayon::prelude::*;
 
 /// The same function with channels in other places, so that groups hold weights of like magnitude. `precisions` are those
@@ -19,7 +19,7 @@ pub(crate) fn reorder(
     precisions: impl Fn(NodeId) -> Vec<Precision> + Sync,
 ) -> Result<Graph> {
     let axes = axes(&graph, Change::Order)?;
-    let order = |axis: &Axis| grouped(&axis.views(&graph, &precisions), axis.channels);
+    let order = |axis: &ChannelAxis| grouped(&axis.views(&graph, &precisions), axis.channels);
     let orders: Vec<Vec<usize>> = axes.par_iter().map(order).collect();
     for (axis, order) in axes.iter().zip(&orders) {
         axis.reorder(&mut graph, order);
@@ -27,7 +27,7 @@ pub(crate) fn reorder(
     Ok(graph)
 }
 
-impl Axis {
+impl ChannelAxis {
     /// How ternary layers see the channels.
     fn views(&self, graph: &Graph, precisions: impl Fn(NodeId) -> Vec<Precision>) -> Vec<View> {
         let mut views = Vec::new();
@@ -53,7 +53,7 @@ impl Axis {
         for reader in &self.readers {
             if let Op::Conv(conv) = &mut graph.nodes[reader.node].op {
                 let places = places(conv.weight.dim().1, order, reader.first);
-                conv.weight = conv.weight.select(Dimension(1), &places);
+                conv.weight = conv.weight.select(Axis(1), &places);
             }
         }
     }
@@ -68,7 +68,7 @@ fn permute(op: &mut Op, order: &[usize], first: usize) {
     };
     match op {
         Op::Conv(conv) => {
-            conv.weight = conv.weight.select(Dimension(0), &places(conv.gain.len(), order, first));
+            conv.weight = conv.weight.select(Axis(0), &places(conv.gain.len(), order, first));
             [&mut conv.gain, &mut conv.bias].into_iter().for_each(change);
         }
         Op::BatchNorm(norm) => {

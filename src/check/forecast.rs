@@ -7,7 +7,7 @@ use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::plan::Choice;
 use crate::prepare::Draft;
-use crate::quantize::{Kind, Operator};
+use crate::quantize::{Operator, OperatorKind};
 use crate::report::Summary;
 
 /// What [`convert`](crate::convert()) would make of a network.
@@ -56,7 +56,7 @@ pub fn check(
 /// The convolutions in execution order, with their nodes in the graph.
 fn layers<'a>(draft: &'a Draft) -> impl Iterator<Item = (&'a Operator, usize)> {
     draft.structure.operators.iter().filter_map(|operator| match operator.kind {
-        Kind::Conv { source, .. } => Some((operator, source)),
+        OperatorKind::Conv { source, .. } => Some((operator, source)),
         _ => None,
     })
 }

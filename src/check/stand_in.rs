@@ -10,7 +10,7 @@ use crate::graph::{Conv, NodeId, Op};
 use crate::judge::Judgement;
 use crate::precision::Arrangement;
 use crate::prepare::Draft;
-use crate::quantize::{Kind, Operator, Plain};
+use crate::quantize::{Operator, OperatorKind, Plain};
 use crate::tensor::Shape;
 
 /// Numbers as long as measured ones usually are.
@@ -72,16 +72,17 @@ impl<'a> StandIn<'a> {
 
     fn node(&self, operator: &Operator) -> Result<PackedNode> {
         let op = match &operator.kind {
-            Kind::Input => PackedOp::Input { pad: vec![0; self.draft.graph.input.channels] },
-            Kind::Conv { source, residual, .. } => self.conv(operator, *source, *residual)?,
-            Kind::Table { from } => {
+            OperatorKind::Input => PackedOp::Input { pad: vec![0; self.draft.graph.input.channels] },
+            OperatorKind::Conv { source, residual, .. } => self.conv(operator, *source, *residual)?,
+            OperatorKind::Table { from } => {
                 PackedOp::Table { entries: vec![0; 256 * self.tables(*from, operator.value)] }
             }
-            Kind::Plain(plain) => plain_op(plain),
+            OperatorKind::Plain(plain) => plain_op(plain),
         };
         let scale = if matches!(op, PackedOp::Input { .. }) { 1.0 } else { SCALE };
         let quantizer = Quantizer { scale, zero_point: 0, max: ((1u16 << operator.bits) - 1) as u8 };
-        Ok(PackedNode { name: operator.name.clone(), op, inputs: operator.inputs.clone(), quantizer })
+        let inputs = operator.inputs.iter().map(|input| input.index()).collect();
+        Ok(PackedNode { name: operator.name.clone(), op, inputs, quantizer })
     }
 
     fn conv(&self, operator: &Operator, source: NodeId, residual: bool) -> Result<PackedOp> {
@@ -107,7 +108,7 @@ impl<'a> StandIn<'a> {
     }
 
     fn store(&self, operator: &Operator, outputs: usize, residual: bool) -> Store {
-        let unclamped = |kind: &Kind| matches!(kind, Kind::Conv { clamp, .. } if *clamp == [f32::NEG_INFINITY, f32::INFINITY]);
+        let unclamped = |kind: &OperatorKind| matches!(kind, OperatorKind::Conv { clamp, .. } if *clamp == [f32::NEG_INFINITY, f32::INFINITY]);
         if operator.value == self.draft.graph.output && !residual && unclamped(&operator.kind) {
             return Store::Logits { factors: vec![1; outputs], shift: 30 };
         }

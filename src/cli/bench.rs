@@ -48,12 +48,12 @@ struct BenchJson<'a> {
     weight_bytes: usize,
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<ReferenceJson>,
-    layers: Vec<LayerJson<'a>>,
+    reference: Option<ReferenceTimeJson>,
+    layers: Vec<BenchLayerJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct ReferenceJson {
+struct ReferenceTimeJson {
     model: String,
     runs: usize,
     median_ms: f64,
@@ -62,7 +62,7 @@ struct ReferenceJson {
 }
 
 #[derive(Serialize)]
-struct LayerJson<'a> {
+struct BenchLayerJson<'a> {
     name: &'a str,
     operator: &'static str,
     /// The layer whose kernel writes it too.
@@ -98,13 +98,13 @@ impl Args {
         model: &PackedModel,
         bench: &Bench,
         options: &BenchOptions,
-    ) -> anyhow::Result<Option<ReferenceJson>> {
+    ) -> anyhow::Result<Option<ReferenceTimeJson>> {
         let Some(path) = &self.reference else { return Ok(None) };
         let size = Size { height: model.input.height, width: model.input.width };
         let graph = self.source.load_at(path, size)?;
         let runs = options.runs.min(REFERENCE_RUNS);
         let median = fgq::median(fgq::bench_reference(&graph, &BenchOptions { runs, ..*options })?);
-        Ok(Some(ReferenceJson {
+        Ok(Some(ReferenceTimeJson {
             model: path.display().to_string(),
             runs,
             median_ms: milliseconds(median),
@@ -131,7 +131,7 @@ impl<'a> BenchJson<'a> {
             weight_bytes: sum(|layer| layer.weight_bytes),
             bytes: sum(BenchLayer::bytes),
             reference: None,
-            layers: bench.layers.iter().map(|layer| LayerJson::new(layer, bench.peak)).collect(),
+            layers: bench.layers.iter().map(|layer| BenchLayerJson::new(layer, bench.peak)).collect(),
         }
     }
 
@@ -167,14 +167,14 @@ impl<'a> BenchJson<'a> {
             grouped(self.bytes),
             grouped(self.weight_bytes)
         )?;
-        if let Some(ReferenceJson { median_ms, runs, speedup, .. }) = &self.reference {
+        if let Some(ReferenceTimeJson { median_ms, runs, speedup, .. }) = &self.reference {
             writeln!(text, "float      {median_ms:.1} ms (median of {runs}), {speedup:.1} times as long")?;
         }
         Ok(text)
     }
 }
 
-impl<'a> LayerJson<'a> {
+impl<'a> BenchLayerJson<'a> {
     fn new(layer: &'a BenchLayer, peak: f64) -> Self {
         let gmacs = gmacs(layer.products, layer.time);
         Self {

@@ -37,7 +37,7 @@ struct Guess {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct ImageJson {
     image: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     top: Option<Vec<Guess>>,
@@ -46,8 +46,8 @@ struct Answer {
 }
 
 #[derive(Serialize)]
-struct Answers {
-    images: Vec<Answer>,
+struct ClassifyJson {
+    images: Vec<ImageJson>,
 }
 
 /// Classifies every image; unreadable ones are reported and make the exit code 2.
@@ -61,11 +61,11 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
     }
     let images: Vec<(&Dataset, usize)> =
         sets.iter().flat_map(|set| (0..set.len()).map(move |index| (set, index))).collect();
-    let answers: Vec<Answer> =
+    let answers: Vec<ImageJson> =
         images.into_par_iter().map(|(set, index)| classifier.answer(set, index)).collect();
     answers.iter().filter_map(|answer| answer.error.as_ref()).for_each(|e| message(&format!("error: {e}")));
     let failed = answers.iter().any(|answer| answer.error.is_some());
-    let answers = Answers { images: answers };
+    let answers = ClassifyJson { images: answers };
     Ok(Output::new(answers.text(), &answers)?.with_code(if failed { super::ERROR } else { 0 }))
 }
 
@@ -125,12 +125,12 @@ impl<'a> Classifier<'a> {
         }
     }
 
-    fn answer(&self, set: &Dataset, index: usize) -> Answer {
+    fn answer(&self, set: &Dataset, index: usize) -> ImageJson {
         let image = set.entries()[index].path.display().to_string();
         let logits = set.pixels(index, self.preprocess).and_then(|pixels| self.logits(&pixels));
         match logits {
-            Ok(logits) => Answer { image, top: Some(self.guesses(&logits)), error: None },
-            Err(error) => Answer { image, top: None, error: Some(error.to_string()) },
+            Ok(logits) => ImageJson { image, top: Some(self.guesses(&logits)), error: None },
+            Err(error) => ImageJson { image, top: None, error: Some(error.to_string()) },
         }
     }
 
@@ -155,7 +155,7 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-impl Answers {
+impl ClassifyJson {
     fn text(&self) -> String {
         let answers = self.images.iter().filter_map(|answer| Some((&answer.image, answer.top.as_ref()?)));
         let lines = |(image, top): (&String, &Vec<Guess>)| {

@@ -25,13 +25,13 @@ const GROUPS: [usize; 2] = [4, 64];
 struct Demo {
     calibration_images: usize,
     test_images: usize,
-    rows: Vec<Row>,
+    rows: Vec<NetworkJson>,
     seconds: f64,
 }
 
 /// One network; shares are in percent.
 #[derive(Serialize)]
-struct Row {
+struct NetworkJson {
     network: String,
     right: usize,
     top1: f64,
@@ -65,13 +65,13 @@ fn ternary(
     train: &PixelImages,
     test: &PixelImages,
     group: usize,
-) -> anyhow::Result<(Row, Summary, Comparison)> {
+) -> anyhow::Result<(NetworkJson, Summary, Comparison)> {
     let options = ConvertOptions { group, ..ConvertOptions::default() };
     let model = fgq::convert(graph.clone(), &preprocess(), train, &options, &Bars::new())?.model;
     let summary = Summary::new(&model, model.to_bytes()?.len())?;
     let evaluation = fgq::evaluate(&model, test, Some(graph), &Bars::new())?;
     let comparison = evaluation.comparison.context("nothing to compare with")?;
-    let row = Row {
+    let row = NetworkJson {
         network: format!("ternary, N={group}"),
         right: evaluation.accuracy.top1,
         top1: evaluation.accuracy.top1_percent(),
@@ -84,8 +84,8 @@ fn ternary(
     Ok((row, summary, comparison))
 }
 
-fn full_precision(accuracy: &Accuracy, summary: &Summary) -> Row {
-    Row {
+fn full_precision(accuracy: &Accuracy, summary: &Summary) -> NetworkJson {
+    NetworkJson {
         network: "full precision".to_owned(),
         right: accuracy.top1,
         top1: accuracy.top1_percent(),

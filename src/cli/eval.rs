@@ -26,7 +26,7 @@ pub struct Args {
     /// The packed model, whose preprocessing is used, or a full-precision network
     model: PathBuf,
     #[command(flatten)]
-    place: Place,
+    place: ImageSource,
     /// A text file of labels, instead of class folders or a label file with a usual name
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub struct Args {
 /// Where the images are.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-struct Place {
+struct ImageSource {
     /// Labelled images: class folders, WordNet-id folders, or a flat folder with a label file
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,

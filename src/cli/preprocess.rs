@@ -27,10 +27,10 @@ pub struct PreprocessArgs {
     interpolation: Option<Interpolation>,
     /// Mean per channel, in the order of the channels
     #[arg(long, value_name = "X,Y,Z", allow_hyphen_values = true)]
-    mean: Option<Numbers>,
+    mean: Option<NumberList>,
     /// Standard deviation per channel
     #[arg(long, value_name = "X,Y,Z", allow_hyphen_values = true)]
-    std: Option<Numbers>,
+    std: Option<NumberList>,
     /// Range of the pixel values that mean and std refer to: unit (0..1) or byte (0..255)
     #[arg(long, value_name = "unit|byte")]
     scale: Option<Scale>,
@@ -41,9 +41,9 @@ pub struct PreprocessArgs {
 
 /// Numbers separated by commas.
 #[derive(Debug, Clone)]
-struct Numbers(Vec<f32>);
+struct NumberList(Vec<f32>);
 
-impl FromStr for Numbers {
+impl FromStr for NumberList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -1,8 +1,11 @@
 //! Images by index: from files or from memory.
 
 use super::{Dataset, load, spread};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Preprocess;
+
+/// Names of images that could not be read, and why.
+pub(crate) type Unreadable = Vec<(String, Error)>;
 
 /// Images that a network can be calibrated or evaluated on.
 pub trait Images: Sync {

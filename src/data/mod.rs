@@ -16,6 +16,7 @@ pub use apply::{input_pixels, normalise};
 pub(crate) use dataset::spread;
 pub use dataset::{Dataset, Entry};
 pub use imagenet::class_names;
+pub(crate) use images::Unreadable;
 pub use images::{Images, PixelImages};
 pub use load::load;
 pub use model_config::preprocess_beside;

@@ -219,13 +219,13 @@ where
 fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Vec<f32>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Numbers {
+    enum OneOrMany {
         One(f32),
         Many(Vec<f32>),
     }
-    Ok(Some(match Numbers::deserialize(deserializer)? {
-        Numbers::One(value) => vec![value],
-        Numbers::Many(values) => values,
+    Ok(Some(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(value) => vec![value],
+        OneOrMany::Many(values) => values,
     }))
 }
 

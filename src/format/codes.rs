@@ -1,6 +1,6 @@
 //! Codes and scales in bytes: packing, checking, unpacking.
 
-use crate::precision::{Levels, Packing};
+use crate::precision::{CodePacking, Levels};
 use std::ops::Range;
 
 /// Most digits of a byte: eight to the base of two.
@@ -11,9 +11,9 @@ pub(crate) fn pack(levels: Levels, values: &[i8]) -> Vec<u8> {
     let mut codes = [0; 256];
     levels.iter().enumerate().for_each(|(code, level)| codes[(i16::from(level) + 128) as usize] = code as u8);
     let codes = values.iter().map(|&value| codes[(i16::from(value) + 128) as usize]);
-    match Packing::of(levels) {
-        Packing::Bits(bits) => pack_bits(codes, bits),
-        Packing::Digits(digits) => {
+    match CodePacking::of(levels) {
+        CodePacking::Bits(bits) => pack_bits(codes, bits),
+        CodePacking::Digits(digits) => {
             let codes: Vec<u8> = codes.collect();
             codes
                 .chunks(digits as usize)
@@ -58,12 +58,14 @@ fn digit(byte: usize, place: usize, base: usize) -> usize {
 
 /// Whether `packed` holds exactly `len` codes and nothing else.
 pub(super) fn is_canonical(levels: Levels, packed: &[u8], len: usize) -> bool {
-    if packed.len() as u64 != Packing::of(levels).bytes(len as u64) {
+    if packed.len() as u64 != CodePacking::of(levels).bytes(len as u64) {
         return false;
     }
-    match Packing::of(levels) {
-        Packing::Digits(digits) => digits_are_canonical(levels, digits as usize, packed, len),
-        Packing::Bits(bits) => tail_is_zero(packed, len, bits) && bits_are_codes(levels, bits, packed, len),
+    match CodePacking::of(levels) {
+        CodePacking::Digits(digits) => digits_are_canonical(levels, digits as usize, packed, len),
+        CodePacking::Bits(bits) => {
+            tail_is_zero(packed, len, bits) && bits_are_codes(levels, bits, packed, len)
+        }
     }
 }
 
@@ -100,9 +102,9 @@ fn digits_are_canonical(levels: Levels, digits: usize, packed: &[u8], len: usize
 
 /// The levels of the codes in `range`.
 pub(crate) fn unpack(levels: Levels, packed: &[u8], range: Range<usize>) -> Vec<i8> {
-    match Packing::of(levels) {
-        Packing::Digits(digits) => unpack_digits(levels, digits as usize, packed, range),
-        Packing::Bits(bits) => {
+    match CodePacking::of(levels) {
+        CodePacking::Digits(digits) => unpack_digits(levels, digits as usize, packed, range),
+        CodePacking::Bits(bits) => {
             let mut table = [0; 256];
             table.iter_mut().zip(levels.iter()).for_each(|(place, level)| *place = level);
             unpack_bits(packed, bits, range).into_iter().map(|code| table[usize::from(code)]).collect()

@@ -34,7 +34,7 @@ impl Dtype {
 
 /// A tensor and its bytes, as many as type and shape say.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Tensor<'a> {
+pub(super) struct StoredTensor<'a> {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub data: &'a [u8],
@@ -47,7 +47,7 @@ pub(super) struct Container<'a> {
     pub header: &'a [u8],
     pub metadata: HashMap<String, String>,
     /// By name.
-    pub tensors: HashMap<String, Tensor<'a>>,
+    pub tensors: HashMap<String, StoredTensor<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -55,11 +55,11 @@ struct Header {
     #[serde(rename = "__metadata__")]
     metadata: Option<HashMap<String, String>>,
     #[serde(flatten)]
-    tensors: HashMap<String, Place>,
+    tensors: HashMap<String, TensorEntry>,
 }
 
 #[derive(Deserialize)]
-struct Place {
+struct TensorEntry {
     dtype: Dtype,
     shape: Vec<usize>,
     data_offsets: (usize, usize),
@@ -86,9 +86,9 @@ impl<'a> Container<'a> {
     }
 }
 
-impl Place {
+impl TensorEntry {
     /// The tensor, if it lies in `data` from `start` on.
-    fn tensor(self, start: usize, data: &[u8]) -> Option<Tensor<'_>> {
+    fn tensor(self, start: usize, data: &[u8]) -> Option<StoredTensor<'_>> {
         let Self { dtype, shape, data_offsets: (from, to) } = self;
         let data = data.get(from..to).filter(|_| from == start)?;
         let count = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))?;
@@ -96,7 +96,7 @@ impl Place {
             Some(bytes) => count.checked_mul(bytes)? == data.len(),
             None => true,
         };
-        is_whole.then_some(Tensor { dtype, shape, data })
+        is_whole.then_some(StoredTensor { dtype, shape, data })
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
     /// Reads as the independent implementation does; types that packed models have not aside.
     fn agrees(bytes: &[u8]) {
         let (ours, theirs) = (Container::of(bytes), SafeTensors::deserialize(bytes));
-        let is_other = |tensor: &Tensor| tensor.dtype == Dtype::Other;
+        let is_other = |tensor: &StoredTensor| tensor.dtype == Dtype::Other;
         if ours.as_ref().is_ok_and(|ours| ours.tensors.values().any(is_other)) {
             return;
         }

@@ -15,27 +15,27 @@ use std::path::Path;
 /// copy, and let go of the map at once. Files that fgq writes are never changed in place: they are replaced by
 /// renaming, which leaves the mapped one as it was. What cannot be mapped, such as a pipe, is read.
 #[derive(Debug)]
-pub(super) enum Bytes {
+pub(super) enum FileBytes {
     Mapped(Mmap),
     Read(Vec<u8>),
 }
 
 /// Opens a file.
-pub(super) fn open(path: &Path) -> io::Result<Bytes> {
+pub(super) fn open(path: &Path) -> io::Result<FileBytes> {
     let mut file = File::open(path)?;
     if file.metadata()?.is_file() {
-        // SAFETY: the map is read-only and short-lived; nobody is expected to change the file meanwhile, see `Bytes`.
+        // SAFETY: the map is read-only and short-lived; nobody is expected to change the file meanwhile, see `FileBytes`.
         let map = unsafe { Mmap::map(&file) };
         if let Ok(map) = map {
-            return Ok(Bytes::Mapped(map));
+            return Ok(FileBytes::Mapped(map));
         }
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    Ok(Bytes::Read(bytes))
+    Ok(FileBytes::Read(bytes))
 }
 
-impl Deref for Bytes {
+impl Deref for FileBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

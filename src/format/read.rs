@@ -1,7 +1,7 @@
 //! Reading packed models: every byte is checked before it is used.
 
 use super::checksum;
-use super::container::{Container, Dtype, Tensor};
+use super::container::{Container, Dtype, StoredTensor};
 use super::fidelity::{FIGURES, convolutions};
 #[cfg(feature = "map")]
 use super::map::open;
@@ -62,7 +62,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
     })?;
     let record = metadata(&file)?;
     check_version(&record, bytes)?;
-    let mut tensors = Tensors { tensors: file.tensors };
+    let mut tensors = StoredTensors { tensors: file.tensors };
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
     let nodes = nodes?;
     let fidelity = record.fidelity.map(|fidelity| tensors.fidelity(&fidelity, &nodes)).transpose()?;
@@ -143,11 +143,11 @@ fn metadata(file: &Container) -> Result<ModelRecord> {
         .map_err(|error| invalid(format!("the metadata is not what the format requires: {error}")))
 }
 
-struct Tensors<'a> {
-    tensors: HashMap<String, Tensor<'a>>,
+struct StoredTensors<'a> {
+    tensors: HashMap<String, StoredTensor<'a>>,
 }
 
-impl<'a> Tensors<'a> {
+impl<'a> StoredTensors<'a> {
     fn node(&mut self, record: NodeRecord) -> Result<PackedNode> {
         let NodeRecord { name, inputs, quantizer, op } = record;
         let op = self.op(&name, op).map_err(|error| error.at_node(&name))?;
@@ -241,7 +241,7 @@ impl<'a> Tensors<'a> {
         Ok(Fidelity::new(record, nodes, bytes))
     }
 
-    fn remove(&mut self, name: &str) -> Result<Tensor<'a>> {
+    fn remove(&mut self, name: &str) -> Result<StoredTensor<'a>> {
         self.tensors.remove(name).ok_or_else(|| invalid(format!("tensor '{name}' is missing")))
     }
 

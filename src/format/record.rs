@@ -1,7 +1,7 @@
 //! The JSON in the file's metadata.
 
 use super::{Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
-use crate::precision::{Grouping, Levels, Packing, Precision};
+use crate::precision::{CodePacking, Grouping, Levels, Precision};
 use crate::tensor::{Shape, Window};
 use serde::{Deserialize, Serialize};
 
@@ -138,11 +138,11 @@ pub(super) enum PackingRecord {
     Bits(u32),
 }
 
-impl From<Packing> for PackingRecord {
-    fn from(packing: Packing) -> Self {
+impl From<CodePacking> for PackingRecord {
+    fn from(packing: CodePacking) -> Self {
         match packing {
-            Packing::Digits(digits) => Self::Digits(digits),
-            Packing::Bits(bits) => Self::Bits(bits),
+            CodePacking::Digits(digits) => Self::Digits(digits),
+            CodePacking::Bits(bits) => Self::Bits(bits),
         }
     }
 }
@@ -156,7 +156,7 @@ impl From<Precision> for GeneralRecord {
                 true => LevelsRecord::Linear(levels.largest()),
                 false => LevelsRecord::Listed(levels.iter().collect()),
             },
-            packing: Packing::of(levels).into(),
+            packing: CodePacking::of(levels).into(),
             group: grouping.map(|grouping| grouping.size),
             scale_bits: grouping.map(|grouping| grouping.scale_bits),
             planes: precision.planes() as u8,
@@ -179,7 +179,7 @@ impl GeneralRecord {
             _ => return None,
         };
         let precision = Precision::of(levels, grouping, self.planes)?;
-        (self.packing == Packing::of(levels).into()).then_some(precision)
+        (self.packing == CodePacking::of(levels).into()).then_some(precision)
     }
 }
 

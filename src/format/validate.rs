@@ -66,10 +66,10 @@ impl PackedModel {
         })?;
         ensure(node.inputs.iter().all(|&input| input < id), || "an input is not an earlier node".into())?;
         let last = id + 1 == self.nodes.len();
-        let inputs: Vec<Operand> = node
+        let inputs: Vec<InputValue> = node
             .inputs
             .iter()
-            .map(|&input| Operand { shape: shapes[input], quantizer: &self.nodes[input].quantizer })
+            .map(|&input| InputValue { shape: shapes[input], quantizer: &self.nodes[input].quantizer })
             .collect();
         check_pixel_reader(node)?;
         let shape = match &node.op {
@@ -96,7 +96,7 @@ fn check_pixel_reader(node: &PackedNode) -> Result<()> {
     ensure(!plain.contains(&0), || "pixels are read by convolutions and tables only".into())
 }
 
-struct Operand<'a> {
+struct InputValue<'a> {
     shape: Shape,
     quantizer: &'a Quantizer,
 }
@@ -145,7 +145,7 @@ fn check_window(window: &Window, input: Shape) -> Result<[usize; 2]> {
     window.output(input.height, input.width)
 }
 
-fn conv_shape(conv: &PackedConv, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {
+fn conv_shape(conv: &PackedConv, inputs: &[InputValue], output: &Quantizer, last: bool) -> Result<Shape> {
     let input = inputs.first().ok_or_else(|| invalid("no input"))?;
     let [height, width] = check_window(&conv.window, input.shape)?;
     let shape = Shape::new(conv.outputs, height, width);
@@ -203,7 +203,7 @@ fn fit_together(conv: &PackedConv, groups: usize, largest: usize) -> bool {
 
 fn check_store(
     conv: &PackedConv,
-    inputs: &[Operand],
+    inputs: &[InputValue],
     shape: Shape,
     output: &Quantizer,
     last: bool,
@@ -245,7 +245,7 @@ fn check_sums(conv: &PackedConv) -> Result<()> {
     ensure(threads::all(0..conv.outputs, fits), || "sums of products overflow 32 bits".into())
 }
 
-fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool) -> Result<Shape> {
+fn other_shape(op: &PackedOp, inputs: &[InputValue], output: &Quantizer, last: bool) -> Result<Shape> {
     match (op, inputs) {
         (PackedOp::Concat, inputs) => concat_shape(inputs, output),
         (PackedOp::Add { left, right, fraction }, [a, b]) => {
@@ -263,11 +263,11 @@ fn other_shape(op: &PackedOp, inputs: &[Operand], output: &Quantizer, last: bool
     }
 }
 
-fn same_quantizer(input: &Operand, output: &Quantizer) -> Result<()> {
+fn same_quantizer(input: &InputValue, output: &Quantizer) -> Result<()> {
     ensure(input.quantizer == output, || "input and output must share one quantizer".into())
 }
 
-fn unary_shape(op: &PackedOp, input: &Operand, output: &Quantizer, last: bool) -> Result<Shape> {
+fn unary_shape(op: &PackedOp, input: &InputValue, output: &Quantizer, last: bool) -> Result<Shape> {
     let Shape { channels, height, width } = input.shape;
     Ok(match op {
         PackedOp::Table { entries } => {
@@ -344,7 +344,7 @@ fn slice_shape(slice: &PackedSlice, extents: [usize; 3]) -> Result<Shape> {
     Ok(Shape::new(extent(0)?, extent(1)?, extent(2)?))
 }
 
-fn concat_shape(inputs: &[Operand], output: &Quantizer) -> Result<Shape> {
+fn concat_shape(inputs: &[InputValue], output: &Quantizer) -> Result<Shape> {
     inputs.iter().try_for_each(|input| same_quantizer(input, output))?;
     let first = inputs.first().ok_or_else(|| invalid("nothing to concatenate"))?;
     let map = (first.shape.height, first.shape.width);
@@ -355,7 +355,7 @@ fn concat_shape(inputs: &[Operand], output: &Quantizer) -> Result<Shape> {
     Ok(Shape::new(channels.unwrap_or(usize::MAX), map.0, map.1))
 }
 
-fn broadcast_shape(a: &Operand, b: &Operand) -> Result<Shape> {
+fn broadcast_shape(a: &InputValue, b: &InputValue) -> Result<Shape> {
     let fits = |a: usize, b: usize| b == a || b == 1;
     let (left, right) = (a.shape, b.shape);
     let valid = fits(left.channels, right.channels)

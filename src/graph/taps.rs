@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// The part of one window that lies inside the input, along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct WindowSpan {
     /// Input index of the first tap inside.
     pub first: usize,
     /// Number of taps inside; they are `dilation` apart.
@@ -15,7 +15,7 @@ pub(crate) struct Span {
 }
 
 /// The span of each of `outputs` windows along `axis` (0 rows, 1 columns) of an input of `size`.
-pub(crate) fn spans(window: &Window, axis: usize, size: usize, outputs: usize) -> Vec<Span> {
+pub(crate) fn spans(window: &Window, axis: usize, size: usize, outputs: usize) -> Vec<WindowSpan> {
     let (kernel, stride, dilation) = (window.kernel[axis], window.stride[axis], window.dilation[axis]);
     let (before, after) = (window.pads[axis], window.pads[axis + 2]);
     let span = |output: usize| {
@@ -23,7 +23,7 @@ pub(crate) fn spans(window: &Window, axis: usize, size: usize, outputs: usize) -
         let below = |limit: usize| limit.saturating_sub(output * stride).div_ceil(dilation).min(kernel);
         let skipped = below(before);
         let first = (output * stride + skipped * dilation).saturating_sub(before);
-        Span { first, taps: below(before + size) - skipped, padded_taps: below(before + size + after) }
+        WindowSpan { first, taps: below(before + size) - skipped, padded_taps: below(before + size + after) }
     };
     (0..outputs).map(span).collect()
 }

@@ -20,7 +20,7 @@ type Values = Vec<Option<Rc<Vec<f32>>>>;
 
 /// A change of one convolution.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change<'a> {
+pub(super) enum Perturbation<'a> {
     /// Another convolution in its place.
     Weights(&'a Op),
     /// Its input rounded to the codes of a quantizer.
@@ -57,10 +57,15 @@ impl<'a> Damage<'a> {
     }
 
     /// Mean divergence of the softened class probabilities from full precision's, in nats, for each change of convolution `node`.
-    pub fn of(&self, node: NodeId, statistics: &ChannelStatistics, changes: &[Change]) -> Result<Vec<f64>> {
+    pub fn of(
+        &self,
+        node: NodeId,
+        statistics: &ChannelStatistics,
+        changes: &[Perturbation],
+    ) -> Result<Vec<f64>> {
         let image = |image: usize| -> Result<Vec<f64>> {
             let values = self.before(image, node)?;
-            let divergence = |change: &Change| {
+            let divergence = |change: &Perturbation| {
                 let mut values = values.clone();
                 values[node] = Some(Rc::new(self.changed(node, &values, statistics, *change, image)?));
                 let softened = divergence(&self.logits[image], &self.logits_after(values, node)?);
@@ -76,14 +81,14 @@ impl<'a> Damage<'a> {
         &self,
         node: NodeId,
         statistics: &ChannelStatistics,
-        changes: &[Change],
+        changes: &[Perturbation],
     ) -> Result<Vec<f64>> {
         let channels = self.shapes[node].channels;
         let variance: f64 = (0..channels).map(|channel| statistics.variance(channel)).sum();
         let image = |image: usize| -> Result<Vec<f64>> {
             let values = self.before(image, node)?;
             let wanted = self.value(node, &values)?;
-            let error = |change: &Change| {
+            let error = |change: &Perturbation| {
                 let found = self.changed(node, &values, statistics, *change, image)?;
                 let squares: f64 =
                     wanted.iter().zip(&found).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
@@ -148,18 +153,18 @@ impl<'a> Damage<'a> {
         node: NodeId,
         values: &Values,
         statistics: &ChannelStatistics,
-        change: Change,
+        change: Perturbation,
         image: usize,
     ) -> Result<Vec<f32>> {
         match change {
-            Change::Weights(op) => self.evaluate(op, node, values),
-            Change::Input(quantizer) => {
+            Perturbation::Weights(op) => self.evaluate(op, node, values),
+            Perturbation::Input(quantizer) => {
                 let input = self.graph.nodes[node].inputs[0];
                 let exact = values[input].as_ref().ok_or_else(freed)?;
                 let nearest = rounded(exact, &quantizer);
                 evaluate(&self.graph.nodes[node].op, &[(&nearest, self.shapes[input])], self.shapes[node])
             }
-            Change::Noise(share) => {
+            Perturbation::Noise(share) => {
                 let mut output = self.value(node, values)?;
                 let mut state = (node as u64) << 32 | image as u64;
                 for (channel, values) in output.chunks_exact_mut(self.shapes[node].positions()).enumerate() {

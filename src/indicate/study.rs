@@ -1,6 +1,6 @@
 //! One figure for every candidate of every layer.
 
-use super::damage::{Change, Damage};
+use super::damage::{Damage, Perturbation};
 use super::plannable::{Plannable, plannable};
 use super::{Indicator, IndicatorOptions, known, size};
 use crate::calibrate::{RangeMethod, Spool};
@@ -119,18 +119,19 @@ impl Study<'_> {
     /// A layer's figures, `converted` being what its candidates for weights make of it.
     fn layer(&self, layer: &Plannable, converted: &[Op]) -> Result<LayerIndicators> {
         let rounded = layer.activation_bits.iter().filter_map(|bits| self.quantizers[bits][layer.node]);
-        let changes: Vec<Change> =
-            converted.iter().map(Change::Weights).chain(rounded.map(Change::Input)).collect();
+        let changes: Vec<Perturbation> =
+            converted.iter().map(Perturbation::Weights).chain(rounded.map(Perturbation::Input)).collect();
         Ok(layer.with(&self.figures(layer.node, &changes)?))
     }
 
-    fn figures(&self, id: NodeId, changes: &[Change]) -> Result<Vec<f64>> {
+    fn figures(&self, id: NodeId, changes: &[Perturbation]) -> Result<Vec<f64>> {
         let none = || Error::new(ErrorKind::Shape, "a layer without statistics");
         let statistics = self.full.observation.channels[id].as_ref().ok_or_else(none)?;
         match self.options.indicator {
             Indicator::Divergence => self.damage.of(id, statistics, changes),
             Indicator::OutputError => {
-                let influence = self.damage.of(id, statistics, &[Change::Noise(NOISE)])?[0] / NOISE.powi(2);
+                let influence =
+                    self.damage.of(id, statistics, &[Perturbation::Noise(NOISE)])?[0] / NOISE.powi(2);
                 let errors = self.damage.output_errors(id, statistics, changes)?;
                 Ok(errors.into_iter().map(|error| influence * error).collect())
             }

@@ -19,7 +19,7 @@ pub(crate) struct ConvKernel {
 #[derive(Debug)]
 enum Path {
     Reference,
-    Portable(portable::Prepared),
+    Portable(portable::PreparedWeights),
     /// Programs for images of the shape that came first.
     Blocked {
         isa: &'static Isa,
@@ -33,7 +33,7 @@ impl ConvKernel {
         let path = match (kernels, kernels.isa()) {
             (_, Some(isa)) => Path::Blocked { isa, sums: OnceLock::new(), codes: OnceLock::new() },
             (Kernels::Reference, None) => Path::Reference,
-            (_, None) => Path::Portable(portable::Prepared::new(&spec)),
+            (_, None) => Path::Portable(portable::PreparedWeights::new(&spec)),
         };
         Self { spec, epilogue, path }
     }

@@ -14,7 +14,7 @@ const TASK: usize = 64;
 
 /// Weights as padded rows of `i16`, zero points moved into the bias.
 #[derive(Debug, Clone)]
-pub(super) struct Prepared {
+pub(super) struct PreparedWeights {
     /// One row of `row_len` per output channel, or `taps × channels` for depthwise.
     weights: Vec<i16>,
     row_len: usize,
@@ -22,7 +22,7 @@ pub(super) struct Prepared {
     depthwise: bool,
 }
 
-impl Prepared {
+impl PreparedWeights {
     pub(super) fn new(spec: &ConvSpec) -> Self {
         let depthwise = spec.group_inputs == 1 && spec.outputs == spec.groups;
         let row_len = spec.channel_len().next_multiple_of(LANES);
@@ -51,7 +51,7 @@ impl Prepared {
             TASK * shape.channels,
             || vec![0i16; TILE * self.row_len],
             |patches, task, rows| {
-                let source = Source { spec, input, shape };
+                let source = ConvInput { spec, input, shape };
                 for (tile, rows) in rows.chunks_mut(TILE * shape.channels).enumerate() {
                     self.run_tile(&source, task * TASK + tile * TILE, rows, patches, &store);
                 }
@@ -72,7 +72,7 @@ impl Prepared {
         T: Copy + Send,
         F: Fn(usize, usize, i32) -> T + Sync,
     {
-        let source = Source { spec, input, shape };
+        let source = ConvInput { spec, input, shape };
         threads::for_chunks(
             output,
             TASK,
@@ -92,7 +92,7 @@ impl Prepared {
         );
     }
 
-    fn run_tile<T, F>(&self, source: &Source, first: usize, rows: &mut [T], patches: &mut [i16], store: &F)
+    fn run_tile<T, F>(&self, source: &ConvInput, first: usize, rows: &mut [T], patches: &mut [i16], store: &F)
     where
         T: Copy,
         F: Fn(usize, usize, i32) -> T,
@@ -117,7 +117,7 @@ impl Prepared {
         }
     }
 
-    fn run_depthwise<T, F>(&self, source: &Source, first: usize, rows: &mut [T], store: &F)
+    fn run_depthwise<T, F>(&self, source: &ConvInput, first: usize, rows: &mut [T], store: &F)
     where
         F: Fn(usize, usize, i32) -> T,
     {
@@ -137,13 +137,13 @@ impl Prepared {
     }
 }
 
-struct Source<'a> {
+struct ConvInput<'a> {
     spec: &'a ConvSpec,
     input: &'a Batch<u8>,
     shape: Shape,
 }
 
-impl Source<'_> {
+impl ConvInput<'_> {
     /// All input channels under one tap of one output position; padding has the zero points.
     fn codes(&self, position: usize, tap: usize) -> &[u8] {
         let (image, place) = (position / self.shape.positions(), position % self.shape.positions());

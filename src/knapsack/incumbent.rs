@@ -1,6 +1,6 @@
 //! The best choice so far, and a quick way to a good one.
 
-use super::reduce::{Part, Reduced};
+use super::reduce::{Reduced, ScaledItem};
 
 /// The best choice within the budgets that was seen.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ impl<'a> Incumbent<'a> {
         while self.excess(&used) > 0.0 {
             // The excess falls most for what it costs.
             let excess = self.excess(&used);
-            let worth = |from: &Part, to: &Part, after: &[u64]| {
+            let worth = |from: &ScaledItem, to: &ScaledItem, after: &[u64]| {
                 (excess - self.excess(after)) / (to.cost - from.cost).max(1e-9)
             };
             let Some(exchange) = self.best_exchange(&places, &used, worth) else { return };
             self.apply(exchange, &mut places, &mut used);
         }
-        let saved = |from: &Part, to: &Part, after: &[u64]| match self.excess(after) {
+        let saved = |from: &ScaledItem, to: &ScaledItem, after: &[u64]| match self.excess(after) {
             0.0 => from.cost - to.cost,
             _ => 0.0,
         };
@@ -53,11 +53,11 @@ impl<'a> Incumbent<'a> {
         self.offer(&places, cost);
     }
 
-    fn part(&self, group: usize, place: u8) -> &'a Part {
+    fn part(&self, group: usize, place: u8) -> &'a ScaledItem {
         &self.problem.groups[group][usize::from(place)]
     }
 
-    fn chosen(&self, places: &[u8]) -> impl Iterator<Item = &'a Part> {
+    fn chosen(&self, places: &[u8]) -> impl Iterator<Item = &'a ScaledItem> {
         places.iter().enumerate().map(|(group, &place)| self.part(group, place))
     }
 
@@ -83,7 +83,7 @@ impl<'a> Incumbent<'a> {
         &self,
         places: &[u8],
         used: &[u64],
-        worth: impl Fn(&Part, &Part, &[u64]) -> f64,
+        worth: impl Fn(&ScaledItem, &ScaledItem, &[u64]) -> f64,
     ) -> Option<Exchange> {
         let mut best: Option<Exchange> = None;
         for (group, &current) in places.iter().enumerate() {
@@ -100,7 +100,7 @@ impl<'a> Incumbent<'a> {
     }
 }
 
-fn exchanged(used: &[u64], from: &Part, to: &Part) -> Vec<u64> {
+fn exchanged(used: &[u64], from: &ScaledItem, to: &ScaledItem) -> Vec<u64> {
     let parts = from.exact.iter().zip(&to.exact);
     used.iter().zip(parts).map(|(used, (from, to))| used - from + to).collect()
 }

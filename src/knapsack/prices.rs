@@ -4,8 +4,8 @@
 //! every choice within the budgets. Its maximum is the linear program's optimum, found by column generation: a
 //! column is a whole choice, a row a budget, and one more row makes the columns' weights sum to 1.
 
-use super::reduce::Part;
-use super::set::Set;
+use super::reduce::ScaledItem;
+use super::set::PlaceSet;
 
 /// Smallest pivot, and smallest reduced cost that is not zero.
 const EPSILON: f64 = 1e-10;
@@ -13,11 +13,11 @@ const EPSILON: f64 = 1e-10;
 const MAX_COLUMNS: usize = 300;
 
 /// The items of every group that are still possible.
-pub(super) type Alive = Vec<Set>;
+pub(super) type Alive = Vec<PlaceSet>;
 
 /// A whole choice: the place of an item in every group.
 #[derive(Debug, Clone)]
-struct Column {
+struct MasterColumn {
     /// Empty where nothing is chosen: for slack, and for the way out of a problem without solution.
     places: Vec<u8>,
     /// 1, then the use of every budget.
@@ -28,7 +28,7 @@ struct Column {
 /// A basis of the linear program: as many columns as there are rows.
 #[derive(Debug, Clone)]
 pub(super) struct Master {
-    basis: Vec<Column>,
+    basis: Vec<MasterColumn>,
     inverse: Vec<Vec<f64>>,
 }
 
@@ -43,7 +43,7 @@ impl Master {
     /// The basis without choices: not choosing at all costs `without`, more than any choice.
     pub fn new(rows: usize, without: f64) -> Self {
         let unit = |row: usize| (0..=rows).map(|at| f64::from(u8::from(at == row))).collect::<Vec<f64>>();
-        let column = |row: usize| Column {
+        let column = |row: usize| MasterColumn {
             places: Vec::new(),
             entries: unit(row),
             cost: if row == 0 { without } else { 0.0 },
@@ -69,7 +69,7 @@ impl Master {
     /// Raises the bound until it reaches `enough` or is the best possible; `see` is shown every choice on the way.
     pub fn raise(
         &mut self,
-        groups: &[Vec<Part>],
+        groups: &[Vec<ScaledItem>],
         alive: &Alive,
         enough: f64,
         mut see: impl FnMut(&[u8], f64),
@@ -103,7 +103,7 @@ impl Master {
     }
 
     /// Exchanges a column of the basis for `column`; `false` if none can leave.
-    fn enter(&mut self, column: Column) -> bool {
+    fn enter(&mut self, column: MasterColumn) -> bool {
         let dot = |row: &Vec<f64>| row.iter().zip(&column.entries).map(|(a, b)| a * b).sum::<f64>();
         let steps: Vec<f64> = self.inverse.iter().map(dot).collect();
         let weight = |row: usize| self.inverse[row].iter().sum::<f64>().max(0.0);
@@ -120,20 +120,23 @@ impl Master {
     }
 }
 
-fn slack(row: usize, rows: usize) -> Column {
+fn slack(row: usize, rows: usize) -> MasterColumn {
     let entries = (0..=rows).map(|at| f64::from(u8::from(at == row))).collect();
-    Column { places: Vec::new(), entries, cost: 0.0 }
+    MasterColumn { places: Vec::new(), entries, cost: 0.0 }
 }
 
 /// What an item costs at these prices.
-pub(super) fn priced(part: &Part, prices: &[f64]) -> f64 {
+pub(super) fn priced(part: &ScaledItem, prices: &[f64]) -> f64 {
     part.cost + part.uses.iter().zip(prices).map(|(used, price)| used * price).sum::<f64>()
 }
 
 /// The choice that is cheapest at these prices, and what it costs.
-fn cheapest(groups: &[Vec<Part>], alive: &Alive, prices: &[f64]) -> (Column, f64) {
-    let mut column =
-        Column { places: Vec::with_capacity(groups.len()), entries: vec![0.0; prices.len() + 1], cost: 0.0 };
+fn cheapest(groups: &[Vec<ScaledItem>], alive: &Alive, prices: &[f64]) -> (MasterColumn, f64) {
+    let mut column = MasterColumn {
+        places: Vec::with_capacity(groups.len()),
+        entries: vec![0.0; prices.len() + 1],
+        cost: 0.0,
+    };
     column.entries[0] = 1.0;
     let mut total = 0.0;
     for (group, alive) in groups.iter().zip(alive) {

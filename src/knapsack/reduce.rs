@@ -4,7 +4,7 @@ use super::{Item, Problem};
 
 /// A scaled item.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct ScaledItem {
     /// Its index in the group it comes from.
     pub index: usize,
     /// Cost above the group's least, relative to the largest such difference.
@@ -18,7 +18,7 @@ pub(super) struct Part {
 /// A problem in which the least use is 0 and all that is left of every budget is 1.
 #[derive(Debug)]
 pub(super) struct Reduced {
-    pub groups: Vec<Vec<Part>>,
+    pub groups: Vec<Vec<ScaledItem>>,
     /// What every budget leaves beyond the least use of all groups.
     pub slack: Vec<u64>,
     /// Cost of the cheapest items, and of one unit of what parts cost beyond them.
@@ -96,13 +96,13 @@ fn cheapest(group: &[(usize, &Item)]) -> f64 {
     group.iter().map(|(_, item)| item.cost).fold(f64::INFINITY, f64::min)
 }
 
-fn parts(group: &[(usize, &Item)], rows: &[usize], slack: &[u64], unit: f64) -> Vec<Part> {
+fn parts(group: &[(usize, &Item)], rows: &[usize], slack: &[u64], unit: f64) -> Vec<ScaledItem> {
     let cheapest = cheapest(group);
     let part = |&(index, item): &(usize, &Item)| {
         let exact: Vec<u64> = rows.iter().map(|&row| item.uses[row] - least(group, row)).collect();
         // A budget that can bind leaves something: else only the least use is possible.
         let uses = exact.iter().zip(slack).map(|(&used, &slack)| used as f64 / slack.max(1) as f64).collect();
-        Part { index, cost: (item.cost - cheapest) / unit, uses, exact }
+        ScaledItem { index, cost: (item.cost - cheapest) / unit, uses, exact }
     };
     group.iter().map(part).collect()
 }

@@ -3,8 +3,8 @@
 use super::Effort;
 use super::incumbent::Incumbent;
 use super::prices::{Alive, Bound, Master, priced};
-use super::reduce::{Part, Reduced};
-use super::set::Set;
+use super::reduce::{Reduced, ScaledItem};
+use super::set::PlaceSet;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -28,14 +28,14 @@ pub(super) struct Outcome {
 
 /// A part of the tree: what is still possible there, and the prices to start from.
 #[derive(Clone)]
-struct Node {
+struct Subproblem {
     alive: Alive,
     master: Master,
 }
 
 /// A part that was not looked at: one item of a group of its parent.
 struct Open {
-    parent: Rc<Node>,
+    parent: Rc<Subproblem>,
     group: usize,
     place: u8,
     /// No choice in it costs less.
@@ -44,7 +44,7 @@ struct Open {
     age: usize,
 }
 
-struct Search<'a> {
+struct BranchAndBound<'a> {
     problem: &'a Reduced,
     incumbent: Incumbent<'a>,
     tolerance: f64,
@@ -58,8 +58,8 @@ struct Search<'a> {
 
 /// Looks for the cheapest choice within the budgets.
 pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
-    let most = |group: &Vec<Part>| group.iter().map(|part| part.cost).fold(0.0, f64::max);
-    let mut search = Search {
+    let most = |group: &Vec<ScaledItem>| group.iter().map(|part| part.cost).fold(0.0, f64::max);
+    let mut search = BranchAndBound {
         problem,
         incumbent: Incumbent::new(problem),
         tolerance: effort.tolerance,
@@ -68,8 +68,8 @@ pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
         open: BinaryHeap::new(),
         opened: 0,
     };
-    let alive = problem.groups.iter().map(|group| Set::all(group.len())).collect();
-    search.descend(Node { alive, master: Master::new(problem.slack.len(), search.without) });
+    let alive = problem.groups.iter().map(|group| PlaceSet::all(group.len())).collect();
+    search.descend(Subproblem { alive, master: Master::new(problem.slack.len(), search.without) });
     while search.nodes < effort.nodes
         && let Some(open) = search.open.pop()
     {
@@ -80,7 +80,7 @@ pub(super) fn search(problem: &Reduced, effort: Effort) -> Outcome {
     search.outcome()
 }
 
-impl Search<'_> {
+impl BranchAndBound<'_> {
     /// Choices that cost this much are of no interest.
     fn cutoff(&self) -> f64 {
         (self.incumbent.cost - self.tolerance).min(self.without)
@@ -98,7 +98,7 @@ impl Search<'_> {
     }
 
     /// Follows the most promising parts down to where there is nothing left to find.
-    fn descend(&mut self, mut node: Node) {
+    fn descend(&mut self, mut node: Subproblem) {
         while let Some(bound) = self.bound(&mut node)
             && bound.value < self.cutoff()
             && let Some(next) = self.branch(node, &bound)
@@ -108,7 +108,7 @@ impl Search<'_> {
     }
 
     /// The node's best bound; `None` if nothing is possible there.
-    fn bound(&mut self, node: &mut Node) -> Option<Bound> {
+    fn bound(&mut self, node: &mut Subproblem) -> Option<Bound> {
         self.nodes += 1;
         self.make_possible(&mut node.alive)?;
         node.master.restrict(&node.alive, 10.0 * self.without);
@@ -126,7 +126,7 @@ impl Search<'_> {
         for (row, &slack) in self.problem.slack.iter().enumerate() {
             let used = |group: usize, place: u8| self.problem.groups[group][usize::from(place)].exact[row];
             let least =
-                |group: usize, set: Set| set.places().map(|place| used(group, place)).min().unwrap_or(0);
+                |group: usize, set: PlaceSet| set.places().map(|place| used(group, place)).min().unwrap_or(0);
             let total: u64 = alive.iter().enumerate().map(|(group, &set)| least(group, set)).sum();
             let left = slack.checked_sub(total)?;
             for (group, set) in alive.iter_mut().enumerate().filter(|(_, set)| set.len() > 1) {
@@ -138,7 +138,7 @@ impl Search<'_> {
     }
 
     /// Splits a node by the items of one group; returns the most promising part.
-    fn branch(&mut self, mut node: Node, bound: &Bound) -> Option<Open> {
+    fn branch(&mut self, mut node: Subproblem, bound: &Bound) -> Option<Open> {
         let group = self.most_divided(&node, bound)?;
         let gap = self.cutoff() - bound.value;
         let mut regrets = Vec::new();
@@ -165,7 +165,7 @@ impl Search<'_> {
 
     /// The group among whose items the linear program is undecided, where that matters most to the budgets; `None`
     /// if each has one item left.
-    fn most_divided(&self, node: &Node, bound: &Bound) -> Option<usize> {
+    fn most_divided(&self, node: &Subproblem, bound: &Bound) -> Option<usize> {
         let choices: Vec<(f64, &[u8])> = node.master.choices().collect();
         let score = |group: usize| {
             let weight = |place: u8| -> f64 {
@@ -175,7 +175,7 @@ impl Search<'_> {
                 node.alive[group].places().map(|place| (place, weight(place))).collect();
             let largest = weights.iter().map(|(_, weight)| *weight).fold(0.0, f64::max);
             let used = weights.iter().filter(|(_, weight)| *weight > NEGLIGIBLE);
-            let parts: Vec<&Part> =
+            let parts: Vec<&ScaledItem> =
                 used.map(|(place, _)| &self.problem.groups[group][usize::from(*place)]).collect();
             (1.0 - largest).max(0.0) * price_spread(&parts, &bound.prices)
         };
@@ -185,7 +185,7 @@ impl Search<'_> {
 }
 
 /// What every item of a set costs above the cheapest at the bound's prices.
-fn regrets_of(group: &[Part], set: Set, bound: &Bound) -> Vec<(u8, f64)> {
+fn regrets_of(group: &[ScaledItem], set: PlaceSet, bound: &Bound) -> Vec<(u8, f64)> {
     let costs: Vec<(u8, f64)> =
         set.places().map(|place| (place, priced(&group[usize::from(place)], &bound.prices))).collect();
     let least = costs.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
@@ -193,7 +193,7 @@ fn regrets_of(group: &[Part], set: Set, bound: &Bound) -> Vec<(u8, f64)> {
 }
 
 /// How far items differ in what they use, at these prices.
-fn price_spread(parts: &[&Part], prices: &[f64]) -> f64 {
+fn price_spread(parts: &[&ScaledItem], prices: &[f64]) -> f64 {
     let spread = |(row, price): (usize, &f64)| {
         let uses = || parts.iter().map(|part| part.uses[row]);
         price * (uses().fold(0.0, f64::max) - uses().fold(f64::INFINITY, f64::min)).max(0.0)
@@ -203,11 +203,11 @@ fn price_spread(parts: &[&Part], prices: &[f64]) -> f64 {
 
 impl Open {
     /// The node of this part.
-    fn enter(self) -> Node {
+    fn enter(self) -> Subproblem {
         let Self { parent, group, place, .. } = self;
-        let Node { mut alive, master } = Rc::unwrap_or_clone(parent);
-        alive[group] = Set::of(place);
-        Node { alive, master }
+        let Subproblem { mut alive, master } = Rc::unwrap_or_clone(parent);
+        alive[group] = PlaceSet::of(place);
+        Subproblem { alive, master }
     }
 }
 

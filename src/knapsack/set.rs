@@ -5,9 +5,9 @@ pub(super) const MAX_PLACES: usize = 64;
 
 /// A set of places below [`MAX_PLACES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Set(u64);
+pub(super) struct PlaceSet(u64);
 
-impl Set {
+impl PlaceSet {
     /// The places below `count`.
     pub fn all(count: usize) -> Self {
         Self(if count < MAX_PLACES { (1 << count) - 1 } else { u64::MAX })
@@ -46,10 +46,13 @@ mod tests {
 
     #[test]
     fn places_are_kept_in_order() {
-        let mut set = Set::all(5);
+        let mut set = PlaceSet::all(5);
         set.retain(|place| place % 2 == 0);
         assert_eq!(set.places().collect::<Vec<_>>(), [0, 2, 4]);
         assert!(set.contains(2) && !set.contains(1) && set.len() == 3);
-        assert_eq!((Set::all(64).len(), Set::all(0).len(), Set::of(63).places().next()), (64, 0, Some(63)));
+        assert_eq!(
+            (PlaceSet::all(64).len(), PlaceSet::all(0).len(), PlaceSet::of(63).places().next()),
+            (64, 0, Some(63))
+        );
     }
 }

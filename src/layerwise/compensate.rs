@@ -3,7 +3,7 @@
 
 use super::gram::Gram;
 use super::objective::{Objective, damped};
-use super::spread::{Problem, Row, closed_form_scale};
+use super::spread::{ChannelSolution, LeastSquares, closed_form_scale};
 use super::vector::{dot, times};
 use crate::error::Result;
 use crate::precision::{Arrangement, Precision, Rounding};
@@ -15,7 +15,7 @@ const SPREAD_DAMPING: f64 = 0.01;
 /// Room for scales to grow beyond what groups would have on their own.
 const ROOM: f64 = 1.15;
 /// From so many scales on a finer step gains nothing.
-const MANY_SCALES: f64 = 64.0;
+const MANY_SCALES: f32 = 64.0;
 /// Steps of few scales that are tried, relative to the one with room.
 const UNITS: [f64; 5] = [1.0, 0.9, 0.8, 0.7, 0.6];
 /// How often planes are improved in turn.
@@ -34,7 +34,7 @@ impl Objective {
         let mut channels = Vec::with_capacity(conv.outputs);
         for (gram, target) in self.grams.iter().zip(&self.targets) {
             let (problem, spread_raised) = damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| {
-                Problem::new(hessian, run, precision.group().unwrap_or(run))
+                LeastSquares::new(hessian, run, precision.group().unwrap_or(run))
             })?;
             raised = raised.max(spread_raised);
             let fitting = Fitting { precision, problem: &problem, run };
@@ -75,7 +75,7 @@ struct Channel {
 /// What all output channels of a layer or channel group share.
 struct Fitting<'a> {
     precision: Precision,
-    problem: &'a Problem,
+    problem: &'a LeastSquares,
     /// Input channels of a run.
     run: usize,
 }
@@ -92,10 +92,10 @@ impl Fitting<'_> {
     }
 
     fn ternary<'t>(&self, targets: impl Iterator<Item = &'t [f64]>) -> Vec<Channel> {
-        let largest: Vec<f64> = self.precision.plane_scales().into_iter().map(f64::from).collect();
+        let largest: Vec<f32> = self.precision.plane_scales().into_iter().map(f32::from).collect();
         let targets: Vec<&[f64]> = targets.collect();
         let units = self.units(&targets, largest[0]);
-        let targets: Vec<Vec<f64>> =
+        let targets: Vec<Vec<f32>> =
             targets.iter().zip(&units).map(|(target, unit)| in_units(target, *unit)).collect();
         let planes = self.planes(&targets, &largest);
         let channel = |(place, unit): (usize, f64)| {
@@ -107,9 +107,9 @@ impl Fitting<'_> {
     }
 
     /// Plane after plane, each on what the planes before it left; then each improved while the others stay.
-    fn planes(&self, targets: &[Vec<f64>], largest: &[f64]) -> Vec<Vec<Row>> {
+    fn planes(&self, targets: &[Vec<f32>], largest: &[f32]) -> Vec<Vec<ChannelSolution>> {
         let mut rest = targets.to_vec();
-        let mut planes: Vec<Vec<Row>> = Vec::with_capacity(largest.len());
+        let mut planes: Vec<Vec<ChannelSolution>> = Vec::with_capacity(largest.len());
         for &largest in largest {
             let rows = self.problem.solve(&rest, largest);
             rest = rest.iter().zip(&rows).map(|(rest, row)| self.problem.errors(rest, row)).collect();
@@ -139,8 +139,9 @@ impl Fitting<'_> {
             },
             unit: nearest.factor,
         };
-        let steps = self.values(&channel);
-        channel.weights.levels = self.problem.solve_levels(target, &steps, rounding);
+        let steps = in_units(&self.values(&channel), channel.unit);
+        let target = in_units(target, channel.unit);
+        channel.weights.levels = self.problem.solve_levels(&target, &steps, rounding);
         channel
     }
 
@@ -155,7 +156,7 @@ impl Fitting<'_> {
 
     /// One step of the scales for each target: with room for them to grow where there are many, else the one with which
     /// rounding leaves least.
-    fn units(&self, targets: &[&[f64]], largest: f64) -> Vec<f64> {
+    fn units(&self, targets: &[&[f64]], largest: f32) -> Vec<f64> {
         let roomy: Vec<f64> = targets.iter().map(|target| self.roomy_unit(target, largest)).collect();
         if largest >= MANY_SCALES {
             return roomy;
@@ -163,11 +164,11 @@ impl Fitting<'_> {
         let mut best: Vec<(f64, f64)> = roomy.iter().map(|&unit| (f64::INFINITY, unit)).collect();
         for share in UNITS {
             let units = roomy.iter().map(|unit| unit * share);
-            let scaled: Vec<Vec<f64>> =
+            let scaled: Vec<Vec<f32>> =
                 targets.iter().zip(units.clone()).map(|(target, unit)| in_units(target, unit)).collect();
             let errors = self.problem.rounding_errors(&scaled, largest);
             for ((best, error), unit) in best.iter_mut().zip(errors).zip(units) {
-                let error = error * unit * unit;
+                let error = f64::from(error) * unit * unit;
                 if error < best.0 {
                     *best = (error, unit);
                 }
@@ -177,16 +178,16 @@ impl Fitting<'_> {
     }
 
     /// The widest group's own scale with room to grow, over the largest scale.
-    fn roomy_unit(&self, target: &[f64], largest: f64) -> f64 {
+    fn roomy_unit(&self, target: &[f64], largest: f32) -> f64 {
         let group = self.precision.group().unwrap_or(self.run);
         let groups = target.chunks(self.run).flat_map(|run| run.chunks(group));
-        let widest = groups.map(closed_form_scale).fold(0.0, f64::max);
-        if widest > 0.0 { widest * ROOM / largest } else { 1.0 }
+        let widest = groups.map(|group| closed_form_scale(group.iter().copied())).fold(0.0, f64::max);
+        if widest > 0.0 { widest * ROOM / f64::from(largest) } else { 1.0 }
     }
 }
 
-fn in_units(target: &[f64], unit: f64) -> Vec<f64> {
-    target.iter().map(|weight| weight / unit).collect()
+fn in_units(target: &[f64], unit: f64) -> Vec<f32> {
+    target.iter().map(|weight| (weight / unit) as f32).collect()
 }
 
 /// Gains and biases with which the outputs of the real weights `values` match the wanted `outputs`.

@@ -10,12 +10,16 @@ use crate::error::Result;
 use crate::graph::NodeId;
 use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, Par};
+use faer::{Accum, Mat, MatMut, Par};
+use rayon::prelude::*;
 use std::sync::Arc;
 use sums::{InputSums, WantedSums};
 
-/// Positions gathered before they are multiplied.
+/// Positions gathered before they are multiplied: of so many products of centred codes, at most 128² each, every sum is
+/// exact in `f32`.
 const BLOCK: usize = 1024;
+/// What is taken from every code, so that products are small. Covariances do not mind.
+const CENTRE: f64 = 128.0;
 /// Fewest positions sampled, and positions per input of the layer.
 const MIN_SAMPLES: usize = 16_384;
 const SAMPLES_PER_INPUT: usize = 48;
@@ -27,12 +31,14 @@ pub(super) struct Gram {
     pub wanted: Wanted,
 }
 
-/// Moments of the inputs. They are integers, distances from the zero point, so their sums are exact in `f64`.
+/// Moments of the inputs, in steps. Their sums are sums of integers and exact.
 pub(super) struct Inputs {
     /// `inputs × inputs`.
     pub covariance: Mat<f64>,
-    /// Mean of each input.
+    /// Mean distance of each input from the zero point.
     pub means: Vec<f64>,
+    /// The zero point less what is taken from every code.
+    pub zero: f64,
 }
 
 impl Inputs {
@@ -43,7 +49,20 @@ impl Inputs {
                 self.covariance[(inputs[i], inputs[j])]
             }),
             means: inputs.iter().map(|&input| self.means[input]).collect(),
+            zero: self.zero,
         }
+    }
+
+    /// The least variance that rounding to whole steps adds to an input: a twelfth where it is not exactly zero, which it
+    /// is not in at least the share `m²/E[x²]` of all places (Cauchy and Schwarz).
+    pub(super) fn rounding(&self, input: usize) -> f64 {
+        let (square, variance) = (self.means[input].powi(2), self.covariance[(input, input)]);
+        if square > 0.0 { square / (square + variance) / 12.0 } else { 0.0 }
+    }
+
+    /// Means of the centred codes.
+    fn centred_means(&self) -> Vec<f64> {
+        self.means.iter().map(|mean| mean + self.zero).collect()
     }
 }
 
@@ -53,29 +72,39 @@ pub(super) struct Wanted {
     pub cross: Mat<f64>,
     /// Mean of each wanted output.
     pub means: Vec<f64>,
-    /// Variance of each wanted output.
+    /// Variance of each wanted output, without what it makes up for in a residual: that is mostly noise which no output of
+    /// the layer follows, and must not make it louder.
     pub variances: Vec<f64>,
 }
 
-/// One channel group as a linear map in full precision.
+/// One channel group as a linear map of centred codes.
 pub(super) struct Linear {
-    /// `inputs × outputs`.
-    pub weights: Mat<f64>,
-    pub bias: Vec<f64>,
+    /// `outputs × inputs`.
+    weights: Mat<f32>,
+    bias: Vec<f32>,
 }
 
 impl Linear {
-    /// The map with the wanted means.
+    /// The map with these weights, `inputs × outputs`, and the wanted means.
     pub(super) fn new(weights: &Mat<f64>, gram: &Gram) -> Self {
+        let means = gram.inputs.centred_means();
         let bias = gram.wanted.means.iter().enumerate();
-        let bias =
-            bias.map(|(output, mean)| mean - dot(weights.col_as_slice(output), &gram.inputs.means)).collect();
-        Self { weights: weights.clone(), bias }
+        let bias = bias.map(|(output, mean)| (mean - dot(weights.col_as_slice(output), &means)) as f32);
+        Self {
+            bias: bias.collect(),
+            weights: Mat::from_fn(weights.ncols(), weights.nrows(), |o, i| weights[(i, o)] as f32),
+        }
     }
 
-    fn apply(&self, inputs: &Mat<f64>) -> Mat<f64> {
+    fn apply(&self, inputs: &Mat<f32>) -> Mat<f32> {
         let mut outputs = Mat::from_fn(self.bias.len(), inputs.ncols(), |output, _| self.bias[output]);
-        matmul(outputs.as_mut(), Accum::Add, self.weights.transpose(), inputs.as_ref(), 1.0, Par::Seq);
+        let halves = [0, inputs.ncols() / 2, inputs.ncols()];
+        let (first, second) = outputs.as_mut().split_at_col_mut(halves[1]);
+        let add = |outputs: MatMut<'_, f32>, half: usize| {
+            let inputs = inputs.get(.., halves[half]..halves[half + 1]);
+            matmul(outputs, Accum::Add, self.weights.as_ref(), inputs, 1.0, Par::Seq);
+        };
+        rayon::join(|| add(first, 0), || add(second, 1));
         outputs
     }
 }
@@ -88,11 +117,11 @@ pub(super) struct Sampler<'a> {
     /// The integer activations, their shape and their zero point per channel.
     pub activations: &'a Spool,
     pub shape: Shape,
-    pub zero_points: Vec<u8>,
+    pub zero_point: u8,
 }
 
 /// A position of an image of a chunk.
-type Place = (usize, usize);
+type SamplePosition = (usize, usize);
 
 impl Sampler<'_> {
     /// The moments of each channel group's inputs.
@@ -102,15 +131,20 @@ impl Sampler<'_> {
         for index in 0..self.activations.chunks() {
             let batch = self.activations.chunk(index)?;
             let places = self.places(index, batch.images);
-            for (group, sums) in sums.iter_mut().enumerate() {
+            sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
                 places.chunks(BLOCK).for_each(|places| sums.add(&self.gather(&batch, places, group)));
-            }
+            });
         }
-        Ok(sums.into_iter().map(|sums| Arc::new(sums.finish())).collect())
+        Ok(sums.into_iter().map(|sums| Arc::new(sums.finish(self.zero()))).collect())
+    }
+
+    /// The zero point as a centred code.
+    fn zero(&self) -> f64 {
+        f64::from(self.zero_point) - CENTRE
     }
 
     /// The sampled positions of a chunk's images.
-    fn places(&self, chunk: usize, images: usize) -> Vec<Place> {
+    fn places(&self, chunk: usize, images: usize) -> Vec<SamplePosition> {
         let positions = self.patches.positions();
         let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
@@ -120,27 +154,24 @@ impl Sampler<'_> {
         (0..images).flat_map(of_image).collect()
     }
 
-    /// The patches of a channel group as columns.
-    fn gather(&self, batch: &Batch<u8>, places: &[Place], group: usize) -> Mat<f64> {
-        let mut patches = Mat::zeros(self.patches.len(), places.len());
+    /// The patches of a channel group as columns of centred codes.
+    fn gather(&self, batch: &Batch<u8>, places: &[SamplePosition], group: usize) -> Mat<f32> {
+        let mut patches = Mat::full(self.patches.len(), places.len(), self.zero() as f32);
         for (column, &(image, position)) in places.iter().enumerate() {
             self.patch(batch.image(image), position, group, patches.col_as_slice_mut(column));
         }
         patches
     }
 
-    fn patch(&self, codes: &[u8], position: usize, group: usize, patch: &mut [f64]) {
+    fn patch(&self, codes: &[u8], position: usize, group: usize, patch: &mut [f32]) {
         let Shape { height, width, channels } = self.shape;
         let Patches { window, group_inputs: inputs, output: [_, columns], .. } = self.patches;
         let place = [position / columns, position % columns];
         for (tap, patch) in patch.chunks_exact_mut(inputs).enumerate() {
-            // Padding has the zero point: a distance of zero.
+            // Padding has the zero point.
             let Some([y, x]) = window.source(place, tap, [height, width]) else { continue };
-            let start = (y * width + x) * channels + group * inputs;
-            let zeros = &self.zero_points[group * inputs..];
-            for ((value, &code), &zero) in patch.iter_mut().zip(&codes[start..]).zip(zeros) {
-                *value = f64::from(code) - f64::from(zero);
-            }
+            let codes = &codes[(y * width + x) * channels + group * inputs..];
+            patch.iter_mut().zip(codes).for_each(|(value, &code)| *value = f32::from(code) - CENTRE as f32);
         }
     }
 }
@@ -184,7 +215,7 @@ impl Samples<'_> {
                 let target = block.wanted.col_as_slice(column);
                 for (output, value) in wanted.col_as_slice_mut(column).iter_mut().enumerate() {
                     let residual = block.residual.as_ref().map_or(0.0, |residual| residual[(output, column)]);
-                    let bounds = self.clamp.map(|bound| f64::from(bound) - residual);
+                    let bounds = self.clamp.map(|bound| bound - residual);
                     *value = visible(target[output], *value, bounds);
                 }
             }
@@ -193,24 +224,28 @@ impl Samples<'_> {
     }
 
     /// Sums over all sampled positions of the outputs that `wanted` gives for a block of a channel group.
-    fn sums(&self, wanted: impl Fn(usize, &Block) -> Mat<f64>) -> Result<Vec<Wanted>> {
+    fn sums(&self, wanted: impl Fn(usize, &SampleColumns) -> Mat<f32> + Sync) -> Result<Vec<Wanted>> {
         let Patches { groups, .. } = self.sampler.patches;
         let outputs = self.teacher.shape(self.target).channels / groups;
         let mut sums: Vec<WantedSums> =
             (0..groups).map(|_| WantedSums::new(self.sampler.patches.len(), outputs)).collect();
         for index in 0..self.sampler.activations.chunks() {
             let chunk = self.chunk(index)?;
-            for (group, sums) in sums.iter_mut().enumerate() {
+            sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
                 for start in (0..chunk.places.len()).step_by(BLOCK) {
                     let block = self.block(&chunk, group, start);
-                    sums.add(&block.inputs, &wanted(group, &block));
+                    sums.add(&block.inputs, &wanted(group, &block), block.corrections.as_ref());
                 }
-            }
+            });
         }
-        Ok(sums.into_iter().zip(&self.moments).map(|(sums, inputs)| sums.finish(&inputs.means)).collect())
+        Ok(sums
+            .into_iter()
+            .zip(&self.moments)
+            .map(|(sums, inputs)| sums.finish(&inputs.centred_means()))
+            .collect())
     }
 
-    fn chunk(&self, index: usize) -> Result<Chunk> {
+    fn chunk(&self, index: usize) -> Result<SampleChunk> {
         let batch = self.sampler.activations.chunk(index)?;
         let targets = self.teacher.chunk(self.target, index)?;
         let residual = match self.residual {
@@ -223,58 +258,63 @@ impl Samples<'_> {
         let positions = self.sampler.patches.positions();
         let places = self.sampler.places(index, batch.images);
         let mut wanted = Vec::with_capacity(places.len() * channels);
-        let mut residuals = Vec::new();
+        let (mut residuals, mut corrections) = (Vec::new(), Vec::new());
         for &(image, position) in &places {
             for channel in 0..channels {
                 let at = channel * positions + position;
-                let mut value = f64::from(targets[image][at]);
+                let mut value = targets[image][at];
                 if let Some((batch, zero, scale, full)) = &residual {
                     let code = batch.image(image)[position * channels + channel];
-                    let real = (f64::from(code) - f64::from(*zero)) * scale;
-                    value += f64::from(full[image][at]) - real;
+                    let real = ((f64::from(code) - f64::from(*zero)) * scale) as f32;
                     residuals.push(real);
+                    corrections.push(full[image][at] - real);
+                    value += full[image][at] - real;
                 }
                 wanted.push(value);
             }
         }
-        Ok(Chunk { batch, places, wanted, residuals, channels })
+        Ok(SampleChunk { batch, places, wanted, residuals, corrections, channels })
     }
 
-    fn block(&self, chunk: &Chunk, group: usize, start: usize) -> Block {
+    fn block(&self, chunk: &SampleChunk, group: usize, start: usize) -> SampleColumns {
         let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
         let outputs = chunk.channels / self.sampler.patches.groups;
-        let outputs_of = |values: &[f64]| {
+        let outputs_of = |values: &[f32]| {
             let at = |column: usize| (start + column) * chunk.channels + group * outputs;
             Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
         };
-        Block {
+        SampleColumns {
             inputs: self.sampler.gather(&chunk.batch, places, group),
             wanted: outputs_of(&chunk.wanted),
             residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
+            corrections: (!chunk.corrections.is_empty()).then(|| outputs_of(&chunk.corrections)),
         }
     }
 }
 
-struct Chunk {
+struct SampleChunk {
     batch: Batch<u8>,
     /// The sampled positions.
-    places: Vec<Place>,
+    places: Vec<SamplePosition>,
     /// Per place and channel.
-    wanted: Vec<f64>,
+    wanted: Vec<f32>,
     /// What is added to each output afterwards; empty if nothing.
-    residuals: Vec<f64>,
+    residuals: Vec<f32>,
+    /// By how much that is wrong; empty if nothing is added.
+    corrections: Vec<f32>,
     channels: usize,
 }
 
 /// Sampled positions of one channel group as columns.
-struct Block {
-    inputs: Mat<f64>,
-    wanted: Mat<f64>,
-    residual: Option<Mat<f64>>,
+struct SampleColumns {
+    inputs: Mat<f32>,
+    wanted: Mat<f32>,
+    residual: Option<Mat<f32>>,
+    corrections: Option<Mat<f32>>,
 }
 
 /// The output to want given what is wanted and what there is, if an activation with `bounds` follows.
-fn visible(wanted: f64, now: f64, [low, high]: [f64; 2]) -> f64 {
+fn visible(wanted: f32, now: f32, [low, high]: [f32; 2]) -> f32 {
     if wanted <= low {
         now.min(low)
     } else if wanted >= high {

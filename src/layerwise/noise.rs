@@ -5,7 +5,7 @@ use crate::format::MAX_DECIBELS;
 use crate::tensor::Shape;
 
 /// Sums over images: what is approximated, and squared distances from it.
-pub(super) struct Sums {
+pub(super) struct NoiseSums {
     signal: ChannelStatistics,
     channels: usize,
     values: usize,
@@ -19,7 +19,7 @@ pub(super) struct Sums {
     pub saturated: usize,
 }
 
-impl Sums {
+impl NoiseSums {
     /// Of no image.
     pub(super) fn new(shape: Shape) -> Self {
         Self::with(ChannelStatistics::none(shape.channels), shape.channels, 0)
@@ -73,8 +73,8 @@ mod tests {
     fn a_constant_is_as_good_as_zero_decibels() {
         let shape = Shape::new(2, 1, 2);
         let (wanted, mean) = ([1.0, 3.0, 10.0, 14.0], [2.0, 2.0, 12.0, 12.0]);
-        let mut sums = Sums::new(shape);
-        sums.add(&Sums { local: squared_distance(&wanted, &mean), ..Sums::of(&wanted, shape) });
+        let mut sums = NoiseSums::new(shape);
+        sums.add(&NoiseSums { local: squared_distance(&wanted, &mean), ..NoiseSums::of(&wanted, shape) });
         assert_eq!(sums.ratio(sums.local), Some(0.0));
         assert_eq!(sums.ratio(sums.local / 100.0), Some(20.0));
         assert_eq!(sums.ratio(0.0), Some(MAX_DECIBELS));
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn what_does_not_vary_has_no_ratio() {
         let shape = Shape::new(1, 1, 2);
-        let mut sums = Sums::new(shape);
-        sums.add(&Sums::of(&[3.0, 3.0], shape));
+        let mut sums = NoiseSums::new(shape);
+        sums.add(&NoiseSums::of(&[3.0, 3.0], shape));
         assert_eq!((sums.ratio(0.0), sums.ratio(1.0)), (None, None));
         assert_eq!(decibels(1.0, f64::NAN), None);
     }

@@ -22,6 +22,11 @@ pub enum Note {
         /// How many times the usual damping was needed.
         factor: f64,
     },
+    /// Layers that compensation makes worse on the images that judge; they have the closed form, or trained weights.
+    Uncompensated {
+        /// Names of the layers.
+        layers: Vec<String>,
+    },
     /// The logits are mostly noise, or name another class than full precision's too often: the model will predict
     /// little.
     Noisy {
@@ -42,6 +47,11 @@ impl Note {
     /// Whether the result is probably not what was intended.
     pub fn is_warning(&self) -> bool {
         matches!(self, Self::Noisy { .. })
+    }
+
+    /// On layers that are better off without compensation.
+    pub(super) fn on_fits(layers: Vec<String>) -> Option<Self> {
+        (!layers.is_empty()).then_some(Self::Uncompensated { layers })
     }
 
     /// A warning, if the logits are too far from full precision's.
@@ -70,6 +80,11 @@ impl fmt::Display for Note {
                 f,
                 "{layer}: the covariance of its inputs has no inverse; its damping was raised {factor:.0} times \
                  (more images may help)"
+            ),
+            Self::Uncompensated { layers } => write!(
+                f,
+                "held-back images like these layers better without compensation: {}",
+                layers.join(", ")
             ),
             Self::Noisy { logits, judgement, held_back, layer, method } => {
                 let Judgement { images, agreeing, .. } = judgement;

@@ -87,8 +87,16 @@ impl Ridge {
         Ok(Self { trained, solver, raised })
     }
 
+    /// Inputs that are rounded make any regression shrink; the variance that rounding adds is not held against the trained
+    /// weights.
     fn target(&self, gram: &Gram) -> Mat<f64> {
         let mut error = gram.wanted.cross.clone();
+        let rounding: Vec<f64> = (0..self.trained.nrows()).map(|input| gram.inputs.rounding(input)).collect();
+        for column in 0..error.ncols() {
+            let trained = self.trained.col_as_slice(column).iter().zip(&rounding);
+            let errors = error.col_as_slice_mut(column).iter_mut();
+            errors.zip(trained).for_each(|(error, (weight, rounding))| *error += rounding * weight);
+        }
         matmul(
             error.as_mut(),
             Accum::Add,

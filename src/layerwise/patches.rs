@@ -1,13 +1,13 @@
 //! Which patches of its input a convolution reads, and which other convolution reads them too.
 
-use crate::quantize::{QuantizedNode, QuantizedOp};
+use crate::quantize::{OperatorId, PerOperator, QuantizedNode, QuantizedOp};
 use crate::tensor::Window;
 
 /// What decides which patches a convolution reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Patches {
-    /// The node whose activations are read.
-    pub input: usize,
+    /// The operator whose activations are read.
+    pub input: OperatorId,
     pub window: Window,
     pub groups: usize,
     /// Input channels of one channel group.
@@ -65,10 +65,10 @@ impl Patches {
 }
 
 /// For each layer, the one with the largest patches that hold all of its own; among equals the first, maybe itself.
-pub(super) fn hosts(layers: &[Option<Patches>]) -> Vec<Option<usize>> {
+pub(super) fn hosts(layers: &PerOperator<Option<Patches>>) -> PerOperator<Option<OperatorId>> {
     let host_of = |patches: &Patches| {
-        let holds = |(_, other): &(usize, &Patches)| patches.within(other).is_some();
-        let layers = layers.iter().enumerate().filter_map(|(id, other)| Some((id, other.as_ref()?)));
+        let holds = |(_, other): &(OperatorId, &Patches)| patches.within(other).is_some();
+        let layers = layers.enumerate().filter_map(|(id, other)| Some((id, other.as_ref()?)));
         // The last of equals is taken, so that the order is reversed.
         layers.rev().filter(holds).max_by_key(|(_, other)| other.len()).map(|(id, _)| id)
     };

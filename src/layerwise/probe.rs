@@ -1,6 +1,6 @@
 //! How closely each converted layer follows full precision, measured on the images that judge.
 
-use super::noise::{Sums, decibels, squared_distance};
+use super::noise::{NoiseSums, decibels, squared_distance};
 use super::teacher::Teacher;
 use super::yields::{Produced, Yields};
 use crate::calibrate::{CHUNK, Spool, rounded};
@@ -10,7 +10,7 @@ use crate::graph::{Conv, NodeId, Op, evaluate};
 use crate::judge::{Answers, Judgement};
 use crate::pack::Packing;
 use crate::prepare::Full;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedOp};
+use crate::quantize::{OperatorId, QuantizedConv, QuantizedGraph, QuantizedOp};
 use crate::tensor::Batch;
 use ndarray::Array4;
 use rayon::prelude::*;
@@ -23,17 +23,17 @@ pub(super) struct Probe<'a> {
 }
 
 /// A convolution in full precision and as the conversion left it, both in real numbers.
-struct Layer<'a> {
+struct ProbedLayer<'a> {
     quantized: &'a QuantizedConv,
     trained: &'a Op,
     converted: Op,
-    input: Input,
+    input: LayerInput,
     residual: Option<NodeId>,
     value: NodeId,
 }
 
 /// What a layer reads.
-enum Input {
+enum LayerInput {
     /// Pixels, with the code that stands for zero in each channel.
     Pixels(Vec<u8>),
     /// The value of a node, with the quantizer of its codes.
@@ -43,7 +43,7 @@ enum Input {
 impl<'a> Probe<'a> {
     /// Nothing is computed yet.
     pub(super) fn new(graph: &QuantizedGraph, full: &'a Full<'a>, pixels: &Spool) -> Result<Self> {
-        let mut wanted: Vec<NodeId> = (0..graph.nodes.len()).flat_map(|id| reads(graph, full, id)).collect();
+        let mut wanted: Vec<NodeId> = graph.nodes.ids().flat_map(|id| reads(graph, full, id)).collect();
         wanted.push(full.graph.output);
         let mut teacher = Teacher::new(&full.graph, full.preprocess, &wanted)?;
         teacher.start(pixels)?;
@@ -59,24 +59,39 @@ impl<'a> Probe<'a> {
         self.images.div_ceil(CHUNK)
     }
 
-    /// The figures of the node that yields this, if it is a convolution.
+    /// The figures of the operator that yields this, if it is a convolution.
     pub(super) fn layer(&mut self, packing: &Packing, yields: &Yields) -> Result<Option<LayerFidelity>> {
         let reads = reads(yields.graph, self.full, yields.id);
         reads.iter().try_for_each(|&node| self.teacher.advance_to(node))?;
-        let Some(layer) = Layer::new(yields.graph, self.full, yields.id, packing)? else { return Ok(None) };
-        let mut sums = Sums::new(self.teacher.shape(layer.value));
+        let Some(layer) = ProbedLayer::new(yields.graph, self.full, yields.id, packing)? else {
+            return Ok(None);
+        };
+        let mut sums = NoiseSums::new(self.teacher.shape(layer.value));
         for chunk in 0..self.chunks() {
             self.add_chunk(&layer, chunk, yields, &mut sums)?;
         }
         reads.into_iter().for_each(|node| self.teacher.release(node));
         Ok(Some(LayerFidelity {
-            node: yields.id,
+            node: yields.id.index(),
             weight: layer.weight_ratio(self.full),
             local: sums.ratio(sums.local),
-            rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, Input::Value(..))),
+            rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, LayerInput::Value(..))),
             cumulative: sums.ratio(sums.cumulative),
             saturation: sums.saturation(),
         }))
+    }
+
+    /// Squared distance of what an operator yields from full precision, summed over the images.
+    pub(super) fn error(&mut self, yields: &Yields) -> Result<f64> {
+        let value = self.full.structure.operators[yields.id].value;
+        self.teacher.advance_to(value)?;
+        let mut sum = 0.0;
+        for chunk in 0..self.chunks() {
+            let wanted = self.teacher.chunk(value, chunk)?;
+            let pairs = wanted.iter().zip(yields.chunk(chunk)?);
+            sum += pairs.map(|(wanted, produced)| squared_distance(wanted, &produced.values)).sum::<f64>();
+        }
+        Ok(sum)
     }
 
     /// Signal over noise of the logits in dB, and what the images say of them.
@@ -84,10 +99,10 @@ impl<'a> Probe<'a> {
         let output = self.full.graph.output;
         self.teacher.advance_to(output)?;
         let shape = self.teacher.shape(output);
-        let (mut sums, mut answers) = (Sums::new(shape), Vec::with_capacity(self.images));
+        let (mut sums, mut answers) = (NoiseSums::new(shape), Vec::with_capacity(self.images));
         for chunk in 0..self.chunks() {
             for (wanted, produced) in self.teacher.chunk(output, chunk)?.iter().zip(yields.chunk(chunk)?) {
-                let mut image = Sums::of(wanted, shape);
+                let mut image = NoiseSums::of(wanted, shape);
                 image.cumulative = squared_distance(wanted, &produced.values);
                 sums.add(&image);
                 let wanted: Vec<f64> = wanted.iter().map(|&logit| f64::from(logit)).collect();
@@ -97,11 +112,17 @@ impl<'a> Probe<'a> {
         Ok((sums.ratio(sums.cumulative), Judgement::of(&answers)))
     }
 
-    fn add_chunk(&self, layer: &Layer, chunk: usize, yields: &Yields, total: &mut Sums) -> Result<()> {
+    fn add_chunk(
+        &self,
+        layer: &ProbedLayer,
+        chunk: usize,
+        yields: &Yields,
+        total: &mut NoiseSums,
+    ) -> Result<()> {
         let produced = yields.chunk(chunk)?;
         let inputs = match &layer.input {
-            Input::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
-            Input::Value(node, _) => self.teacher.chunk(*node, chunk)?,
+            LayerInput::Pixels(zeros) => steps(&yields.pixels()?.chunk(chunk)?, zeros),
+            LayerInput::Value(node, _) => self.teacher.chunk(*node, chunk)?,
         };
         let residuals = layer.residual.map(|node| self.teacher.chunk(node, chunk)).transpose()?;
         let wanted = self.teacher.chunk(layer.value, chunk)?;
@@ -109,7 +130,7 @@ impl<'a> Probe<'a> {
             let residual = residuals.as_ref().map(|all| all[image].as_slice());
             self.image(layer, [&inputs[image], &wanted[image]], residual, &produced[image])
         };
-        let sums: Result<Vec<Sums>> = (0..wanted.len()).into_par_iter().map(image).collect();
+        let sums: Result<Vec<NoiseSums>> = (0..wanted.len()).into_par_iter().map(image).collect();
         // In the order of the images, so that threads cannot change the rounding.
         sums?.iter().for_each(|sums| total.add(sums));
         Ok(())
@@ -117,20 +138,20 @@ impl<'a> Probe<'a> {
 
     fn image(
         &self,
-        layer: &Layer,
+        layer: &ProbedLayer,
         [input, wanted]: [&[f32]; 2],
         residual: Option<&[f32]>,
         produced: &Produced,
-    ) -> Result<Sums> {
+    ) -> Result<NoiseSums> {
         let source = self.full.graph.nodes[layer.quantized.source].inputs[0];
         let (from, to) = (self.teacher.shape(source), self.teacher.shape(layer.value));
         let noise = |op: &Op, input: &[f32]| -> Result<f64> {
             let outputs = layer.finish(evaluate(op, &[(input, from)], to)?, residual);
             Ok(squared_distance(wanted, &outputs))
         };
-        let mut sums = Sums::of(wanted, to);
+        let mut sums = NoiseSums::of(wanted, to);
         sums.local = noise(&layer.converted, input)?;
-        if let Input::Value(_, quantizer) = &layer.input {
+        if let LayerInput::Value(_, quantizer) = &layer.input {
             sums.rounding = noise(layer.trained, &rounded(input, quantizer))?;
         }
         sums.cumulative = squared_distance(wanted, &produced.values);
@@ -139,22 +160,22 @@ impl<'a> Probe<'a> {
     }
 }
 
-impl<'a> Layer<'a> {
+impl<'a> ProbedLayer<'a> {
     fn new(
         graph: &'a QuantizedGraph,
         full: &'a Full<'a>,
-        id: usize,
+        id: OperatorId,
         packing: &Packing,
     ) -> Result<Option<Self>> {
         let node = &graph.nodes[id];
         let (QuantizedOp::Conv(quantized), PackedOp::Conv(packed)) = (&node.op, &packing.node.op) else {
             return Ok(None);
         };
-        let value = |operator: usize| full.structure.operators[operator].value;
+        let value = |operator: OperatorId| full.structure.operators[operator].value;
         let source = &graph.nodes[node.inputs[0]];
         let input = match &source.op {
-            QuantizedOp::Input { pad } => Input::Pixels(pad.clone()),
-            _ => Input::Value(value(node.inputs[0]), source.quantizer),
+            QuantizedOp::Input { pad } => LayerInput::Pixels(pad.clone()),
+            _ => LayerInput::Value(value(node.inputs[0]), source.quantizer),
         };
         Ok(Some(Self {
             quantized,
@@ -166,7 +187,7 @@ impl<'a> Layer<'a> {
         }))
     }
 
-    /// What the node makes of its convolution's result: residual added, clamped.
+    /// What the operator makes of its convolution's result: residual added, clamped.
     fn finish(&self, mut sums: Vec<f32>, residual: Option<&[f32]>) -> Vec<f64> {
         if let Some(residual) = residual {
             sums.iter_mut().zip(residual).for_each(|(sum, residual)| *sum += residual);
@@ -183,8 +204,8 @@ impl<'a> Layer<'a> {
         for (((output, input, ..), &weight), &ours) in trained.weight.indexed_iter().zip(&converted.weight) {
             let channel = output / per_group * trained.weight.dim().1 + input;
             let step = match self.input {
-                Input::Pixels(_) => full.preprocess.normalised_step(channel),
-                Input::Value(..) => 1.0,
+                LayerInput::Pixels(_) => full.preprocess.normalised_step(channel),
+                LayerInput::Value(..) => 1.0,
             };
             let weight = f64::from(weight) * f64::from(trained.gain[output]) * step;
             signal += weight.powi(2);
@@ -195,11 +216,12 @@ impl<'a> Layer<'a> {
 }
 
 /// The nodes whose values are needed to measure operator `id`.
-fn reads(graph: &QuantizedGraph, full: &Full, id: usize) -> Vec<NodeId> {
+fn reads(graph: &QuantizedGraph, full: &Full, id: OperatorId) -> Vec<NodeId> {
     if !matches!(graph.nodes[id].op, QuantizedOp::Conv(_)) {
         return Vec::new();
     }
-    let operators = graph.nodes[id].inputs.iter().copied().filter(|&input| input != 0).chain([id]);
+    let operators =
+        graph.nodes[id].inputs.iter().copied().filter(|&input| input != OperatorId::INPUT).chain([id]);
     operators.map(|operator| full.structure.operators[operator].value).collect()
 }
 

@@ -2,31 +2,36 @@
 //! still free, as OBQ and GPTQ do per column (Frantar et al., arXiv 2210.17323).
 
 mod descend;
+mod patterns;
 mod search;
 mod state;
+mod trials;
 
 use super::vector::{axpy, dot, times};
 use crate::precision::Rounding;
 use crate::ternarize::solve;
-use faer::{Mat, Side};
+use faer::linalg::solvers::DenseSolveCore;
+use faer::linalg::triangular_inverse::invert_lower_triangular;
+use faer::{Mat, Par, Side};
+use patterns::{EXHAUSTIVE, Squares};
 use state::State;
 use std::ops::Range;
+use trials::{LANES, Trials};
 
-/// Largest group whose sign patterns are all tried.
-const EXHAUSTIVE: usize = 4;
 /// Scales tried for larger groups, relative to the closed form's.
-const FACTORS: [f64; 7] = [0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.45];
+const FACTORS: [f32; LANES] = [0.7, 0.8, 0.87, 0.93, 1.0, 1.1, 1.25, 1.45];
 
-/// One layer's (or channel group's) least-squares problem, shared by all its output channels.
+/// One layer's (or channel group's) least-squares problem, shared by all its output channels. Prepared in `f64`, solved
+/// in `f32`: codes and scales need no more.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct LeastSquares {
     /// Damped covariance of the inputs, in storage order.
-    hessian: Mat<f64>,
-    diagonal: Vec<f64>,
+    hessian: Mat<f32>,
+    diagonal: Vec<f32>,
     /// Storage index of each column in processing order.
     order: Vec<usize>,
     /// Upper factor of the inverse covariance in processing order, stored by rows as columns of the lower one.
-    factor: Mat<f64>,
+    factor: Mat<f32>,
     blocks: Vec<Block>,
     /// Place of each weight's block in `blocks`.
     block_of: Vec<usize>,
@@ -42,30 +47,41 @@ struct Block {
     id: usize,
     /// Its weights in storage order.
     columns: Range<usize>,
-    /// Sign patterns and their images under the block's inverse factor; empty for large groups.
-    patterns: Vec<Pattern>,
-    /// Lower factor of the block's own damped covariance.
-    inner: Mat<f64>,
+    metric: Metric,
 }
 
+/// What a block's errors cost.
 #[derive(Debug)]
-struct Pattern {
-    signs: Vec<i8>,
-    image: Vec<f64>,
-    square: f64,
-    /// `tᵀHt` with the signs `t`.
-    own_square: f64,
+enum Metric {
+    /// So few weights that all patterns are tried.
+    Few {
+        /// When the later blocks make up for its error: the inverse of its block of the inverse covariance.
+        free: [[f32; EXHAUSTIVE]; EXHAUSTIVE],
+        free_squares: Squares,
+        /// When all else stays: its block of the covariance.
+        own_squares: Squares,
+    },
+    /// Lower factor of the block's own damped covariance.
+    Many(Mat<f32>),
+}
+
+/// Signs of a block and their scale.
+#[derive(Debug)]
+struct BlockSolution {
+    /// At least as many as the block has weights.
+    signs: Vec<f32>,
+    scale: f32,
 }
 
 /// One output channel's solution in storage order.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct ChannelSolution {
     pub codes: Vec<i8>,
     /// One scale per group.
     pub scales: Vec<u8>,
 }
 
-impl Problem {
+impl LeastSquares {
     /// Prepares a damped, positive definite covariance for groups of `group` in runs of `run` inputs.
     pub(super) fn new(hessian: Mat<f64>, run: usize, group: usize) -> Option<Self> {
         let inputs = hessian.nrows();
@@ -76,10 +92,7 @@ impl Problem {
         let mut ranked: Vec<usize> = (0..groups.len()).collect();
         ranked.sort_by(|&a, &b| mass(&groups[b]).total_cmp(&mass(&groups[a])).then(a.cmp(&b)));
         let order: Vec<usize> = ranked.iter().flat_map(|&id| groups[id].clone()).collect();
-        let permuted = Mat::from_fn(inputs, inputs, |i, j| hessian[(order[i], order[j])]);
-        let inverse = faer::linalg::solvers::DenseSolveCore::inverse(&permuted.llt(Side::Lower).ok()?);
-        drop(permuted);
-        let factor = inverse.llt(Side::Lower).ok()?.L().to_owned();
+        let factor = inverse_factor(&hessian, &order)?;
         let mut blocks = Vec::with_capacity(groups.len());
         let (mut start, mut block_of) = (0, vec![0; inputs]);
         for (place, id) in ranked.into_iter().enumerate() {
@@ -88,98 +101,106 @@ impl Problem {
             blocks.push(Block::new(start, id, columns.clone(), &factor, &hessian)?);
             start += columns.len();
         }
-        Some(Self { hessian, diagonal, order, factor, blocks, block_of })
+        Some(Self {
+            hessian: narrow(&hessian),
+            diagonal: diagonal.into_iter().map(|value| value as f32).collect(),
+            order,
+            factor: narrow(&factor),
+            blocks,
+            block_of,
+        })
     }
 
     /// Codes and scales up to `largest` for output channels with these target weights, each in units of its factor.
-    pub(super) fn solve(&self, targets: &[Vec<f64>], largest: f64) -> Vec<Row> {
+    pub(super) fn solve(&self, targets: &[Vec<f32>], largest: f32) -> Vec<ChannelSolution> {
         let rows = self.round_all(targets, largest);
-        let errors: Vec<Vec<f64>> =
+        let errors: Vec<Vec<f32>> =
             targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
         let gradients = times(&self.hessian, &errors);
-        let solve = |(place, row): (usize, &Row)| {
-            let gradient = gradients.col_as_slice(place).to_vec();
-            let mut state = State::new(self, row, &errors[place], gradient, largest);
-            state.descend();
-            state.search();
-            state.descend();
-            state.row()
+        let state = |(place, row): (usize, &ChannelSolution)| {
+            State::new(self, row, &errors[place], gradients.col_as_slice(place).to_vec(), largest)
         };
-        rows.iter().enumerate().map(solve).collect()
+        let mut states: Vec<State> = rows.iter().enumerate().map(state).collect();
+        self.descend(&mut states);
+        states.iter_mut().for_each(State::search);
+        self.descend(&mut states);
+        states.iter().map(State::row).collect()
     }
 
     /// What rounding alone leaves of the error of each output channel.
-    pub(super) fn rounding_errors(&self, targets: &[Vec<f64>], largest: f64) -> Vec<f64> {
+    pub(super) fn rounding_errors(&self, targets: &[Vec<f32>], largest: f32) -> Vec<f32> {
         let rows = self.round_all(targets, largest);
-        let errors: Vec<Vec<f64>> =
+        let errors: Vec<Vec<f32>> =
             targets.iter().zip(&rows).map(|(target, row)| self.errors(target, row)).collect();
         let gradients = times(&self.hessian, &errors);
         errors.iter().enumerate().map(|(place, error)| dot(error, gradients.col_as_slice(place))).collect()
     }
 
     /// The same codes and scales of one plane after another has changed: `errors` is what all planes together leave.
-    pub(super) fn improve(&self, row: &Row, errors: &[f64], largest: f64) -> Row {
+    pub(super) fn improve(&self, row: &ChannelSolution, errors: &[f32], largest: f32) -> ChannelSolution {
         let gradient = times(&self.hessian, &[errors.to_vec()]).col_as_slice(0).to_vec();
-        let mut state = State::new(self, row, errors, gradient, largest);
-        state.descend();
-        state.row()
+        let mut state = [State::new(self, row, errors, gradient, largest)];
+        self.descend(&mut state);
+        state[0].row()
     }
 
     /// `target − value`.
-    pub(super) fn errors(&self, target: &[f64], row: &Row) -> Vec<f64> {
+    pub(super) fn errors(&self, target: &[f32], row: &ChannelSolution) -> Vec<f32> {
         target.iter().zip(self.values(row)).map(|(target, value)| target - value).collect()
     }
 
     /// Codes times scales.
-    pub(super) fn values(&self, row: &Row) -> Vec<f64> {
+    pub(super) fn values(&self, row: &ChannelSolution) -> Vec<f32> {
         let mut values = vec![0.0; row.codes.len()];
         for block in &self.blocks {
-            let scale = f64::from(row.scales[block.id]);
+            let scale = f32::from(row.scales[block.id]);
             for index in block.columns.clone() {
-                values[index] = scale * f64::from(row.codes[index]);
+                values[index] = scale * f32::from(row.codes[index]);
             }
         }
         values
     }
 
     /// Levels for weights whose steps are given: spreading, then coordinate descent.
-    pub(super) fn solve_levels(&self, target: &[f64], steps: &[f64], rounding: &Rounding) -> Vec<i8> {
-        let code = |value: f64, step: f64| rounding.level(value, step);
-        let mut free: Vec<f64> = self.order.iter().map(|&index| target[index]).collect();
+    pub(super) fn solve_levels(&self, target: &[f32], steps: &[f32], rounding: &Rounding) -> Vec<i8> {
+        let code = |value: f32, step: f32| rounding.level(f64::from(value), f64::from(step));
+        let mut free: Vec<f32> = self.order.iter().map(|&index| target[index]).collect();
         let mut codes = vec![0; target.len()];
         for (column, &index) in self.order.iter().enumerate() {
             codes[index] = code(free[column], steps[index]);
-            self.spread_column(column, f64::from(codes[index]) * steps[index], &mut free);
+            self.spread_column(column, f32::from(codes[index]) * steps[index], &mut free);
         }
         self.descend_codes(target, steps, code, &mut codes);
         codes
     }
 
     /// Rounds group after group.
-    fn round_all(&self, targets: &[Vec<f64>], largest: f64) -> Vec<Row> {
-        let in_order = |target: &Vec<f64>| self.order.iter().map(|&index| target[index]).collect();
-        let mut free: Vec<Vec<f64>> = targets.iter().map(in_order).collect();
-        let empty = Row { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
+    fn round_all(&self, targets: &[Vec<f32>], largest: f32) -> Vec<ChannelSolution> {
+        let in_order = |target: &Vec<f32>| self.order.iter().map(|&index| target[index]).collect();
+        let mut free: Vec<Vec<f32>> = targets.iter().map(in_order).collect();
+        let empty = ChannelSolution { codes: vec![0; self.order.len()], scales: vec![0; self.blocks.len()] };
         let mut rows = vec![empty; targets.len()];
         for block in &self.blocks {
             for (free, row) in free.iter_mut().zip(&mut rows) {
-                let (signs, scale) = block.round(&free[block.start..][..block.len], &self.factor, largest);
-                self.spread(block, &signs, f64::from(scale), free);
-                row.scales[block.id] = scale;
-                row.codes[block.columns.clone()].copy_from_slice(&signs);
+                let found = block.round(&free[block.start..][..block.len], &self.factor, largest);
+                let BlockSolution { signs, scale } = found.unwrap_or_else(|| block.zeros());
+                self.spread(block, &signs[..block.len], scale, free);
+                row.scales[block.id] = scale as u8;
+                let codes = row.codes[block.columns.clone()].iter_mut();
+                codes.zip(signs).for_each(|(code, sign)| *code = sign as i8);
             }
         }
         rows
     }
 
     /// Moves a block's rounding error to the columns after it.
-    fn spread(&self, block: &Block, signs: &[i8], scale: f64, free: &mut [f64]) {
+    fn spread(&self, block: &Block, signs: &[f32], scale: f32, free: &mut [f32]) {
         for (offset, &sign) in signs.iter().enumerate() {
-            self.spread_column(block.start + offset, scale * f64::from(sign), free);
+            self.spread_column(block.start + offset, scale * sign, free);
         }
     }
 
-    fn spread_column(&self, column: usize, value: f64, free: &mut [f64]) {
+    fn spread_column(&self, column: usize, value: f32, free: &mut [f32]) {
         let lower = self.factor.col_as_slice(column);
         let error = (free[column] - value) / lower[column];
         axpy(-error, &lower[column..], &mut free[column..]);
@@ -195,110 +216,54 @@ impl Block {
         hessian: &Mat<f64>,
     ) -> Option<Self> {
         let (len, first) = (columns.len(), columns.start);
-        let inner = Mat::from_fn(len, len, |i, j| hessian[(first + i, first + j)]);
-        let inner = inner.llt(Side::Lower).ok()?.L().to_owned();
-        let mut block = Self { start, len, id, columns, patterns: Vec::new(), inner };
-        if len <= EXHAUSTIVE {
-            block.patterns =
-                (1..3usize.pow(len as u32)).map(|number| block.pattern(number, factor, hessian)).collect();
-        }
-        Some(block)
-    }
-
-    fn pattern(&self, mut number: usize, factor: &Mat<f64>, hessian: &Mat<f64>) -> Pattern {
-        let mut digit = || {
-            let digit = number % 3;
-            number /= 3;
-            [0, 1, -1][digit]
-        };
-        let signs: Vec<i8> = (0..self.len).map(|_| digit()).collect();
-        let real: Vec<f64> = signs.iter().map(|&sign| f64::from(sign)).collect();
-        let image = self.image(&real, factor);
-        let square = image.iter().map(|value| value * value).sum();
-        let column = |index: usize| &hessian.col_as_slice(index)[self.columns.clone()];
-        let own_square =
-            self.columns.clone().zip(&real).map(|(index, sign)| sign * dot(column(index), &real)).sum();
-        Pattern { signs, image, square, own_square }
-    }
-
-    /// Solves `Uᵀ e = w` within the block: the error that rounding `w` to zero would spread.
-    fn image(&self, weights: &[f64], factor: &Mat<f64>) -> Vec<f64> {
-        let mut rest = weights.to_vec();
-        for column in 0..self.len {
-            let lower = &factor.col_as_slice(self.start + column)[self.start..];
-            rest[column] /= lower[column];
-            let error = rest[column];
-            for row in column + 1..self.len {
-                rest[row] -= error * lower[row];
-            }
-        }
-        rest
-    }
-
-    fn round(&self, weights: &[f64], factor: &Mat<f64>, largest: f64) -> (Vec<i8>, u8) {
-        let image = self.image(weights, factor);
-        if self.patterns.is_empty() {
-            self.round_columns(weights, &image, factor, largest)
+        let own = |i: usize, j: usize| hessian[(first + i, first + j)];
+        let metric = if len > EXHAUSTIVE {
+            Metric::Many(narrow(&Mat::from_fn(len, len, own).llt(Side::Lower).ok()?.L().to_owned()))
         } else {
-            self.round_patterns(&image, largest)
-        }
+            let lower = |i: usize, j: usize| if j <= i { factor[(start + i, start + j)] } else { 0.0 };
+            let lower = Mat::from_fn(len, len, lower);
+            let free = (&lower * lower.transpose()).llt(Side::Lower).ok()?.inverse();
+            let at = |i: usize, j: usize| if i.max(j) < len { free[(i, j)] as f32 } else { 0.0 };
+            Metric::Few {
+                free: std::array::from_fn(|i| std::array::from_fn(|j| at(i, j))),
+                free_squares: Squares::new(len, |i, j| free[(i, j)]),
+                own_squares: Squares::new(len, own),
+            }
+        };
+        Some(Self { start, len, id, columns, metric })
     }
 
-    /// The pattern and whole scale with the least error.
-    fn round_patterns(&self, image: &[f64], largest: f64) -> (Vec<i8>, u8) {
-        let mut best: (f64, Option<&Pattern>, u8) = (0.0, None, 0);
-        for pattern in &self.patterns {
-            let dot: f64 = pattern.image.iter().zip(image).map(|(a, b)| a * b).sum();
-            if dot <= 0.0 {
-                continue;
-            }
-            let scale = (dot / pattern.square).round().clamp(0.0, largest);
-            let gain = scale * (2.0 * dot - scale * pattern.square);
-            if gain > best.0 {
-                best = (gain, Some(pattern), scale as u8);
-            }
-        }
-        best.1.map_or_else(|| (vec![0; self.len], 0), |pattern| (pattern.signs.clone(), best.2))
+    fn zeros(&self) -> BlockSolution {
+        BlockSolution { signs: vec![0.0; self.len], scale: 0.0 }
     }
 
-    /// Column by column for several scales; the codes with the least error then get their best scale.
-    fn round_columns(
-        &self,
-        weights: &[f64],
-        image: &[f64],
-        factor: &Mat<f64>,
-        largest: f64,
-    ) -> (Vec<i8>, u8) {
-        let start = closed_form_scale(weights);
-        let mut best: (f64, Vec<i8>, u8) = (0.0, vec![0; self.len], 0);
-        for share in FACTORS {
-            let signs = self.column_signs(weights, start * share, factor);
-            let pattern = self.image(&signs.iter().map(|&sign| f64::from(sign)).collect::<Vec<_>>(), factor);
-            let square: f64 = pattern.iter().map(|value| value * value).sum();
-            let dot: f64 = pattern.iter().zip(image).map(|(a, b)| a * b).sum();
-            let scale = if square > 0.0 { (dot / square).round().clamp(0.0, largest) } else { 0.0 };
-            let gain = scale * (2.0 * dot - scale * square);
-            if gain > best.0 {
-                best = (gain, signs, scale as u8);
-            }
-        }
-        (best.1, best.2)
+    /// Codes and scale for `weights`, while later blocks can make up for the error; none if zeros are best.
+    fn round(&self, weights: &[f32], factor: &Mat<f32>, largest: f32) -> Option<BlockSolution> {
+        let Metric::Few { free, free_squares, .. } = &self.metric else {
+            let start = closed_form_scale(weights.iter().map(|&weight| f64::from(weight))) as f32;
+            let column = |column: usize| &factor.col_as_slice(self.start + column)[self.start + column..];
+            return (start > 0.0)
+                .then(|| Trials::spread(weights, FACTORS.map(|factor| factor * start), column))
+                .and_then(|trials| trials.best(largest, 0.0));
+        };
+        let wanted = free.map(|row| row.iter().zip(weights).map(|(metric, weight)| metric * weight).sum());
+        free_squares.best(wanted, largest, 0.0)
     }
+}
 
-    fn column_signs(&self, weights: &[f64], scale: f64, factor: &Mat<f64>) -> Vec<i8> {
-        let mut rest = weights.to_vec();
-        (0..self.len)
-            .map(|column| {
-                let sign = if scale > 0.0 { (rest[column] / scale).round().clamp(-1.0, 1.0) } else { 0.0 };
-                let lower = &factor.col_as_slice(self.start + column)[self.start..];
-                let error = (rest[column] - scale * sign) / lower[column];
-                for row in column + 1..self.len {
-                    rest[row] -= error * lower[row];
-                }
-                sign as i8
-            })
-            .collect()
-    }
+/// The lower factor F of the inverse of a covariance in another order, `H⁻¹ = F Fᵀ`. With `H = U Uᵀ`, which is the usual
+/// factorization from the last row to the first, `F = U⁻ᵀ`.
+fn inverse_factor(hessian: &Mat<f64>, order: &[usize]) -> Option<Mat<f64>> {
+    let last = order.len().checked_sub(1)?;
+    let reversed = Mat::from_fn(order.len(), order.len(), |i, j| hessian[(order[last - i], order[last - j])]);
+    let lower = reversed.llt(Side::Lower).ok()?;
+    let mut inverse = Mat::zeros(order.len(), order.len());
+    invert_lower_triangular(inverse.as_mut(), lower.L(), Par::Seq);
+    Some(Mat::from_fn(order.len(), order.len(), |i, j| inverse[(last - j, last - i)]))
+}
+
+fn narrow(matrix: &Mat<f64>) -> Mat<f32> {
+    Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i, j)] as f32)
 }
 
 /// Ranges of `group` columns; the last one may be shorter.
@@ -307,8 +272,9 @@ fn cut(columns: Range<usize>, group: usize) -> impl Iterator<Item = Range<usize>
 }
 
 /// The best scale of a group on its own.
-pub(super) fn closed_form_scale(weights: &[f64]) -> f64 {
-    solve(weights.iter().copied(), &mut Vec::with_capacity(weights.len())).scale
+pub(super) fn closed_form_scale(weights: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let len = weights.len();
+    solve(weights, &mut Vec::with_capacity(len)).scale
 }
 
 #[cfg(test)]

@@ -43,19 +43,28 @@ impl SumStatistics {
     }
 }
 
-/// Sets gain and bias so that the outputs have the mean and variance of full precision.
+/// What re-estimation gives back to the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Matched {
+    Mean,
+    MeanAndVariance,
+}
+
+/// Sets bias, and gain, so that the outputs have the mean, and variance, of full precision.
 pub(super) fn match_statistics(
     conv: &mut QuantizedConv,
     sums: &SumStatistics,
     full: &ChannelStatistics,
     packing: &Packing,
+    matched: Matched,
 ) {
     let PackedOp::Conv(packed) = &packing.node.op else { return };
     for channel in 0..conv.outputs {
         let unit = packing.units[channel];
         let deviation = sums.deviation(channel) * unit.abs();
         let wanted = full.variance(channel).sqrt();
-        let change = if deviation > 0.0 && wanted > 0.0 { wanted / deviation } else { 1.0 };
+        let has_change = matched == Matched::MeanAndVariance && deviation > 0.0 && wanted > 0.0;
+        let change = if has_change { wanted / deviation } else { 1.0 };
         let change = change.clamp(1.0 / MAX_CHANGE, MAX_CHANGE);
         let mean = (sums.mean(channel) - f64::from(packed.bias[channel])) * unit;
         conv.gain[channel] *= change;

@@ -1,5 +1,6 @@
 //! The walk over all operators: fit, pack, run, measure.
 
+mod alternatives;
 mod gather;
 mod ranges;
 mod survey;
@@ -12,24 +13,26 @@ use super::note::Note;
 use super::objective::Objective;
 use super::patches::{Patches, hosts};
 use super::probe::Probe;
-use super::statistics::{SumStatistics, match_statistics};
+use super::statistics::SumStatistics;
 use super::teacher::Teacher;
 use super::yields::{Yields, freed, operands};
-use crate::calibrate::{ChannelStatistics, Parts, Spool};
+use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::error::Result;
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
 use crate::graph::NodeId;
 use crate::judge::Judgement;
-use crate::liveness::last_uses;
-use crate::pack::{Packing, Source, pack_node};
+use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{OperatorId, PerOperator, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Shape};
 use std::sync::Arc;
+
+/// Most weights of an output of 8 bits that are fitted: so few cannot fit what is peculiar to the images.
+const FEW_WEIGHTS: usize = 64;
 
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
 pub(crate) struct Packed {
@@ -57,7 +60,7 @@ pub(crate) fn fit_and_pack<'a>(
 }
 
 /// The full-precision values that compensation reads, once per layer that is fitted and so has a host.
-fn wanted(graph: &QuantizedGraph, full: &Full, hosts: &[Option<usize>]) -> Vec<NodeId> {
+fn wanted(graph: &QuantizedGraph, full: &Full, hosts: &PerOperator<Option<OperatorId>>) -> Vec<NodeId> {
     let mut wanted = Vec::new();
     for node in graph.nodes.iter().zip(hosts).filter(|(_, host)| host.is_some()).map(|(node, _)| node) {
         if let QuantizedOp::Conv(conv) = &node.op {
@@ -75,9 +78,12 @@ fn is_fitted(node: &QuantizedNode, method: Method, survey: Option<&Survey>) -> b
     [conv.choice.precision].iter().chain(candidates).any(|&precision| is_compensated(precision, node, method))
 }
 
-/// Layers on pixels see the same inputs as full precision: there is nothing to compensate.
+/// Layers on pixels see the same inputs as full precision: there is nothing to compensate. Eight bits lose nothing, but where
+/// a few weights make an output, as in depthwise layers, they can undo what went wrong before.
 fn is_compensated(precision: Precision, node: &QuantizedNode, method: Method) -> bool {
-    method == Method::Compensated && node.inputs[0] != 0 && precision != Precision::int8()
+    let QuantizedOp::Conv(conv) = &node.op else { return false };
+    let is_open = precision != Precision::int8() || conv.group_inputs * conv.window.area() <= FEW_WEIGHTS;
+    method == Method::Compensated && node.inputs[0] != OperatorId::INPUT && is_open
 }
 
 struct Walk<'a> {
@@ -85,27 +91,29 @@ struct Walk<'a> {
     full: &'a Full<'a>,
     method: Method,
     teacher: Teacher<'a>,
-    packed: Vec<PackedNode>,
+    packed: PerOperator<PackedNode>,
     /// Activations that are still to be read.
-    values: Vec<Option<Parts>>,
+    values: PerOperator<Option<Parts>>,
     /// Known once a convolution or a sum has yielded logits.
     logit_scale: Option<f64>,
     probe: Probe<'a>,
     /// Whether the images that judge are not fitted.
     held_back: bool,
     survey: Option<Survey<'a>>,
-    /// By node that has an objective: the one whose patches hold its own.
-    hosts: Vec<Option<usize>>,
+    /// Of each operator that has an objective the one whose patches hold its own.
+    hosts: PerOperator<Option<OperatorId>>,
     /// What the outputs of the layer being visited should be.
     objective: Option<Objective>,
     /// Moments of the inputs of hosts, while a layer ahead needs them.
-    shared: Vec<(usize, Vec<Arc<Inputs>>)>,
+    shared: Vec<(OperatorId, Vec<Arc<Inputs>>)>,
     layers: Vec<LayerFidelity>,
     /// Signal over noise of the logits in dB.
     logits: Option<f64>,
     judgement: Option<Judgement>,
     seconds: Vec<(String, f64)>,
     notes: Vec<Note>,
+    /// Layers that are better off without compensation.
+    uncompensated: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -118,7 +126,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Self> {
         let is_fitted = |node: &&QuantizedNode| is_fitted(node, method, survey.as_ref());
         let patches = |node: &QuantizedNode| Some(node).filter(is_fitted).and_then(Patches::of);
-        let hosts = hosts(&graph.nodes.iter().map(patches).collect::<Vec<_>>());
+        let hosts = hosts(&graph.nodes.iter().map(patches).collect());
         Ok(Self {
             teacher: Teacher::new(&full.graph, full.preprocess, &wanted(graph, full, &hosts))?,
             held_back: pixels.held_back.is_some(),
@@ -130,22 +138,23 @@ impl<'a> Walk<'a> {
             hosts,
             objective: None,
             shared: Vec::new(),
-            packed: Vec::new(),
-            values: vec![],
+            packed: PerOperator::default(),
+            values: PerOperator::default(),
             logit_scale: None,
             layers: Vec::new(),
             logits: None,
             judgement: None,
             seconds: Vec::new(),
             notes: Vec::new(),
+            uncompensated: Vec::new(),
         })
     }
 
     fn run(mut self, pixels: Parts, progress: &dyn Progress) -> Result<Packed> {
-        let inputs: Vec<Vec<usize>> = self.graph.nodes.iter().map(|node| node.inputs.clone()).collect();
+        let last_uses = self.graph.last_uses();
         self.start(pixels)?;
-        progress.start("layers", inputs.len());
-        for (id, dead) in last_uses(&inputs).iter().enumerate().skip(1) {
+        progress.start("layers", last_uses.len());
+        for (id, dead) in last_uses.enumerate().skip(1) {
             self.visit(id).map_err(|error| error.at_node(&self.graph.nodes[id].name))?;
             dead.iter().for_each(|&dead| self.values[dead] = None);
             progress.advance(1);
@@ -154,7 +163,7 @@ impl<'a> Walk<'a> {
     }
 
     fn start(&mut self, pixels: Parts) -> Result<()> {
-        self.packed.push(pack_node(&self.graph.nodes[0], &[])?.node);
+        self.packed.push(pack_node(&self.graph.nodes[OperatorId::INPUT], &[])?.node);
         if self.method == Method::Compensated {
             self.teacher.start(&pixels.fitting)?;
         }
@@ -162,7 +171,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn visit(&mut self, id: usize) -> Result<()> {
+    fn visit(&mut self, id: OperatorId) -> Result<()> {
         let start = Instant::now();
         self.objective = self.objective_of(id)?;
         self.survey(id)?;
@@ -171,8 +180,7 @@ impl<'a> Walk<'a> {
         self.objective = None;
         self.logit_scale = packing.logit_scale.or(self.logit_scale);
         let step = self.step(id, &packing.node);
-        let last = id + 1 == self.graph.nodes.len();
-        let value = if last { None } else { Some(self.execute(id, &step)?) };
+        let value = if self.graph.nodes.is_last(id) { None } else { Some(self.execute(id, &step)?) };
         self.values.push(value);
         self.measure(id, &step, &packing)?;
         self.packed.push(packing.node);
@@ -182,28 +190,13 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The operator that runs, after fitting if it is a ternary layer.
-    fn fit(&mut self, id: usize) -> Result<Packing> {
-        let mut packing = self.pack(id)?;
-        if let Some(fitted) = self.compensated(id)? {
-            self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
-            packing = self.pack(id)?;
-        } else if let Some(statistics) = self.full_precision(id) {
-            let sums = self.sum_statistics(id, &self.step(id, &packing.node))?;
-            if let QuantizedOp::Conv(conv) = &mut self.graph.nodes[id].op {
-                match_statistics(conv, &sums, &statistics, &packing);
-            }
-            packing = self.pack(id)?;
-        }
-        Ok(packing)
-    }
-
-    /// Compares what node `id` yields with full precision.
-    fn measure(&mut self, id: usize, step: &Step, packing: &Packing) -> Result<()> {
+    /// Compares what operator `id` yields with full precision.
+    fn measure(&mut self, id: OperatorId, step: &Step, packing: &Packing) -> Result<()> {
         let Self { graph, probe, values, logit_scale, .. } = self;
-        let yields = Yields { graph, values, id, step, scale: *logit_scale };
+        let codes = values[id].as_ref().map(Parts::judging);
+        let yields = Yields { graph, values, id, codes, step, scale: *logit_scale };
         self.layers.extend(probe.layer(packing, &yields)?);
-        if id + 1 == graph.nodes.len() {
+        if graph.nodes.is_last(id) {
             (self.logits, self.judgement) = probe.logits(&yields)?;
         }
         Ok(())
@@ -218,62 +211,39 @@ impl<'a> Walk<'a> {
             judgement: self.judgement,
             layers: self.layers,
         };
-        let mut notes = self.notes;
-        notes.extend(Note::on_logits(&fidelity, &self.packed, self.method));
+        let (nodes, mut notes) = (self.packed.into_vec(), self.notes);
+        notes.extend(Note::on_fits(self.uncompensated));
+        notes.extend(Note::on_logits(&fidelity, &nodes, self.method));
         Packed {
             logit_scale: self.logit_scale.unwrap_or(last),
-            nodes: self.packed,
+            nodes,
             fidelity,
             seconds: self.seconds,
             notes,
         }
     }
 
-    /// The refitted convolution, if node `id` is one to compensate.
-    fn compensated(&mut self, id: usize) -> Result<Option<QuantizedConv>> {
+    fn pack(&self, id: OperatorId) -> Result<Packing> {
         let node = &self.graph.nodes[id];
-        let (QuantizedOp::Conv(conv), Some(objective)) = (&node.op, &self.objective) else { return Ok(None) };
-        if !is_compensated(conv.choice.precision, node, self.method) {
-            return Ok(None);
-        }
-        let (fitted, raised) = objective.fit(conv)?;
-        if raised > 1.0 {
-            self.notes.push(Note::Damped { layer: node.name.clone(), factor: raised });
-        }
-        Ok(Some(fitted))
-    }
-
-    fn pack(&self, id: usize) -> Result<Packing> {
-        let node = &self.graph.nodes[id];
-        let source = |&input: &usize| {
+        let source = |&input: &OperatorId| {
             let node = &self.graph.nodes[input];
-            Source { quantizer: node.quantizer, shape: node.shape }
+            PackInput { quantizer: node.quantizer, shape: node.shape }
         };
         pack_node(node, &node.inputs.iter().map(source).collect::<Vec<_>>())
     }
 
-    fn step(&self, id: usize, packed: &PackedNode) -> Step {
-        let operand = |&input: &usize| Operand::of(&self.packed[input], self.graph.nodes[input].shape);
-        let inputs: Vec<Operand> = packed.inputs.iter().map(operand).collect();
+    fn step(&self, id: OperatorId, packed: &PackedNode) -> Step {
+        let operand = |&input: &OperatorId| Operand::of(&self.packed[input], self.graph.nodes[input].shape);
+        let inputs: Vec<Operand> = self.graph.nodes[id].inputs.iter().map(operand).collect();
         Step::new(packed, &inputs, self.graph.nodes[id].shape, Kernels::default())
     }
 
-    /// The statistics that a ternary or 4-bit layer should have.
-    fn full_precision(&self, id: usize) -> Option<ChannelStatistics> {
-        match &self.graph.nodes[id].op {
-            QuantizedOp::Conv(conv) if conv.choice.precision != Precision::int8() => {
-                self.full.observation.channels[conv.source].clone()
-            }
-            _ => None,
-        }
-    }
-
-    /// The activations that node `id` reads.
-    fn operands(&self, id: usize) -> Result<Vec<&Parts>> {
+    /// The activations that operator `id` reads.
+    fn operands(&self, id: OperatorId) -> Result<Vec<&Parts>> {
         operands(self.graph, &self.values, id)
     }
 
-    fn sum_statistics(&self, id: usize, step: &Step) -> Result<SumStatistics> {
+    fn sum_statistics(&self, id: OperatorId, step: &Step) -> Result<SumStatistics> {
         let input = &self.operands(id)?[0].fitting;
         let mut statistics = SumStatistics::new(self.graph.nodes[id].shape.channels);
         for chunk in 0..input.chunks() {
@@ -282,7 +252,7 @@ impl<'a> Walk<'a> {
         Ok(statistics)
     }
 
-    fn execute(&self, id: usize, step: &Step) -> Result<Parts> {
+    fn execute(&self, id: OperatorId, step: &Step) -> Result<Parts> {
         let operands = self.operands(id)?;
         let run = |inputs: Vec<&Spool>| run(step, self.graph.nodes[id].shape, &inputs);
         let held_back: Option<Vec<&Spool>> = operands.iter().map(|parts| parts.held_back.as_ref()).collect();

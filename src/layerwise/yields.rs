@@ -2,7 +2,7 @@
 
 use crate::calibrate::{Parts, Spool};
 use crate::error::{Error, ErrorKind, Result};
-use crate::quantize::{QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{OperatorId, PerOperator, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::Step;
 use crate::tensor::Batch;
 
@@ -14,13 +14,15 @@ pub(super) struct Produced {
     pub saturated: usize,
 }
 
-/// What a node yields; its activations, if it makes any, are already there.
+/// What an operator yields.
 pub(super) struct Yields<'a> {
     pub graph: &'a QuantizedGraph,
-    pub values: &'a [Option<Parts>],
-    pub id: usize,
+    pub values: &'a PerOperator<Option<Parts>>,
+    pub id: OperatorId,
+    /// Its activations; it yields logits if there are none.
+    pub codes: Option<&'a Spool>,
     pub step: &'a Step,
-    /// Real value of one logit, if this node yields them.
+    /// Real value of one logit, if this operator yields them.
     pub scale: Option<f64>,
 }
 
@@ -28,8 +30,8 @@ impl Yields<'_> {
     /// For each image of a chunk.
     pub(super) fn chunk(&self, chunk: usize) -> Result<Vec<Produced>> {
         let node = &self.graph.nodes[self.id];
-        if let Some(parts) = &self.values[self.id] {
-            let batch = parts.judging().chunk(chunk)?;
+        if let Some(codes) = self.codes {
+            let batch = codes.chunk(chunk)?;
             return Ok((0..batch.images).map(|image| Produced::of_codes(batch.image(image), node)).collect());
         }
         let inputs = operands(self.graph, self.values, self.id)?;
@@ -40,17 +42,17 @@ impl Yields<'_> {
         Ok(logits.data.chunks(logits.classes).map(|image| Produced::of_logits(image, scale)).collect())
     }
 
-    /// The pixels, for a node that reads them.
+    /// The pixels, for an operator that reads them.
     pub(super) fn pixels(&self) -> Result<&Spool> {
-        self.values[0].as_ref().map(Parts::judging).ok_or_else(freed)
+        self.values[OperatorId::INPUT].as_ref().map(Parts::judging).ok_or_else(freed)
     }
 }
 
-/// The activations that node `id` reads.
+/// The activations that operator `id` reads.
 pub(super) fn operands<'a>(
     graph: &QuantizedGraph,
-    values: &'a [Option<Parts>],
-    id: usize,
+    values: &'a PerOperator<Option<Parts>>,
+    id: OperatorId,
 ) -> Result<Vec<&'a Parts>> {
     let operands = graph.nodes[id].inputs.iter().map(|&input| values[input].as_ref());
     let all: Option<Vec<&Parts>> = operands.collect();

@@ -5,6 +5,7 @@ use crate::fixed;
 use crate::graph::arbitrary::Choices;
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
+use crate::quantize::OperatorId;
 use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Window};
 use proptest::prelude::*;
@@ -48,8 +49,8 @@ impl Tensor {
         (0..self.batch.data.len()).map(|index| self.real(index))
     }
 
-    fn source(&self) -> Source {
-        Source { quantizer: self.quantizer, shape: self.batch.shape }
+    fn source(&self) -> PackInput {
+        PackInput { quantizer: self.quantizer, shape: self.batch.shape }
     }
 }
 
@@ -58,12 +59,12 @@ fn run(op: QuantizedOp, inputs: &[&Tensor], shape: Shape, quantizer: Quantizer) 
     let node = QuantizedNode {
         name: "n".into(),
         op,
-        inputs: (0..inputs.len()).collect(),
+        inputs: (0..inputs.len()).map(OperatorId::from).collect(),
         shape,
         quantizer,
         range: None,
     };
-    let sources: Vec<Source> = inputs.iter().map(|tensor| tensor.source()).collect();
+    let sources: Vec<PackInput> = inputs.iter().map(|tensor| tensor.source()).collect();
     let packing = pack_node(&node, &sources).unwrap();
     let operand = |tensor: &&Tensor| Operand {
         zero_points: vec![tensor.quantizer.zero_point],
@@ -232,7 +233,7 @@ proptest! {
         let output = quantizer(choices, fitting_scale(&exact));
         let sources = [input.source()];
         let op = QuantizedOp::Conv(Box::new(conv));
-        let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape: Shape::flat(5), quantizer: output, range: None };
+        let node = QuantizedNode { name: "n".into(), op, inputs: vec![OperatorId::INPUT], shape: Shape::flat(5), quantizer: output, range: None };
         let packing = pack_node(&node, &sources).unwrap();
         let zero_points = vec![input.quantizer.zero_point];
         let operand = Operand { zero_points, largest: input.quantizer.max, shape: input.batch.shape };
@@ -316,7 +317,14 @@ fn parameters_that_are_not_finite_are_refused() {
     let input = Tensor::new(&mut choices, Shape::flat(2), 1.0);
     let op = QuantizedOp::Conv(Box::new(conv));
     let (shape, quantizer) = (Shape::flat(3), input.quantizer);
-    let node = QuantizedNode { name: "n".into(), op, inputs: vec![0], shape, quantizer, range: None };
+    let node = QuantizedNode {
+        name: "n".into(),
+        op,
+        inputs: vec![OperatorId::INPUT],
+        shape,
+        quantizer,
+        range: None,
+    };
     let error = pack_node(&node, &[input.source()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NonFinite);
     assert!(error.to_string().contains("channel 2"), "{error}");

@@ -39,8 +39,8 @@ fn cut(picture: Picture, preprocess: &Preprocess) -> Result<Picture> {
     if resized == size && size == crop {
         return Ok(picture);
     }
-    let rows = Span::centre(resized.height, crop.height);
-    let columns = Span::centre(resized.width, crop.width);
+    let rows = CropSpan::centre(resized.height, crop.height);
+    let columns = CropSpan::centre(resized.width, crop.width);
     let window = [rows.source.clone(), columns.source.clone()];
     let centre = resize(&picture, resized.into(), window, preprocess.interpolation);
     Ok(pad(centre, crop, rows.target, columns.target))
@@ -63,12 +63,12 @@ fn shorter_side(size: Size, side: usize) -> Size {
 
 /// One axis of a centre crop: which source pixels it takes, and where in the crop they begin.
 #[derive(Debug, PartialEq, Eq)]
-struct Span {
+struct CropSpan {
     source: Range<usize>,
     target: usize,
 }
 
-impl Span {
+impl CropSpan {
     /// torchvision's centre: half of the surplus, with halves rounded to even; what is missing is padded,
     /// the odd pixel at the end.
     fn centre(size: usize, crop: usize) -> Self {
@@ -105,12 +105,12 @@ mod tests {
         #[test]
         fn centre_is_torchvisions(size in 1usize..2000, crop in 1usize..2000) {
             let expected = if crop > size {
-                Span { source: 0..size, target: (crop - size) / 2 }
+                CropSpan { source: 0..size, target: (crop - size) / 2 }
             } else {
                 let start = ((size - crop) as f64 / 2.0).round_ties_even() as usize;
-                Span { source: start..start + crop, target: 0 }
+                CropSpan { source: start..start + crop, target: 0 }
             };
-            prop_assert_eq!(Span::centre(size, crop), expected);
+            prop_assert_eq!(CropSpan::centre(size, crop), expected);
         }
 
         #[test]

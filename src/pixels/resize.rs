@@ -13,12 +13,12 @@ use std::ops::Range;
 const BITS: u32 = 22;
 
 /// The source pixels of one output pixel along one axis.
-struct Taps {
+struct FilterTaps {
     first: usize,
     weights: Vec<i32>,
 }
 
-impl Taps {
+impl FilterTaps {
     fn end(&self) -> usize {
         self.first + self.weights.len()
     }
@@ -49,20 +49,28 @@ fn down_first(picture: &Picture, height: usize, width: usize) -> bool {
     lost(picture.height, height) > (2 * lost(picture.width, width)).max(0)
 }
 
-fn across_then_down<const C: usize>(picture: &Picture, across: &[Taps], down: &[Taps]) -> Vec<u8> {
+fn across_then_down<const C: usize>(
+    picture: &Picture,
+    across: &[FilterTaps],
+    down: &[FilterTaps],
+) -> Vec<u8> {
     let from = down.iter().map(|t| t.first).min().unwrap_or(0);
-    let to = down.iter().map(Taps::end).max().unwrap_or(0);
+    let to = down.iter().map(FilterTaps::end).max().unwrap_or(0);
     let stride = picture.width * C;
     let narrowed = pass_across::<C>(&picture.data[from * stride..to * stride], stride, across);
     pass_down(&narrowed, across.len() * C, down, from)
 }
 
-fn down_then_across<const C: usize>(picture: &Picture, across: &[Taps], down: &[Taps]) -> Vec<u8> {
+fn down_then_across<const C: usize>(
+    picture: &Picture,
+    across: &[FilterTaps],
+    down: &[FilterTaps],
+) -> Vec<u8> {
     let stride = picture.width * C;
     pass_across::<C>(&pass_down(&picture.data, stride, down, 0), stride, across)
 }
 
-fn pass_across<const C: usize>(rows: &[u8], stride: usize, across: &[Taps]) -> Vec<u8> {
+fn pass_across<const C: usize>(rows: &[u8], stride: usize, across: &[FilterTaps]) -> Vec<u8> {
     let mut result = vec![0; rows.len() / stride * across.len() * C];
     for (out, row) in result.chunks_exact_mut(across.len() * C).zip(rows.chunks_exact(stride)) {
         sum_across::<C>(row, across, out);
@@ -71,7 +79,7 @@ fn pass_across<const C: usize>(rows: &[u8], stride: usize, across: &[Taps]) -> V
 }
 
 /// `offset` is the index of the first of `rows` in the source of `down`.
-fn pass_down(rows: &[u8], stride: usize, down: &[Taps], offset: usize) -> Vec<u8> {
+fn pass_down(rows: &[u8], stride: usize, down: &[FilterTaps], offset: usize) -> Vec<u8> {
     let mut result = vec![0; down.len() * stride];
     for (out, taps) in result.chunks_exact_mut(stride).zip(down) {
         sum_down(&rows[(taps.first - offset) * stride..], taps, out);
@@ -79,7 +87,7 @@ fn pass_down(rows: &[u8], stride: usize, down: &[Taps], offset: usize) -> Vec<u8
     result
 }
 
-fn sum_across<const C: usize>(row: &[u8], across: &[Taps], out: &mut [u8]) {
+fn sum_across<const C: usize>(row: &[u8], across: &[FilterTaps], out: &mut [u8]) {
     for (pixel, taps) in out.chunks_exact_mut(C).zip(across) {
         let mut sums = [1 << (BITS - 1); C];
         for (source, weight) in row[taps.first * C..].chunks_exact(C).zip(&taps.weights) {
@@ -93,7 +101,7 @@ fn sum_across<const C: usize>(row: &[u8], across: &[Taps], out: &mut [u8]) {
     }
 }
 
-fn sum_down(rows: &[u8], taps: &Taps, out: &mut [u8]) {
+fn sum_down(rows: &[u8], taps: &FilterTaps, out: &mut [u8]) {
     let mut sums = vec![1 << (BITS - 1); out.len()];
     for (row, weight) in rows.chunks_exact(out.len()).zip(&taps.weights) {
         for (sum, &value) in sums.iter_mut().zip(row) {
@@ -110,7 +118,7 @@ fn to_byte(sum: i32) -> u8 {
 }
 
 /// The taps of outputs `wanted`, of `target` in all, from `source` pixels.
-fn axis(source: usize, target: usize, wanted: Range<usize>, filter: Interpolation) -> Vec<Taps> {
+fn axis(source: usize, target: usize, wanted: Range<usize>, filter: Interpolation) -> Vec<FilterTaps> {
     let scale = source as f64 / target as f64;
     match filter {
         Interpolation::Nearest => nearest(source, scale, wanted),
@@ -120,13 +128,13 @@ fn axis(source: usize, target: usize, wanted: Range<usize>, filter: Interpolatio
 }
 
 /// Pillow steps from pixel to pixel by addition; the rounding of those steps is part of the result.
-fn nearest(source: usize, scale: f64, wanted: Range<usize>) -> Vec<Taps> {
+fn nearest(source: usize, scale: f64, wanted: Range<usize>) -> Vec<FilterTaps> {
     let positions = std::iter::successors(Some(scale * 0.5), |x| Some(x + scale));
-    let taps = |x: f64| Taps { first: (x as usize).min(source - 1), weights: vec![1 << BITS] };
+    let taps = |x: f64| FilterTaps { first: (x as usize).min(source - 1), weights: vec![1 << BITS] };
     positions.skip(wanted.start).take(wanted.len()).map(taps).collect()
 }
 
-fn taps(source: usize, scale: f64, index: usize, radius: f64, filter: fn(f64) -> f64) -> Taps {
+fn taps(source: usize, scale: f64, index: usize, radius: f64, filter: fn(f64) -> f64) -> FilterTaps {
     let stretch = scale.max(1.0);
     let (support, step) = (radius * stretch, 1.0 / stretch);
     let centre = (index as f64 + 0.5) * scale;
@@ -134,7 +142,7 @@ fn taps(source: usize, scale: f64, index: usize, radius: f64, filter: fn(f64) ->
     let end = ((centre + support + 0.5) as usize).min(source);
     let values: Vec<f64> = (first..end).map(|x| filter((x as f64 - centre + 0.5) * step)).collect();
     let total: f64 = values.iter().sum();
-    Taps { first, weights: values.iter().map(|v| fixed(v / total)).collect() }
+    FilterTaps { first, weights: values.iter().map(|v| fixed(v / total)).collect() }
 }
 
 fn fixed(weight: f64) -> i32 {

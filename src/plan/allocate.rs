@@ -57,7 +57,7 @@ struct Pair<'a> {
 
 /// The choices of every layer and the budgets they must keep.
 #[derive(Debug)]
-struct Choices<'a> {
+struct AllocationProblem<'a> {
     indicators: &'a Indicators,
     pairs: Vec<Vec<Pair<'a>>>,
     budgets: Vec<Budget>,
@@ -75,7 +75,7 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let indicators = &indicators.with_record(budgets);
-    let choices = Choices::new(indicators, budgets, alpha, options.outliers)?;
+    let choices = AllocationProblem::new(indicators, budgets, alpha, options.outliers)?;
     let selection = match choices.problem() {
         Some(problem) => problem.solve(Effort::default()),
         None => None,
@@ -99,12 +99,12 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
 /// The least `max_size` that any plan within the budgets keeps, but for 0.01% of what choices differ by.
 pub(super) fn smallest(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -> Result<u64> {
     let indicators = &indicators.with_record(&Budgets { max_size: Some(0), ..budgets.clone() });
-    let choices = Choices::new(indicators, budgets, 1.0, options.outliers)?;
+    let choices = AllocationProblem::new(indicators, budgets, 1.0, options.outliers)?;
     let bits = choices.least(Budget::Size(0), &choices.budgets).ok_or_else(|| choices.infeasible())?;
     Ok((bits + indicators.fixed.bits).div_ceil(8))
 }
 
-impl<'a> Choices<'a> {
+impl<'a> AllocationProblem<'a> {
     fn new(indicators: &'a Indicators, budgets: &Budgets, alpha: f64, outliers: Outliers) -> Result<Self> {
         let forbid = match outliers {
             Outliers::Auto => indicators.are_learned(),

@@ -109,17 +109,17 @@ fn scales_leave_products_within_eight_bits() {
 
 #[test]
 fn packing_takes_the_fewer_bytes() {
-    let of = |text| Packing::of(precision(text).levels());
+    let of = |text| CodePacking::of(precision(text).levels());
     assert_eq!(
         [of("ternary:4"), of("int2"), of("int3"), of("int4")],
-        [Packing::Digits(5), Packing::Digits(5), Packing::Bits(3), Packing::Bits(4)]
+        [CodePacking::Digits(5), CodePacking::Digits(5), CodePacking::Bits(3), CodePacking::Bits(4)]
     );
     assert_eq!(
         [of("int5"), of("int7"), of("int8"), of("pow2:4")],
-        [Packing::Bits(5), Packing::Bits(7), Packing::Bits(8), Packing::Bits(4)]
+        [CodePacking::Bits(5), CodePacking::Bits(7), CodePacking::Bits(8), CodePacking::Bits(4)]
     );
-    assert_eq!(Packing::of(Levels::linear(2)), Packing::Digits(3));
-    assert_eq!((Packing::Digits(5).bytes(11), Packing::Bits(3).bytes(11)), (3, 5));
+    assert_eq!(CodePacking::of(Levels::linear(2)), CodePacking::Digits(3));
+    assert_eq!((CodePacking::Digits(5).bytes(11), CodePacking::Bits(3).bytes(11)), (3, 5));
 }
 
 proptest! {

@@ -1,10 +1,10 @@
 //! From a trained network to everything that fitting starts from.
 
-use super::pixels::{Unreadable, read_pixels};
+use super::pixels::read_pixels;
 use super::share::HeldBack;
 use crate::calibrate::{ActivationRule, Observation, Observer, Parts, RangeMethod, Spool};
 use crate::channels::{equalise, reorder};
-use crate::data::Images;
+use crate::data::{Images, Unreadable};
 use crate::error::Result;
 use crate::fold::fold;
 use crate::format::Preprocess;

@@ -1,15 +1,12 @@
 //! Sample images become the network's input pixels.
 
 use crate::calibrate::{CHUNK, Spool};
-use crate::data::Images;
+use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::progress::Progress;
 use crate::tensor::Shape;
 use rayon::prelude::*;
-
-/// Names of images that could not be read, and why.
-pub(super) type Unreadable = Vec<(String, Error)>;
 
 /// Pixels of all readable images, and the names of the others.
 ///

@@ -2,7 +2,8 @@
 
 use super::bits::{members, rules_of};
 use super::nearest::nearest;
-use super::structure::{Kind, Operator, Plain, Structure};
+use super::operators::{OperatorId, PerOperator};
+use super::structure::{Classes, Operator, OperatorKind, Plain, Structure};
 use super::{QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
 use crate::calibrate::{
     ActivationRule, Observation, RangeMethod, Spool, WIDTHS, quantizer_for, reading_errors,
@@ -45,8 +46,8 @@ pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
     let shapes = assembly.graph.shapes()?;
     let quantizers = assembly.quantizers(&shapes)?;
     let classes = assembly.structure.quantizer_classes();
-    let mut nodes = Vec::with_capacity(quantizers.len());
-    for (id, (operator, &quantizer)) in assembly.structure.operators.iter().zip(&quantizers).enumerate() {
+    let mut nodes = PerOperator::default();
+    for (id, operator) in assembly.structure.operators.enumerate() {
         let op = assembly.op(operator, &quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
         let shape = shapes[operator.value];
         nodes.push(QuantizedNode {
@@ -54,7 +55,7 @@ pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
             op,
             inputs: operator.inputs.clone(),
             shape,
-            quantizer,
+            quantizer: quantizers[id],
             range: assembly.later_range(&classes, id),
         });
     }
@@ -62,16 +63,16 @@ pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
 }
 
 impl Assembly<'_> {
-    fn quantizers(&self, shapes: &[Shape]) -> Result<Vec<Quantizer>> {
+    fn quantizers(&self, shapes: &[Shape]) -> Result<PerOperator<Quantizer>> {
         let classes = self.structure.quantizer_classes();
         let mut quantizers = self.class_quantizers(&classes);
         self.suit_readers(&classes, &mut quantizers)?;
         Ok(self.widened(quantizers, &classes, shapes))
     }
 
-    fn class_quantizers(&self, classes: &[usize]) -> Vec<Quantizer> {
-        let mut made: HashMap<usize, Quantizer> = HashMap::new();
-        for class in 0..classes.len() {
+    fn class_quantizers(&self, classes: &Classes) -> PerOperator<Quantizer> {
+        let mut made: HashMap<OperatorId, Quantizer> = HashMap::new();
+        for class in classes.ids() {
             let members = members(classes, class);
             if !members.is_empty() {
                 made.insert(class, self.class_quantizer(classes, &members));
@@ -81,11 +82,11 @@ impl Assembly<'_> {
     }
 
     /// Wider or narrower steps for tensors whose range is to be chosen by the outputs of their readers.
-    fn suit_readers(&self, classes: &[usize], quantizers: &mut [Quantizer]) -> Result<()> {
+    fn suit_readers(&self, classes: &Classes, quantizers: &mut PerOperator<Quantizer>) -> Result<()> {
         let mut readers = Vec::new();
         let mut read = Vec::new();
         for operator in &self.structure.operators {
-            let Kind::Conv { source, .. } = operator.kind else { continue };
+            let OperatorKind::Conv { source, .. } = operator.kind else { continue };
             let input = operator.inputs[0];
             if quantizers[input].max < u8::MAX && self.range_of(classes, input) == RangeMethod::Output {
                 readers.push((source, quantizers[input]));
@@ -96,10 +97,10 @@ impl Assembly<'_> {
             return Ok(());
         }
         let errors = reading_errors(self.graph, self.preprocess, self.pixels, &readers)?;
-        for (id, quantizer) in
-            quantizers.iter_mut().enumerate().filter(|(id, _)| read.contains(&classes[*id]))
+        for (own, quantizer) in
+            classes.iter().zip(quantizers.iter_mut()).filter(|(own, _)| read.contains(own))
         {
-            let readers = || read.iter().zip(&errors).filter(|(class, _)| **class == classes[id]);
+            let readers = || read.iter().zip(&errors).filter(|(class, _)| *class == own);
             let total = |width: usize| readers().map(|(_, errors)| errors[width]).sum::<f64>();
             let best = (0..WIDTHS.len()).min_by(|&a, &b| total(a).total_cmp(&total(b)));
             quantizer.scale *= WIDTHS[best.unwrap_or(0)];
@@ -108,10 +109,15 @@ impl Assembly<'_> {
     }
 
     /// Coarser steps where finer ones could not be reached: no multiplier makes more than one step of one unit.
-    fn widened(&self, mut quantizers: Vec<Quantizer>, classes: &[usize], shapes: &[Shape]) -> Vec<Quantizer> {
+    fn widened(
+        &self,
+        mut quantizers: PerOperator<Quantizer>,
+        classes: &Classes,
+        shapes: &[Shape],
+    ) -> PerOperator<Quantizer> {
         // A class that grows may make others grow that were looked at before.
         for _ in 0..WIDENING_PASSES {
-            for (id, operator) in self.structure.operators.iter().enumerate() {
+            for (id, operator) in self.structure.operators.enumerate() {
                 let least = self.least_scale(operator, &quantizers, shapes);
                 if least > quantizers[id].scale {
                     let members =
@@ -124,26 +130,26 @@ impl Assembly<'_> {
     }
 
     /// The real value of one unit of an operator's sums; 128 units of what is rescaled with a left shift.
-    fn least_scale(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> f64 {
+    fn least_scale(&self, operator: &Operator, quantizers: &PerOperator<Quantizer>, shapes: &[Shape]) -> f64 {
         let scale = |input: usize| quantizers[operator.inputs[input]].scale;
         let shape = |input: usize| shapes[self.structure.operators[operator.inputs[input]].value];
         match &operator.kind {
-            Kind::Plain(Plain::AveragePool { window, count_include_pad }) => {
+            OperatorKind::Plain(Plain::AveragePool { window, count_include_pad }) => {
                 let counts = pool::counts(shape(0), window, *count_include_pad, shapes[operator.value]);
                 let least = counts.map(|counts| counts.into_iter().min().unwrap_or(1).max(1));
                 scale(0) / (least[0] * least[1]) as f64
             }
-            Kind::Plain(Plain::GlobalAveragePool) => scale(0) / shape(0).positions() as f64,
-            Kind::Plain(Plain::Mul) => scale(0) * scale(1),
-            Kind::Plain(Plain::Add { .. }) => scale(0).max(scale(1)) / 127.0,
-            Kind::Conv { residual: true, .. } => scale(1) / 127.0,
-            Kind::Plain(Plain::Narrow) => scale(0) / 127.0,
+            OperatorKind::Plain(Plain::GlobalAveragePool) => scale(0) / shape(0).positions() as f64,
+            OperatorKind::Plain(Plain::Mul) => scale(0) * scale(1),
+            OperatorKind::Plain(Plain::Add { .. }) => scale(0).max(scale(1)) / 127.0,
+            OperatorKind::Conv { residual: true, .. } => scale(1) / 127.0,
+            OperatorKind::Plain(Plain::Narrow) => scale(0) / 127.0,
             _ => 0.0,
         }
     }
 
-    fn class_quantizer(&self, classes: &[usize], members: &[usize]) -> Quantizer {
-        if members.contains(&0) {
+    fn class_quantizer(&self, classes: &Classes, members: &[OperatorId]) -> Quantizer {
+        if members.contains(&OperatorId::INPUT) {
             return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
         }
         let mut histogram = crate::calibrate::Histogram::default();
@@ -159,18 +165,20 @@ impl Assembly<'_> {
 
     /// How the range of an operator is to be chosen from real values, if its codes have fewer than 8 bits, no other
     /// operator makes codes of its quantizer and its outputs can have any step.
-    fn later_range(&self, classes: &[usize], id: usize) -> Option<RangeMethod> {
+    fn later_range(&self, classes: &Classes, id: OperatorId) -> Option<RangeMethod> {
         let operators = &self.structure.operators;
-        let makes = |id: &usize| !operators[*id].kind.keeps_codes();
+        let makes = |id: &OperatorId| !operators[*id].kind.keeps_codes();
         let alone = members(classes, classes[id]).into_iter().filter(makes).eq([id]);
-        let any_step =
-            matches!(operators[id].kind, Kind::Conv { .. } | Kind::Table { .. } | Kind::Plain(Plain::Narrow));
+        let any_step = matches!(
+            operators[id].kind,
+            OperatorKind::Conv { .. } | OperatorKind::Table { .. } | OperatorKind::Plain(Plain::Narrow)
+        );
         let range = self.range_of(classes, id);
         (alone && any_step && operators[id].bits < 8 && range != RangeMethod::Output).then_some(range)
     }
 
     /// How the range of an operator, and of those that share its quantizer, is chosen.
-    fn range_of(&self, classes: &[usize], id: usize) -> RangeMethod {
+    fn range_of(&self, classes: &Classes, id: OperatorId) -> RangeMethod {
         let range = |method, rule: &ActivationRule| match rule {
             ActivationRule::Range(range) => *range,
             ActivationRule::Bits(_) => method,
@@ -178,11 +186,16 @@ impl Assembly<'_> {
         rules_of(self.rules, self.structure, classes, id).fold(self.range, range)
     }
 
-    fn op(&self, operator: &Operator, quantizers: &[Quantizer], shapes: &[Shape]) -> Result<QuantizedOp> {
+    fn op(
+        &self,
+        operator: &Operator,
+        quantizers: &PerOperator<Quantizer>,
+        shapes: &[Shape],
+    ) -> Result<QuantizedOp> {
         Ok(match &operator.kind {
-            Kind::Input => QuantizedOp::Input { pad: self.pixel_zeros() },
-            Kind::Conv { source, residual, clamp } => {
-                let conv = self.conv(*source, operator.inputs[0] == 0, operator.value)?;
+            OperatorKind::Input => QuantizedOp::Input { pad: self.pixel_zeros() },
+            OperatorKind::Conv { source, residual, clamp } => {
+                let conv = self.conv(*source, operator.inputs[0] == OperatorId::INPUT, operator.value)?;
                 QuantizedOp::Conv(Box::new(QuantizedConv {
                     clamp: *clamp,
                     logits: operator.value == self.graph.output
@@ -191,12 +204,13 @@ impl Assembly<'_> {
                     ..conv
                 }))
             }
-            Kind::Table { from } => {
+            OperatorKind::Table { from } => {
                 let input = operator.inputs[0];
-                let reals = self.real_codes(input == 0, shapes[*from].channels, &quantizers[input]);
+                let reals =
+                    self.real_codes(input == OperatorId::INPUT, shapes[*from].channels, &quantizers[input]);
                 QuantizedOp::Table { outputs: self.table(*from, operator.value, reals, shapes)? }
             }
-            Kind::Plain(plain) => QuantizedOp::Plain(plain.clone()),
+            OperatorKind::Plain(plain) => QuantizedOp::Plain(plain.clone()),
         })
     }
 

@@ -1,10 +1,12 @@
 //! How many bits the codes of every operator have, and which convolutions read a copy in fewer.
 
-use super::structure::{Kind, Operator, Plain, Structure};
+use super::operators::{OperatorId, PerOperator};
+use super::structure::{Classes, Operator, OperatorKind, Plain, Structure};
 use crate::calibrate::ActivationRule;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Pattern, is_inner};
+use std::iter;
 
 /// Bits of a code at most.
 const WIDEST: u8 = 8;
@@ -30,7 +32,7 @@ impl ActivationBits<'_> {
         self.check_names(&structure, |rule| matches!(rule, ActivationRule::Bits(_)))?;
         let classes = structure.quantizer_classes();
         let wanted = self.of_readers(graph, &structure, &classes);
-        for id in 0..classes.len() {
+        for id in classes.ids() {
             structure.operators[id].bits = self.of_class(&structure, &classes, &wanted, classes[id]);
         }
         let structure = structure.with_copies(&wanted);
@@ -45,10 +47,10 @@ impl ActivationBits<'_> {
     }
 
     /// The bits with which each operator that is a convolution wants to read its input.
-    fn of_readers(&self, graph: &Graph, structure: &Structure, classes: &[usize]) -> Vec<Option<u8>> {
+    fn of_readers(&self, graph: &Graph, structure: &Structure, classes: &Classes) -> PerOperator<Option<u8>> {
         let of_reader = |operator: &Operator| {
-            let Kind::Conv { source, .. } = operator.kind else { return None };
-            if operator.inputs[0] == 0 {
+            let OperatorKind::Conv { source, .. } = operator.kind else { return None };
+            if operator.inputs[0] == OperatorId::INPUT {
                 return Some(WIDEST);
             }
             let default = if is_inner(graph, source) { self.default } else { WIDEST };
@@ -59,10 +61,16 @@ impl ActivationBits<'_> {
     }
 
     /// Bits of the operators that share a quantizer, given what convolutions want.
-    fn of_class(&self, structure: &Structure, classes: &[usize], wanted: &[Option<u8>], class: usize) -> u8 {
+    fn of_class(
+        &self,
+        structure: &Structure,
+        classes: &Classes,
+        wanted: &PerOperator<Option<u8>>,
+        class: OperatorId,
+    ) -> u8 {
         let uses = uses_of(structure, classes, wanted, class);
         match uses.iter().flatten().next() {
-            _ if class == 0 || classes.last() == Some(&class) => WIDEST,
+            _ if class == OperatorId::INPUT || classes.last() == Some(&class) => WIDEST,
             Some(&bits) if uses.iter().all(|&other| other == Some(bits)) => bits,
             Some(_) => WIDEST,
             None => self.set_bits(structure, classes, class).unwrap_or(WIDEST),
@@ -70,7 +78,7 @@ impl ActivationBits<'_> {
     }
 
     /// The bits that rules set for what an operator makes.
-    fn set_bits(&self, structure: &Structure, classes: &[usize], id: usize) -> Option<u8> {
+    fn set_bits(&self, structure: &Structure, classes: &Classes, id: OperatorId) -> Option<u8> {
         let bits = rules_of(self.rules, structure, classes, id).filter_map(|rule| match rule {
             ActivationRule::Bits(bits) => Some(*bits),
             ActivationRule::Range(_) => None,
@@ -80,7 +88,12 @@ impl ActivationBits<'_> {
 }
 
 /// Who reads the codes of a class: the bits that a convolution wants of its input, `None` for any other use.
-fn uses_of(structure: &Structure, classes: &[usize], wanted: &[Option<u8>], class: usize) -> Vec<Option<u8>> {
+fn uses_of(
+    structure: &Structure,
+    classes: &Classes,
+    wanted: &PerOperator<Option<u8>>,
+    class: OperatorId,
+) -> Vec<Option<u8>> {
     let mut uses = Vec::new();
     for (operator, &wanted) in structure.operators.iter().zip(wanted) {
         let inputs = operator.inputs.iter().enumerate().filter(|(_, input)| classes[**input] == class);
@@ -96,7 +109,9 @@ impl Structure {
     /// The convolutions, by node of the graph, whose input has fewer than 8 bits.
     pub(crate) fn narrow_readers(&self) -> Vec<NodeId> {
         let narrow = self.operators.iter().filter_map(|operator| match operator.kind {
-            Kind::Conv { source, .. } if self.operators[operator.inputs[0]].bits < WIDEST => Some(source),
+            OperatorKind::Conv { source, .. } if self.operators[operator.inputs[0]].bits < WIDEST => {
+                Some(source)
+            }
             _ => None,
         });
         narrow.collect()
@@ -104,27 +119,25 @@ impl Structure {
 
     /// The same, but convolutions that want fewer bits than their input has read a copy, which follows the input and
     /// which all share that want as many.
-    fn with_copies(self, wanted: &[Option<u8>]) -> Self {
-        let copies: Vec<Vec<u8>> = (0..wanted.len()).map(|id| self.copies_of(id, wanted)).collect();
-        let mut places = Vec::with_capacity(wanted.len());
-        let mut operators: Vec<Operator> = Vec::new();
-        for (id, mut operator) in self.operators.into_iter().enumerate() {
+    fn with_copies(self, wanted: &PerOperator<Option<u8>>) -> Self {
+        let copies: PerOperator<Vec<u8>> = wanted.ids().map(|id| self.copies_of(id, wanted)).collect();
+        let mut places: PerOperator<Vec<OperatorId>> = PerOperator::default();
+        let mut operators = PerOperator::default();
+        for (id, mut operator) in wanted.ids().zip(self.operators) {
             for (place, input) in operator.inputs.iter_mut().enumerate() {
                 let bits = wanted[id].filter(|_| place == 0);
                 let copy = copies[*input].iter().position(|&copy| Some(copy) == bits);
-                *input = places[*input] + copy.map_or(0, |copy| copy + 1);
+                *input = places[*input][copy.map_or(0, |copy| copy + 1)];
             }
-            places.push(operators.len());
-            let copy = |&bits: &u8| operator.copy(places[id], bits);
-            let copies: Vec<Operator> = copies[id].iter().map(copy).collect();
-            operators.push(operator);
-            operators.extend(copies);
+            let original = operators.push(operator);
+            let copy = |&bits: &u8| operators.push(operators[original].copy(original, bits));
+            places.push(iter::once(original).chain(copies[id].iter().map(copy)).collect());
         }
         Self { operators }
     }
 
     /// Bits of the copies of an operator's codes that convolutions want, most first.
-    fn copies_of(&self, id: usize, wanted: &[Option<u8>]) -> Vec<u8> {
+    fn copies_of(&self, id: OperatorId, wanted: &PerOperator<Option<u8>>) -> Vec<u8> {
         let readers =
             self.operators.iter().zip(wanted).filter(|(operator, _)| operator.inputs.first() == Some(&id));
         let mut bits: Vec<u8> = readers.filter_map(|(_, &bits)| bits).collect();
@@ -136,9 +149,9 @@ impl Structure {
 }
 
 impl Operator {
-    fn copy(&self, input: usize, bits: u8) -> Self {
+    fn copy(&self, input: OperatorId, bits: u8) -> Self {
         let name = format!("{}.{bits}bits", self.name);
-        Self { name, kind: Kind::Plain(Plain::Narrow), inputs: vec![input], value: self.value, bits }
+        Self { name, kind: OperatorKind::Plain(Plain::Narrow), inputs: vec![input], value: self.value, bits }
     }
 }
 
@@ -146,15 +159,15 @@ impl Operator {
 pub(super) fn rules_of<'a>(
     rules: &'a [(Pattern, ActivationRule)],
     structure: &'a Structure,
-    classes: &'a [usize],
-    id: usize,
+    classes: &'a Classes,
+    id: OperatorId,
 ) -> impl Iterator<Item = &'a ActivationRule> {
     let original = match structure.operators[id].kind {
-        Kind::Plain(Plain::Narrow) => structure.operators[id].inputs[0],
+        OperatorKind::Plain(Plain::Narrow) => structure.operators[id].inputs[0],
         _ => id,
     };
     let members =
-        (0..classes.len()).filter(move |&other| [classes[id], classes[original]].contains(&classes[other]));
+        classes.ids().filter(move |&other| [classes[id], classes[original]].contains(&classes[other]));
     let names: Vec<&str> = members.map(|id| structure.operators[id].name.as_str()).collect();
     rules
         .iter()
@@ -163,8 +176,8 @@ pub(super) fn rules_of<'a>(
 }
 
 /// The operators of a class.
-pub(super) fn members(classes: &[usize], class: usize) -> Vec<usize> {
-    (0..classes.len()).filter(|&id| classes[id] == class).collect()
+pub(super) fn members(classes: &Classes, class: OperatorId) -> Vec<OperatorId> {
+    classes.ids().filter(|&id| classes[id] == class).collect()
 }
 
 #[cfg(test)]

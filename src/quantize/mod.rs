@@ -3,6 +3,7 @@
 mod assemble;
 mod bits;
 mod nearest;
+mod operators;
 mod structure;
 #[cfg(test)]
 mod tests;
@@ -10,11 +11,13 @@ mod tests;
 pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
-pub(crate) use structure::{Kind, Operator, Plain, Structure};
+pub(crate) use operators::{OperatorId, PerOperator};
+pub(crate) use structure::{Operator, OperatorKind, Plain, Structure};
 
 use crate::calibrate::RangeMethod;
 use crate::format::Quantizer;
 use crate::graph::NodeId;
+use crate::liveness::last_uses;
 use crate::plan::Choice;
 use crate::precision::{Arrangement, Precision};
 use crate::tensor::{Shape, Window};
@@ -25,7 +28,17 @@ pub(crate) struct QuantizedGraph {
     pub name: String,
     pub input: Shape,
     /// Operators in execution order; the last yields the logits.
-    pub nodes: Vec<QuantizedNode>,
+    pub nodes: PerOperator<QuantizedNode>,
+}
+
+impl QuantizedGraph {
+    /// After each operator, the values that nobody reads any more.
+    pub(crate) fn last_uses(&self) -> PerOperator<Vec<OperatorId>> {
+        let indices = |node: &QuantizedNode| node.inputs.iter().map(|input| input.index()).collect();
+        let inputs: Vec<Vec<usize>> = self.nodes.iter().map(indices).collect();
+        let ids = |dead: Vec<usize>| dead.into_iter().map(OperatorId::from).collect();
+        last_uses(&inputs).into_iter().map(ids).collect()
+    }
 }
 
 /// One operator.
@@ -33,8 +46,8 @@ pub(crate) struct QuantizedGraph {
 pub(crate) struct QuantizedNode {
     pub name: String,
     pub op: QuantizedOp,
-    /// Indices of earlier nodes.
-    pub inputs: Vec<usize>,
+    /// Earlier operators.
+    pub inputs: Vec<OperatorId>,
     pub shape: Shape,
     pub quantizer: Quantizer,
     /// How the range is to be chosen once the real values are known; `quantizer` comes from full precision's.

@@ -3,6 +3,7 @@
 //! A convolution absorbs a residual addition and a clamp behind it; every function of one tensor, however
 //! many nodes it is made of, becomes one table.
 
+use super::operators::{OperatorId, PerOperator};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
@@ -11,16 +12,19 @@ use std::collections::HashMap;
 /// The integer operators of a network, in execution order; operator 0 is the input.
 #[derive(Debug, Clone)]
 pub(crate) struct Structure {
-    pub operators: Vec<Operator>,
+    pub operators: PerOperator<Operator>,
 }
+
+/// For each operator the first of those that share its quantizer.
+pub(super) type Classes = PerOperator<OperatorId>;
 
 /// One integer operator.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
     pub name: String,
-    pub kind: Kind,
-    /// Indices of earlier operators.
-    pub inputs: Vec<usize>,
+    pub kind: OperatorKind,
+    /// Earlier operators.
+    pub inputs: Vec<OperatorId>,
     /// The node of the graph whose value this operator approximates.
     pub value: NodeId,
     /// Bits of its codes.
@@ -29,7 +33,7 @@ pub(crate) struct Operator {
 
 /// What an integer operator computes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum OperatorKind {
     Input,
     /// Convolution `source`, perhaps with a residual as second input, clamped to `clamp`.
     Conv {
@@ -71,7 +75,7 @@ pub(crate) enum Plain {
     },
 }
 
-impl Kind {
+impl OperatorKind {
     /// Whether output codes are input codes, so that both must share a quantizer.
     pub(crate) fn keeps_codes(&self) -> bool {
         matches!(
@@ -115,7 +119,7 @@ impl Structure {
     /// broadcast.
     pub(crate) fn new(graph: &Graph) -> Result<Self> {
         let analysis = Analysis::new(graph)?;
-        let mut builder = Builder::new(&analysis);
+        let mut builder = StructureBuilder::new(&analysis);
         let mut refusals = Vec::new();
         for node in analysis.needed() {
             if let Err(error) = builder.emit(node) {
@@ -136,10 +140,10 @@ impl Structure {
         makers.map(|operator| operator.value).collect()
     }
 
-    /// Operators that share a quantizer have the same class: the index of the first of them.
-    pub(super) fn quantizer_classes(&self) -> Vec<usize> {
-        let mut classes: Vec<usize> = (0..self.operators.len()).collect();
-        for (id, operator) in self.operators.iter().enumerate() {
+    /// Operators that share a quantizer have the same class.
+    pub(super) fn quantizer_classes(&self) -> Classes {
+        let mut classes: Classes = self.operators.ids().collect();
+        for (id, operator) in self.operators.enumerate() {
             if !operator.kind.keeps_codes() {
                 continue;
             }
@@ -264,23 +268,22 @@ impl<'g> Analysis<'g> {
     }
 }
 
-struct Builder<'a, 'g> {
+struct StructureBuilder<'a, 'g> {
     analysis: &'a Analysis<'g>,
-    operators: Vec<Operator>,
+    operators: PerOperator<Operator>,
     /// Operator of each node that has one.
-    places: HashMap<NodeId, usize>,
+    places: HashMap<NodeId, OperatorId>,
     /// The input as an ordinary tensor, for operators other than convolutions.
-    normalised: Option<usize>,
+    normalised: Option<OperatorId>,
 }
 
-impl<'a, 'g> Builder<'a, 'g> {
+impl<'a, 'g> StructureBuilder<'a, 'g> {
     fn new(analysis: &'a Analysis<'g>) -> Self {
-        Self { analysis, operators: Vec::new(), places: HashMap::new(), normalised: None }
+        Self { analysis, operators: PerOperator::default(), places: HashMap::new(), normalised: None }
     }
 
-    fn push(&mut self, name: &str, kind: Kind, inputs: Vec<usize>, value: NodeId) -> usize {
-        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value, bits: 8 });
-        self.operators.len() - 1
+    fn push(&mut self, name: &str, kind: OperatorKind, inputs: Vec<OperatorId>, value: NodeId) -> OperatorId {
+        self.operators.push(Operator { name: name.to_owned(), kind, inputs, value, bits: 8 })
     }
 
     fn emit(&mut self, id: NodeId) -> Result<()> {
@@ -290,7 +293,7 @@ impl<'a, 'g> Builder<'a, 'g> {
             self.emit_convolution(id, fused)
         } else if analysis.roots[id] != id {
             let from = analysis.roots[id];
-            self.push(&node.name, Kind::Table { from }, vec![self.places[&from]], id)
+            self.push(&node.name, OperatorKind::Table { from }, vec![self.places[&from]], id)
         } else {
             let (kind, inputs) = self.plain(id)?;
             self.push(&node.name, kind, inputs, id)
@@ -301,21 +304,22 @@ impl<'a, 'g> Builder<'a, 'g> {
 
     /// Something that later nodes can read in place of a node that was refused.
     fn stand_in(&mut self, id: NodeId) {
-        let place = self.push(&self.analysis.node(id).name, Kind::Plain(Plain::Flatten), Vec::new(), id);
+        let place =
+            self.push(&self.analysis.node(id).name, OperatorKind::Plain(Plain::Flatten), Vec::new(), id);
         self.places.insert(id, place);
     }
 
-    fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> usize {
+    fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> OperatorId {
         let source = self.analysis.node(fused.source);
         let mut inputs = vec![self.places[&source.inputs[0]]];
         inputs.extend(fused.residual.map(|residual| self.tensor(residual)));
         let Fused { source: conv, residual, clamp } = *fused;
-        let kind = Kind::Conv { source: conv, residual: residual.is_some(), clamp };
+        let kind = OperatorKind::Conv { source: conv, residual: residual.is_some(), clamp };
         self.push(&source.name, kind, inputs, id)
     }
 
     /// The operator of a node; the input is normalised first.
-    fn tensor(&mut self, id: NodeId) -> usize {
+    fn tensor(&mut self, id: NodeId) -> OperatorId {
         if id != 0 {
             return self.places[&id];
         }
@@ -323,43 +327,49 @@ impl<'a, 'g> Builder<'a, 'g> {
             return place;
         }
         let name = format!("{}.normalised", self.analysis.node(0).name);
-        let place = self.push(&name, Kind::Table { from: 0 }, vec![0], 0);
+        let place = self.push(&name, OperatorKind::Table { from: 0 }, vec![OperatorId::INPUT], 0);
         self.normalised = Some(place);
         place
     }
 
-    fn plain(&mut self, id: NodeId) -> Result<(Kind, Vec<usize>)> {
+    fn plain(&mut self, id: NodeId) -> Result<(OperatorKind, Vec<OperatorId>)> {
         let node = self.analysis.node(id);
-        let inputs: Vec<usize> = node.inputs.iter().map(|&input| self.tensor(input)).collect();
+        let inputs: Vec<OperatorId> = node.inputs.iter().map(|&input| self.tensor(input)).collect();
         let last = id == self.analysis.graph.output;
         let kind = match &node.op {
-            Op::Input => Kind::Input,
+            Op::Input => OperatorKind::Input,
             Op::Binary(binary) => return self.binary(*binary, id, &inputs),
-            Op::Concat => return Ok((Kind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
-            Op::Slice(slice) => Kind::Plain(Plain::Slice(*slice)),
-            Op::Pad(pad) if pad.value == 0.0 => Kind::Plain(Plain::Pad(*pad)),
+            Op::Concat => return Ok((OperatorKind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
+            Op::Slice(slice) => OperatorKind::Plain(Plain::Slice(*slice)),
+            Op::Pad(pad) if pad.value == 0.0 => OperatorKind::Plain(Plain::Pad(*pad)),
             Op::Pad(pad) => {
                 return Err(unsupported(format!(
                     "padding with {}, not zero; pad with zeros when training",
                     pad.value
                 )));
             }
-            Op::MaxPool(window) => Kind::Plain(Plain::MaxPool(*window)),
-            Op::AveragePool { window, count_include_pad } => {
-                Kind::Plain(Plain::AveragePool { window: *window, count_include_pad: *count_include_pad })
-            }
-            Op::GlobalAveragePool if last => Kind::Plain(Plain::GlobalSum),
-            Op::GlobalAveragePool => Kind::Plain(Plain::GlobalAveragePool),
-            Op::Flatten => Kind::Plain(Plain::Flatten),
-            Op::ChannelShuffle { groups } => Kind::Plain(Plain::ChannelShuffle { groups: *groups }),
+            Op::MaxPool(window) => OperatorKind::Plain(Plain::MaxPool(*window)),
+            Op::AveragePool { window, count_include_pad } => OperatorKind::Plain(Plain::AveragePool {
+                window: *window,
+                count_include_pad: *count_include_pad,
+            }),
+            Op::GlobalAveragePool if last => OperatorKind::Plain(Plain::GlobalSum),
+            Op::GlobalAveragePool => OperatorKind::Plain(Plain::GlobalAveragePool),
+            Op::Flatten => OperatorKind::Plain(Plain::Flatten),
+            Op::ChannelShuffle { groups } => OperatorKind::Plain(Plain::ChannelShuffle { groups: *groups }),
             other => return Err(unsupported(format!("{other:?} was expected to be folded"))),
         };
         Ok((kind, inputs))
     }
 
-    fn binary(&self, binary: Binary, id: NodeId, inputs: &[usize]) -> Result<(Kind, Vec<usize>)> {
+    fn binary(
+        &self,
+        binary: Binary,
+        id: NodeId,
+        inputs: &[OperatorId],
+    ) -> Result<(OperatorKind, Vec<OperatorId>)> {
         let shape = self.analysis.shapes[id];
-        let whole = |place: usize| self.analysis.shapes[self.operators[place].value] == shape;
+        let whole = |place: OperatorId| self.analysis.shapes[self.operators[place].value] == shape;
         let (a, b) = (inputs[0], inputs[1]);
         let swap = !whole(a);
         if swap && !whole(b) {
@@ -369,20 +379,20 @@ impl<'a, 'g> Builder<'a, 'g> {
             ));
         }
         let kind = match binary {
-            Binary::Add => Kind::Plain(Plain::Add { negate: [false, false] }),
-            Binary::Sub => Kind::Plain(Plain::Add { negate: [swap, !swap] }),
-            Binary::Mul => Kind::Plain(Plain::Mul),
+            Binary::Add => OperatorKind::Plain(Plain::Add { negate: [false, false] }),
+            Binary::Sub => OperatorKind::Plain(Plain::Add { negate: [swap, !swap] }),
+            Binary::Mul => OperatorKind::Plain(Plain::Mul),
             Binary::Div => return Err(unsupported("division by a tensor was expected to be folded".into())),
         };
         Ok((kind, if swap { vec![b, a] } else { vec![a, b] }))
     }
 
     /// All inputs of a concatenation share a quantizer: those that something else needs get a copy.
-    fn concat_inputs(&mut self, id: NodeId, inputs: Vec<usize>) -> Vec<usize> {
+    fn concat_inputs(&mut self, id: NodeId, inputs: Vec<OperatorId>) -> Vec<OperatorId> {
         let nodes = &self.analysis.node(id).inputs;
-        let own = |node: NodeId, place: usize| {
+        let own = |node: NodeId, place: OperatorId| {
             let consumers = &self.analysis.consumers[node];
-            consumers.len() == 1 && !self.operators[place].kind.keeps_codes() && place != 0
+            consumers.len() == 1 && !self.operators[place].kind.keeps_codes() && place != OperatorId::INPUT
         };
         let owned: Vec<bool> = nodes.iter().zip(&inputs).map(|(&node, &place)| own(node, place)).collect();
         let name = &self.analysis.node(id).name;
@@ -391,7 +401,12 @@ impl<'a, 'g> Builder<'a, 'g> {
                 return place;
             }
             let value = self.operators[place].value;
-            self.push(&format!("{name}.input{index}"), Kind::Table { from: value }, vec![place], value)
+            self.push(
+                &format!("{name}.input{index}"),
+                OperatorKind::Table { from: value },
+                vec![place],
+                value,
+            )
         });
         copies.collect()
     }

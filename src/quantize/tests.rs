@@ -1,6 +1,7 @@
 //! Which operators graphs become.
 
-use super::structure::{Kind, Plain, Structure};
+use super::OperatorId;
+use super::structure::{OperatorKind, Plain, Structure};
 use crate::fold::fold;
 use crate::graph::{Affine, Binary, Conv, Graph, Node, Op, Slice, Unary};
 use crate::tensor::{Shape, Window};
@@ -43,19 +44,23 @@ pub(super) fn mul() -> Op {
 }
 
 /// Name, kind and inputs of each operator after the input.
-fn operators(nodes: &[(&str, Op, &[usize])]) -> Vec<(String, Kind, Vec<usize>)> {
+fn operators(nodes: &[(&str, Op, &[usize])]) -> Vec<(String, OperatorKind, Vec<OperatorId>)> {
     let graph = fold(graph(nodes)).unwrap();
     let structure = Structure::new(&graph).unwrap();
     let operators = structure.operators.into_iter().skip(1);
     operators.map(|operator| (operator.name, operator.kind, operator.inputs)).collect()
 }
 
-fn operator(name: &str, kind: Kind, inputs: &[usize]) -> (String, Kind, Vec<usize>) {
-    (name.into(), kind, inputs.to_vec())
+fn operator(name: &str, kind: OperatorKind, inputs: &[usize]) -> (String, OperatorKind, Vec<OperatorId>) {
+    (name.into(), kind, ids(inputs))
 }
 
-fn plain(source: usize) -> Kind {
-    Kind::Conv { source, residual: false, clamp: FREE }
+fn ids(indices: &[usize]) -> Vec<OperatorId> {
+    indices.iter().map(|&index| index.into()).collect()
+}
+
+fn plain(source: usize) -> OperatorKind {
+    OperatorKind::Conv { source, residual: false, clamp: FREE }
 }
 
 #[test]
@@ -69,8 +74,8 @@ fn a_residual_and_its_relu_belong_to_the_convolution() {
         ("head", conv(3, 2), &[5]),
     ]);
     let expected = [
-        operator("stem", Kind::Conv { source: 1, residual: false, clamp: POSITIVE }, &[0]),
-        operator("conv", Kind::Conv { source: 3, residual: true, clamp: POSITIVE }, &[1, 1]),
+        operator("stem", OperatorKind::Conv { source: 1, residual: false, clamp: POSITIVE }, &[0]),
+        operator("conv", OperatorKind::Conv { source: 3, residual: true, clamp: POSITIVE }, &[1, 1]),
         operator("head", plain(6), &[2]),
     ];
     assert_eq!(found, expected);
@@ -89,7 +94,7 @@ fn of_two_convolutions_that_are_added_the_later_takes_the_sum() {
     let expected = [
         operator("stem", plain(1), &[0]),
         operator("down", plain(2), &[1]),
-        operator("conv", Kind::Conv { source: 3, residual: true, clamp: [0.0, 6.0] }, &[1, 2]),
+        operator("conv", OperatorKind::Conv { source: 3, residual: true, clamp: [0.0, 6.0] }, &[1, 2]),
         operator("head", plain(6), &[3]),
     ];
     assert_eq!(found, expected);
@@ -105,9 +110,12 @@ fn a_sum_that_others_read_is_not_clamped() {
         ("other", mul(), &[3, 4]),
         ("head", conv(3, 2), &[5]),
     ]);
-    assert_eq!(found[1], operator("conv", Kind::Conv { source: 2, residual: true, clamp: FREE }, &[1, 1]));
+    assert_eq!(
+        found[1],
+        operator("conv", OperatorKind::Conv { source: 2, residual: true, clamp: FREE }, &[1, 1])
+    );
     // ReLU and product are one function of the sum.
-    assert_eq!(found[2], operator("other", Kind::Table { from: 3 }, &[2]));
+    assert_eq!(found[2], operator("other", OperatorKind::Table { from: 3 }, &[2]));
     assert_eq!(found.len(), 4);
 }
 
@@ -121,7 +129,7 @@ fn functions_of_many_nodes_are_one_table() {
         ("half", Op::Affine(half.clone()), &[3]),
         ("head", conv(3, 2), &[4]),
     ];
-    assert_eq!(operators(&silu)[1], operator("half", Kind::Table { from: 1 }, &[1]));
+    assert_eq!(operators(&silu)[1], operator("half", OperatorKind::Table { from: 1 }, &[1]));
     let hard_swish: [(&str, Op, &[usize]); 5] = [
         ("stem", conv(3, 3), &[0]),
         ("half", Op::Affine(half), &[1]),
@@ -130,7 +138,7 @@ fn functions_of_many_nodes_are_one_table() {
         ("head", conv(3, 2), &[4]),
     ];
     let found = operators(&hard_swish);
-    assert_eq!(found[1], operator("swish", Kind::Table { from: 1 }, &[1]));
+    assert_eq!(found[1], operator("swish", OperatorKind::Table { from: 1 }, &[1]));
     assert_eq!(found.len(), 3);
 }
 
@@ -145,10 +153,10 @@ fn a_gate_of_other_shape_is_a_product() {
     ]);
     let expected = [
         operator("stem", plain(1), &[0]),
-        operator("pool", Kind::Plain(Plain::GlobalAveragePool), &[1]),
-        operator("gate", Kind::Table { from: 2 }, &[2]),
+        operator("pool", OperatorKind::Plain(Plain::GlobalAveragePool), &[1]),
+        operator("gate", OperatorKind::Table { from: 2 }, &[2]),
         // The operand of full shape comes first.
-        operator("scaled", Kind::Plain(Plain::Mul), &[1, 3]),
+        operator("scaled", OperatorKind::Plain(Plain::Mul), &[1, 3]),
         operator("head", plain(5), &[4]),
     ];
     assert_eq!(found, expected);
@@ -165,8 +173,14 @@ fn differences_keep_their_signs_when_operands_are_swapped() {
         ]);
         (found[2].1.clone(), found[2].2.clone())
     };
-    assert_eq!(difference(&[1, 2]), (Kind::Plain(Plain::Add { negate: [false, true] }), vec![1, 2]));
-    assert_eq!(difference(&[2, 1]), (Kind::Plain(Plain::Add { negate: [true, false] }), vec![1, 2]));
+    assert_eq!(
+        difference(&[1, 2]),
+        (OperatorKind::Plain(Plain::Add { negate: [false, true] }), ids(&[1, 2]))
+    );
+    assert_eq!(
+        difference(&[2, 1]),
+        (OperatorKind::Plain(Plain::Add { negate: [true, false] }), ids(&[1, 2]))
+    );
 }
 
 #[test]
@@ -182,10 +196,10 @@ fn concatenated_tensors_that_others_read_are_copied() {
         operator("stem", plain(1), &[0]),
         operator("left", plain(2), &[1]),
         operator("right", plain(3), &[1]),
-        operator("cat.input0", Kind::Table { from: 1 }, &[1]),
-        operator("cat.input2", Kind::Table { from: 3 }, &[3]),
-        operator("cat.input3", Kind::Table { from: 3 }, &[3]),
-        operator("cat", Kind::Plain(Plain::Concat), &[4, 2, 5, 6]),
+        operator("cat.input0", OperatorKind::Table { from: 1 }, &[1]),
+        operator("cat.input2", OperatorKind::Table { from: 3 }, &[3]),
+        operator("cat.input3", OperatorKind::Table { from: 3 }, &[3]),
+        operator("cat", OperatorKind::Plain(Plain::Concat), &[4, 2, 5, 6]),
         operator("head", plain(5), &[7]),
     ];
     assert_eq!(found, expected);
@@ -207,14 +221,14 @@ fn slices_of_the_input_read_normalised_pixels() {
     ]);
     let expected = [
         operator("red", found[1].1.clone(), &[1]),
-        operator("red.scaled", Kind::Table { from: 1 }, &[2]),
+        operator("red.scaled", OperatorKind::Table { from: 1 }, &[2]),
         operator("green", found[3].1.clone(), &[1]),
-        operator("green.scaled", Kind::Table { from: 3 }, &[4]),
-        operator("cat", Kind::Plain(Plain::Concat), &[3, 5]),
+        operator("green.scaled", OperatorKind::Table { from: 3 }, &[4]),
+        operator("cat", OperatorKind::Plain(Plain::Concat), &[3, 5]),
         operator("stem", plain(6), &[6]),
         operator("head", plain(7), &[7]),
     ];
-    assert_eq!(found[0], operator("input.normalised", Kind::Table { from: 0 }, &[0]));
+    assert_eq!(found[0], operator("input.normalised", OperatorKind::Table { from: 0 }, &[0]));
     assert_eq!(found[1..], expected);
 }
 
@@ -227,11 +241,11 @@ fn convolutions_read_pixels_and_everything_else_reads_normalised_ones() {
         ("pool", Op::GlobalAveragePool, &[3]),
     ]);
     let expected = [
-        operator("input.normalised", Kind::Table { from: 0 }, &[0]),
-        operator("left", Kind::Conv { source: 1, residual: true, clamp: FREE }, &[0, 1]),
-        operator("cat.input0", Kind::Table { from: 0 }, &[1]),
-        operator("cat", Kind::Plain(Plain::Concat), &[3, 2]),
-        operator("pool", Kind::Plain(Plain::GlobalSum), &[4]),
+        operator("input.normalised", OperatorKind::Table { from: 0 }, &[0]),
+        operator("left", OperatorKind::Conv { source: 1, residual: true, clamp: FREE }, &[0, 1]),
+        operator("cat.input0", OperatorKind::Table { from: 0 }, &[1]),
+        operator("cat", OperatorKind::Plain(Plain::Concat), &[3, 2]),
+        operator("pool", OperatorKind::Plain(Plain::GlobalSum), &[4]),
     ];
     assert_eq!(found, expected);
 }
@@ -240,8 +254,8 @@ fn convolutions_read_pixels_and_everything_else_reads_normalised_ones() {
 fn a_last_activation_keeps_codes() {
     let found =
         operators(&[("stem", conv(3, 3), &[0]), ("pool", Op::GlobalAveragePool, &[1]), ("relu", RELU, &[2])]);
-    assert_eq!(found[1].1, Kind::Plain(Plain::GlobalAveragePool));
-    assert_eq!(found[2].1, Kind::Table { from: 2 });
+    assert_eq!(found[1].1, OperatorKind::Plain(Plain::GlobalAveragePool));
+    assert_eq!(found[2].1, OperatorKind::Table { from: 2 });
 }
 
 #[test]
@@ -251,7 +265,7 @@ fn crossed_bounds_are_the_upper_one() {
         ("clip", Op::Unary(Unary::Clip(2.0, 1.0)), &[1]),
         ("head", conv(3, 2), &[2]),
     ]);
-    assert_eq!(found[0].1, Kind::Conv { source: 1, residual: false, clamp: [1.0, 1.0] });
+    assert_eq!(found[0].1, OperatorKind::Conv { source: 1, residual: false, clamp: [1.0, 1.0] });
 }
 
 #[test]

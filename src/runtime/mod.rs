@@ -3,7 +3,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod fuse;
-mod plan;
+mod schedule;
 mod session;
 mod step;
 

@@ -1,6 +1,6 @@
 //! A packed model ready to run.
 
-use super::plan::Plan;
+use super::schedule::Schedule;
 use super::step::{Operand, Step};
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,8 +35,8 @@ pub struct Session {
 /// What runs a model.
 #[derive(Debug)]
 enum Engine {
-    /// Fast kernels on planned memory.
-    Plan(Box<Plan>),
+    /// Fast kernels on memory laid out once.
+    Schedule(Box<Schedule>),
     /// One operator after another, on values in the order image, row, column, channel.
     Steps(Steps),
 }
@@ -91,9 +91,9 @@ impl Session {
         kernels.check()?;
         let shapes = model.shapes()?;
         let classes = shapes.last().map_or(0, Shape::len);
-        let plan = kernels.isa().and_then(|isa| Plan::new(model, &shapes, isa));
-        let engine = match plan {
-            Some(plan) => Engine::Plan(Box::new(plan)),
+        let schedule = kernels.isa().and_then(|isa| Schedule::new(model, &shapes, isa));
+        let engine = match schedule {
+            Some(schedule) => Engine::Schedule(Box::new(schedule)),
             None => Engine::Steps(Steps::new(model, &shapes, kernels)),
         };
         Ok(Self { input: model.input, classes, kernels, engine })
@@ -113,7 +113,7 @@ impl Session {
     pub(crate) fn weight_bytes(&self) -> Vec<usize> {
         match &self.engine {
             Engine::Steps(steps) => steps.steps.iter().map(Step::weights).collect(),
-            Engine::Plan(plan) => plan.weights(),
+            Engine::Schedule(schedule) => schedule.weights(),
         }
     }
 
@@ -121,7 +121,7 @@ impl Session {
     pub(crate) fn written_with(&self) -> Vec<Option<usize>> {
         match &self.engine {
             Engine::Steps(steps) => vec![None; steps.steps.len()],
-            Engine::Plan(plan) => plan.written_with().to_vec(),
+            Engine::Schedule(schedule) => schedule.written_with().to_vec(),
         }
     }
 
@@ -136,10 +136,10 @@ impl Session {
         }
         match &self.engine {
             Engine::Steps(steps) => steps.run(Batch { images: 1, shape: self.input, data: pixels.to_vec() }),
-            Engine::Plan(plan) => {
+            Engine::Schedule(schedule) => {
                 let mut logits = Logits::zeroed(1, self.classes);
-                let mut times = vec![Duration::ZERO; plan.nodes()];
-                plan.run_timed(pixels, &mut logits.data, &mut times);
+                let mut times = vec![Duration::ZERO; schedule.nodes()];
+                schedule.run_timed(pixels, &mut logits.data, &mut times);
                 Ok((logits, times))
             }
         }
@@ -162,15 +162,15 @@ impl Session {
             Engine::Steps(steps) => {
                 Ok(steps.run(Batch { images, shape: self.input, data: pixels.to_vec() })?.0)
             }
-            Engine::Plan(plan) => {
+            Engine::Schedule(schedule) => {
                 let mut logits = Logits::zeroed(images, self.classes);
                 if images == 1 {
                     // This thread works itself, wherever it comes from.
-                    plan.run(pixels, &mut logits.data);
+                    schedule.run(pixels, &mut logits.data);
                     return Ok(logits);
                 }
                 let image = |index: usize| &pixels[index * self.input.len()..][..self.input.len()];
-                let run = |(): &mut (), index, row: &mut [i32]| plan.run(image(index), row);
+                let run = |(): &mut (), index, row: &mut [i32]| schedule.run(image(index), row);
                 threads::for_chunks(&mut logits.data, self.classes, || (), run);
                 Ok(logits)
             }

@@ -1,13 +1,13 @@
 //! Ternarization of some output channels by one thread.
 
 use super::closed_form::solve;
-use super::lanes::{LANES, LARGEST, Tile};
+use super::lanes::{GroupLanes, LANES, LARGEST};
 use crate::wide::Width;
 use std::hint::select_unpredictable as select;
 
 /// How the weights of a channel are arranged.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct ChannelLayout {
     /// Input channels.
     pub inputs: usize,
     /// Positions: elements of the remaining axes.
@@ -18,7 +18,7 @@ pub(super) struct Form {
     pub largest_scale: u8,
 }
 
-impl Form {
+impl ChannelLayout {
     /// Weights of a channel.
     pub fn len(&self) -> usize {
         self.inputs * self.positions
@@ -45,7 +45,7 @@ impl Form {
 
 /// What is found for some output channels; codes and scales in storage order.
 #[derive(Debug)]
-pub(super) struct Channels<'a> {
+pub(super) struct ChannelSlices<'a> {
     pub codes: &'a mut [i8],
     pub scales: &'a mut [u8],
     /// One per channel.
@@ -57,10 +57,10 @@ pub(super) struct Channels<'a> {
 /// Memory of one thread, for one channel.
 #[derive(Debug)]
 pub(super) struct Worker {
-    form: Form,
+    form: ChannelLayout,
     /// Weights in the order position, input channel.
     stored: Vec<f32>,
-    tile: Tile,
+    tile: GroupLanes,
     sorted: Vec<f64>,
     /// Of each group: real scale, later the value of a code of one.
     values: Vec<f64>,
@@ -72,12 +72,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(form: Form) -> Self {
+    pub(super) fn new(form: ChannelLayout) -> Self {
         let surplus = form.groups().next_multiple_of(LANES);
         Self {
             form,
             stored: vec![0.0; if form.positions > 1 { form.len() } else { 0 }],
-            tile: Tile::new(if form.group <= LARGEST { form.group } else { 0 }),
+            tile: GroupLanes::new(if form.group <= LARGEST { form.group } else { 0 }),
             sorted: Vec::new(),
             values: Vec::with_capacity(surplus),
             thresholds: Vec::with_capacity(surplus),
@@ -87,7 +87,7 @@ impl Worker {
     }
 
     /// Approximates the channels of `weights`; false, and nothing is done, if a weight is not finite.
-    pub(super) fn run(&mut self, weights: &[f32], channels: Channels) -> bool {
+    pub(super) fn run(&mut self, weights: &[f32], channels: ChannelSlices) -> bool {
         let finite = all_finite(weights);
         if finite {
             Width::widest().run(
@@ -99,7 +99,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn approximate(&mut self, weights: &[f32], channels: Channels) {
+    fn approximate(&mut self, weights: &[f32], channels: ChannelSlices) {
         let (len, groups) = (self.form.len(), self.form.groups());
         let places = channels.codes.chunks_exact_mut(len).zip(channels.scales.chunks_exact_mut(groups));
         let sums = channels.factors.iter_mut().zip(channels.squares);
@@ -165,7 +165,7 @@ fn all_finite(weights: &[f32]) -> bool {
 
 /// One channel's weights in the order position, input channel; `place` has room for them if that is another one.
 #[inline(always)]
-fn in_storage_order<'a>(weights: &'a [f32], form: &Form, place: &'a mut [f32]) -> &'a [f32] {
+fn in_storage_order<'a>(weights: &'a [f32], form: &ChannelLayout, place: &'a mut [f32]) -> &'a [f32] {
     if form.positions == 1 {
         return weights;
     }

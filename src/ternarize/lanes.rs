@@ -10,7 +10,7 @@ const SCANNED: usize = 8;
 pub(super) const LARGEST: usize = 256;
 
 /// One magnitude of each group.
-type Row = [f32; LANES];
+type LaneValues = [f32; LANES];
 
 /// The best approximations of [`LANES`] groups; see [`Solution`](super::closed_form::Solution).
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +23,11 @@ pub(super) struct Solutions {
 
 /// Magnitudes of [`LANES`] groups of at most `group` weights.
 #[derive(Debug)]
-pub(super) struct Tile {
-    rows: Vec<Row>,
+pub(super) struct GroupLanes {
+    rows: Vec<LaneValues>,
 }
 
-impl Tile {
+impl GroupLanes {
     pub(super) fn new(group: usize) -> Self {
         Self { rows: vec![[0.0; LANES]; group] }
     }
@@ -112,7 +112,7 @@ impl Tile {
 
 /// Scales and thresholds of [`SCANNED`] lanes from `first` on.
 #[inline(always)]
-fn scan(rows: &[Row], first: usize, scales: &mut [f64], thresholds: &mut [f64]) {
+fn scan(rows: &[LaneValues], first: usize, scales: &mut [f64], thresholds: &mut [f64]) {
     let (mut sum, mut gain) = ([0.0f64; SCANNED], [0.0f64; SCANNED]);
     let (mut best, mut best_kept) = ([0.0f64; SCANNED], [1.0f64; SCANNED]);
     let mut threshold = [f64::INFINITY; SCANNED];
@@ -140,7 +140,7 @@ fn scan(rows: &[Row], first: usize, scales: &mut [f64], thresholds: &mut [f64]) 
 /// Sorts every lane in descending order: Batcher's merge exchange (Knuth, volume 3, algorithm 5.2.2 M), a network
 /// for any number of rows.
 #[inline(always)]
-fn sort(rows: &mut [Row]) {
+fn sort(rows: &mut [LaneValues]) {
     let top = rows.len().next_power_of_two() / 2;
     let mut part = top;
     while part > 0 {
@@ -156,7 +156,7 @@ fn sort(rows: &mut [Row]) {
 
 /// Brings rows `i` and `i + distance` in order, for every `i` with `i & part == offset`.
 #[inline(always)]
-fn exchange(rows: &mut [Row], part: usize, offset: usize, distance: usize) {
+fn exchange(rows: &mut [LaneValues], part: usize, offset: usize, distance: usize) {
     let count = rows.len().saturating_sub(distance);
     for start in (offset..count).step_by(2 * part) {
         let len = part.min(count - start);
@@ -169,7 +169,7 @@ fn exchange(rows: &mut [Row], part: usize, offset: usize, distance: usize) {
 
 /// The larger of each pair goes up.
 #[inline(always)]
-fn order(upper: &mut Row, lower: &mut Row) {
+fn order(upper: &mut LaneValues, lower: &mut LaneValues) {
     let (x, y) = (*upper, *lower);
     for lane in 0..LANES {
         upper[lane] = select(x[lane] > y[lane], x[lane], y[lane]);
@@ -188,7 +188,7 @@ mod tests {
     fn every_length_is_sorted() {
         for count in 0..=12usize {
             for bits in 0..1usize << count {
-                let mut rows: Vec<Row> = (0..count).map(|i| [(bits >> i & 1) as f32; LANES]).collect();
+                let mut rows: Vec<LaneValues> = (0..count).map(|i| [(bits >> i & 1) as f32; LANES]).collect();
                 sort(&mut rows);
                 assert!(rows.is_sorted_by(|a, b| a[0] >= b[0]), "{count} rows, {bits:b}");
             }

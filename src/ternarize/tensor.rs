@@ -1,6 +1,6 @@
 //! Ternarization of a whole weight tensor.
 
-use super::channels::{Channels, Form, Worker};
+use super::channels::{ChannelLayout, ChannelSlices, Worker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::precision::LARGEST_WEIGHT;
 use ndarray::{Array2, ArrayD, ArrayView, Dimension, IxDyn};
@@ -132,7 +132,7 @@ impl TernaryTensor {
         if weights.is_empty() {
             return true;
         }
-        let form = Form {
+        let form = ChannelLayout {
             inputs: self.dims[1],
             positions: self.dims[2..].iter().product(),
             group: self.group.min(self.dims[1]),
@@ -149,7 +149,7 @@ impl TernaryTensor {
             .map_init(
                 || Worker::new(form),
                 |worker, (((weights, codes), scales), (factors, squares))| {
-                    worker.run(weights, Channels { codes, scales, factors, squares })
+                    worker.run(weights, ChannelSlices { codes, scales, factors, squares })
                 },
             )
             .all(|finite| finite);

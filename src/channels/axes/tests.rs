@@ -2,12 +2,17 @@ use super::*;
 use crate::channels::tests::{conv, depthwise, graph, network};
 use crate::graph::{Affine, Slice};
 
-fn parts(parts: &[(usize, usize)]) -> Vec<Part> {
-    parts.iter().map(|&(node, first)| Part { node, first }).collect()
+fn parts(parts: &[(usize, usize)]) -> Vec<ChannelPlace> {
+    parts.iter().map(|&(node, first)| ChannelPlace { node, first }).collect()
 }
 
-fn axis(channels: usize, makers: &[usize], readers: &[(usize, usize)], followers: &[(usize, usize)]) -> Axis {
-    Axis { channels, makers: makers.to_vec(), readers: parts(readers), followers: parts(followers) }
+fn axis(
+    channels: usize,
+    makers: &[usize],
+    readers: &[(usize, usize)],
+    followers: &[(usize, usize)],
+) -> ChannelAxis {
+    ChannelAxis { channels, makers: makers.to_vec(), readers: parts(readers), followers: parts(followers) }
 }
 
 /// A first convolution, an operator on its four channels, a second convolution.

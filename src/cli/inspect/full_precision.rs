@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 #[derive(Serialize)]
-struct NetworkJson<'a> {
+struct FullPrecisionJson<'a> {
     name: &'a str,
     input: [usize; 3],
     outputs: usize,
@@ -56,7 +56,7 @@ fn extents(shape: Shape) -> [usize; 3] {
 /// Describes the network.
 pub fn inspect(graph: &Graph, chosen: &Chosen) -> anyhow::Result<Output> {
     let summary = NetworkSummary::new(graph)?;
-    let json = NetworkJson {
+    let json = FullPrecisionJson {
         name: &graph.name,
         input: extents(graph.input),
         outputs: outputs(graph)?,
@@ -72,7 +72,7 @@ pub fn inspect(graph: &Graph, chosen: &Chosen) -> anyhow::Result<Output> {
     Output::new(text(graph, &json)?, &json)
 }
 
-fn text(graph: &Graph, json: &NetworkJson<'_>) -> Result<String, std::fmt::Error> {
+fn text(graph: &Graph, json: &FullPrecisionJson<'_>) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     writeln!(text, "{}: input {}, {} outputs, full precision\n", json.name, graph.input, json.outputs)?;
     writeln!(text, "{}", layer_table(&json.layers))?;

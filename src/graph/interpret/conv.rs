@@ -2,7 +2,7 @@
 
 use super::super::Conv;
 use super::super::taps::outputs_reading;
-use super::{Operand, layout_error};
+use super::{ValueView, layout_error};
 use crate::error::Result;
 use crate::tensor::{Shape, Window};
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// The convolution of one image.
-pub(super) fn conv(conv: &Conv, input: Operand<'_>, output: Shape) -> Result<Vec<f32>> {
+pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
     let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
     for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
@@ -30,7 +30,7 @@ pub(super) fn conv(conv: &Conv, input: Operand<'_>, output: Shape) -> Result<Vec
 }
 
 /// A convolution with one input channel per group, tap by tap.
-fn direct(conv: &Conv, (values, shape): Operand<'_>, output: Shape) -> Vec<f32> {
+fn direct(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Vec<f32> {
     let per_input = output.channels / conv.groups;
     let mut result = vec![0.0; output.len()];
     for (channel, plane) in result.chunks_exact_mut(output.positions()).enumerate() {
@@ -44,7 +44,7 @@ fn direct(conv: &Conv, (values, shape): Operand<'_>, output: Shape) -> Vec<f32> 
 }
 
 /// Adds `weight` times the inputs that kernel position `tap` reads to one output plane.
-fn add_tap(window: &Window, tap: [usize; 2], weight: f32, input: Operand<'_>, output: (&mut [f32], Shape)) {
+fn add_tap(window: &Window, tap: [usize; 2], weight: f32, input: ValueView<'_>, output: (&mut [f32], Shape)) {
     let ((values, shape), (plane, output)) = (input, output);
     let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
     for row in outputs_reading(window, 0, tap[0], shape.height, output.height) {
@@ -78,7 +78,7 @@ fn taps(window: &Window) -> impl Iterator<Item = [usize; 2]> {
 }
 
 /// A convolution as one matrix product per group and block of output rows.
-fn by_products(conv: &Conv, (values, shape): Operand<'_>, output: Shape) -> Result<Vec<f32>> {
+fn by_products(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
     let (outputs, per_group, ..) = conv.weight.dim();
     let weight = conv.weight.to_shape((outputs, per_group * conv.window.area())).map_err(layout_error)?;
     let mut result = Array2::zeros((outputs, output.positions()));
@@ -101,7 +101,7 @@ fn by_products(conv: &Conv, (values, shape): Operand<'_>, output: Shape) -> Resu
 fn multiply_patches(
     window: &Window,
     weight: ArrayView2<'_, f32>,
-    input: Operand<'_>,
+    input: ValueView<'_>,
     mut target: ArrayViewMut2<'_, f32>,
     output: Shape,
 ) -> Result<()> {
@@ -125,7 +125,7 @@ fn multiply_patches(
 /// Writes the inputs of output `rows`: one line per channel and kernel position, one column per output.
 fn fill_patches(
     window: &Window,
-    (values, shape): Operand<'_>,
+    (values, shape): ValueView<'_>,
     output: Shape,
     rows: Range<usize>,
     block: &mut [f32],

@@ -1,18 +1,18 @@
 //! Operators that only move values.
 
 use super::super::{Pad, Slice};
-use super::Operand;
+use super::ValueView;
 use crate::tensor::Shape;
 
 /// Concatenation over channels.
-pub(super) fn concat(inputs: &[Operand<'_>], output: Shape) -> Vec<f32> {
+pub(super) fn concat(inputs: &[ValueView<'_>], output: Shape) -> Vec<f32> {
     let mut result = Vec::with_capacity(output.len());
     inputs.iter().for_each(|(values, _)| result.extend_from_slice(values));
     result
 }
 
 /// Every `step`-th element between `start` and `end` of each axis.
-pub(super) fn slice(slice: &Slice, (values, shape): Operand<'_>, output: Shape) -> Vec<f32> {
+pub(super) fn slice(slice: &Slice, (values, shape): ValueView<'_>, output: Shape) -> Vec<f32> {
     let indices = |axis: usize| (slice.start[axis]..slice.end[axis]).step_by(slice.step[axis]);
     let mut result = Vec::with_capacity(output.len());
     for channel in indices(0) {
@@ -25,7 +25,7 @@ pub(super) fn slice(slice: &Slice, (values, shape): Operand<'_>, output: Shape) 
 }
 
 /// The input surrounded by a constant.
-pub(super) fn pad(pad: &Pad, (values, shape): Operand<'_>, output: Shape) -> Vec<f32> {
+pub(super) fn pad(pad: &Pad, (values, shape): ValueView<'_>, output: Shape) -> Vec<f32> {
     let mut result = vec![pad.value; output.len()];
     let [channels, rows, _] = pad.before;
     let planes = result.chunks_exact_mut(output.positions()).skip(channels);
@@ -39,7 +39,7 @@ pub(super) fn pad(pad: &Pad, (values, shape): Operand<'_>, output: Shape) -> Vec
 }
 
 /// Channel `g·(C/groups) + i` moves to `i·groups + g`.
-pub(super) fn shuffle(groups: usize, (values, shape): Operand<'_>, output: Shape) -> Vec<f32> {
+pub(super) fn shuffle(groups: usize, (values, shape): ValueView<'_>, output: Shape) -> Vec<f32> {
     let mut result = Vec::with_capacity(output.len());
     for target in 0..shape.channels {
         let source = target % groups * (shape.channels / groups) + target / groups;

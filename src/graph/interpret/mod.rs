@@ -15,7 +15,7 @@ use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 
 /// Values of one image in the order channel, row, column, with their shape.
-pub(crate) type Operand<'a> = (&'a [f32], Shape);
+pub(crate) type ValueView<'a> = (&'a [f32], Shape);
 
 /// Runs a network in `f32`, one image at a time.
 ///
@@ -107,7 +107,7 @@ impl<'g> Interpreter<'g> {
 ///
 /// # Errors
 /// [`ErrorKind::Shape`] for a wrong number of inputs or values.
-pub(crate) fn evaluate(op: &Op, inputs: &[Operand<'_>], output: Shape) -> Result<Vec<f32>> {
+pub(crate) fn evaluate(op: &Op, inputs: &[ValueView<'_>], output: Shape) -> Result<Vec<f32>> {
     if inputs.iter().any(|(values, shape)| values.len() != shape.len()) {
         return Err(Error::new(ErrorKind::Shape, "an input has more or fewer values than its shape"));
     }
@@ -119,7 +119,7 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Operand<'_>], output: Shape) -> Result
     }
 }
 
-fn evaluate_single(op: &Op, input: Operand<'_>, output: Shape) -> Result<Vec<f32>> {
+fn evaluate_single(op: &Op, input: ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
     Ok(match op {
         Op::Conv(conv) => conv::conv(conv, input, output)?,
         Op::BatchNorm(norm) => pointwise::affine(&norm.to_affine(), input),

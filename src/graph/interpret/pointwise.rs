@@ -1,7 +1,7 @@
 //! Operators that treat every element alike, or every element of a channel.
 
 use super::super::{Affine, BatchNorm, Binary, Unary};
-use super::Operand;
+use super::ValueView;
 use crate::tensor::Shape;
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -97,7 +97,7 @@ pub(super) fn unary(unary: Unary, values: &[f32]) -> Vec<f32> {
 }
 
 /// `scale·x + shift`, per channel or alike for all.
-pub(super) fn affine(affine: &Affine, input: Operand<'_>) -> Vec<f32> {
+pub(super) fn affine(affine: &Affine, input: ValueView<'_>) -> Vec<f32> {
     per_channel(input, |channel| {
         let scale = affine.scale[channel % affine.scale.len()];
         let shift = affine.shift[channel % affine.shift.len()];
@@ -106,7 +106,7 @@ pub(super) fn affine(affine: &Affine, input: Operand<'_>) -> Vec<f32> {
 }
 
 /// Negative values times the slope of their channel, or the one slope.
-pub(super) fn prelu(slopes: &[f32], input: Operand<'_>) -> Vec<f32> {
+pub(super) fn prelu(slopes: &[f32], input: ValueView<'_>) -> Vec<f32> {
     per_channel(input, |channel| {
         let slope = slopes[channel % slopes.len()];
         move |x| leaky(slope, x)
@@ -114,7 +114,7 @@ pub(super) fn prelu(slopes: &[f32], input: Operand<'_>) -> Vec<f32> {
 }
 
 fn per_channel<F: Fn(f32) -> f32>(
-    (values, shape): Operand<'_>,
+    (values, shape): ValueView<'_>,
     function_of: impl Fn(usize) -> F,
 ) -> Vec<f32> {
     let mut result = Vec::with_capacity(values.len());
@@ -126,7 +126,7 @@ fn per_channel<F: Fn(f32) -> f32>(
 }
 
 /// Arithmetic on two tensors, extents of 1 broadcast.
-pub(super) fn binary(binary: Binary, a: Operand<'_>, b: Operand<'_>, output: Shape) -> Vec<f32> {
+pub(super) fn binary(binary: Binary, a: ValueView<'_>, b: ValueView<'_>, output: Shape) -> Vec<f32> {
     if a.1 == b.1 {
         return combine(binary, a.0, b.0);
     }
@@ -150,7 +150,12 @@ fn combine(binary: Binary, a: &[f32], b: &[f32]) -> Vec<f32> {
 }
 
 /// One row of `width` values of a tensor whose extents of 1 are repeated.
-fn line((values, shape): Operand<'_>, channel: usize, row: usize, width: usize) -> impl Iterator<Item = f32> {
+fn line(
+    (values, shape): ValueView<'_>,
+    channel: usize,
+    row: usize,
+    width: usize,
+) -> impl Iterator<Item = f32> {
     let (channel, row) = (channel % shape.channels, row % shape.height);
     let line = &values[(channel * shape.height + row) * shape.width..][..shape.width];
     line.iter().copied().cycle().take(width)

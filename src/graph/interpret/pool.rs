@@ -1,11 +1,11 @@
 //! Pooling: rows of a window are combined first, then columns.
 
-use super::super::taps::{Span, spans};
-use super::Operand;
+use super::super::taps::{WindowSpan, spans};
+use super::ValueView;
 use crate::tensor::{Shape, Window};
 
 /// Maximum over windows; padding never wins.
-pub(super) fn max(window: &Window, input: Operand<'_>, output: Shape) -> Vec<f32> {
+pub(super) fn max(window: &Window, input: ValueView<'_>, output: Shape) -> Vec<f32> {
     pool(window, input, output, f32::NEG_INFINITY, |a, b| if b > a { b } else { a }, |value, _, _| value)
 }
 
@@ -13,10 +13,10 @@ pub(super) fn max(window: &Window, input: Operand<'_>, output: Shape) -> Vec<f32
 pub(super) fn average(
     window: &Window,
     count_include_pad: bool,
-    input: Operand<'_>,
+    input: ValueView<'_>,
     output: Shape,
 ) -> Vec<f32> {
-    let count = |span: &Span| if count_include_pad { span.padded_taps } else { span.taps };
+    let count = |span: &WindowSpan| if count_include_pad { span.padded_taps } else { span.taps };
     pool(
         window,
         input,
@@ -28,18 +28,18 @@ pub(super) fn average(
 }
 
 /// Mean over all positions of each channel.
-pub(super) fn global_average((values, shape): Operand<'_>) -> Vec<f32> {
+pub(super) fn global_average((values, shape): ValueView<'_>) -> Vec<f32> {
     let mean = |plane: &[f32]| (plane.iter().map(|&v| f64::from(v)).sum::<f64>() / plane.len() as f64) as f32;
     values.chunks_exact(shape.positions()).map(mean).collect()
 }
 
 fn pool(
     window: &Window,
-    (values, shape): Operand<'_>,
+    (values, shape): ValueView<'_>,
     output: Shape,
     start: f32,
     combine: impl Fn(f32, f32) -> f32,
-    finish: impl Fn(f32, &Span, &Span) -> f32,
+    finish: impl Fn(f32, &WindowSpan, &WindowSpan) -> f32,
 ) -> Vec<f32> {
     let rows = spans(window, 0, shape.height, output.height);
     let columns = spans(window, 1, shape.width, output.width);

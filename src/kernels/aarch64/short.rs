@@ -12,43 +12,47 @@ pub(super) const SUMS: [HalfSums; 2] = [sums_1, sums_2];
 
 /// Sums of four channels: those of the run, four for each channel, and those of all runs before.
 #[derive(Clone, Copy)]
-struct Sums {
+struct ChannelSums {
     run: [int16x8_t; 2],
     before: int32x4_t,
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn zero() -> Sums {
-    Sums { run: [vdupq_n_s16(0); 2], before: vdupq_n_s32(0) }
+fn zero() -> ChannelSums {
+    ChannelSums { run: [vdupq_n_s16(0); 2], before: vdupq_n_s32(0) }
 }
 
 /// Two steps, which meet the codes in two lanes.
 #[inline]
 #[target_feature(enable = "neon")]
-fn two<const A: i32, const B: i32>(sums: Sums, weights: [int8x16_t; 2], codes: int8x16_t) -> Sums {
+fn two<const A: i32, const B: i32>(
+    sums: ChannelSums,
+    weights: [int8x16_t; 2],
+    codes: int8x16_t,
+) -> ChannelSums {
     one(one(sums, weights[0], lane::<A>(codes)), weights[1], lane::<B>(codes))
 }
 
 /// One step, which meets the same codes in all lanes.
 #[inline]
 #[target_feature(enable = "neon")]
-fn one(sums: Sums, weights: int8x16_t, codes: int8x16_t) -> Sums {
+fn one(sums: ChannelSums, weights: int8x16_t, codes: int8x16_t) -> ChannelSums {
     let [low, high] = sums.run;
     let low = vmlal_s8(low, vget_low_s8(weights), vget_low_s8(codes));
-    Sums { run: [low, vmlal_high_s8(high, weights, codes)], ..sums }
+    ChannelSums { run: [low, vmlal_high_s8(high, weights, codes)], ..sums }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn widened(sums: Sums) -> Sums {
+fn widened(sums: ChannelSums) -> ChannelSums {
     let [low, high] = sums.run.map(|sums| vpaddlq_s16(sums));
-    Sums { run: [vdupq_n_s16(0); 2], before: vaddq_s32(sums.before, vpaddq_s32(low, high)) }
+    ChannelSums { run: [vdupq_n_s16(0); 2], before: vaddq_s32(sums.before, vpaddq_s32(low, high)) }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn total(sums: Sums) -> int32x4_t {
+fn total(sums: ChannelSums) -> int32x4_t {
     sums.before
 }
 

@@ -1,7 +1,7 @@
 //! One convolution on its own, between batches in the order image, row, column, channel.
 
-use super::conv::{Conv, read_sums, sums_len};
-use super::enter::{Enter, leave};
+use super::conv::{ConvTask, read_sums, sums_len};
+use super::enter::{EnterTask, leave};
 use super::{Isa, Map, Program, Ring, Slot, slack};
 use crate::kernels::{ConvSpec, Epilogue};
 use crate::tensor::{Batch, Shape};
@@ -15,11 +15,11 @@ pub(in crate::kernels) struct Alone {
     /// The input's shape.
     pub input: Shape,
     shape: Shape,
-    output: Output,
+    output: ResultPlace,
 }
 
 #[derive(Debug)]
-enum Output {
+enum ResultPlace {
     Codes(Slot),
     Sums(usize),
 }
@@ -29,9 +29,9 @@ impl Alone {
     pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: Shape, shape: Shape) -> Self {
         let (mut program, slot) = start(spec, input);
         let start = slot.start + slot.len;
-        program.push(Box::new(Conv::sums(isa, spec, &slot, shape, start)), None);
+        program.push(Box::new(ConvTask::sums(isa, spec, &slot, shape, start)), None);
         program.reserve(start + sums_len(spec.outputs, shape));
-        Self { isa, program, input, shape, output: Output::Sums(start) }
+        Self { isa, program, input, shape, output: ResultPlace::Sums(start) }
     }
 
     /// Codes of `spec` for images of shape `input`.
@@ -48,13 +48,13 @@ impl Alone {
         let residual = epilogue.residual.map(|_| {
             let residual = output.clone();
             output = after(&residual);
-            program.push(Box::new(Enter { index: 1, output: residual.clone() }), None);
+            program.push(Box::new(EnterTask { index: 1, output: residual.clone() }), None);
             residual
         });
-        let conv = Conv::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref(), None);
+        let conv = ConvTask::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref(), None);
         program.push(Box::new(conv), None);
         program.reserve(output.start + output.len);
-        Self { isa, program, input, shape, output: Output::Codes(output) }
+        Self { isa, program, input, shape, output: ResultPlace::Codes(output) }
     }
 
     /// Bytes of weights.
@@ -74,7 +74,7 @@ impl Alone {
                     Some(residual) => self.program.run(memory, &[input.image(index), residual.image(index)]),
                     None => self.program.run(memory, &[input.image(index)]),
                 }
-                if let Output::Codes(slot) = &self.output {
+                if let ResultPlace::Codes(slot) = &self.output {
                     leave(memory, slot, codes);
                 }
             },
@@ -91,7 +91,7 @@ impl Alone {
             || self.program.memory(),
             |memory, index, sums| {
                 self.program.run(memory, &[input.image(index)]);
-                if let Output::Sums(start) = self.output {
+                if let ResultPlace::Sums(start) = self.output {
                     let mut sums = sums.iter_mut();
                     read_sums(self.isa, memory, start, self.shape, |sum| {
                         sums.next().into_iter().for_each(|place| *place = sum);
@@ -110,6 +110,6 @@ fn start(spec: &ConvSpec, input: Shape) -> (Program, Slot) {
     let slack = slack(&spec.window, map.block);
     let slot = Slot::new(0, map, slack);
     let ring = Ring::new(&slot, &spec.zero_points);
-    program.push(Box::new(Enter { index: 0, output: slot.clone() }), ring);
+    program.push(Box::new(EnterTask { index: 0, output: slot.clone() }), ring);
     (program, slot)
 }

@@ -1,6 +1,6 @@
 //! How many steps of products fit sums of 16 bits.
 
-use super::panels::{Span, spans_of, steps_of};
+use super::panels::{ByteSpan, spans_of, steps_of};
 use super::{Isa, Map, PANEL};
 use crate::kernels::ConvSpec;
 use std::ops::Range;
@@ -15,7 +15,7 @@ pub(super) fn spans<const NEIGHBOURS: usize>(
     map: &Map,
     panel: usize,
     codes: [i32; 2],
-) -> Option<Vec<Span>> {
+) -> Option<Vec<ByteSpan>> {
     let mut parts = Vec::new();
     for span in spans_of(spec, map, panel, usize::MAX, true) {
         let weights = steps_of(isa, spec, map, panel, &span);
@@ -30,9 +30,9 @@ pub(super) fn spans<const NEIGHBOURS: usize>(
 /// single step may not fit.
 #[inline(always)]
 fn ranges<const NEIGHBOURS: usize>(weights: &[i8], codes: [i32; 2]) -> Option<Vec<Range<usize>>> {
-    let (mut ranges, mut sums) = (Vec::<Range<usize>>::new(), Sums::<NEIGHBOURS>::of(&[]));
+    let (mut ranges, mut sums) = (Vec::<Range<usize>>::new(), SignedSums::<NEIGHBOURS>::of(&[]));
     for (step, weights) in weights.chunks_exact(STEP).enumerate() {
-        let alone = Sums::of(weights);
+        let alone = SignedSums::of(weights);
         if !alone.fit(codes) {
             return None;
         }
@@ -49,12 +49,12 @@ fn ranges<const NEIGHBOURS: usize>(weights: &[i8], codes: [i32; 2]) -> Option<Ve
 }
 
 /// For each 16-bit sum the sums of its positive and of its negative weights, as magnitudes.
-struct Sums<const NEIGHBOURS: usize> {
+struct SignedSums<const NEIGHBOURS: usize> {
     positive: [i32; STEP],
     negative: [i32; STEP],
 }
 
-impl<const NEIGHBOURS: usize> Sums<NEIGHBOURS> {
+impl<const NEIGHBOURS: usize> SignedSums<NEIGHBOURS> {
     #[inline(always)]
     fn of(weights: &[i8]) -> Self {
         let mut this = Self { positive: [0; STEP], negative: [0; STEP] };

@@ -3,7 +3,7 @@
 use super::narrow::Narrowed;
 use super::panels::Panels;
 use super::strips::Strips;
-use super::{Context, Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, Tile, finish};
+use super::{Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, TaskContext, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
 use crate::threads;
@@ -40,7 +40,7 @@ impl Target {
 
 /// A convolution of one value.
 #[derive(Debug)]
-pub(crate) struct Conv {
+pub(crate) struct ConvTask {
     isa: &'static Isa,
     tile: unsafe fn(&Tile),
     input: Slot,
@@ -61,7 +61,7 @@ struct Chunk {
     tiles: Range<usize>,
 }
 
-impl Conv {
+impl ConvTask {
     /// A convolution from one slot to another, which must have the shapes that `spec` gives, and to a copy.
     pub fn codes(
         isa: &'static Isa,
@@ -110,7 +110,7 @@ impl Conv {
         tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS)
     }
 
-    unsafe fn sum(&self, at: Place, ahead: (*const i8, usize), sums: &mut Sums, memory: &Memory) {
+    unsafe fn sum(&self, at: PanelTile, ahead: (*const i8, usize), sums: &mut TileSums, memory: &Memory) {
         let range = self.strips_of(at.tile);
         let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
         let strips = [strip(range.start), strip(range.start + 1)];
@@ -132,7 +132,7 @@ impl Conv {
         unsafe { (self.tile)(&tile) };
     }
 
-    unsafe fn finish(&self, at: Place, sums: &Sums, memory: &Memory) {
+    unsafe fn finish(&self, at: PanelTile, sums: &TileSums, memory: &Memory) {
         for (place, strip) in self.strips_of(at.tile).enumerate() {
             for part in self.strips.parts(strip) {
                 let first = (place * self.strips.len + part.first) * PANEL;
@@ -182,33 +182,33 @@ impl Conv {
 
 /// A tile of a panel.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct PanelTile {
     panel: usize,
     tile: usize,
 }
 
 #[repr(C, align(64))]
-struct Sums(MaybeUninit<[i32; TILE * PANEL]>);
+struct TileSums(MaybeUninit<[i32; TILE * PANEL]>);
 
 /// The tiles of one chunk, in order. Sums become codes while those of the next tile are under way.
 struct Pipeline<'a> {
-    conv: &'a Conv,
+    conv: &'a ConvTask,
     memory: &'a Memory,
-    buffers: [Sums; 2],
+    buffers: [TileSums; 2],
     /// The buffer of the next tile.
     turn: usize,
     /// The tile whose sums the other buffer holds.
-    pending: Option<Place>,
+    pending: Option<PanelTile>,
 }
 
 impl<'a> Pipeline<'a> {
-    fn new(conv: &'a Conv, memory: &'a Memory) -> Self {
-        let buffers = [const { Sums(MaybeUninit::uninit()) }; 2];
+    fn new(conv: &'a ConvTask, memory: &'a Memory) -> Self {
+        let buffers = [const { TileSums(MaybeUninit::uninit()) }; 2];
         Self { conv, memory, buffers, turn: 0, pending: None }
     }
 
     unsafe fn push(&mut self, panel: usize, tile: usize, ahead: (*const i8, usize)) {
-        let place = Place { panel, tile };
+        let place = PanelTile { panel, tile };
         // SAFETY: as the caller promises.
         unsafe {
             self.conv.sum(place, ahead, &mut self.buffers[self.turn], self.memory);
@@ -226,7 +226,7 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-impl Task for Conv {
+impl Task for ConvTask {
     fn chunks(&self) -> usize {
         self.chunks.len()
     }
@@ -239,7 +239,7 @@ impl Task for Conv {
         (0..self.panels.len()).map(|panel| self.panels.bytes(panel)).sum()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let Chunk { panels, tiles } = self.chunks[chunk].clone();
         let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
         let mut pipeline = Pipeline::new(self, context.memory);

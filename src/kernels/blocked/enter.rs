@@ -1,11 +1,11 @@
 //! Images in the order row, column, channel, and the blocked layout.
 
-use super::{Context, Memory, Slot, Task};
+use super::{Memory, Slot, Task, TaskContext};
 use crate::tensor::Shape;
 
 /// Brings one image from outside into the blocked layout.
 #[derive(Debug)]
-pub(crate) struct Enter {
+pub(crate) struct EnterTask {
     /// Which of the images.
     pub index: usize,
     /// Where it goes.
@@ -15,7 +15,7 @@ pub(crate) struct Enter {
 /// Rows of a chunk.
 const ROWS: usize = 16;
 
-impl Task for Enter {
+impl Task for EnterTask {
     fn chunks(&self) -> usize {
         self.output.map.shape.height.div_ceil(ROWS)
     }
@@ -24,7 +24,7 @@ impl Task for Enter {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let (map, pixels) = (&self.output.map, context.inputs[self.index]);
         let Shape { channels, height, width } = map.shape;
         for y in chunk * ROWS..height.min((chunk + 1) * ROWS) {

@@ -30,7 +30,7 @@ pub(super) use alone::Alone;
 pub(crate) use isa::{Form, Isa, Mode};
 pub(crate) use map::Map;
 pub(crate) use memory::Memory;
-pub(crate) use program::{Context, Program, Task};
+pub(crate) use program::{Program, Task, TaskContext};
 pub(crate) use ring::Ring;
 pub(crate) use rule::{ResidualRule, Rule, Segment};
 pub(crate) use slot::{Slot, slack};

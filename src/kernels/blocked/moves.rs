@@ -1,6 +1,6 @@
 //! Operators that only move codes: each channel of the result comes from one place of one input.
 
-use super::{Context, Slot, Task};
+use super::{Slot, Task, TaskContext};
 use crate::format::PackedSlice;
 
 /// Codes of neighbouring channels that stay neighbours.
@@ -15,7 +15,7 @@ struct Piece {
 
 /// Moves pieces of positions.
 #[derive(Debug)]
-pub(crate) struct Move {
+pub(crate) struct MoveTask {
     inputs: Vec<Slot>,
     output: Slot,
     pieces: Vec<Piece>,
@@ -26,7 +26,7 @@ pub(crate) struct Move {
     fill: u8,
 }
 
-impl Move {
+impl MoveTask {
     /// `source` names the input, its channel, and a position there, for each channel of the output.
     fn new(
         inputs: &[&Slot],
@@ -111,7 +111,7 @@ impl Piece {
     }
 }
 
-impl Task for Move {
+impl Task for MoveTask {
     fn chunks(&self) -> usize {
         self.rows.len()
     }
@@ -120,7 +120,7 @@ impl Task for Move {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let output = &self.output.map;
         for (x, column) in self.columns.iter().enumerate() {
             let target = chunk * output.pitch() + x * output.block;

@@ -1,6 +1,6 @@
 //! The same numbers in the codes of another quantizer, in a pass of its own or with the stage that writes them.
 
-use super::{Context, Memory, Slot, Task, rows};
+use super::{Memory, Slot, Task, TaskContext, rows};
 use crate::fixed::{rescale, to_code};
 use crate::format::{Quantizer, Rescale};
 use crate::kernels::offset;
@@ -37,7 +37,7 @@ impl Narrowed {
     ///
     /// # Safety
     /// The row is the copy's, and nobody else uses it.
-    pub(super) unsafe fn row(&self, context: &Context, block: usize, y: usize, source: &[u8]) {
+    pub(super) unsafe fn row(&self, context: &TaskContext, block: usize, y: usize, source: &[u8]) {
         // SAFETY: as the caller promises.
         let target = unsafe { rows::write(context, &self.output, block, y) };
         self.width.run(|| self.codes(source, target));
@@ -71,12 +71,12 @@ impl Narrowed {
 
 /// A pass that narrows.
 #[derive(Debug)]
-pub(crate) struct Narrow {
+pub(crate) struct NarrowTask {
     pub input: Slot,
     pub narrowed: Narrowed,
 }
 
-impl Task for Narrow {
+impl Task for NarrowTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.narrowed.output)
     }
@@ -85,7 +85,7 @@ impl Task for Narrow {
         self.narrowed.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let output = &self.narrowed.output;
         for (block, y) in rows::of_chunk(output, chunk) {
             // SAFETY: the row is this chunk's own, and that of the input has the same blocks and positions.

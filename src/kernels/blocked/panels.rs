@@ -13,13 +13,13 @@ const WIDEN_COST: usize = 4;
 
 /// Consecutive bytes of a value under one tap, or under neighbouring taps of a row where one block holds all channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct ByteSpan {
     pub tap: usize,
     pub channel: usize,
     pub bytes: usize,
 }
 
-impl Span {
+impl ByteSpan {
     /// Some of its bytes, as far as there are so many.
     pub fn part(&self, map: &Map, bytes: Range<usize>) -> Self {
         let inside = self.channel % map.block + bytes.start;
@@ -55,7 +55,7 @@ impl Panels {
         if isa.form == Form::Scaled {
             return scaled::panels(isa, spec, map);
         }
-        let (spans, short): (Vec<Vec<Span>>, Vec<bool>) =
+        let (spans, short): (Vec<Vec<ByteSpan>>, Vec<bool>) =
             (0..spec.outputs.div_ceil(PANEL)).map(|panel| spans(isa, spec, map, panel)).unzip();
         let longest = spans.iter().flatten().map(|span| span.bytes).max().unwrap_or(0);
         let granule = match isa.form {
@@ -88,7 +88,7 @@ impl Panels {
             short: false,
         };
         let run = |index: usize| {
-            run(4, spec, map, &Span { tap: index % taps, channel: index / taps * PANEL, bytes: 4 })
+            run(4, spec, map, &ByteSpan { tap: index % taps, channel: index / taps * PANEL, bytes: 4 })
         };
         let mut weights = Constants::zeroed(count * taps * 4 * PANEL);
         let lanes = weights.as_mut().chunks_exact_mut(4);
@@ -172,7 +172,7 @@ pub(super) fn laid_out<T: PartialEq>(
 }
 
 /// The bytes that a panel meets, in runs as `isa` wants them, and whether their sums fit 16 bits by choice.
-fn spans(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> (Vec<Span>, bool) {
+fn spans(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> (Vec<ByteSpan>, bool) {
     let longest = if isa.form == Form::Even { BLOCK } else { usize::MAX };
     let spans = spans_of(spec, map, panel, longest, true);
     let origin = i32::from(isa.origin(spec));
@@ -197,7 +197,13 @@ fn panel_channels(spec: &ConvSpec, panel: usize) -> Range<usize> {
 
 /// The bytes that a panel meets, in parts of at most `longest`. Where one block holds all channels, parts may go over
 /// several taps of a row if `merge` says so.
-pub(super) fn spans_of(spec: &ConvSpec, map: &Map, panel: usize, longest: usize, merge: bool) -> Vec<Span> {
+pub(super) fn spans_of(
+    spec: &ConvSpec,
+    map: &Map,
+    panel: usize,
+    longest: usize,
+    merge: bool,
+) -> Vec<ByteSpan> {
     let channels = panel_channels(spec, panel);
     let [rows, columns] = spec.window.kernel;
     let merged = merge && spec.groups == 1 && map.blocks() == 1 && spec.window.dilation[1] == 1;
@@ -206,7 +212,7 @@ pub(super) fn spans_of(spec: &ConvSpec, map: &Map, panel: usize, longest: usize,
         for row in 0..rows {
             cut(0..columns * map.block, longest, |part| {
                 let tap = row * columns + part.start / map.block;
-                spans.push(Span { tap, channel: part.start % map.block, bytes: part.len() });
+                spans.push(ByteSpan { tap, channel: part.start % map.block, bytes: part.len() });
             });
         }
         return spans;
@@ -215,7 +221,7 @@ pub(super) fn spans_of(spec: &ConvSpec, map: &Map, panel: usize, longest: usize,
         let own = channels.start.max(block * map.block)..channels.end.min((block + 1) * map.block);
         for tap in 0..spec.window.area() {
             cut(own.clone(), longest, |part| {
-                spans.push(Span { tap, channel: part.start, bytes: part.len() });
+                spans.push(ByteSpan { tap, channel: part.start, bytes: part.len() });
             });
         }
     }
@@ -229,7 +235,7 @@ fn cut(range: Range<usize>, longest: usize, mut visit: impl FnMut(Range<usize>))
     }
 }
 
-pub(super) fn run(granule: usize, spec: &ConvSpec, map: &Map, span: &Span) -> Run {
+pub(super) fn run(granule: usize, spec: &ConvSpec, map: &Map, span: &ByteSpan) -> Run {
     let window = &spec.window;
     let row = span.tap / window.kernel[1] * window.dilation[0] + map.ring[0] - window.pads[0];
     let column = span.tap % window.kernel[1] * window.dilation[1] + map.ring[1] - window.pads[1];
@@ -242,7 +248,7 @@ fn fill_panel<'a>(
     spec: &ConvSpec,
     map: &Map,
     panel: usize,
-    spans: impl Iterator<Item = (&'a Span, &'a Run)>,
+    spans: impl Iterator<Item = (&'a ByteSpan, &'a Run)>,
     mut weights: &mut [i8],
 ) {
     for (span, run) in spans {
@@ -253,13 +259,13 @@ fn fill_panel<'a>(
 }
 
 /// The weights of a panel under a span: for each step four of each place.
-pub(super) fn steps_of(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &Span) -> Vec<i8> {
+pub(super) fn steps_of(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &ByteSpan) -> Vec<i8> {
     let mut weights = vec![0; span.bytes.div_ceil(4) * 4 * PANEL];
     fill_span(isa, spec, map, panel, span, &mut weights);
     weights
 }
 
-fn fill_span(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &Span, weights: &mut [i8]) {
+fn fill_span(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &ByteSpan, weights: &mut [i8]) {
     let count = span.bytes.div_ceil(4);
     for place in 0..PANEL {
         let output = panel * PANEL + self::place(isa, place);
@@ -285,7 +291,7 @@ fn in_eights(weights: &mut [i8], place: usize) -> impl Iterator<Item = &mut [i8]
 fn fill_row<'a>(
     spec: &ConvSpec,
     map: &Map,
-    span: &Span,
+    span: &ByteSpan,
     output: usize,
     steps: impl Iterator<Item = &'a mut [i8]>,
 ) {
@@ -313,7 +319,7 @@ fn place(isa: &Isa, place: usize) -> usize {
 }
 
 /// The weight with which an output channel meets a byte of a span; zero where it meets none.
-fn weight(spec: &ConvSpec, map: &Map, span: &Span, output: usize, byte: usize) -> i8 {
+fn weight(spec: &ConvSpec, map: &Map, span: &ByteSpan, output: usize, byte: usize) -> i8 {
     if output >= spec.outputs || byte >= span.bytes {
         return 0;
     }

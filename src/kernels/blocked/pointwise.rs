@@ -1,20 +1,20 @@
 //! Tables, sums and products in the blocked layout.
 
 use super::narrow::Narrowed;
-use super::{Context, Isa, Slot, Task, rows};
+use super::{Isa, Slot, Task, TaskContext, rows};
 use crate::fixed::{requantize, rescale, to_code};
 use crate::format::{Multiplier, Quantizer, Rescale};
 use crate::kernels::offset;
 
 /// A function of one code: 256 entries, or 256 per channel.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct TableTask {
     pub input: Slot,
     pub output: Slot,
     pub entries: Vec<u8>,
 }
 
-impl Task for Table {
+impl Task for TableTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
     }
@@ -23,7 +23,7 @@ impl Task for Table {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let (input, output) = (&self.input.map, &self.output.map);
         // Distance between the tables of neighbouring channels.
         let step = if self.entries.len() > 256 { 256 } else { 0 };
@@ -56,7 +56,7 @@ pub(crate) enum Formula {
 
 /// A sum or product; extents of 1 in the second operand are broadcast.
 #[derive(Debug)]
-pub(crate) struct Binary {
+pub(crate) struct BinaryTask {
     pub isa: &'static Isa,
     pub operands: [Slot; 2],
     pub zero_points: [u8; 2],
@@ -67,7 +67,7 @@ pub(crate) struct Binary {
     pub narrowed: Option<Narrowed>,
 }
 
-impl Task for Binary {
+impl Task for BinaryTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
     }
@@ -76,7 +76,7 @@ impl Task for Binary {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let (size, other) = (self.output.map.block, self.operands[1].map.shape);
         for (block, y) in rows::of_chunk(&self.output, chunk) {
             // SAFETY: the row is this chunk's own.
@@ -102,7 +102,7 @@ impl Task for Binary {
     }
 }
 
-impl Binary {
+impl BinaryTask {
     #[inline(always)]
     fn codes(&self, left: &[u8], right: &[u8], codes: &mut [u8]) {
         let [a_zero, b_zero] = self.zero_points;

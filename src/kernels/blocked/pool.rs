@@ -2,7 +2,7 @@
 
 use super::map::BLOCK;
 use super::narrow::Narrowed;
-use super::{Context, Isa, Memory, Slot, Task, rows};
+use super::{Isa, Memory, Slot, Task, TaskContext, rows};
 use crate::fixed::{requantize, to_code};
 use crate::format::{Multiplier, Quantizer};
 use crate::kernels::{offset, pool};
@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// What a window becomes.
 #[derive(Debug)]
-enum Kind {
+enum PoolKind {
     Max,
     /// Mean: the multiplier for each count, and how many rows and columns count at each output row and column.
     Mean {
@@ -25,29 +25,29 @@ enum Kind {
 
 /// A pool over windows.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct PoolTask {
     width: Width,
     input: Slot,
     output: Slot,
     /// For each output row, and each output column, the rows and columns of the image in its window.
-    rows: Vec<Taps>,
-    columns: Vec<Taps>,
-    kind: Kind,
+    rows: Vec<TapRange>,
+    columns: Vec<TapRange>,
+    kind: PoolKind,
     /// A copy to write with it.
     narrowed: Option<Narrowed>,
 }
 
 /// `start, start + step, …`
 #[derive(Debug, Clone)]
-struct Taps {
+struct TapRange {
     range: Range<usize>,
     step: usize,
 }
 
-impl Pool {
+impl PoolTask {
     /// Maximum over windows; padding never wins.
     pub fn max(isa: &Isa, window: &Window, input: &Slot, output: &Slot) -> Self {
-        Self::new(isa, window, input, output, Kind::Max)
+        Self::new(isa, window, input, output, PoolKind::Max)
     }
 
     /// Mean over windows; `by_count[n − 1]` turns a sum of `n` distances from zero into an output.
@@ -61,7 +61,7 @@ impl Pool {
     ) -> Self {
         let counts = pool::counts(input.map.shape, window, count_include_pad, output.map.shape);
         let (zero_point, by_count) = (i32::from(zero_point), by_count.to_vec());
-        Self::new(isa, window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+        Self::new(isa, window, input, output, PoolKind::Mean { zero_point, by_count, counts, quantizer })
     }
 
     /// Mean over all positions.
@@ -75,7 +75,7 @@ impl Pool {
         let window = Window::new([shape.height, shape.width]);
         let counts = [vec![1], vec![1]];
         let (zero_point, by_count) = (i32::from(zero_point), vec![by]);
-        Self::new(isa, &window, input, output, Kind::Mean { zero_point, by_count, counts, quantizer })
+        Self::new(isa, &window, input, output, PoolKind::Mean { zero_point, by_count, counts, quantizer })
     }
 
     /// Writes a copy too.
@@ -83,9 +83,9 @@ impl Pool {
         Self { narrowed, ..self }
     }
 
-    fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: Kind) -> Self {
+    fn new(isa: &Isa, window: &Window, input: &Slot, output: &Slot, kind: PoolKind) -> Self {
         let taps = |axis: usize, size: usize, outputs: usize| {
-            (0..outputs).map(|index| Taps::new(window, axis, size, index)).collect()
+            (0..outputs).map(|index| TapRange::new(window, axis, size, index)).collect()
         };
         let (from, to) = (input.map.shape, output.map.shape);
         let (rows, columns) = (taps(0, from.height, to.height), taps(1, from.width, to.width));
@@ -101,7 +101,7 @@ impl Pool {
     }
 }
 
-impl Taps {
+impl TapRange {
     fn new(window: &Window, axis: usize, size: usize, index: usize) -> Self {
         let (step, origin) = (window.dilation[axis].max(1), index * window.stride[axis]);
         let (pad, end) = (window.pads[axis], origin + window.kernel[axis] * step);
@@ -113,7 +113,7 @@ impl Taps {
     }
 }
 
-impl Task for Pool {
+impl Task for PoolTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output).max(self.output.map.blocks().min(16)).min(rows::rows(&self.output))
     }
@@ -122,7 +122,7 @@ impl Task for Pool {
         self.output.map.shape.len()
     }
 
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let size = self.output.map.block;
         // SAFETY: the rows are this chunk's own; positions are the input's.
         self.width.run(|| unsafe {
@@ -143,17 +143,17 @@ impl Task for Pool {
     }
 }
 
-impl Pool {
+impl PoolTask {
     #[inline(always)]
     unsafe fn window<const SIZE: usize>(
         &self,
-        context: &Context,
+        context: &TaskContext,
         block: usize,
         [y, x]: [usize; 2],
         codes: &mut [u8],
     ) {
         match &self.kind {
-            Kind::Max => {
+            PoolKind::Max => {
                 let mut largest = [0u8; SIZE];
                 // SAFETY: as the caller promises.
                 unsafe {
@@ -166,7 +166,7 @@ impl Pool {
                 }
                 codes.copy_from_slice(&largest);
             }
-            Kind::Mean { zero_point, by_count, counts, quantizer } => {
+            PoolKind::Mean { zero_point, by_count, counts, quantizer } => {
                 let mut sums = [0i32; SIZE];
                 // SAFETY: as the caller promises.
                 unsafe {
@@ -189,7 +189,7 @@ impl Pool {
     #[inline(always)]
     unsafe fn visit<const SIZE: usize>(
         &self,
-        context: &Context,
+        context: &TaskContext,
         block: usize,
         [y, x]: [usize; 2],
         mut visit: impl FnMut(&[u8; SIZE]),
@@ -207,7 +207,7 @@ impl Pool {
 
 /// Sum of the distances from zero over all positions, for each channel.
 pub(crate) fn global_sum(memory: &mut Memory, slot: &Slot, zero_point: u8, mut visit: impl FnMut(i32)) {
-    let context = Context { memory, inputs: &[] };
+    let context = TaskContext { memory, inputs: &[] };
     for block in 0..slot.map.blocks() {
         let mut sums = [0i32; BLOCK];
         for y in 0..slot.map.shape.height {

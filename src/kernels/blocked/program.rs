@@ -16,7 +16,7 @@ const SHARES: usize = 16;
 const WORTH: usize = 1 << 21;
 
 /// What the tasks of a program work on.
-pub(crate) struct Context<'a> {
+pub(crate) struct TaskContext<'a> {
     /// All values.
     pub memory: &'a Memory,
     /// The images that come from outside, in the order row, column, channel.
@@ -43,7 +43,7 @@ pub(crate) trait Task: Send + Sync + Debug {
     ///
     /// # Safety
     /// `context` is of the task's own program; nobody else runs this chunk, or a task that writes what it reads.
-    unsafe fn run(&self, chunk: usize, context: &Context);
+    unsafe fn run(&self, chunk: usize, context: &TaskContext);
 }
 
 /// One operator: its results, then their rings.
@@ -100,7 +100,7 @@ impl Program {
         if memory.len() < self.bytes {
             return;
         }
-        let context = Context { memory, inputs };
+        let context = TaskContext { memory, inputs };
         let threads = if self.work < WORTH { 1 } else { threads::count() };
         let crew = Crew::new(self, context, threads, finished);
         match threads {
@@ -117,7 +117,7 @@ impl Program {
 /// it wrote in one stage, and has in its caches, is what it reads in the next.
 struct Crew<'a> {
     program: &'a Program,
-    context: Context<'a>,
+    context: TaskContext<'a>,
     /// The open stage.
     open: Padded<AtomicUsize>,
     /// Finished chunks of the open stage.
@@ -139,7 +139,7 @@ struct Padded<T>(T);
 impl<'a> Crew<'a> {
     fn new(
         program: &'a Program,
-        context: Context<'a>,
+        context: TaskContext<'a>,
         threads: usize,
         finished: &'a (dyn Fn(usize) + Sync),
     ) -> Self {
@@ -215,7 +215,7 @@ impl<'a> Crew<'a> {
 }
 
 impl Stage {
-    unsafe fn run(&self, chunk: usize, context: &Context) {
+    unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let ring = chunk.checked_sub(self.chunks - self.rings.len());
         // SAFETY: as the caller promises; the rings and the images are different bytes.
         unsafe {
@@ -262,7 +262,7 @@ mod tests {
             WORTH
         }
 
-        unsafe fn run(&self, chunk: usize, context: &Context) {
+        unsafe fn run(&self, chunk: usize, context: &TaskContext) {
             let before = context.memory.at(Self::start(self.stage + 1));
             let missing = (0..self.before).filter(|&place| {
                 // SAFETY: stages take turns with two lines of the memory.

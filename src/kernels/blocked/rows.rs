@@ -1,6 +1,6 @@
 //! Rows of blocks: the unit in which simple operators work.
 
-use super::{Context, Slot};
+use super::{Slot, TaskContext};
 use std::ops::Range;
 
 /// Most chunks of a simple operator.
@@ -36,7 +36,7 @@ pub(super) fn of_chunks(slot: &Slot, chunk: usize, chunks: usize) -> impl Iterat
 /// The positions are the slot's, and nobody writes them.
 #[inline]
 pub(super) unsafe fn read<'a>(
-    context: &Context<'a>,
+    context: &TaskContext<'a>,
     slot: &Slot,
     block: usize,
     [y, x]: [usize; 2],
@@ -53,7 +53,12 @@ pub(super) unsafe fn read<'a>(
 /// The row is the slot's, and nobody else uses it.
 #[inline]
 #[allow(clippy::mut_from_ref)]
-pub(super) unsafe fn write<'a>(context: &Context<'a>, slot: &Slot, block: usize, y: usize) -> &'a mut [u8] {
+pub(super) unsafe fn write<'a>(
+    context: &TaskContext<'a>,
+    slot: &Slot,
+    block: usize,
+    y: usize,
+) -> &'a mut [u8] {
     let place = slot.start + slot.map.offset(block * slot.map.block, y, 0);
     // SAFETY: as the caller promises.
     unsafe { std::slice::from_raw_parts_mut(context.memory.at(place), slot.map.shape.width * slot.map.block) }

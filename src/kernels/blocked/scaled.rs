@@ -1,7 +1,7 @@
 //! Weights as small codes times a scale for each run; see [`Form::Scaled`](super::Form).
 
 use super::memory::Constants;
-use super::panels::{Panels, Span, laid_out, run, spans_of, steps_of};
+use super::panels::{ByteSpan, Panels, laid_out, run, spans_of, steps_of};
 use super::{Isa, Map, PANEL, bounds};
 use crate::kernels::ConvSpec;
 
@@ -13,8 +13,8 @@ const SCALE_COST: usize = 6;
 
 /// A run: its bytes, and which part of the weights it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Part {
-    span: Span,
+struct DigitSpan {
+    span: ByteSpan,
     digit: Digit,
 }
 
@@ -33,7 +33,7 @@ enum Digit {
 /// Arranges the weights of `spec` for an input laid out as `map`: for each panel two halves, in each for each run the
 /// codes of 16 channels and their scales.
 pub(super) fn panels(isa: &Isa, spec: &ConvSpec, map: &Map) -> Panels {
-    let parts: Vec<Vec<Part>> =
+    let parts: Vec<Vec<DigitSpan>> =
         (0..spec.outputs.div_ceil(PANEL)).map(|panel| parts(isa, spec, map, panel)).collect();
     let (panels, runs) = laid_out(&parts, |part| run(4, spec, map, &part.span), 4 * PANEL);
     let mut weights = Constants::zeroed(panels.iter().map(|panel| panel.bytes).sum());
@@ -44,7 +44,7 @@ pub(super) fn panels(isa: &Isa, spec: &ConvSpec, map: &Map) -> Panels {
 }
 
 /// The runs of a panel: of whole weights where these take less time than codes with scales.
-fn parts(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Part> {
+fn parts(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<DigitSpan> {
     let coded = match spec.ternary.filter(|group| spec.groups == 1 && group.is_multiple_of(4)) {
         Some(group) => signs(spec, map, panel, group),
         None => digits(spec, map, panel),
@@ -56,7 +56,7 @@ fn parts(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Part> {
 }
 
 /// Instructions for one position, about.
-fn cost(parts: &[Part]) -> usize {
+fn cost(parts: &[DigitSpan]) -> usize {
     let steps: usize = parts.iter().map(|part| part.span.bytes.div_ceil(4)).sum();
     // Sums of runs of one step stay in registers.
     let scale = if steps == parts.len() { SCALE_COST / 3 } else { SCALE_COST };
@@ -64,38 +64,38 @@ fn cost(parts: &[Part]) -> usize {
 }
 
 /// Runs of whole weights, as long as sums of pairs of products with the input's codes fit 16 bits.
-fn whole(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Option<Vec<Part>> {
+fn whole(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize) -> Option<Vec<DigitSpan>> {
     let spans = bounds::spans::<2>(isa, spec, map, panel, [0, i32::from(spec.largest)])?;
-    Some(spans.into_iter().map(|span| Part { span, digit: Digit::Whole }).collect())
+    Some(spans.into_iter().map(|span| DigitSpan { span, digit: Digit::Whole }).collect())
 }
 
 /// Runs of one group each.
-fn signs(spec: &ConvSpec, map: &Map, panel: usize, group: usize) -> Vec<Part> {
+fn signs(spec: &ConvSpec, map: &Map, panel: usize, group: usize) -> Vec<DigitSpan> {
     let spans = spans_of(spec, map, panel, usize::MAX, false);
-    let part = |span| Part { span, digit: Digit::Sign };
+    let part = |span| DigitSpan { span, digit: Digit::Sign };
     spans.iter().flat_map(|span| in_groups(span, group)).map(part).collect()
 }
 
 /// Two runs for the two digits of the same weights.
-fn digits(spec: &ConvSpec, map: &Map, panel: usize) -> Vec<Part> {
-    let both = |span| [Digit::Low, Digit::High].map(|digit| Part { span, digit });
+fn digits(spec: &ConvSpec, map: &Map, panel: usize) -> Vec<DigitSpan> {
+    let both = |span| [Digit::Low, Digit::High].map(|digit| DigitSpan { span, digit });
     spans_of(spec, map, panel, LONGEST, true).into_iter().flat_map(both).collect()
 }
 
 /// The parts of a span, all of one tap, that lie in one group of channels each.
-fn in_groups(span: &Span, group: usize) -> Vec<Span> {
+fn in_groups(span: &ByteSpan, group: usize) -> Vec<ByteSpan> {
     let (mut parts, end) = (Vec::new(), span.channel + span.bytes);
     let mut channel = span.channel;
     while channel < end {
         let next = end.min((channel / group).saturating_add(1).saturating_mul(group));
-        parts.push(Span { channel, bytes: next - channel, ..*span });
+        parts.push(ByteSpan { channel, bytes: next - channel, ..*span });
         channel = next;
     }
     parts
 }
 
 /// Codes and scales of both halves of a panel.
-fn fill(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, parts: &[Part], weights: &mut [i8]) {
+fn fill(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, parts: &[DigitSpan], weights: &mut [i8]) {
     let (half_panel, mut at) = (weights.len() / 2, 0);
     for part in parts {
         let steps = steps_of(isa, spec, map, panel, &part.span);

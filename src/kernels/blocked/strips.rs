@@ -20,7 +20,7 @@ pub(super) struct Strip {
 
 /// Neighbouring positions of an output row, or of several where they follow each other without a gap.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct RowPart {
     /// First position within the strip.
     pub first: usize,
     /// Number of positions.
@@ -36,7 +36,7 @@ pub(super) struct Strips {
     /// Positions of a strip.
     pub len: usize,
     pub strips: Vec<Strip>,
-    pub parts: Vec<Part>,
+    pub parts: Vec<RowPart>,
 }
 
 impl Strips {
@@ -94,7 +94,7 @@ impl Strips {
             for x in (0..output.width).step_by(len) {
                 let count = len.min(output.width - x);
                 let place = input.place(0, y * window.stride[0], x * window.stride[1]);
-                this.push(place, vec![Part { first: 0, count, y, x }]);
+                this.push(place, vec![RowPart { first: 0, count, y, x }]);
             }
         }
         this
@@ -109,13 +109,13 @@ impl Strips {
         let mut this = Self { len, strips: Vec::new(), parts: Vec::new() };
         let end = (output.height - 1) * columns + output.width;
         for start in (0..end).step_by(len) {
-            let mut parts: Vec<Part> = Vec::new();
+            let mut parts: Vec<RowPart> = Vec::new();
             for (first, place) in (start..end.min(start + len)).enumerate() {
                 let (y, x) = (place / columns, place % columns);
                 match parts.last_mut() {
                     _ if x >= output.width => {}
                     Some(part) if part.y == y => part.count += 1,
-                    _ => parts.push(Part { first, count: 1, y, x }),
+                    _ => parts.push(RowPart { first, count: 1, y, x }),
                 }
             }
             this.push(start * input.block, parts);
@@ -123,14 +123,14 @@ impl Strips {
         Some(this)
     }
 
-    fn push(&mut self, input: usize, parts: Vec<Part>) {
+    fn push(&mut self, input: usize, parts: Vec<RowPart>) {
         let first = self.parts.len();
         self.parts.extend(parts);
         self.strips.push(Strip { input, len: self.len, segments: first..self.parts.len() });
     }
 
     /// The parts of a strip.
-    pub fn parts(&self, strip: usize) -> &[Part] {
+    pub fn parts(&self, strip: usize) -> &[RowPart] {
         &self.parts[self.strips[strip].segments.clone()]
     }
 }

@@ -245,7 +245,7 @@ fn every_path_of_the_portable_kernel_is_taken() {
         };
         let input = batch(&mut choices, images, Shape::new(inputs * groups, 1, positions));
         let shape = spec.output_shape(input.shape).unwrap();
-        let fast = portable::Prepared::new(&spec).run(&spec, &input, shape, |_, _, sum| sum);
+        let fast = portable::PreparedWeights::new(&spec).run(&spec, &input, shape, |_, _, sum| sum);
         assert_eq!(fast, reference::sums(&spec, &input, shape), "{outputs} {inputs} {groups} {positions}");
     }
 }

@@ -24,7 +24,7 @@ pub(in crate::kernels) static AMX: Isa = Isa {
 
 /// Shapes of the tile registers, as `ldtilecfg` reads them.
 #[repr(C, align(64))]
-struct Config {
+struct TileConfig {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -66,7 +66,7 @@ unsafe fn begin(len: usize, steps: usize) {
     row_bytes[4..6].fill(4 * steps as u16);
     rows[..6].fill(len as u8);
     rows[6..8].fill(steps as u8);
-    let config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
+    let config = TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
     // SAFETY: the configuration is valid for palette 1: at most 16 rows of 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
 }

@@ -183,15 +183,15 @@ step_sums! { fn step_2; 0: a0 b0; 1: a1 b1; }
 step_sums! { fn step_1; 0: a0 b0; }
 
 /// Sums of half a panel for some positions of a strip.
-type HalfSums = unsafe fn(&Tile, *const u8, *const __m256i, *mut i32);
+type HalfPanelSums = unsafe fn(&Tile, *const u8, *const __m256i, *mut i32);
 
 /// By number of positions, from 1.
-const SCALED: [HalfSums; 6] = [scaled_1, scaled_2, scaled_3, scaled_4, scaled_5, scaled_6];
-const STEP: [HalfSums; 3] = [step_1, step_2, step_3];
+const SCALED: [HalfPanelSums; 6] = [scaled_1, scaled_2, scaled_3, scaled_4, scaled_5, scaled_6];
+const STEP: [HalfPanelSums; 3] = [step_1, step_2, step_3];
 
 unsafe fn scaled_tile(tile: &Tile) {
     let half_panel: usize = tile.runs.iter().map(|run| 2 * (run.steps as usize + 1)).sum();
-    let sums: &[HalfSums] = if half_panel == 4 * tile.runs.len() { &STEP } else { &SCALED };
+    let sums: &[HalfPanelSums] = if half_panel == 4 * tile.runs.len() { &STEP } else { &SCALED };
     for half in 0..2 {
         let weights = tile.weights.cast::<__m256i>().wrapping_add(half * half_panel);
         for strip in 0..tile.count {

@@ -14,7 +14,8 @@ fn covariances_of_low_rank_are_solved() {
             assert_eq!(target, weights(12, 3, 2));
         }
         let (problem, _) =
-            damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 4)).unwrap();
+            damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| LeastSquares::new(hessian, 12, 4))
+                .unwrap();
         let fitting = Fitting { precision: Precision::ternary(4), problem: &problem, run: 12 };
         let channels = fitting.channels((0..3).map(|output| target.col_as_slice(output)));
         let values: Vec<Vec<f64>> = channels.iter().map(|channel| fitting.values(channel)).collect();
@@ -29,7 +30,7 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     let truth = weights(12, 1, 1);
     let gram = gram(12, 60, &truth);
     let (problem, _) =
-        damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| Problem::new(hessian, 12, 8)).unwrap();
+        damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| LeastSquares::new(hessian, 12, 8)).unwrap();
     let fitting = Fitting { precision: Precision::ternary(8), problem: &problem, run: 12 };
     let values = fitting.values(&fitting.channels([truth.col_as_slice(0)].into_iter())[0]);
     let (gain, bias) = affines(std::slice::from_ref(&values), &gram, &[0])[0];
@@ -56,7 +57,7 @@ fn errors(name: &str) -> [f64; 2] {
         let target = truth.col_as_slice(0);
         let gram = gram(24, 40, &truth);
         let covariance = &gram.inputs.covariance;
-        let problem = |hessian| Problem::new(hessian, 12, precision.group().unwrap_or(12));
+        let problem = |hessian| LeastSquares::new(hessian, 12, precision.group().unwrap_or(12));
         let (problem, _) = damped(covariance, SPREAD_DAMPING, problem).unwrap();
         let fitting = Fitting { precision, problem: &problem, run: 12 };
         let channel = fitting.channels([target].into_iter()).remove(0);

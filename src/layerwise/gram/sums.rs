@@ -2,7 +2,7 @@
 
 use super::{Inputs, Wanted};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, Par};
+use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
 
 /// Columns of one parallel task.
@@ -23,17 +23,17 @@ impl InputSums {
     }
 
     /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f64>) {
+    pub(super) fn add(&mut self, x: &Mat<f32>) {
         self.count += x.ncols() as f64;
         (0..x.ncols()).for_each(|column| add_powers(&mut self.sums, x.col_as_slice(column), 1));
         self.squares.par_iter_mut().enumerate().for_each(|(panel, sums)| {
             let start = panel * PANEL;
-            let (rows, columns) = (x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
-            matmul(sums.as_mut(), Accum::Add, rows, columns.transpose(), 1.0, Par::Seq);
+            add_product(sums, x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
         });
     }
 
-    pub(super) fn finish(self) -> Inputs {
+    /// `zero` is the zero point as a centred code.
+    pub(super) fn finish(self, zero: f64) -> Inputs {
         let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
         let square = |i: usize, j: usize| {
             let (i, j) = (i.max(j), i.min(j));
@@ -41,7 +41,7 @@ impl InputSums {
         };
         let covariance =
             Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / self.count - means[i] * means[j]);
-        Inputs { covariance, means }
+        Inputs { covariance, means: means.into_iter().map(|mean| mean - zero).collect(), zero }
     }
 }
 
@@ -51,7 +51,8 @@ pub(super) struct WantedSums {
     /// `inputs × outputs` in panels of columns.
     cross: Vec<Mat<f64>>,
     sums: Vec<f64>,
-    squares: Vec<f64>,
+    /// Of the outputs without corrections: sums and squares.
+    own: [Vec<f64>; 2],
 }
 
 impl WantedSums {
@@ -60,20 +61,22 @@ impl WantedSums {
             count: 0.0,
             cross: panels(outputs).map(|(_, width)| Mat::zeros(inputs, width)).collect(),
             sums: vec![0.0; outputs],
-            squares: vec![0.0; outputs],
+            own: [vec![0.0; outputs], vec![0.0; outputs]],
         }
     }
 
-    /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f64>, y: &Mat<f64>) {
+    /// Adds samples as columns; `corrections` are parts of the outputs that do not count in their variance.
+    pub(super) fn add(&mut self, x: &Mat<f32>, y: &Mat<f32>, corrections: Option<&Mat<f32>>) {
         self.count += x.ncols() as f64;
+        let own = corrections.map(|corrections| y - corrections);
+        let own = own.as_ref().unwrap_or(y);
         for column in 0..x.ncols() {
             add_powers(&mut self.sums, y.col_as_slice(column), 1);
-            add_powers(&mut self.squares, y.col_as_slice(column), 2);
+            add_powers(&mut self.own[0], own.col_as_slice(column), 1);
+            add_powers(&mut self.own[1], own.col_as_slice(column), 2);
         }
         self.cross.par_iter_mut().enumerate().for_each(|(panel, sums)| {
-            let columns = y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..);
-            matmul(sums.as_mut(), Accum::Add, x.as_ref(), columns.transpose(), 1.0, Par::Seq);
+            add_product(sums, x.as_ref(), y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..));
         });
     }
 
@@ -83,14 +86,25 @@ impl WantedSums {
         let cross = Mat::from_fn(inputs.len(), means.len(), |i, o| {
             self.cross[o / PANEL][(i, o % PANEL)] / self.count - inputs[i] * means[o]
         });
-        let variance = |(square, mean): (&f64, &f64)| (square / self.count - mean * mean).max(0.0);
-        let variances = self.squares.iter().zip(&means).map(variance).collect();
+        let variance =
+            |(sum, square): (&f64, &f64)| (square / self.count - (sum / self.count).powi(2)).max(0.0);
+        let variances = self.own[0].iter().zip(&self.own[1]).map(variance).collect();
         Wanted { cross, means, variances }
     }
 }
 
-fn add_powers(sums: &mut [f64], values: &[f64], power: i32) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value.powi(power));
+fn add_powers(sums: &mut [f64], values: &[f32], power: i32) {
+    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value).powi(power));
+}
+
+/// Adds `a bᵀ` to `sums`.
+fn add_product(sums: &mut Mat<f64>, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+    let mut product = Mat::zeros(a.nrows(), b.nrows());
+    matmul(product.as_mut(), Accum::Replace, a, b.transpose(), 1.0, Par::Seq);
+    for column in 0..sums.ncols() {
+        let product = product.col_as_slice(column);
+        sums.col_as_slice_mut(column).iter_mut().zip(product).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
 }
 
 /// Start and width of each panel.

@@ -4,6 +4,7 @@ use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
 use crate::graph::arbitrary::{Choices, noise};
 use crate::graph::{Conv, Graph, Node, Op};
+use crate::quantize::OperatorId;
 use crate::tensor::Window;
 use ndarray::Array4;
 
@@ -12,7 +13,7 @@ const IMAGES: usize = CHUNK + 4;
 const GROUPS: usize = 2;
 const GROUP_INPUTS: usize = 2;
 const OUTPUTS: usize = 6;
-const ZERO_POINTS: [u8; 4] = [3, 3, 120, 120];
+const ZERO_POINT: u8 = 117;
 const RESIDUAL_SCALE: f64 = 0.013;
 
 /// Padding differs on all sides, strides and dilations differ between the axes.
@@ -78,7 +79,7 @@ impl Scene {
 
     fn patches(&self, window: Window) -> Patches {
         let output = [self.output_shape.height, self.output_shape.width];
-        Patches { input: 0, window, groups: GROUPS, group_inputs: GROUP_INPUTS, output }
+        Patches { input: OperatorId::INPUT, window, groups: GROUPS, group_inputs: GROUP_INPUTS, output }
     }
 
     fn sampler(&self) -> Sampler<'_> {
@@ -86,8 +87,8 @@ impl Scene {
     }
 
     fn sampler_of(&self, patches: Patches, host: Patches) -> Sampler<'_> {
-        let zero_points = ZERO_POINTS.to_vec();
-        Sampler { patches, host, activations: &self.inputs, shape: self.input_shape, zero_points }
+        let zero_point = ZERO_POINT;
+        Sampler { patches, host, activations: &self.inputs, shape: self.input_shape, zero_point }
     }
 
     fn samples<'a>(
@@ -144,9 +145,8 @@ impl Scene {
             let (y, x) = (row as isize + y as isize - 1, column as isize + x - 2);
             let inside = (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
             for channel in group * GROUP_INPUTS..(group + 1) * GROUP_INPUTS {
-                let zero = f64::from(ZERO_POINTS[channel]);
                 let code = |()| f64::from(codes[(y as usize * width + x as usize) * channels + channel]);
-                patch.push(if inside { code(()) - zero } else { 0.0 });
+                patch.push(if inside { code(()) - f64::from(ZERO_POINT) } else { 0.0 });
             }
         }
         patch
@@ -162,6 +162,12 @@ fn near(ours: f64, expected: f64) {
     assert!((ours - expected).abs() <= 1e-8 * (1.0 + expected.abs()), "{ours} {expected}");
 }
 
+/// Products with wanted outputs are summed in `f32` within a block.
+#[track_caller]
+fn nearly(ours: f64, expected: f64, size: f64) {
+    assert!((ours - expected).abs() <= 3e-6 * (size + expected.abs()), "{ours} {expected}");
+}
+
 fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
     let (inputs, outputs) = (gram.inputs.means.len(), gram.wanted.means.len());
     assert_eq!((inputs, outputs), (rows[0].0.len(), rows[0].1.len()));
@@ -173,12 +179,13 @@ fn compare(gram: &Gram, rows: &[(Vec<f64>, Vec<f64>)]) {
             near(gram.inputs.covariance[(i, j)], means(rows, |row| (row.0[i] - x[i]) * (row.0[j] - x[j])));
         }
         for (o, mean) in y.iter().enumerate() {
-            near(gram.wanted.cross[(i, o)], means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - mean)));
+            let cross = means(rows, |row| (row.0[i] - x[i]) * (row.1[o] - mean));
+            nearly(gram.wanted.cross[(i, o)], cross, 128.0);
         }
     }
     for (o, &mean) in y.iter().enumerate() {
-        near(gram.wanted.means[o], mean);
-        near(gram.wanted.variances[o], means(rows, |row| (row.1[o] - mean).powi(2)));
+        nearly(gram.wanted.means[o], mean, 1.0);
+        nearly(gram.wanted.variances[o], means(rows, |row| (row.1[o] - mean).powi(2)), 1.0);
     }
 }
 
@@ -251,7 +258,7 @@ fn hidden_errors_are_those_of_two_passes() {
         let mut grams = samples.grams().unwrap();
         let map = |group: usize| {
             let values = noise(12 * OUTPUTS / GROUPS, 30 + group as u64);
-            let weights = Mat::from_fn(12, OUTPUTS / GROUPS, |i, o| f64::from(values[i * 3 + o]) / 200.0);
+            let weights = Mat::from_fn(OUTPUTS / GROUPS, 12, |o, i| values[i * 3 + o] / 200.0);
             Linear { weights, bias: vec![0.1; OUTPUTS / GROUPS] }
         };
         let now: Vec<Linear> = (0..GROUPS).map(map).collect();
@@ -262,10 +269,12 @@ fn hidden_errors_are_those_of_two_passes() {
             let residuals = scene.residuals(group);
             for ((patch, outputs), residuals) in rows.iter_mut().zip(residuals) {
                 for (output, value) in outputs.iter_mut().enumerate() {
-                    let column = now[group].weights.col_as_slice(output);
-                    let now = 0.1 + column.iter().zip(&*patch).map(|(w, x)| w * x).sum::<f64>();
+                    let centred = patch.iter().map(|x| x + f64::from(ZERO_POINT) - CENTRE);
+                    let product = |(i, x): (usize, f64)| f64::from(now[group].weights[(output, i)]) * x;
+                    let now = 0.1 + centred.enumerate().map(product).sum::<f64>();
                     let residual = if residual.is_some() { residuals[output] } else { 0.0 };
-                    *value = visible(*value, now, clamp.map(|bound| f64::from(bound) - residual));
+                    let bounds = clamp.map(|bound| bound - residual as f32);
+                    *value = f64::from(visible(*value as f32, now as f32, bounds));
                 }
             }
             compare(gram, &rows);
@@ -278,15 +287,17 @@ fn sums_in_panels_are_sums() {
     let (inputs, outputs, columns) = (2 * PANEL + 5, PANEL + 3, 30);
     let matrix = |rows: usize, seed| {
         let values = noise(rows * columns, seed);
-        Mat::from_fn(rows, columns, |i, j| f64::from(values[i * columns + j]))
+        Mat::from_fn(rows, columns, |i, j| values[i * columns + j])
     };
     let (x, y) = (matrix(inputs, 1), matrix(outputs, 2));
     let (mut inputs, mut wanted) = (InputSums::new(inputs), WantedSums::new(inputs, outputs));
     inputs.add(&x);
-    wanted.add(&x, &y);
-    let column = |matrix: &Mat<f64>, j: usize| matrix.col_as_slice(j).to_vec();
+    wanted.add(&x, &y, None);
+    let column = |matrix: &Mat<f32>, j: usize| {
+        matrix.col_as_slice(j).iter().copied().map(f64::from).collect::<Vec<_>>()
+    };
     let rows: Vec<_> = (0..columns).map(|j| (column(&x, j), column(&y, j))).collect();
-    let inputs = Arc::new(inputs.finish());
+    let inputs = Arc::new(inputs.finish(0.0));
     compare(&Gram { wanted: wanted.finish(&inputs.means), inputs }, &rows);
 }
 

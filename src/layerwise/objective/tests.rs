@@ -1,7 +1,7 @@
 //! Targets and their damping.
 
 use super::super::gram::{Inputs, Wanted};
-use super::super::spread::Problem;
+use super::super::spread::LeastSquares;
 use super::*;
 use crate::graph::arbitrary::noise;
 use std::cell::Cell;
@@ -16,7 +16,7 @@ pub(in crate::layerwise) fn gram(inputs: usize, rank: usize, weights: &Mat<f64>)
     let output = weights.transpose() * &cross;
     let means = noise(inputs, 9).into_iter().map(f64::from).collect();
     Gram {
-        inputs: Arc::new(Inputs { covariance, means }),
+        inputs: Arc::new(Inputs { covariance, means, zero: 0.0 }),
         wanted: Wanted {
             means: vec![0.75; weights.ncols()],
             variances: (0..weights.ncols()).map(|o| output[(o, o)]).collect(),
@@ -51,12 +51,12 @@ fn damping_rises_until_it_is_enough() {
     let tried = Cell::new(0);
     let solve = |hessian: Mat<f64>| {
         tried.set(tried.get() + 1);
-        Problem::new(hessian, 3, 2)
+        LeastSquares::new(hessian, 3, 2)
     };
     assert_eq!(damped(&hessian, 0.01, solve).unwrap().1, 10.0);
     assert_eq!(tried.get(), 2);
     hessian[(0, 0)] = f64::NAN;
-    let error = damped(&hessian, 0.01, |hessian| Problem::new(hessian, 3, 2)).err().unwrap();
+    let error = damped(&hessian, 0.01, |hessian| LeastSquares::new(hessian, 3, 2)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NonFinite);
 }
 

@@ -6,15 +6,15 @@ use crate::wide::Width;
 use std::hint::select_unpredictable as select;
 
 /// What the scale of a group is multiplied by, one factor for each pass over the groups.
-const KICKS: [f64; 6] = [0.8, 1.25, 0.9, 1.1, 0.65, 1.5];
+const KICKS: [f32; 6] = [0.8, 1.25, 0.9, 1.1, 0.65, 1.5];
 /// Kicks times inputs per output channel, which bounds the time.
-const EFFORT: usize = 1 << 17;
+const EFFORT: usize = 1 << 16;
 /// Changes of codes in a row that may pass without a gain.
-const DEPTH: usize = 8;
+const DEPTH: usize = 6;
 /// Rounds in which codes and scales settle after a kick.
 const ROUNDS: usize = 3;
 /// A kick must gain this much, relative to the error there is, so that rounding errors are no gain.
-const LEAST_GAIN: f64 = 1e-9;
+const LEAST_GAIN: f64 = 1e-6;
 /// Codes that are compared at a time.
 const LANES: usize = 16;
 
@@ -39,7 +39,7 @@ impl State<'_> {
     }
 
     /// Multiplies the scale of a block, unless the block is zero.
-    fn kick(&mut self, block: &Block, factor: f64) -> bool {
+    fn kick(&mut self, block: &Block, factor: f32) -> bool {
         let old = self.scale(block);
         let new = (old * factor).round().clamp(1.0, self.largest);
         if old > 0.0 && new != old {
@@ -69,15 +69,15 @@ impl State<'_> {
     /// Changes the code that costs least, then the next, each at most once and even if the error rises; what follows
     /// the least error is undone (variable depth: Kernighan and Lin, Bell System Technical Journal 49, 1970).
     fn change_codes(&mut self) -> Vec<usize> {
-        let mut moves: Vec<(usize, f64)> = Vec::new();
-        let mut barrier: Vec<f64> =
-            self.scales.iter().map(|&scale| if scale == 0.0 { f64::INFINITY } else { 0.0 }).collect();
+        let mut moves: Vec<(usize, f32)> = Vec::new();
+        let mut barrier: Vec<f32> =
+            self.scales.iter().map(|&scale| if scale == 0.0 { f32::INFINITY } else { 0.0 }).collect();
         let (mut kept, mut least, mut gradient) = (0, self.error, self.gradient.clone());
         while moves.len() < kept + DEPTH {
             let Some(index) = self.cheapest(&barrier) else { break };
             moves.push((index, self.codes[index]));
             self.set_code(index, self.best_change(index));
-            barrier[index] = f64::INFINITY;
+            barrier[index] = f32::INFINITY;
             if self.error < least * (1.0 - LEAST_GAIN) {
                 (kept, least) = (moves.len(), self.error);
                 gradient.copy_from_slice(&self.gradient);
@@ -89,7 +89,7 @@ impl State<'_> {
     }
 
     /// The other code of a weight that adds least to the error.
-    fn best_change(&self, index: usize) -> f64 {
+    fn best_change(&self, index: usize) -> f32 {
         let code = self.codes[index];
         let [first, second] =
             costs(code, self.scales[index], self.gradient[index], self.problem.diagonal[index]);
@@ -98,7 +98,7 @@ impl State<'_> {
     }
 
     /// The weight whose best change adds least to the error, once what `barrier` has for it is added.
-    fn cheapest(&self, barrier: &[f64]) -> Option<usize> {
+    fn cheapest(&self, barrier: &[f32]) -> Option<usize> {
         Width::widest().run(
             #[inline(always)]
             || self.cheapest_in_lanes(barrier),
@@ -106,10 +106,10 @@ impl State<'_> {
     }
 
     #[inline(always)]
-    fn cheapest_in_lanes(&self, barrier: &[f64]) -> Option<usize> {
+    fn cheapest_in_lanes(&self, barrier: &[f32]) -> Option<usize> {
         let diagonal = &self.problem.diagonal;
         let (whole, len) = (barrier.len() / LANES * LANES, barrier.len());
-        let (mut least, mut at) = ([f64::INFINITY; LANES], [usize::MAX; LANES]);
+        let (mut least, mut at) = ([f32::INFINITY; LANES], [usize::MAX; LANES]);
         for start in (0..whole).step_by(LANES) {
             let codes = &self.codes[start..start + LANES];
             let scales = &self.scales[start..start + LANES];
@@ -121,7 +121,7 @@ impl State<'_> {
                 least[lane] = select(cost < least[lane], cost, least[lane]);
             }
         }
-        let mut best = (f64::INFINITY, None);
+        let mut best = (f32::INFINITY, None);
         let lanes =
             (0..LANES).filter(|&lane| at[lane] != usize::MAX).map(|lane| (least[lane], at[lane] + lane));
         let rest = (whole..len).map(|index| {
@@ -139,14 +139,14 @@ impl State<'_> {
 
 /// What the best change of one code adds to the error.
 #[inline(always)]
-fn cost(code: f64, scale: f64, gradient: f64, diagonal: f64) -> f64 {
+fn cost(code: f32, scale: f32, gradient: f32, diagonal: f32) -> f32 {
     let [first, second] = costs(code, scale, gradient, diagonal);
     select(first <= second, first, second)
 }
 
 /// What the two other codes add to the error: +1 and −1 instead of zero, else zero and the opposite.
 #[inline(always)]
-fn costs(code: f64, scale: f64, gradient: f64, diagonal: f64) -> [f64; 2] {
+fn costs(code: f32, scale: f32, gradient: f32, diagonal: f32) -> [f32; 2] {
     let slope = gradient * scale;
     let curvature = diagonal * scale * scale;
     let is_zero = code == 0.0;

@@ -1,40 +1,48 @@
 //! A row under change.
 
-use super::{Block, Problem, Row};
+use super::{Block, ChannelSolution, LeastSquares, Solution};
 use crate::layerwise::vector::{axpy, dot};
 
 /// Codes and scales of one output channel, and what they leave of the error.
 #[derive(Debug, Clone)]
 pub(super) struct State<'a> {
-    pub problem: &'a Problem,
-    pub codes: Vec<f64>,
+    pub problem: &'a LeastSquares,
+    pub codes: Vec<f32>,
     /// Scale of each weight.
-    pub scales: Vec<f64>,
+    pub scales: Vec<f32>,
     /// `H (target − value)`.
-    pub gradient: Vec<f64>,
+    pub gradient: Vec<f32>,
     /// `(target − value)ᵀ H (target − value)`.
     pub error: f64,
     /// No scale is larger.
-    pub largest: f64,
+    pub largest: f32,
 }
 
 impl<'a> State<'a> {
     /// `errors` is `target − value`, `gradient` H times that.
-    pub fn new(problem: &'a Problem, row: &Row, errors: &[f64], gradient: Vec<f64>, largest: f64) -> Self {
+    pub fn new(
+        problem: &'a LeastSquares,
+        row: &ChannelSolution,
+        errors: &[f32],
+        gradient: Vec<f32>,
+        largest: f32,
+    ) -> Self {
         let mut scales = vec![0.0; errors.len()];
         for block in &problem.blocks {
-            scales[block.columns.clone()].fill(f64::from(row.scales[block.id]));
+            scales[block.columns.clone()].fill(f32::from(row.scales[block.id]));
         }
-        let codes = row.codes.iter().map(|&code| f64::from(code)).collect();
-        Self { problem, codes, scales, error: dot(errors, &gradient), gradient, largest }
+        let codes = row.codes.iter().map(|&code| f32::from(code)).collect();
+        let error =
+            errors.iter().zip(&gradient).map(|(error, slope)| f64::from(*error) * f64::from(*slope)).sum();
+        Self { problem, codes, scales, error, gradient, largest }
     }
 
-    pub fn row(&self) -> Row {
+    pub fn row(&self) -> ChannelSolution {
         let mut scales = vec![0; self.problem.blocks.len()];
         for block in &self.problem.blocks {
             scales[block.id] = self.scale(block) as u8;
         }
-        Row { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
+        ChannelSolution { codes: self.codes.iter().map(|&code| code as i8).collect(), scales }
     }
 
     /// Becomes another state of the same row.
@@ -45,17 +53,17 @@ impl<'a> State<'a> {
         self.error = other.error;
     }
 
-    pub fn scale(&self, block: &Block) -> f64 {
+    pub fn scale(&self, block: &Block) -> f32 {
         self.scales[block.columns.start]
     }
 
-    pub fn set_code(&mut self, index: usize, code: f64) {
+    pub fn set_code(&mut self, index: usize, code: f32) {
         let step = (code - self.codes[index]) * self.scales[index];
         self.codes[index] = code;
         self.shift(index, step);
     }
 
-    pub fn set_scale(&mut self, block: &Block, scale: f64) {
+    pub fn set_scale(&mut self, block: &Block, scale: f32) {
         for index in block.columns.clone() {
             let step = (scale - self.scales[index]) * self.codes[index];
             self.scales[index] = scale;
@@ -64,31 +72,31 @@ impl<'a> State<'a> {
     }
 
     /// Codes and scale of a block.
-    pub fn set_block(&mut self, block: &Block, signs: &[i8], scale: f64) {
-        for (index, &sign) in block.columns.clone().zip(signs) {
-            let step = f64::from(sign) * scale - self.codes[index] * self.scales[index];
-            self.codes[index] = f64::from(sign);
+    pub fn set_block(&mut self, block: &Block, Solution { signs, scale }: Solution) {
+        for (index, sign) in block.columns.clone().zip(signs) {
+            let step = sign * scale - self.codes[index] * self.scales[index];
+            self.codes[index] = sign;
             self.scales[index] = scale;
             self.shift(index, step);
         }
     }
 
     /// Adds `step` to the value of one weight.
-    fn shift(&mut self, index: usize, step: f64) {
+    fn shift(&mut self, index: usize, step: f32) {
         if step != 0.0 {
-            self.error += step * (step * self.problem.diagonal[index] - 2.0 * self.gradient[index]);
+            let [diagonal, slope] = [self.problem.diagonal[index], self.gradient[index]].map(f64::from);
+            self.error += f64::from(step) * (f64::from(step) * diagonal - 2.0 * slope);
             axpy(-step, self.problem.hessian.col_as_slice(index), &mut self.gradient);
         }
     }
 
     /// Gives a block its best scale, all else fixed, unless all its codes are zero; whether that is another one.
     pub fn fit_scale(&mut self, block: &Block) -> bool {
-        let (mut slope, mut curvature) = (0.0, 0.0);
         let codes = &self.codes[block.columns.clone()];
+        let slope = dot(codes, &self.gradient[block.columns.clone()]);
+        let mut curvature = 0.0;
         for (&code, index) in codes.iter().zip(block.columns.clone()).filter(|(code, _)| **code != 0.0) {
-            let column = &self.problem.hessian.col_as_slice(index)[block.columns.clone()];
-            slope += code * self.gradient[index];
-            curvature += codes.iter().zip(column).map(|(other, h)| code * other * h).sum::<f64>();
+            curvature += code * dot(&self.problem.hessian.col_as_slice(index)[block.columns.clone()], codes);
         }
         if curvature <= 0.0 {
             return false;

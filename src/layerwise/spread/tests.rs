@@ -4,7 +4,7 @@ use super::*;
 use crate::graph::arbitrary::{Choices, noise};
 
 /// The largest scale of eight bits.
-pub(super) const LARGEST: f64 = 127.0;
+pub(super) const LARGEST: f32 = 127.0;
 
 pub(super) struct Case {
     pub hessian: Mat<f64>,
@@ -22,7 +22,8 @@ pub(super) fn case(seed: u64, inputs: usize, run: usize, group: usize, samples: 
     let mean = (0..inputs).map(|i| hessian[(i, i)]).sum::<f64>() / inputs as f64;
     (0..inputs).for_each(|i| hessian[(i, i)] += 0.01 * mean);
     let target: Vec<f64> = noise(inputs, seed + 2).into_iter().map(f64::from).collect();
-    let largest = groups(&target, run, group).map(closed_form_scale).fold(0.0, f64::max);
+    let own = |group: &[f64]| closed_form_scale(group.iter().copied());
+    let largest = groups(&target, run, group).map(own).fold(0.0, f64::max);
     let target = target.iter().map(|weight| weight / largest * 110.0).collect();
     Case { hessian, target, run, group }
 }
@@ -36,11 +37,15 @@ fn groups(values: &[f64], run: usize, group: usize) -> impl Iterator<Item = &[f6
 }
 
 impl Case {
-    fn solve(&self) -> Row {
-        Problem::new(self.hessian.clone(), self.run, self.group)
+    fn solve(&self) -> ChannelSolution {
+        LeastSquares::new(self.hessian.clone(), self.run, self.group)
             .unwrap()
-            .solve(std::slice::from_ref(&self.target), LARGEST)
+            .solve(&[self.targets()], LARGEST)
             .remove(0)
+    }
+
+    fn targets(&self) -> Vec<f32> {
+        self.target.iter().map(|&weight| weight as f32).collect()
     }
 
     fn group_of(&self, index: usize) -> usize {
@@ -54,30 +59,30 @@ impl Case {
     }
 
     /// The state of a row.
-    pub(super) fn state<'a>(&self, problem: &'a Problem, row: &Row) -> State<'a> {
-        let errors = problem.errors(&self.target, row);
+    pub(super) fn state<'a>(&self, problem: &'a LeastSquares, row: &ChannelSolution) -> State<'a> {
+        let errors = problem.errors(&self.targets(), row);
         let gradient = times(&problem.hessian, std::slice::from_ref(&errors)).col_as_slice(0).to_vec();
         State::new(problem, row, &errors, gradient, LARGEST)
     }
 
     /// The state after rounding.
-    pub(super) fn rounded<'a>(&self, problem: &'a Problem) -> State<'a> {
-        self.state(problem, &problem.round_all(std::slice::from_ref(&self.target), LARGEST)[0])
+    pub(super) fn rounded<'a>(&self, problem: &'a LeastSquares) -> State<'a> {
+        self.state(problem, &problem.round_all(&[self.targets()], LARGEST)[0])
     }
 
-    pub(super) fn row_error(&self, row: &Row) -> f64 {
+    pub(super) fn row_error(&self, row: &ChannelSolution) -> f64 {
         self.error(|index| f64::from(row.codes[index]) * f64::from(row.scales[self.group_of(index)]))
     }
 
     /// Every group on its own, its scale rounded to 8 bits.
-    fn closed_form(&self) -> Row {
+    fn closed_form(&self) -> ChannelSolution {
         let (mut codes, mut scales) = (Vec::new(), Vec::new());
         for group in groups(&self.target, self.run, self.group) {
-            let scale = closed_form_scale(group);
+            let scale = closed_form_scale(group.iter().copied());
             scales.push(scale.round() as u8);
             codes.extend(group.iter().map(|w| (w / scale.max(1e-9)).round().clamp(-1.0, 1.0) as i8));
         }
-        Row { codes, scales }
+        ChannelSolution { codes, scales }
     }
 
     /// The least error of all codes, each with its best real scales of any sign.
@@ -115,7 +120,7 @@ fn independent_inputs_give_the_closed_form() {
         let case = Case { hessian: identity(3 * run), ..case(seed, 3 * run, run, group, 8) };
         let (ours, closed) = (case.solve(), case.closed_form());
         let (error, bound) = (case.row_error(&ours), case.row_error(&closed));
-        assert!(error <= bound * (1.0 + 1e-9), "N={group}: {error} > {bound}");
+        assert!(error <= bound * (1.0 + 1e-6), "N={group}: {error} > {bound}");
         for (ours, closed) in ours.scales.iter().zip(&closed.scales) {
             assert!(ours.abs_diff(*closed) <= 1, "N={group}: scales {ours} and {closed}");
         }
@@ -151,10 +156,25 @@ fn tiny_problems_are_solved_nearly_as_well_as_by_trying_all_codes() {
         };
         let excesses: Vec<f64> = (0..30).map(excess).collect();
         let worst = excesses.iter().copied().fold(0.0, f64::max);
-        assert!(excesses.iter().all(|&excess| excess > -1e-9), "N={group}: better than the best");
+        assert!(excesses.iter().all(|&excess| excess > -1e-6), "N={group}: better than the best");
         assert!(worst < 0.03, "N={group}: {worst} of the signal lost to greed");
         assert!(excesses.iter().sum::<f64>() / 30.0 < 0.005, "N={group}");
     }
+}
+
+/// The metric of a block whose error the later ones make up for: the inverse of its block of the inverse.
+fn free_metric(case: &Case, problem: &LeastSquares, block: &Block) -> Mat<f64> {
+    let order = &problem.order;
+    let covariance = Mat::from_fn(order.len(), order.len(), |i, j| case.hessian[(order[i], order[j])]);
+    let later = order.len() - block.start;
+    let part = covariance.submatrix(block.start, block.start, later, later).to_owned();
+    let inverse = part.llt(Side::Lower).unwrap().inverse();
+    inverse.submatrix(0, 0, block.len, block.len).to_owned().llt(Side::Lower).unwrap().inverse()
+}
+
+fn form(metric: &Mat<f64>, values: &[f64]) -> f64 {
+    let pairs = (0..values.len()).flat_map(|i| (0..values.len()).map(move |j| (i, j)));
+    pairs.map(|(i, j)| values[i] * metric[(i, j)] * values[j]).sum()
 }
 
 /// The first group sees no errors of others: its code and scale are the best there are under its metric.
@@ -163,41 +183,59 @@ fn first_groups_of_up_to_four_are_exact() {
     for seed in 0..20 {
         for group in 1..=4 {
             let case = case(seed * 5, 12, 6, group, 40);
-            let problem = Problem::new(case.hessian.clone(), 6, group).unwrap();
+            let problem = LeastSquares::new(case.hessian.clone(), 6, group).unwrap();
             let block = &problem.blocks[0];
+            let metric = free_metric(&case, &problem, block);
             let weights: Vec<f64> = problem.order[..block.len].iter().map(|&i| case.target[i]).collect();
-            let error = |signs: &[i8], scale: f64| {
-                let rest: Vec<f64> =
-                    weights.iter().zip(signs).map(|(w, &s)| w - scale * f64::from(s)).collect();
-                block.image(&rest, &problem.factor).iter().map(|e| e * e).sum::<f64>()
+            let error = |signs: &[f32], scale: f64| {
+                let off = weights.iter().zip(signs).map(|(w, &s)| w - scale * f64::from(s));
+                form(&metric, &off.collect::<Vec<_>>())
             };
-            let (signs, scale) = block.round(&weights, &problem.factor, LARGEST);
-            let ours = error(&signs, f64::from(scale));
+            let narrow: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
+            let found = block.round(&narrow, &problem.factor, LARGEST).unwrap_or_else(|| block.zeros());
+            let ours = error(&found.signs, f64::from(found.scale));
             for number in 0..3usize.pow(block.len as u32) {
-                let signs: Vec<i8> =
-                    (0..block.len).map(|i| (number / 3usize.pow(i as u32) % 3) as i8 - 1).collect();
+                let signs: Vec<f32> =
+                    (0..block.len).map(|i| (number / 3usize.pow(i as u32) % 3) as f32 - 1.0).collect();
                 for scale in 0..=127u8 {
-                    assert!(ours <= error(&signs, f64::from(scale)) * (1.0 + 1e-9) + 1e-9);
+                    assert!(ours <= error(&signs, f64::from(scale)) + 1e-5 * form(&metric, &weights));
                 }
             }
         }
     }
 }
 
-/// The image of a vector has the length that the block of the inverse of the inverse gives it.
+/// What many weights gain is what their metric says, with the later blocks free and with all else fixed.
 #[test]
-fn images_have_the_length_of_the_block_metric() {
-    let case = case(3, 12, 12, 4, 40);
-    let problem = Problem::new(case.hessian.clone(), 12, 4).unwrap();
-    let weights = [1.0, -2.0, 0.5, 3.0];
-    // Of the last block nothing is left to correct: its metric is the covariance itself.
-    let block = &problem.blocks[2];
-    let columns = &problem.order[block.start..];
-    let square: f64 = block.image(&weights, &problem.factor).iter().map(|e| e * e).sum();
-    let expected: f64 = (0..16)
-        .map(|at| weights[at / 4] * weights[at % 4] * case.hessian[(columns[at / 4], columns[at % 4])])
-        .sum();
-    assert!((square / expected - 1.0).abs() < 1e-9, "{square} {expected}");
+fn trials_know_their_products_and_squares() {
+    let case = case(3, 12, 12, 12, 40);
+    for (run, start) in [(12, 0), (6, 6)] {
+        let problem = LeastSquares::new(case.hessian.clone(), run, 12).unwrap();
+        let block = problem.blocks.iter().find(|block| block.start == start).unwrap();
+        let metric = free_metric(&case, &problem, block);
+        let weights: Vec<f32> = (0..block.len).map(|i| (i as f32 - 4.3) / 3.0).collect();
+        let found = block.round(&weights, &problem.factor, LARGEST).unwrap();
+        let error = |scale: f32| {
+            let off = weights.iter().zip(&found.signs).map(|(w, s)| f64::from(w - scale * s));
+            form(&metric, &off.collect::<Vec<_>>())
+        };
+        assert!(
+            error(found.scale) <= error(found.scale + 1.0) && error(found.scale) <= error(found.scale - 1.0)
+        );
+    }
+}
+
+#[test]
+fn the_factor_is_that_of_the_inverse() {
+    let case = case(4, 18, 6, 4, 60);
+    let order: Vec<usize> = (0..18).map(|i| i * 5 % 18).collect();
+    let factor = inverse_factor(&case.hessian, &order).unwrap();
+    let permuted = Mat::from_fn(18, 18, |i, j| case.hessian[(order[i], order[j])]);
+    let identity = &permuted * &factor * factor.transpose();
+    for (i, j) in (0..18).flat_map(|i| (0..18).map(move |j| (i, j))) {
+        assert!((identity[(i, j)] - f64::from(u8::from(i == j))).abs() < 1e-9);
+        assert!(j <= i || factor[(i, j)] == 0.0);
+    }
 }
 
 #[test]
@@ -229,7 +267,7 @@ fn a_scale_is_zero_exactly_where_all_codes_are() {
 fn indefinite_covariances_are_refused() {
     let mut hessian = identity(3);
     hessian[(1, 1)] = -1.0;
-    assert!(Problem::new(hessian, 3, 2).is_none());
+    assert!(LeastSquares::new(hessian, 3, 2).is_none());
 }
 
 /// No pattern of any one group, with any scale, is better when all others stay.
@@ -251,7 +289,7 @@ fn no_group_of_up_to_four_can_be_improved_alone() {
                     });
                     for scale in 0..=127 {
                         other.scales[number] = scale;
-                        assert!(case.row_error(&other) >= error * (1.0 - 1e-6), "{seed} {number} {pattern}");
+                        assert!(case.row_error(&other) >= error * (1.0 - 1e-4), "{seed} {number} {pattern}");
                     }
                 }
             }
@@ -266,16 +304,16 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
         let (mut blocks, mut columns) = (0.0, 0.0);
         for seed in 0..8 {
             let case = case(80 + seed, 96, 96, group, 200);
-            let problem = Problem::new(case.hessian.clone(), case.run, case.group).unwrap();
+            let problem = LeastSquares::new(case.hessian.clone(), case.run, case.group).unwrap();
             let rounded = case.rounded(&problem);
             let mut state = rounded.clone();
             for block in problem.blocks.iter().cycle().take(20 * problem.blocks.len()) {
                 state.improve_codes(block);
             }
             columns += case.row_error(&state.row());
-            let mut state = rounded;
-            state.descend();
-            blocks += case.row_error(&state.row());
+            let mut states = [rounded];
+            problem.descend(&mut states);
+            blocks += case.row_error(&states[0].row());
         }
         assert!(blocks < least * columns, "{group}: {}", blocks / columns);
     }
@@ -284,15 +322,19 @@ fn descent_by_blocks_improves_on_descent_by_columns() {
 #[test]
 fn decoding_solves_its_triangle() {
     let case = case(7, 12, 12, 12, 30);
-    let problem = Problem::new(case.hessian.clone(), 12, 12).unwrap();
-    let block = &problem.blocks[0];
-    let truth: Vec<f64> = noise(12, 3).into_iter().map(f64::from).collect();
-    let lower = &block.inner;
-    let image: Vec<f64> = (0..12).map(|i| (i..12).map(|j| lower[(j, i)] * truth[j]).sum()).collect();
-    for (found, wanted) in block.free_solution(&image).iter().zip(&truth) {
-        assert!((found - wanted).abs() < 1e-9);
+    let problem = LeastSquares::new(case.hessian.clone(), 12, 12).unwrap();
+    let Metric::Many(lower) = &problem.blocks[0].metric else { panic!("a block of twelve") };
+    let truth: Vec<f32> = noise(12, 3);
+    let image_of = |values: &[f32]| -> Vec<f32> {
+        (0..12).map(|i| (i..12).map(|j| lower[(j, i)] * values[j]).sum()).collect()
+    };
+    for (found, wanted) in descend::free_solution(lower, &image_of(&truth)).iter().zip(&truth) {
+        assert!((found - wanted).abs() < 1e-3);
     }
-    let signs: Vec<f64> = truth.iter().map(|value| value.signum()).collect();
-    let image: Vec<f64> = (0..12).map(|i| (i..12).map(|j| lower[(j, i)] * signs[j] * 5.0).sum()).collect();
-    assert_eq!(block.decode(&image, 5.0), signs.iter().map(|&sign| sign as i8).collect::<Vec<_>>());
+    let signs: Vec<f32> = truth.iter().map(|value| value.signum()).collect();
+    let image: Vec<f32> = image_of(&signs).iter().map(|value| value * 5.0).collect();
+    let trials = Trials::decoded(lower, &image, [5.0; LANES]);
+    assert!((0..LANES).all(|lane| trials.signs(lane) == signs));
+    let best = trials.best(LARGEST, 0.0).unwrap();
+    assert_eq!((best.signs, best.scale), (signs, 5.0));
 }

@@ -6,12 +6,12 @@ use crate::graph::{NodeId, Op};
 use crate::layerwise::gram::{Inputs, Sampler, Samples};
 use crate::layerwise::objective::Objective;
 use crate::layerwise::patches::Patches;
-use crate::quantize::QuantizedOp;
+use crate::quantize::{OperatorId, QuantizedOp};
 use std::sync::Arc;
 
 impl Walk<'_> {
-    /// What the outputs of node `id`, a convolution, should be.
-    pub(super) fn objective_of(&mut self, id: usize) -> Result<Option<Objective>> {
+    /// What the outputs of operator `id`, a convolution, should be.
+    pub(super) fn objective_of(&mut self, id: OperatorId) -> Result<Option<Objective>> {
         let Some([patches, host]) = self.patches(id) else { return Ok(None) };
         let moments = self.moments(id)?;
         let node = &self.graph.nodes[id];
@@ -38,13 +38,13 @@ impl Walk<'_> {
         Ok(Some(objective))
     }
 
-    /// The patches of node `id` and those of its host.
-    fn patches(&self, id: usize) -> Option<[Patches; 2]> {
+    /// The patches of operator `id` and those of its host.
+    fn patches(&self, id: OperatorId) -> Option<[Patches; 2]> {
         Some([Patches::of(&self.graph.nodes[id])?, Patches::of(&self.graph.nodes[self.hosts[id]?])?])
     }
 
-    /// The moments of each channel group's inputs of node `id`, which are part of its host's.
-    fn moments(&mut self, id: usize) -> Result<Vec<Arc<Inputs>>> {
+    /// The moments of each channel group's inputs of operator `id`, which are part of its host's.
+    fn moments(&mut self, id: OperatorId) -> Result<Vec<Arc<Inputs>>> {
         let (Some(host), Some([own, wide])) = (self.hosts[id], self.patches(id)) else {
             return Ok(Vec::new());
         };
@@ -58,7 +58,7 @@ impl Walk<'_> {
             None => Arc::clone(group),
         };
         let own = moments.iter().map(part).collect();
-        if self.hosts[id + 1..].contains(&Some(host)) {
+        if self.hosts.ids_after(id).any(|later| self.hosts[later] == Some(host)) {
             self.shared.push((host, moments));
         }
         Ok(own)
@@ -71,7 +71,7 @@ impl Walk<'_> {
             host,
             activations: &self.values[patches.input].as_ref().ok_or_else(freed)?.fitting,
             shape: input.shape,
-            zero_points: vec![input.quantizer.zero_point; input.shape.channels],
+            zero_point: input.quantizer.zero_point,
         })
     }
 

@@ -5,16 +5,16 @@ use crate::calibrate::{Histogram, RangeMethod, Spool, quantizer_for};
 use crate::error::Result;
 use crate::format::Quantizer;
 use crate::pack::Packing;
-use crate::quantize::{Plain, QuantizedOp};
+use crate::quantize::{OperatorId, Plain, QuantizedOp};
 
 /// Full precision's largest value times this is where codes of 8 bits end while values are looked at: the converted
 /// network may yield larger ones.
 const MARGIN: f64 = 1.25;
 
 impl Walk<'_> {
-    /// The operator with a quantizer chosen anew, which is also that of the nodes that move its codes; `packing` if
+    /// The operator with a quantizer chosen anew, which is also that of the operators that move its codes; `packing` if
     /// its range is not to be chosen here.
-    pub(super) fn ranged(&mut self, id: usize, packing: Packing) -> Result<Packing> {
+    pub(super) fn ranged(&mut self, id: OperatorId, packing: Packing) -> Result<Packing> {
         let (Some(range), Some(wide)) = (self.graph.nodes[id].range, self.wide_quantizer(id)) else {
             return Ok(packing);
         };
@@ -29,8 +29,8 @@ impl Walk<'_> {
         self.pack(id)
     }
 
-    /// A quantizer of 8 bits for all values that node `id` may yield.
-    fn wide_quantizer(&self, id: usize) -> Option<Quantizer> {
+    /// A quantizer of 8 bits for all values that operator `id` may yield.
+    fn wide_quantizer(&self, id: OperatorId) -> Option<Quantizer> {
         let node = &self.graph.nodes[id];
         if let QuantizedOp::Plain(Plain::Narrow) = node.op {
             return Some(self.graph.nodes[node.inputs[0]].quantizer);
@@ -41,9 +41,9 @@ impl Walk<'_> {
         Some(Quantizer { scale: wide.scale * MARGIN, ..wide })
     }
 
-    /// Nodes that move codes have the quantizer of what they read.
-    fn spread_quantizer(&mut self, id: usize) {
-        for follower in id + 1..self.graph.nodes.len() {
+    /// Operators that move codes have the quantizer of what they read.
+    fn spread_quantizer(&mut self, id: OperatorId) {
+        for follower in self.graph.nodes.ids_after(id) {
             let input = self.graph.nodes[follower].inputs[0];
             if self.full.structure.operators[follower].kind.keeps_codes() {
                 self.graph.nodes[follower].quantizer = self.graph.nodes[input].quantizer;
@@ -52,7 +52,7 @@ impl Walk<'_> {
     }
 
     /// A step that is finer cannot be reached from what is rescaled.
-    fn least_scale(&self, id: usize) -> f64 {
+    fn least_scale(&self, id: OperatorId) -> f64 {
         let node = &self.graph.nodes[id];
         let rescaled = match node.op {
             QuantizedOp::Plain(Plain::Narrow) => node.inputs.first(),

@@ -7,7 +7,7 @@ use crate::graph::{NodeId, Op};
 use crate::layerwise::probe::real;
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
-use crate::quantize::{QuantizedConv, QuantizedOp, closed_form};
+use crate::quantize::{OperatorId, QuantizedConv, QuantizedOp, closed_form};
 
 /// Precisions to try, and who wants to see the result.
 pub(crate) struct Survey<'a> {
@@ -18,8 +18,8 @@ pub(crate) struct Survey<'a> {
 }
 
 impl Walk<'_> {
-    /// Shows the candidates of node `id`, which afterwards is what it was.
-    pub(super) fn survey(&mut self, id: usize) -> Result<()> {
+    /// Shows the candidates of operator `id`, which afterwards is what it was.
+    pub(super) fn survey(&mut self, id: OperatorId) -> Result<()> {
         let QuantizedOp::Conv(conv) = self.graph.nodes[id].op.clone() else { return Ok(()) };
         let Some(candidates) = self.survey.as_ref().map(|survey| survey.candidates[conv.source].clone())
         else {
@@ -45,8 +45,8 @@ impl Walk<'_> {
         Ok(QuantizedConv { weights, factors, choice, ..conv.clone() })
     }
 
-    /// Node `id` after fitting, as a convolution of real numbers.
-    fn fitted(&mut self, id: usize) -> Result<Option<Op>> {
+    /// Operator `id` after fitting, as a convolution of real numbers.
+    fn fitted(&mut self, id: OperatorId) -> Result<Option<Op>> {
         let packing = self.fit(id)?;
         let scale = self.graph.nodes[self.graph.nodes[id].inputs[0]].quantizer.scale;
         match &packing.node.op {

@@ -58,8 +58,8 @@ impl Family {
     fn guests(&self) -> Vec<[String; 2]> {
         let mut guests = Vec::new();
         self.packed(|walk| {
-            let name = |id: usize| walk.graph.nodes[id].name.clone();
-            let hosts = walk.hosts.iter().enumerate().filter_map(|(id, host)| Some((id, (*host)?)));
+            let name = |id: OperatorId| walk.graph.nodes[id].name.clone();
+            let hosts = walk.hosts.enumerate().filter_map(|(id, host)| Some((id, (*host)?)));
             guests = hosts.filter(|(id, host)| id != host).map(|(id, host)| [name(id), name(host)]).collect();
         });
         guests
@@ -91,8 +91,8 @@ fn shared_moments_are_those_of_the_layer_alone() {
         let family = Family::new(name);
         let shared = family.packed(|_| ());
         let alone = family.packed(|walk| {
-            let own = |(id, host): (usize, &mut Option<usize>)| *host = host.map(|_| id);
-            walk.hosts.iter_mut().enumerate().for_each(own);
+            let own = |(id, host): (OperatorId, &Option<OperatorId>)| host.map(|_| id);
+            walk.hosts = walk.hosts.enumerate().map(own).collect();
         });
         assert_eq!(shared.nodes, alone.nodes, "{name}");
     }

@@ -22,7 +22,7 @@ fn narrowed(nodes: Nodes, planned: &[(&str, u8)], rules: &[(&str, &str)]) -> Str
 
 /// Every operator after the input with its bits and the names of what it reads.
 fn listed(structure: &Structure) -> Vec<String> {
-    let name = |&id: &usize| structure.operators[id].name.as_str();
+    let name = |&id: &OperatorId| structure.operators[id].name.as_str();
     let line = |operator: &Operator| {
         let inputs: Vec<&str> = operator.inputs.iter().map(name).collect();
         format!("{}:{} {}", operator.name, operator.bits, inputs.join(" "))
@@ -61,8 +61,9 @@ fn a_residual_keeps_eight_bits_and_convolutions_read_a_copy() {
     ];
     let structure = narrowed(&blocks(), &[], &[]);
     assert_eq!(listed(&structure), expected);
-    assert_eq!(structure.operators[2].kind, Kind::Plain(Plain::Narrow));
-    assert_eq!(structure.operators[2].value, structure.operators[1].value);
+    let [stem, copy] = [1, 2].map(|index| &structure.operators[OperatorId::from(index)]);
+    assert_eq!(copy.kind, OperatorKind::Plain(Plain::Narrow));
+    assert_eq!(copy.value, stem.value);
     assert_eq!(structure.narrow_readers().len(), 4);
 }
 
@@ -166,7 +167,7 @@ fn rules_name_what_is_read() {
     let classes = structure.quantizer_classes();
     let rule = |text: &str| (text.parse::<Pattern>().unwrap(), ActivationRule::Bits(3));
     let rules = [rule("stem"), rule("stem.4bits"), rule("b.*")];
-    let named = |id: usize| rules_of(&rules, &structure, &classes, id).count();
+    let named = |index: usize| rules_of(&rules, &structure, &classes, index.into()).count();
     assert_eq!([1, 2, 3, 4, 5].map(named), [1, 2, 0, 1, 1]);
 }
 
@@ -190,9 +191,8 @@ fn patterns_without_a_tensor_are_refused() {
 fn logits_and_pixels_keep_eight_bits() {
     let nodes = [("stem", conv(3, 3), &[0][..]), ("relu", RELU, &[1]), ("pool", Op::GlobalAveragePool, &[2])];
     assert_eq!(listed(&narrowed(&nodes, &[("stem", 4)], &[])), ["stem:8 input", "pool:8 stem"]);
-    let Kind::Conv { clamp, .. } = narrowed(&nodes[..1], &[("stem", 2)], &[]).operators[1].kind else {
-        panic!()
-    };
+    let operators = narrowed(&nodes[..1], &[("stem", 2)], &[]).operators;
+    let OperatorKind::Conv { clamp, .. } = operators[OperatorId::from(1)].kind else { panic!() };
     assert_eq!(clamp, FREE);
 }
 
@@ -213,23 +213,23 @@ proptest! {
         let bits = ActivationBits { default, planned: &planned, rules: &[] };
         let structure = bits.narrowed(&graph, plain.clone()).unwrap();
         let classes = structure.quantizer_classes();
-        for (id, operator) in structure.operators.iter().enumerate() {
+        for (id, operator) in structure.operators.enumerate() {
             prop_assert!(operator.inputs.iter().all(|&input| input < id));
             prop_assert_eq!(operator.bits, structure.operators[classes[id]].bits);
             for (place, &input) in operator.inputs.iter().enumerate() {
                 let read = &structure.operators[input];
                 match operator.kind {
-                    Kind::Conv { source, .. } if place == 0 => {
-                        prop_assert_eq!(read.bits, wanted(&graph, &planned, default, source, input == 0));
+                    OperatorKind::Conv { source, .. } if place == 0 => {
+                        prop_assert_eq!(read.bits, wanted(&graph, &planned, default, source, input == OperatorId::INPUT));
                     }
                     _ if operator.kind.keeps_codes() => prop_assert_eq!(read.bits, operator.bits),
                     _ => prop_assert_eq!(read.bits, 8),
                 }
             }
         }
-        let kept = structure.operators.iter().filter(|operator| operator.kind != Kind::Plain(Plain::Narrow));
-        let kept: Vec<(&Kind, NodeId)> = kept.map(|operator| (&operator.kind, operator.value)).collect();
-        let before: Vec<(&Kind, NodeId)> =
+        let kept = structure.operators.iter().filter(|operator| operator.kind != OperatorKind::Plain(Plain::Narrow));
+        let kept: Vec<(&OperatorKind, NodeId)> = kept.map(|operator| (&operator.kind, operator.value)).collect();
+        let before: Vec<(&OperatorKind, NodeId)> =
             plain.operators.iter().map(|operator| (&operator.kind, operator.value)).collect();
         prop_assert_eq!(kept, before);
     }

@@ -79,7 +79,7 @@ impl<'t> Builder<'t> {
         input: NodeId,
         conv: &str,
         norm: &str,
-        spec: ConvSpec,
+        spec: Conv2d,
     ) -> Result<NodeId> {
         let has_bias = self.has(&format!("{conv}.bias"));
         let fused = has_bias && !self.has(&format!("{norm}.weight"));
@@ -88,12 +88,12 @@ impl<'t> Builder<'t> {
     }
 
     /// `nn.Conv2d` with bias.
-    pub(super) fn conv(&mut self, input: NodeId, name: &str, spec: ConvSpec) -> Result<NodeId> {
+    pub(super) fn conv(&mut self, input: NodeId, name: &str, spec: Conv2d) -> Result<NodeId> {
         self.conv_with(input, name, spec, true)
     }
 
-    fn conv_with(&mut self, input: NodeId, name: &str, spec: ConvSpec, has_bias: bool) -> Result<NodeId> {
-        let ConvSpec { inputs, outputs, window, groups, .. } = spec;
+    fn conv_with(&mut self, input: NodeId, name: &str, spec: Conv2d, has_bias: bool) -> Result<NodeId> {
+        let Conv2d { inputs, outputs, window, groups, .. } = spec;
         let shape = [outputs, inputs / groups, window.kernel[0], window.kernel[1]];
         let weight = self.read(&format!("{name}.weight"), &shape)?;
         let bias =
@@ -114,7 +114,7 @@ impl<'t> Builder<'t> {
         let rank = if self.tensors.shape(&weight) == Some(&shape) { 4 } else { 2 };
         let weight = self.read(&weight, &shape[..rank])?;
         let bias = self.read(&format!("{name}.bias"), &[outputs])?;
-        self.push_conv(input, name, shape, weight, bias, ConvSpec::new(inputs, outputs, 1))
+        self.push_conv(input, name, shape, weight, bias, Conv2d::new(inputs, outputs, 1))
     }
 
     fn push_conv(
@@ -124,13 +124,13 @@ impl<'t> Builder<'t> {
         shape: [usize; 4],
         weight: Vec<f32>,
         bias: Vec<f32>,
-        spec: ConvSpec,
+        spec: Conv2d,
     ) -> Result<NodeId> {
         let weight =
             if self.reading { Array4::from_shape_vec(shape, weight) } else { Ok(Array4::default([0; 4])) };
         let weight =
             weight.map_err(|e| Error::new(ErrorKind::Shape, "weight too large").because(e).at_node(name))?;
-        let ConvSpec { outputs, window, groups, .. } = spec;
+        let Conv2d { outputs, window, groups, .. } = spec;
         Ok(self.push(
             name,
             Op::Conv(Conv { weight, gain: vec![1.0; outputs], bias, window, groups }),
@@ -207,7 +207,7 @@ impl<'t> Builder<'t> {
 
 /// The numbers of an `nn.Conv2d`; kernel, stride and padding alike in both directions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ConvSpec {
+pub(super) struct Conv2d {
     inputs: usize,
     pub outputs: usize,
     window: Window,
@@ -216,7 +216,7 @@ pub(super) struct ConvSpec {
     biased: bool,
 }
 
-impl ConvSpec {
+impl Conv2d {
     /// Stride 1 and padding that keeps the extents.
     pub(super) fn new(inputs: usize, outputs: usize, kernel: usize) -> Self {
         let window = Window::new([kernel; 2]).with_pads([kernel / 2; 4]);

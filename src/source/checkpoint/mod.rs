@@ -54,7 +54,7 @@ pub(crate) fn load_torch(path: &Path, options: &LoadOptions) -> Result<Loaded> {
 }
 
 fn network(tensors: &dyn Tensors, path: &Path, options: &LoadOptions) -> Result<Graph> {
-    let config = Config::beside(path)?;
+    let config = TimmConfig::beside(path)?;
     build(tensors, &config, options).map_err(|error| error.at_path(path))
 }
 
@@ -63,13 +63,13 @@ pub(super) fn architectures() -> Vec<&'static str> {
     ARCHITECTURES.iter().map(|architecture| architecture.name).collect()
 }
 
-fn build(tensors: &dyn Tensors, config: &Config, options: &LoadOptions) -> Result<Graph> {
+fn build(tensors: &dyn Tensors, config: &TimmConfig, options: &LoadOptions) -> Result<Graph> {
     let name =
         options.architecture.as_ref().or(config.architecture.as_ref()).ok_or_else(|| unnamed(tensors))?;
     let architecture = find(name).ok_or_else(|| unknown(name, tensors))?;
     let described =
         config.architecture.as_deref().and_then(find).is_some_and(|found| found.name == architecture.name);
-    let config = if described { config } else { &Config::default() };
+    let config = if described { config } else { &TimmConfig::default() };
     let size = options.input_size.or(config.input_size).unwrap_or(architecture.default_size());
     let misfits = compare(architecture, tensors, config.classes, size)?;
     if !misfits.is_empty() {
@@ -147,13 +147,13 @@ fn suggestion(tensors: &dyn Tensors) -> String {
 
 /// What timm's `config.json` says about the weights beside it.
 #[derive(Debug, Default)]
-struct Config {
+struct TimmConfig {
     architecture: Option<String>,
     classes: Option<usize>,
     input_size: Option<[usize; 2]>,
 }
 
-impl Config {
+impl TimmConfig {
     fn beside(path: &Path) -> Result<Self> {
         let path = path.with_file_name("config.json");
         if !path.is_file() {

@@ -88,7 +88,7 @@ fn tensors_expected(name: &str) -> BTreeMap<String, Vec<usize>> {
 
 fn agrees_with_pytorch(name: &str, expected: &Expected) {
     let options = LoadOptions { input_size: Some(expected.size), ..options(name) };
-    let graph = build(&Ruled(tensors_expected(name)), &Config::default(), &options).unwrap();
+    let graph = build(&Ruled(tensors_expected(name)), &TimmConfig::default(), &options).unwrap();
     let image = (0..graph.input.len()).map(|i| (2.0 * uniform("input", i) - 1.0) as f32).collect::<Vec<_>>();
     let logits = Interpreter::new(&graph).unwrap().run(&image).unwrap();
     let largest = expected.logits.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
@@ -337,6 +337,6 @@ fn damaged_files_are_errors() {
 fn an_input_size_that_does_not_fit_the_classifier_is_refused() {
     let tensors = Ruled(tensors_of("vgg11", &[]));
     let size = LoadOptions { input_size: Some([256, 256]), ..options("vgg11") };
-    let error = message(build(&tensors, &Config::default(), &size));
+    let error = message(build(&tensors, &TimmConfig::default(), &size));
     assert!(error.contains("8x8") && error.contains("multiples of 7"), "{error}");
 }

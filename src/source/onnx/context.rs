@@ -48,7 +48,7 @@ impl From<Error> for Stop {
 pub(super) type Lowered<T> = std::result::Result<T, Stop>;
 
 /// The graph under construction.
-pub(super) struct Builder {
+pub(super) struct GraphBuilder {
     /// Nodes so far, inputs before users.
     pub(super) nodes: Vec<Node>,
     /// What the user should know.
@@ -58,7 +58,7 @@ pub(super) struct Builder {
     parameters: usize,
 }
 
-impl Builder {
+impl GraphBuilder {
     /// An empty graph.
     pub(super) fn new() -> Self {
         let (nodes, notes, flattened) = (Vec::new(), Vec::new(), HashMap::new());
@@ -91,7 +91,7 @@ fn parameters(op: &Op) -> usize {
 }
 
 /// One input of a node: the tensor's name and what it turned into.
-pub(super) struct Input {
+pub(super) struct NodeInput {
     /// Name in the file.
     pub(super) tensor: String,
     /// Its value.
@@ -107,13 +107,13 @@ pub(super) struct Context<'a> {
     /// Attributes not read yet.
     pub(super) attributes: Attributes,
     /// Inputs; `None` where an optional one is left out.
-    pub(super) inputs: Vec<Option<Input>>,
+    pub(super) inputs: Vec<Option<NodeInput>>,
     /// Number of outputs that the file names.
     pub(super) output_count: usize,
     /// Folder of the file, for external data.
     pub(super) folder: &'a Path,
     /// The graph under construction.
-    pub(super) builder: &'a mut Builder,
+    pub(super) builder: &'a mut GraphBuilder,
 }
 
 impl Context<'_> {
@@ -122,9 +122,9 @@ impl Context<'_> {
         matches!(self.inputs.get(index), Some(Some(_)))
     }
 
-    fn input(&self, index: usize) -> Lowered<&Input> {
+    fn input(&self, index: usize) -> Lowered<&NodeInput> {
         match self.inputs.get(index) {
-            Some(Some(Input { value: Value::Unknown, .. })) => Err(Stop::Unknown),
+            Some(Some(NodeInput { value: Value::Unknown, .. })) => Err(Stop::Unknown),
             Some(Some(input)) => Ok(input),
             _ => Err(malformed(format!("input {index} is missing")).into()),
         }

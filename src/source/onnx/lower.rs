@@ -1,7 +1,7 @@
 //! Turns the nodes of a model, one by one, into constants and nodes of a [`Graph`].
 
 use super::attributes::Attributes;
-use super::context::{Builder, Context, Input, Lowered, Stop, Value, shape};
+use super::context::{Context, GraphBuilder, Lowered, NodeInput, Stop, Value, shape};
 use super::decode::decode;
 use super::model::{self, Model};
 use super::operators;
@@ -24,7 +24,7 @@ pub(super) fn lower(mut model: Model, folder: &Path, name: String) -> Result<Loa
     let nodes = std::mem::take(&mut model.nodes);
     let uses = uses(&nodes, &model.output);
     let stored = std::mem::take(&mut model.initializers);
-    let (values, builder) = (HashMap::new(), Builder::new());
+    let (values, builder) = (HashMap::new(), GraphBuilder::new());
     let mut lowering =
         Lowering { opset: model.opset, folder, stored, values, uses, builder, faults: Vec::new() };
     let input = lowering.input(&model.input)?;
@@ -48,7 +48,7 @@ struct Lowering<'a> {
     values: HashMap<String, Value>,
     /// Reads of each tensor that are still to come; a tensor without any is forgotten.
     uses: HashMap<String, usize>,
-    builder: Builder,
+    builder: GraphBuilder,
     faults: Vec<Fault>,
 }
 
@@ -66,7 +66,7 @@ impl Fault {
 }
 
 impl Lowering<'_> {
-    fn input(&mut self, input: &model::Input) -> Result<Shape> {
+    fn input(&mut self, input: &model::ImageInput) -> Result<Shape> {
         let [first, second, third] = input.extents;
         let (extents, roles) = match input.channels_last {
             true => ([third, first, second], IMAGE_CHANNELS_LAST),
@@ -127,7 +127,7 @@ impl Lowering<'_> {
     }
 
     /// The input called `tensor`; stored tensors are decoded when they are first needed.
-    fn resolve(&mut self, tensor: &str) -> Result<Option<Input>> {
+    fn resolve(&mut self, tensor: &str) -> Result<Option<NodeInput>> {
         if tensor.is_empty() {
             return Ok(None);
         }
@@ -136,7 +136,7 @@ impl Lowering<'_> {
             self.values.insert(tensor.to_owned(), constant);
         }
         let value = self.values.get(tensor).cloned().unwrap_or(Value::Unknown);
-        Ok(Some(Input { tensor: tensor.to_owned(), value }))
+        Ok(Some(NodeInput { tensor: tensor.to_owned(), value }))
     }
 
     fn release(&mut self, tensor: &str) {

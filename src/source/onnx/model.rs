@@ -25,13 +25,13 @@ pub(super) struct Model {
     /// Stored tensors by name.
     pub(super) initializers: HashMap<String, TensorProto>,
     /// The tensor that holds the images.
-    pub(super) input: Input,
+    pub(super) input: ImageInput,
     /// Name of the tensor that holds the logits.
     pub(super) output: String,
 }
 
 /// The tensor that holds the images.
-pub(super) struct Input {
+pub(super) struct ImageInput {
     /// Its name.
     pub(super) name: String,
     /// Number of images; 1 if the file leaves it open.
@@ -133,7 +133,7 @@ fn element_type(value: &ValueInfoProto) -> Option<DataType> {
     }
 }
 
-fn input(graph: &GraphProto, stored: &HashSet<&str>, options: &LoadOptions) -> Result<Input> {
+fn input(graph: &GraphProto, stored: &HashSet<&str>, options: &LoadOptions) -> Result<ImageInput> {
     let open: Vec<_> = graph.input.iter().filter(|input| !stored.contains(input.name())).collect();
     let [value] = open.as_slice() else {
         let names: Vec<_> = open.iter().map(|input| input.name()).collect();
@@ -152,7 +152,7 @@ fn input(graph: &GraphProto, stored: &HashSet<&str>, options: &LoadOptions) -> R
     let dims = declared_dims(value).map_err(about)?;
     let channels_last = channels_last(graph, &name, &dims);
     let (batch, extents) = image_extents(dims, channels_last, options).map_err(about)?;
-    Ok(Input { name, batch, extents, channels_last })
+    Ok(ImageInput { name, batch, extents, channels_last })
 }
 
 /// The four extents; `None` where the file leaves one open.

@@ -108,7 +108,7 @@ impl Tensor {
 
     /// The elements at `offset + Σ index·stride` for every index within `dims`.
     pub(super) fn strided(&self, dims: Vec<usize>, strides: &[isize], offset: isize) -> Result<Self> {
-        let places = Walk::new(&dims, strides, offset)?;
+        let places = StridedIndices::new(&dims, strides, offset)?;
         let data = self.data.pick(places).ok_or_else(|| misshapen("an index is out of range"))?;
         Self::new(dims, data)
     }
@@ -151,7 +151,7 @@ pub(super) fn unravel(mut place: usize, dims: &[usize]) -> Vec<usize> {
 }
 
 /// Visits the places `offset + Σ index·stride` in row-major order of the index.
-struct Walk<'a> {
+struct StridedIndices<'a> {
     dims: &'a [usize],
     strides: &'a [isize],
     index: Vec<usize>,
@@ -159,7 +159,7 @@ struct Walk<'a> {
     left: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> StridedIndices<'a> {
     fn new(dims: &'a [usize], strides: &'a [isize], offset: isize) -> Result<Self> {
         let left = element_count(dims)?;
         Ok(Self { dims, strides, index: vec![0; dims.len()], place: offset, left })
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Iterator for Walk<'_> {
+impl Iterator for StridedIndices<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {

@@ -1,21 +1,22 @@
 use super::super::tests::{Case, LARGEST, case};
-use super::super::{Problem, Row};
+use super::super::{ChannelSolution, LeastSquares};
 use super::*;
 
-fn problem(case: &Case) -> Problem {
-    Problem::new(case.hessian.clone(), case.run, case.group).unwrap()
+fn problem(case: &Case) -> LeastSquares {
+    LeastSquares::new(case.hessian.clone(), case.run, case.group).unwrap()
 }
 
 /// Codes that descent alone cannot improve.
-fn descended<'a>(problem: &'a Problem, case: &Case) -> State<'a> {
-    let mut state = case.rounded(problem);
-    state.descend();
+fn descended<'a>(problem: &'a LeastSquares, case: &Case) -> State<'a> {
+    let mut states = [case.rounded(problem)];
+    problem.descend(&mut states);
+    let [state] = states;
     state
 }
 
 #[track_caller]
 fn near(ours: f64, expected: f64, size: f64) {
-    assert!((ours - expected).abs() <= 1e-9 * size, "{ours} {expected}");
+    assert!((ours - expected).abs() <= 1e-5 * size, "{ours} {expected}");
 }
 
 /// Error and gradient are kept up to date by every change.
@@ -23,9 +24,11 @@ fn check(state: &State, case: &Case) {
     let row = state.row();
     near(state.error, case.row_error(&row), case.error(|_| 0.0));
     let gradient = case.state(state.problem, &row).gradient;
-    let largest = gradient.iter().chain(&state.gradient).fold(1.0, |most: f64, value| most.max(value.abs()));
+    let largest =
+        case.state(state.problem, &ChannelSolution { codes: vec![0; row.codes.len()], ..row }).gradient;
+    let largest = largest.iter().fold(1.0, |most: f32, value| most.max(value.abs()));
     for (ours, expected) in state.gradient.iter().zip(gradient) {
-        near(*ours, expected, 1e3 * largest);
+        near(f64::from(*ours), f64::from(expected), f64::from(largest));
     }
 }
 
@@ -53,8 +56,8 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
         let case = case(9, inputs, inputs, 4, 60);
         let problem = problem(&case);
         let mut state = descended(&problem, &case);
-        let zero = |&scale: &f64| if scale == 0.0 { f64::INFINITY } else { 0.0 };
-        let mut barrier: Vec<f64> = state.scales.iter().map(zero).collect();
+        let zero = |&scale: &f32| if scale == 0.0 { f32::INFINITY } else { 0.0 };
+        let mut barrier: Vec<f32> = state.scales.iter().map(zero).collect();
         let mut changes = 0;
         for _ in 0..inputs {
             let mut tried = (f64::INFINITY, 0, 0.0);
@@ -73,7 +76,7 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
             };
             assert_eq!((index, state.best_change(index)), (tried.1, tried.2));
             state.set_code(index, tried.2);
-            barrier[index] = f64::INFINITY;
+            barrier[index] = f32::INFINITY;
             changes += 1;
         }
         assert!(changes > inputs / 2);
@@ -85,14 +88,14 @@ fn the_cheapest_change_is_the_one_that_trying_finds() {
 fn the_first_of_equal_changes_is_taken() {
     for inputs in [1, 15, 16, 17, 40] {
         let hessian = faer::Mat::from_fn(inputs, inputs, |i, j| f64::from(u8::from(i == j)));
-        let problem = Problem::new(hessian, 1, 1).unwrap();
-        let row = Row { codes: vec![1; inputs], scales: vec![100; inputs] };
+        let problem = LeastSquares::new(hessian, 1, 1).unwrap();
+        let row = ChannelSolution { codes: vec![1; inputs], scales: vec![100; inputs] };
         let gradient = vec![-10.0; inputs];
         let state = State::new(&problem, &row, &gradient, gradient.clone(), LARGEST);
         let mut barrier = vec![0.0; inputs];
         for index in 0..inputs {
             assert_eq!(state.cheapest(&barrier), Some(index));
-            barrier[index] = f64::INFINITY;
+            barrier[index] = f32::INFINITY;
         }
         assert_eq!(state.cheapest(&barrier), None);
     }
@@ -123,7 +126,7 @@ fn searching_leaves_less_error_than_descent() {
             let mut state = descended(&problem, &case);
             let error = case.row_error(&state.row());
             state.search();
-            assert!(case.row_error(&state.row()) <= error * (1.0 + 1e-9));
+            assert!(case.row_error(&state.row()) <= error * (1.0 + 1e-5));
             before += error;
             after += case.row_error(&state.row());
         }
@@ -138,6 +141,6 @@ fn zeros_stay_zeros() {
     let problem = problem(&case);
     let mut state = case.rounded(&problem);
     state.search();
-    let Row { codes, scales } = state.row();
+    let ChannelSolution { codes, scales } = state.row();
     assert_eq!((codes, scales), (vec![0; 12], vec![0; 3]));
 }

@@ -1,21 +1,20 @@
 //! AlexNet, as in torchvision.
 
-use super::super::builder::{Builder, ConvSpec, max_pool};
-use super::adaptive_pool;
+use super::super::builder::{Builder, Conv2d, max_pool};
+use super::{adaptive_pool, dense_classifier};
 use crate::error::Result;
-use crate::graph::Op;
 use crate::tensor::{Shape, Window};
 
 /// Outputs, kernel and whether a pool follows, for the convolutions after the first.
 const CONVS: [(usize, usize, bool); 4] = [(192, 5, true), (384, 3, false), (256, 3, false), (256, 3, true)];
 
 pub(super) fn build(builder: &mut Builder<'_>, input: Shape) -> Result<()> {
-    let value = builder.conv(0, "features.0", ConvSpec::new(input.channels, 64, 11).stride(4).pad(2))?;
+    let value = builder.conv(0, "features.0", Conv2d::new(input.channels, 64, 11).stride(4).pad(2))?;
     let value = builder.relu("features.1", value);
     let mut value = builder.op("features.2", max_pool(3, 2, 0, false), &[value]);
     let (mut inputs, mut index) = (64, 3);
     for (outputs, kernel, pool) in CONVS {
-        value = builder.conv(value, &format!("features.{index}"), ConvSpec::new(inputs, outputs, kernel))?;
+        value = builder.conv(value, &format!("features.{index}"), Conv2d::new(inputs, outputs, kernel))?;
         value = builder.relu(format!("features.{}", index + 1), value);
         (inputs, index) = (outputs, index + 2);
         if pool {
@@ -26,13 +25,7 @@ pub(super) fn build(builder: &mut Builder<'_>, input: Shape) -> Result<()> {
     if let Some(pool) = adaptive_pool(map_size(input)?, 6)? {
         value = builder.op("avgpool", pool, &[value]);
     }
-    let value = builder.op("flatten", Op::Flatten, &[value]);
-    let value = builder.linear(value, "classifier.1", 256 * 6 * 6, 4096)?;
-    let value = builder.relu("classifier.2", value);
-    let value = builder.linear(value, "classifier.4", 4096, 4096)?;
-    let value = builder.relu("classifier.5", value);
-    let classes = builder.classes("classifier.6");
-    builder.linear(value, "classifier.6", 4096, classes).map(drop)
+    dense_classifier(builder, value, 256 * 6 * 6, 1)
 }
 
 /// Height and width after all pools.

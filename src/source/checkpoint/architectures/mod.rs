@@ -8,7 +8,7 @@ mod vgg;
 
 use super::builder::Builder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::Op;
+use crate::graph::{NodeId, Op};
 use crate::tensor::{Shape, Window};
 use resnet::Resnet;
 use squeezenet::Squeezenet;
@@ -107,4 +107,15 @@ fn adaptive_pool(size: [usize; 2], target: usize) -> Result<Option<Op>> {
     let kernel = size.map(|extent| extent / target);
     let window = Window::new(kernel).with_stride(kernel);
     Ok((kernel != [1, 1]).then_some(Op::AveragePool { window, count_include_pad: true }))
+}
+
+/// Three fully connected layers on a flattened map of `inputs` values; the first is `classifier.{first}`.
+fn dense_classifier(builder: &mut Builder<'_>, map: NodeId, inputs: usize, first: usize) -> Result<()> {
+    let mut value = builder.op("flatten", Op::Flatten, &[map]);
+    for (index, inputs) in [(first, inputs), (first + 3, 4096)] {
+        value = builder.linear(value, &format!("classifier.{index}"), inputs, 4096)?;
+        value = builder.relu(format!("classifier.{}", index + 1), value);
+    }
+    let classes = builder.classes("classifier.6");
+    builder.linear(value, "classifier.6", 4096, classes).map(drop)
 }

@@ -1,6 +1,6 @@
 //! ResNets for ImageNet, as in torchvision and timm.
 
-use super::super::builder::{Builder, ConvSpec, max_pool};
+use super::super::builder::{Builder, Conv2d, max_pool};
 use crate::error::Result;
 use crate::graph::NodeId;
 
@@ -19,7 +19,7 @@ struct Bottleneck {
 }
 
 /// One residual block.
-struct Block {
+struct ResidualBlock {
     name: String,
     inputs: usize,
     planes: usize,
@@ -36,7 +36,7 @@ impl Resnet {
     }
 
     pub(super) fn build(&self, builder: &mut Builder<'_>, channels: usize) -> Result<()> {
-        let first = builder.conv_norm(0, "conv1", "bn1", ConvSpec::new(channels, 64, 7).stride(2))?;
+        let first = builder.conv_norm(0, "conv1", "bn1", Conv2d::new(channels, 64, 7).stride(2))?;
         let first = builder.relu("relu", first);
         let mut value = builder.op("maxpool", max_pool(3, 2, 1, false), &[first]);
         let mut inputs = 64;
@@ -44,7 +44,8 @@ impl Resnet {
             let planes = 64 << stage;
             for index in 0..depth {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let block = Block { name: format!("layer{}.{index}", stage + 1), inputs, planes, stride };
+                let block =
+                    ResidualBlock { name: format!("layer{}.{index}", stage + 1), inputs, planes, stride };
                 value = self.block(builder, value, &block)?;
                 inputs = self.outputs(planes);
             }
@@ -58,17 +59,17 @@ impl Resnet {
         if self.bottleneck.is_some() { 4 * planes } else { planes }
     }
 
-    fn block(&self, builder: &mut Builder<'_>, input: NodeId, block: &Block) -> Result<NodeId> {
-        let Block { name, inputs, planes, stride } = block;
+    fn block(&self, builder: &mut Builder<'_>, input: NodeId, block: &ResidualBlock) -> Result<NodeId> {
+        let ResidualBlock { name, inputs, planes, stride } = block;
         let outputs = self.outputs(*planes);
         let convs = match self.bottleneck {
             None => {
-                vec![ConvSpec::new(*inputs, *planes, 3).stride(*stride), ConvSpec::new(*planes, outputs, 3)]
+                vec![Conv2d::new(*inputs, *planes, 3).stride(*stride), Conv2d::new(*planes, outputs, 3)]
             }
             Some(Bottleneck { groups, width }) => {
                 let width = planes * width / 64 * groups;
-                let middle = ConvSpec::new(width, width, 3).stride(*stride).groups(groups);
-                vec![ConvSpec::new(*inputs, width, 1), middle, ConvSpec::new(width, outputs, 1)]
+                let middle = Conv2d::new(width, width, 3).stride(*stride).groups(groups);
+                vec![Conv2d::new(*inputs, width, 1), middle, Conv2d::new(width, outputs, 1)]
             }
         };
         let mut value = input;
@@ -85,7 +86,7 @@ impl Resnet {
             }
         }
         let shortcut = if *stride != 1 || *inputs != outputs {
-            let conv = ConvSpec::new(*inputs, outputs, 1).stride(*stride);
+            let conv = Conv2d::new(*inputs, outputs, 1).stride(*stride);
             builder.conv_norm(
                 input,
                 &format!("{name}.downsample.0"),

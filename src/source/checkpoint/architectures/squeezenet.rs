@@ -1,6 +1,6 @@
 //! SqueezeNets, as in torchvision.
 
-use super::super::builder::{Builder, ConvSpec, max_pool};
+use super::super::builder::{Builder, Conv2d, max_pool};
 use crate::error::Result;
 use crate::graph::{NodeId, Op};
 
@@ -9,15 +9,15 @@ pub(crate) struct Squeezenet {
     /// Outputs and kernel of the first convolution.
     first: (usize, usize),
     /// What follows the first pool, from `features.3` on.
-    parts: [Part; 10],
+    parts: [Section; 10],
 }
 
-enum Part {
+enum Section {
     /// A fire module: channels it squeezes to, and channels of each of its two expansions.
     Fire(usize, usize),
     Pool,
 }
-use Part::{Fire, Pool};
+use Section::{Fire, Pool};
 
 pub(super) const V1_0: Squeezenet = Squeezenet {
     first: (96, 7),
@@ -54,8 +54,7 @@ pub(super) const V1_1: Squeezenet = Squeezenet {
 impl Squeezenet {
     pub(super) fn build(&self, builder: &mut Builder<'_>, channels: usize) -> Result<()> {
         let (mut inputs, kernel) = self.first;
-        let first =
-            builder.conv(0, "features.0", ConvSpec::new(channels, inputs, kernel).stride(2).pad(0))?;
+        let first = builder.conv(0, "features.0", Conv2d::new(channels, inputs, kernel).stride(2).pad(0))?;
         let first = builder.relu("features.1", first);
         let mut value = builder.op("features.2", max_pool(3, 2, 0, true), &[first]);
         for (index, part) in self.parts.iter().enumerate() {
@@ -70,7 +69,7 @@ impl Squeezenet {
             };
         }
         let classes = builder.classes("classifier.1");
-        let value = builder.conv(value, "classifier.1", ConvSpec::new(inputs, classes, 1))?;
+        let value = builder.conv(value, "classifier.1", Conv2d::new(inputs, classes, 1))?;
         let value = builder.relu("classifier.2", value);
         builder.pooled(value);
         Ok(())
@@ -79,12 +78,12 @@ impl Squeezenet {
 
 fn fire(builder: &mut Builder<'_>, input: NodeId, name: &str, widths: [usize; 3]) -> Result<NodeId> {
     let [inputs, squeezed, expanded] = widths;
-    let mut activated = |input: NodeId, part: &str, spec: ConvSpec| {
+    let mut activated = |input: NodeId, part: &str, spec: Conv2d| {
         let value = builder.conv(input, &format!("{name}.{part}"), spec)?;
         Ok(builder.relu(format!("{name}.{part}_activation"), value))
     };
-    let squeeze = activated(input, "squeeze", ConvSpec::new(inputs, squeezed, 1))?;
-    let narrow = activated(squeeze, "expand1x1", ConvSpec::new(squeezed, expanded, 1))?;
-    let wide = activated(squeeze, "expand3x3", ConvSpec::new(squeezed, expanded, 3))?;
+    let squeeze = activated(input, "squeeze", Conv2d::new(inputs, squeezed, 1))?;
+    let narrow = activated(squeeze, "expand1x1", Conv2d::new(squeezed, expanded, 1))?;
+    let wide = activated(squeeze, "expand3x3", Conv2d::new(squeezed, expanded, 3))?;
     Ok(builder.op(format!("{name}.concat"), Op::Concat, &[narrow, wide]))
 }

@@ -1,9 +1,9 @@
 //! VGG networks, as in torchvision and (with another classifier) timm.
 
-use super::super::builder::{Builder, ConvSpec, max_pool};
-use super::adaptive_pool;
+use super::super::builder::{Builder, Conv2d, max_pool};
+use super::{adaptive_pool, dense_classifier};
 use crate::error::Result;
-use crate::graph::{NodeId, Op};
+use crate::graph::NodeId;
 use crate::tensor::Shape;
 
 /// The numbers that tell VGG networks apart.
@@ -29,7 +29,7 @@ impl Vgg {
             let outputs = 512.min(64 << stage);
             for _ in 0..convs {
                 let [conv, norm] = [index, index + 1].map(|index| format!("features.{index}"));
-                let spec = ConvSpec::new(inputs, outputs, 3).biased();
+                let spec = Conv2d::new(inputs, outputs, 3).biased();
                 value = match self.norm {
                     true => builder.conv_norm(value, &conv, &norm, spec)?,
                     false => builder.conv(value, &conv, spec)?,
@@ -51,20 +51,14 @@ fn classifier(builder: &mut Builder<'_>, features: NodeId, size: [usize; 2]) -> 
         Some(pool) => builder.op("avgpool", pool, &[features]),
         None => features,
     };
-    let value = builder.op("flatten", Op::Flatten, &[value]);
-    let value = builder.linear(value, "classifier.0", 512 * 7 * 7, 4096)?;
-    let value = builder.relu("classifier.1", value);
-    let value = builder.linear(value, "classifier.3", 4096, 4096)?;
-    let value = builder.relu("classifier.4", value);
-    let classes = builder.classes("classifier.6");
-    builder.linear(value, "classifier.6", 4096, classes).map(drop)
+    dense_classifier(builder, value, 512 * 7 * 7, 0)
 }
 
 /// timm's: the first two layers are convolutions, so larger inputs give several positions to average.
 fn convolutional_classifier(builder: &mut Builder<'_>, features: NodeId) -> Result<()> {
-    let value = builder.conv(features, "pre_logits.fc1", ConvSpec::new(512, 4096, 7).pad(0))?;
+    let value = builder.conv(features, "pre_logits.fc1", Conv2d::new(512, 4096, 7).pad(0))?;
     let value = builder.relu("pre_logits.act1", value);
-    let value = builder.conv(value, "pre_logits.fc2", ConvSpec::new(4096, 4096, 1))?;
+    let value = builder.conv(value, "pre_logits.fc2", Conv2d::new(4096, 4096, 1))?;
     let value = builder.relu("pre_logits.act2", value);
     let pooled = builder.pooled(value);
     let classes = builder.classes("head.fc");

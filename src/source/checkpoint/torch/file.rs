@@ -5,7 +5,7 @@ use super::super::numbers::decoded;
 use super::super::{Tensors, malformed, unsupported};
 use super::archive::{self, Archive, Extent, read};
 use super::legacy::{self, Legacy};
-use super::state::State;
+use super::state::StateDict;
 use super::tensor::TensorPlace;
 use super::unpickle::{Pickle, unpickle};
 use crate::error::{Error, Result};
@@ -77,7 +77,7 @@ impl Torch {
         pickle: &Pickle,
         extent: impl Fn(&str) -> Result<Option<Extent>>,
     ) -> Result<Self> {
-        let State { tensors, keys } = State::of(pickle)?;
+        let StateDict { tensors, keys } = StateDict::of(pickle)?;
         let mut stored = BTreeMap::new();
         for (name, place) in tensors {
             let key = pickle.objects.text(place.storage.key).unwrap_or_default();

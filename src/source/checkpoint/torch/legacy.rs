@@ -3,7 +3,7 @@
 use super::super::{malformed, unsupported};
 use super::archive::{Extent, number, read};
 use super::objects::Object;
-use super::tensor::Storage;
+use super::tensor::TorchStorage;
 use super::unpickle::{Pickle, unpickle};
 use crate::error::Result;
 use std::collections::{BTreeMap, HashMap};
@@ -50,8 +50,8 @@ impl Legacy {
     /// Where the numbers of each storage lie in the file at `path`.
     pub(super) fn extents(&self, path: &Path) -> Result<BTreeMap<&str, Extent>> {
         let objects = &self.pickle.objects;
-        let named = |storage: Storage| Some((objects.text(storage.key)?, storage));
-        let storages: HashMap<&str, Storage> = objects.storages().filter_map(named).collect();
+        let named = |storage: TorchStorage| Some((objects.text(storage.key)?, storage));
+        let storages: HashMap<&str, TorchStorage> = objects.storages().filter_map(named).collect();
         let (mut extents, mut at) = (BTreeMap::new(), self.start);
         for key in &self.keys {
             let storage = storages.get(key.as_str());

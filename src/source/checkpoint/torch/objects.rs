@@ -1,7 +1,7 @@
 //! What a pickle describes, as data.
 
 use super::globals::Global;
-use super::tensor::{Storage, TensorPlace};
+use super::tensor::{TensorPlace, TorchStorage};
 use safetensors::Dtype;
 
 /// Index of an object. Objects name others by it, so that one that contains itself does no harm.
@@ -18,7 +18,7 @@ pub(super) enum Object {
     Sequence(Vec<Id>),
     Dictionary(Vec<(Id, Id)>),
     Global(Global),
-    Storage(Storage),
+    Storage(TorchStorage),
     Tensor(TensorPlace),
 }
 
@@ -41,7 +41,7 @@ impl Objects {
     }
 
     /// All mentions of storages.
-    pub(super) fn storages(&self) -> impl Iterator<Item = Storage> {
+    pub(super) fn storages(&self) -> impl Iterator<Item = TorchStorage> {
         self.0
             .iter()
             .filter_map(|object| if let Object::Storage(storage) = object { Some(*storage) } else { None })
@@ -67,7 +67,7 @@ impl Objects {
         if let Object::Tensor(tensor) = self.get(id) { Some(tensor) } else { None }
     }
 
-    pub(super) fn storage(&self, id: Id) -> Option<Storage> {
+    pub(super) fn storage(&self, id: Id) -> Option<TorchStorage> {
         if let Object::Storage(storage) = self.get(id) { Some(*storage) } else { None }
     }
 

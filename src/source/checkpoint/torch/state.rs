@@ -17,12 +17,12 @@ const LISTED: usize = 12;
 
 /// The tensors of a state dict by name, and the keys under which it is, outermost first.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StateDict {
     pub tensors: BTreeMap<String, TensorPlace>,
     pub keys: Vec<&'static str>,
 }
 
-impl State {
+impl StateDict {
     /// The state dict that a pickle is, or that it holds under a usual key.
     ///
     /// # Errors

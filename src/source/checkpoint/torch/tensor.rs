@@ -10,7 +10,7 @@ const MAX_RANK: usize = 8;
 
 /// Numbers that lie together, beside the pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Storage {
+pub(super) struct TorchStorage {
     pub dtype: Dtype,
     /// The text that names it.
     pub key: Id,
@@ -21,7 +21,7 @@ pub(super) struct Storage {
 /// Which numbers of a storage a tensor has: all lie within it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TensorPlace {
-    pub storage: Storage,
+    pub storage: TorchStorage,
     /// The first of them.
     pub offset: usize,
     pub shape: Vec<usize>,
@@ -29,7 +29,7 @@ pub(super) struct TensorPlace {
     pub strides: Vec<usize>,
 }
 
-impl Storage {
+impl TorchStorage {
     /// From what a pickle says of a storage: `('storage', type, key, device, elements)`.
     pub(super) fn new(objects: &Objects, record: Id) -> Result<Self> {
         let parts = objects.sequence(record).unwrap_or_default();

@@ -3,7 +3,7 @@ use super::archive::Archive;
 use super::file::Torch;
 use super::globals::Global;
 use super::objects::Object;
-use super::state::State;
+use super::state::StateDict;
 use super::unpickle::{Pickle, unpickle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Op};
@@ -142,7 +142,7 @@ fn what_contains_itself_does_no_harm() {
     let Pickle { objects, root, length } = unpickle(b"]q\x00h\x00a.").unwrap();
     assert_eq!((objects.sequence(root), length), (Some(&[root][..]), 7));
     let model = unpickle(b"}q\x00X\x05\0\0\0modelh\x00s.").unwrap();
-    assert!(State::of(&model).unwrap_err().to_string().contains("its keys are model"));
+    assert!(StateDict::of(&model).unwrap_err().to_string().contains("its keys are model"));
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn tensor(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tensors_lie_within_their_storage() {
-    let state = |offset: &[u8], shape: &[u8], strides: &[u8]| -> Result<State> {
-        State::of(&unpickle(&tensor(offset, shape, strides))?)
+    let state = |offset: &[u8], shape: &[u8], strides: &[u8]| -> Result<StateDict> {
+        StateDict::of(&unpickle(&tensor(offset, shape, strides))?)
     };
     assert!(state(b"K\x00", b"K\x04K\x06\x86", b"K\x06K\x01\x86").is_ok());
     assert!(state(b"K\x14", b"K\x04\x85", b"K\x01\x85").is_ok());
@@ -269,7 +269,7 @@ fn damaged_archives_are_errors() {
 
 #[test]
 fn other_objects_are_named() {
-    let holds = |pickle: &[u8]| State::of(&unpickle(pickle).unwrap()).unwrap_err().to_string();
+    let holds = |pickle: &[u8]| StateDict::of(&unpickle(pickle).unwrap()).unwrap_err().to_string();
     assert!(holds(b"].").contains("a list"));
     assert!(holds(b"K\x01.").contains("something else"));
     assert!(holds(b"}X\x05\0\0\0epochK\x01s.").contains("its keys are epoch"));
@@ -278,7 +278,7 @@ fn other_objects_are_named() {
 proptest! {
     #[test]
     fn random_pickles_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = unpickle(&bytes).map(|pickle| State::of(&pickle).map(|state| state.keys));
+        let _ = unpickle(&bytes).map(|pickle| StateDict::of(&pickle).map(|state| state.keys));
     }
 
     /// Instructions that are known, in any order.
@@ -295,7 +295,7 @@ proptest! {
         let mut bytes: Vec<u8> =
             picks.iter().flat_map(|(part, note)| [part.get(&PARTS).to_vec(), noted(*note)].concat()).collect();
         bytes.push(b'.');
-        let _ = unpickle(&bytes).map(|pickle| State::of(&pickle).map(|state| state.keys));
+        let _ = unpickle(&bytes).map(|pickle| StateDict::of(&pickle).map(|state| state.keys));
     }
 
     #[test]

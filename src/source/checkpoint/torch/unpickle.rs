@@ -3,7 +3,7 @@
 use super::super::{malformed, unsupported};
 use super::globals::{Global, global};
 use super::objects::{Id, Object, Objects};
-use super::tensor::{Storage, TensorPlace};
+use super::tensor::{TensorPlace, TorchStorage};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 
@@ -275,7 +275,7 @@ impl<'a> Machine<'a> {
 
     fn storage(&mut self) -> Result<()> {
         let record = self.pop()?;
-        let storage = Storage::new(&self.objects, record)?;
+        let storage = TorchStorage::new(&self.objects, record)?;
         self.push(Object::Storage(storage));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Arithmetic on two tensors, constants included.
 
-use super::{Row, activation, constant};
+use super::{OperatorRow, activation, constant};
 use crate::error::{Error, ErrorKind};
 use crate::graph::{Affine, Binary, Op, Unary};
 use crate::source::onnx::context::{Context, Lowered, Value, shape};
@@ -16,7 +16,7 @@ const DIV: Arithmetic = Arithmetic { float: |a, b| a / b, int: i64::checked_div 
 const MIN: Arithmetic = Arithmetic { float: f32::min, int: |a, b| Some(a.min(b)) };
 const MAX: Arithmetic = Arithmetic { float: f32::max, int: |a, b| Some(a.max(b)) };
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("Add", |cx| combine(cx, Binary::Add, ADD)),
     ("Div", |cx| combine(cx, Binary::Div, DIV)),
     ("Equal", |cx| constant(cx.constant(0)?.compare(&*cx.constant(1)?, |a, b| a == b)?)),

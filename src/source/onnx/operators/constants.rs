@@ -1,6 +1,6 @@
 //! Operators whose results are known before the network runs.
 
-use super::{Row, constant};
+use super::{OperatorRow, constant};
 use crate::error::Result;
 use crate::source::onnx::context::{Context, Lowered, Value};
 use crate::source::onnx::decode::{decode, extents};
@@ -8,7 +8,7 @@ use crate::source::onnx::tensor::{Data, Tensor, element_count};
 use crate::source::onnx::tensor_math::{MAX_ELEMENTS, check_size};
 use crate::source::onnx::{malformed, unsupported};
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("Constant", stored),
     ("ConstantOfShape", constant_of_shape),
     ("Range", range),

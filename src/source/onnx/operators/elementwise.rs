@@ -1,11 +1,11 @@
 //! Functions of one number.
 
-use super::{Row, activation, constant};
+use super::{OperatorRow, activation, constant};
 use crate::graph::{Affine, Binary, Op, Unary};
 use crate::source::onnx::context::{Context, Lowered, Value};
 use crate::source::onnx::{malformed, unsupported};
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("Abs", |cx| fold_or_apply(cx, f32::abs, Unary::Abs)),
     ("Ceil", |cx| fold(cx, f32::ceil)),
     ("Clip", clip),

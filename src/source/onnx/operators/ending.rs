@@ -1,10 +1,10 @@
 //! What may follow the logits.
 
-use super::Row;
+use super::OperatorRow;
 use crate::source::onnx::context::{Context, Lowered, Value, axis};
 use crate::source::onnx::unsupported;
 
-pub(super) const OPERATORS: &[Row] =
+pub(super) const OPERATORS: &[OperatorRow] =
     &[("LogSoftmax", |cx| softmax(cx, "LogSoftmax")), ("Softmax", |cx| softmax(cx, "Softmax"))];
 
 /// Softmax keeps the order of the classes, so as the last operator it is dropped.

@@ -2,7 +2,7 @@
 
 use super::arithmetic::per_channel;
 use super::window;
-use super::{Row, activation};
+use super::{OperatorRow, activation};
 use crate::graph::{BatchNorm, Conv, NodeId, Op};
 use crate::source::onnx::context::{Context, Lowered, Stop, Value, shape};
 use crate::source::onnx::tensor::Tensor;
@@ -11,7 +11,7 @@ use crate::source::onnx::{malformed, misshapen, unsupported};
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("BatchNormalization", batch_normalization),
     ("Conv", convolution),
     ("Gemm", gemm),

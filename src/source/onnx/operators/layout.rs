@@ -1,6 +1,6 @@
 //! Operators that rename axes and move nothing, or shuffle channels.
 
-use super::{Row, activation, constant};
+use super::{OperatorRow, activation, constant};
 use crate::graph::Op;
 use crate::source::onnx::context::{Context, Lowered, Value, axes};
 use crate::source::onnx::proto::tensor_proto::DataType;
@@ -9,7 +9,7 @@ use crate::source::onnx::tensor_math::{broadcast_dims, reversed};
 use crate::source::onnx::view::{Activation, Axis};
 use crate::source::onnx::{malformed, misshapen, unsupported};
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("Cast", cast),
     ("Dropout", dropout),
     ("Expand", expand),

@@ -22,11 +22,11 @@ use crate::error::Result;
 use std::rc::Rc;
 
 /// Lowers one node; returns the values of its outputs, the first one at least.
-pub(super) type Operator = fn(&mut Context<'_>) -> Lowered<Vec<Value>>;
+pub(super) type LowerFn = fn(&mut Context<'_>) -> Lowered<Vec<Value>>;
 
-type Row = (&'static str, Operator);
+type OperatorRow = (&'static str, LowerFn);
 
-const TABLES: &[&[Row]] = &[
+const TABLES: &[&[OperatorRow]] = &[
     arithmetic::OPERATORS,
     constants::OPERATORS,
     elementwise::OPERATORS,
@@ -41,7 +41,7 @@ const TABLES: &[&[Row]] = &[
 ///
 /// # Errors
 /// Operators that are not supported, with what to do about them.
-pub(super) fn find(domain: &str, name: &str) -> Result<Operator> {
+pub(super) fn find(domain: &str, name: &str) -> Result<LowerFn> {
     if !matches!(domain, "" | "ai.onnx") {
         let remedy = "export with standard ONNX operators, or inline the model's functions (onnx.inliner)";
         return Err(unsupported(format!("operators of domain '{domain}' are not supported; {remedy}")));

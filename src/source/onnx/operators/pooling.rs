@@ -1,25 +1,25 @@
 //! Maxima and means over windows and over whole images.
 
 use super::window;
-use super::{Row, activation};
+use super::{OperatorRow, activation};
 use crate::graph::{NodeId, Op};
 use crate::source::onnx::context::{Context, Lowered, Stop, Value, axes, shape};
 use crate::source::onnx::unsupported;
 use crate::source::onnx::view::{Activation, Axis, IMAGE, Role};
 use crate::tensor::{Shape, Window};
 
-pub(super) const OPERATORS: &[Row] = &[
+pub(super) const OPERATORS: &[OperatorRow] = &[
     ("AveragePool", average_pool),
-    ("GlobalAveragePool", |cx| global(cx, Pool::Mean)),
-    ("GlobalMaxPool", |cx| global(cx, Pool::Maximum)),
+    ("GlobalAveragePool", |cx| global(cx, Pooling::Mean)),
+    ("GlobalMaxPool", |cx| global(cx, Pooling::Maximum)),
     ("MaxPool", max_pool),
-    ("ReduceMax", |cx| reduce(cx, Pool::Maximum)),
-    ("ReduceMean", |cx| reduce(cx, Pool::Mean)),
+    ("ReduceMax", |cx| reduce(cx, Pooling::Maximum)),
+    ("ReduceMean", |cx| reduce(cx, Pooling::Mean)),
 ];
 
 /// What is computed of many elements.
 #[derive(Clone, Copy, PartialEq)]
-enum Pool {
+enum Pooling {
     Mean,
     Maximum,
 }
@@ -58,25 +58,25 @@ fn reach(window: &Window, axis: usize) -> usize {
     (window.kernel[axis] - 1).saturating_mul(window.dilation[axis]).saturating_add(1)
 }
 
-fn global(cx: &mut Context<'_>, pool: Pool) -> Lowered<Vec<Value>> {
+fn global(cx: &mut Context<'_>, pool: Pooling) -> Lowered<Vec<Value>> {
     let input = cx.image(0)?;
     let node = emit(cx, pool, input.node, input.shape, [true, true])?;
     activation(Activation::new(node, Shape::flat(input.shape.channels), input.batch(), &IMAGE))
 }
 
 /// The node that pools all rows, all columns, or both.
-fn emit(cx: &mut Context<'_>, pool: Pool, node: NodeId, shape: Shape, over: [bool; 2]) -> Lowered<NodeId> {
+fn emit(cx: &mut Context<'_>, pool: Pooling, node: NodeId, shape: Shape, over: [bool; 2]) -> Lowered<NodeId> {
     let kernel = [if over[0] { shape.height } else { 1 }, if over[1] { shape.width } else { 1 }];
     let window = Window::new(kernel).with_stride(kernel);
     let op = match pool {
-        Pool::Maximum => Op::MaxPool(window),
-        Pool::Mean if over == [true, true] => Op::GlobalAveragePool,
-        Pool::Mean => Op::AveragePool { window, count_include_pad: false },
+        Pooling::Maximum => Op::MaxPool(window),
+        Pooling::Mean if over == [true, true] => Op::GlobalAveragePool,
+        Pooling::Mean => Op::AveragePool { window, count_include_pad: false },
     };
     cx.emit(op, vec![node])
 }
 
-fn reduce(cx: &mut Context<'_>, pool: Pool) -> Lowered<Vec<Value>> {
+fn reduce(cx: &mut Context<'_>, pool: Pooling) -> Lowered<Vec<Value>> {
     let keep = cx.attributes.int("keepdims")?.unwrap_or(1) != 0;
     let noop = cx.attributes.flag("noop_with_empty_axes")?;
     let given = cx.ints("axes", 1)?.unwrap_or_default();
@@ -94,7 +94,7 @@ fn reduce(cx: &mut Context<'_>, pool: Pool) -> Lowered<Vec<Value>> {
 }
 
 /// `input` pooled over the axes `reduced`, which keep the extent 1.
-fn pooled(cx: &mut Context<'_>, pool: Pool, input: &Activation, reduced: &[usize]) -> Lowered<Activation> {
+fn pooled(cx: &mut Context<'_>, pool: Pooling, input: &Activation, reduced: &[usize]) -> Lowered<Activation> {
     let (roles, over) = pooled_roles(input, reduced).ok_or_else(|| {
         Stop::from(unsupported(
             "pools over axes that are not the rows and columns of an image; use axes 2 and 3",

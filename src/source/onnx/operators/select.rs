@@ -1,6 +1,6 @@
 //! Parts of tensors, tensors side by side, and padding.
 
-use super::{Row, activation, constant};
+use super::{OperatorRow, activation, constant};
 use crate::error::Result;
 use crate::graph::{Op, Pad, Slice};
 use crate::source::onnx::context::{Context, Lowered, Value, axes, axis, shape};
@@ -8,7 +8,7 @@ use crate::source::onnx::tensor::Tensor;
 use crate::source::onnx::view::{Activation, Role, extents};
 use crate::source::onnx::{malformed, misshapen, unsupported};
 
-pub(super) const OPERATORS: &[Row] =
+pub(super) const OPERATORS: &[OperatorRow] =
     &[("Concat", concat), ("Gather", gather), ("Pad", pad), ("Slice", slice), ("Split", split)];
 
 /// Longest padding.

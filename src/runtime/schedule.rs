@@ -1,4 +1,4 @@
-//! A model's execution, planned once: where each value lies, and the stages that compute it.
+//! A model's execution, laid out once: where each value lies, and the stages that compute it.
 
 use super::fuse::{copy_of, written_with};
 use super::step::{self, Operand};
@@ -6,12 +6,12 @@ use super::{Logits, last_uses};
 use crate::clock::Instant;
 use crate::fixed::scale_wide;
 use crate::format::{PackedModel, PackedNode, PackedOp, Store};
-use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
-use crate::kernels::blocked::enter::{Enter, leave};
-use crate::kernels::blocked::moves::Move;
-use crate::kernels::blocked::narrow::{Narrow, Narrowed};
-use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
-use crate::kernels::blocked::pool::{self, Pool};
+use crate::kernels::blocked::conv::{ConvTask, read_sums, sums_len};
+use crate::kernels::blocked::enter::{EnterTask, leave};
+use crate::kernels::blocked::moves::MoveTask;
+use crate::kernels::blocked::narrow::{NarrowTask, Narrowed};
+use crate::kernels::blocked::pointwise::{BinaryTask, Formula, TableTask};
+use crate::kernels::blocked::pool::{self, PoolTask};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
 use crate::tensor::Shape;
 use crate::threads;
@@ -25,21 +25,21 @@ const MOST_MEMORY: usize = 1 << 31;
 
 /// A model ready to run on blocked values.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Schedule {
     isa: &'static Isa,
     program: Program,
     /// The node of each stage.
     nodes: Vec<usize>,
     /// For each node of the model the one whose stage writes it too.
     with: Vec<Option<usize>>,
-    output: Output,
+    output: LogitSource,
     /// Memory of runs that are over.
     idle: Mutex<Vec<Memory>>,
 }
 
 /// Where the logits come from.
 #[derive(Debug)]
-enum Output {
+enum LogitSource {
     /// Sums of the last convolution, brought to one scale.
     Sums { start: usize, shape: Shape, factors: Vec<i32>, shift: u8 },
     /// Sums over all positions.
@@ -48,13 +48,13 @@ enum Output {
     Codes { slot: Slot, zero_point: u8 },
 }
 
-impl Plan {
-    /// Plans a validated model; none if its values or rings are too large.
+impl Schedule {
+    /// Lays out a validated model; none if its values or rings are too large.
     pub(super) fn new(model: &PackedModel, shapes: &[Shape], isa: &'static Isa) -> Option<Self> {
         let with = written_with(model);
         let slots = slots(model, shapes, &with)?;
         let tasks = threads::map(0..model.nodes.len(), |id| {
-            let stage = Stage::new(model, shapes, &slots, &with, id, isa);
+            let stage = TaskSpec::new(model, shapes, &slots, &with, id, isa);
             let values = [Some(id), copy_of(&with, id)].into_iter().flatten();
             let ring = |id: usize| Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points);
             let rings: Vec<Ring> = values.filter_map(ring).collect();
@@ -119,14 +119,14 @@ impl Plan {
         let mut places = logits.iter_mut();
         let mut put = |logit: i32| places.next().into_iter().for_each(|place| *place = logit);
         match &self.output {
-            Output::Sums { start, shape, factors, shift } => {
+            LogitSource::Sums { start, shape, factors, shift } => {
                 let mut factors = factors.iter();
                 read_sums(self.isa, memory, *start, *shape, |sum| {
                     factors.next().into_iter().for_each(|&factor| put(scale_wide(sum, factor, *shift)));
                 });
             }
-            Output::GlobalSum { slot, zero_point } => pool::global_sum(memory, slot, *zero_point, put),
-            Output::Codes { slot, zero_point } => {
+            LogitSource::GlobalSum { slot, zero_point } => pool::global_sum(memory, slot, *zero_point, put),
+            LogitSource::Codes { slot, zero_point } => {
                 let mut codes = vec![0; slot.map.shape.len()];
                 leave(memory, slot, &mut codes);
                 codes.iter().for_each(|&code| put(i32::from(code) - i32::from(*zero_point)));
@@ -142,23 +142,23 @@ impl Logits {
     }
 }
 
-fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Output> {
+fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<LogitSource> {
     let (last, slot, shape) = (model.nodes.last()?, slots.last()?, *shapes.last()?);
     Some(match &last.op {
         PackedOp::Conv(conv) => match &conv.store {
             Store::Logits { factors, shift } => {
-                Output::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
+                LogitSource::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
             }
             Store::Codes { .. } => {
-                Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
+                LogitSource::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
             }
         },
         PackedOp::GlobalSum => {
             let &input = last.inputs.first()?;
             let zero_point = model.nodes[input].quantizer.zero_point;
-            Output::GlobalSum { slot: slots[input].clone(), zero_point }
+            LogitSource::GlobalSum { slot: slots[input].clone(), zero_point }
         }
-        _ => Output::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point },
+        _ => LogitSource::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point },
     })
 }
 
@@ -262,7 +262,7 @@ impl Free {
 }
 
 /// What a node's task is made of.
-struct Stage<'a> {
+struct TaskSpec<'a> {
     node: &'a PackedNode,
     inputs: Vec<&'a Slot>,
     operands: Vec<Operand>,
@@ -273,7 +273,7 @@ struct Stage<'a> {
     narrowed: Option<Narrowed>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> TaskSpec<'a> {
     fn new(
         model: &'a PackedModel,
         shapes: &[Shape],
@@ -303,25 +303,25 @@ impl<'a> Stage<'a> {
     }
 }
 
-impl Stage<'_> {
+impl TaskSpec<'_> {
     /// The task; none if there is nothing to do.
     fn task(&self) -> Option<Box<dyn Task>> {
         let quantizer = self.node.quantizer;
         let zero = |index: usize| self.operands.get(index).map_or(0, Operand::zero_point);
         let (output, zero_point) = (self.output, zero(0));
         Some(match (&self.node.op, self.inputs.as_slice()) {
-            (PackedOp::Input { .. }, _) => Box::new(Enter { index: 0, output: output.clone() }),
+            (PackedOp::Input { .. }, _) => Box::new(EnterTask { index: 0, output: output.clone() }),
             (PackedOp::Conv(conv), [input, residual @ ..]) => {
                 let spec = step::spec(conv, &self.operands[0]);
                 Box::new(match step::epilogue(conv, &quantizer, Some(zero(1))) {
                     Some(epilogue) => {
                         let (residual, narrowed) = (residual.first().copied(), self.narrowed.clone());
-                        Conv::codes(self.isa, &spec, &epilogue, [input, output], residual, narrowed)
+                        ConvTask::codes(self.isa, &spec, &epilogue, [input, output], residual, narrowed)
                     }
-                    None => Conv::sums(self.isa, &spec, input, self.shape, output.start),
+                    None => ConvTask::sums(self.isa, &spec, input, self.shape, output.start),
                 })
             }
-            (PackedOp::Concat, inputs) => Box::new(Move::concat(inputs, output)),
+            (PackedOp::Concat, inputs) => Box::new(MoveTask::concat(inputs, output)),
             (PackedOp::Add { left, right, fraction }, [a, b]) => {
                 let formula = Formula::Add { left: *left, right: *right, fraction: *fraction };
                 Box::new(self.binary([a, b], formula))
@@ -329,37 +329,39 @@ impl Stage<'_> {
             (PackedOp::Mul(by), [a, b]) => Box::new(self.binary([a, b], Formula::Mul(*by))),
             (PackedOp::Table { entries }, [input]) => {
                 let (input, output) = ((*input).clone(), output.clone());
-                Box::new(Table { input, output, entries: entries.clone() })
+                Box::new(TableTask { input, output, entries: entries.clone() })
             }
             (PackedOp::Narrow(by), [input]) => {
                 let (width, by, output) = (self.isa.width, *by, output.clone());
                 let narrowed = Narrowed { width, zero_point, by, output, quantizer };
-                Box::new(Narrow { input: (*input).clone(), narrowed })
+                Box::new(NarrowTask { input: (*input).clone(), narrowed })
             }
-            (PackedOp::Slice(slice), [input]) => Box::new(Move::slice(input, slice, output)),
+            (PackedOp::Slice(slice), [input]) => Box::new(MoveTask::slice(input, slice, output)),
             (PackedOp::Pad { before, .. }, [input]) => {
-                Box::new(Move::pad(input, *before, zero_point, output))
+                Box::new(MoveTask::pad(input, *before, zero_point, output))
             }
-            (PackedOp::Flatten, [input]) => Box::new(Move::flatten(input, output)),
-            (PackedOp::ChannelShuffle { groups }, [input]) => Box::new(Move::shuffle(input, *groups, output)),
+            (PackedOp::Flatten, [input]) => Box::new(MoveTask::flatten(input, output)),
+            (PackedOp::ChannelShuffle { groups }, [input]) => {
+                Box::new(MoveTask::shuffle(input, *groups, output))
+            }
             (PackedOp::MaxPool(window), [input]) => {
-                Box::new(Pool::max(self.isa, window, input, output).with(self.narrowed.clone()))
+                Box::new(PoolTask::max(self.isa, window, input, output).with(self.narrowed.clone()))
             }
             (PackedOp::AveragePool { window, count_include_pad, by_count }, [input]) => {
                 let (input, output) = ((*input, zero_point), (output, quantizer));
-                let pool = Pool::average(self.isa, window, *count_include_pad, by_count, input, output);
+                let pool = PoolTask::average(self.isa, window, *count_include_pad, by_count, input, output);
                 Box::new(pool.with(self.narrowed.clone()))
             }
             (PackedOp::GlobalAveragePool(by), [input]) => {
-                let pool = Pool::global(self.isa, *by, (*input, zero_point), (output, quantizer));
+                let pool = PoolTask::global(self.isa, *by, (*input, zero_point), (output, quantizer));
                 Box::new(pool.with(self.narrowed.clone()))
             }
             _ => return None,
         })
     }
 
-    fn binary(&self, [a, b]: [&Slot; 2], formula: Formula) -> Binary {
-        Binary {
+    fn binary(&self, [a, b]: [&Slot; 2], formula: Formula) -> BinaryTask {
+        BinaryTask {
             isa: self.isa,
             operands: [a.clone(), b.clone()],
             zero_points: [self.operands[0].zero_point(), self.operands[1].zero_point()],
