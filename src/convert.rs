@@ -1,5 +1,7 @@
 //! The pipeline: a trained network and sample images become a packed ternary model.
 
+mod remedy;
+
 use crate::calibrate::{ActivationRule, RangeMethod};
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,9 +10,10 @@ use crate::graph::{Graph, NodeId};
 use crate::layerwise::{Method, Note, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::{Precision, USUAL_SCALE};
-use crate::prepare::{Calibration, Draft, Prepared};
+use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
+use remedy::remedy;
 use std::collections::BTreeMap;
 
 /// How [`convert`] converts.
@@ -41,6 +44,8 @@ pub struct ConvertOptions {
     pub reorder: bool,
     /// Bits and ranges of the activation tensors that a pattern names; the last match wins.
     pub rules: Vec<(Pattern, ActivationRule)>,
+    /// Images held back to judge, at most half of all; one in eight or so if nothing is said.
+    pub held_back: Option<usize>,
 }
 
 impl Default for ConvertOptions {
@@ -57,6 +62,7 @@ impl Default for ConvertOptions {
             channel_ranges: false,
             reorder: true,
             rules: Vec::new(),
+            held_back: None,
         }
     }
 }
@@ -98,6 +104,7 @@ impl ConvertOptions {
         Calibration {
             equalised: if self.channel_ranges { draft.structure.narrow_readers() } else { Vec::new() },
             statistics: chosen_nodes(&draft.choices),
+            held_back: self.held_back.map_or(HeldBack::Share, HeldBack::Count),
             ..Calibration::default()
         }
     }
@@ -204,11 +211,12 @@ pub fn convert(
         fidelity: Some(packed.fidelity),
     };
     model.shapes()?;
+    let remedy = packed.what_if.as_ref().map(|what_if| remedy(&model, what_if)).transpose()?.flatten();
     Ok(Conversion {
         model,
         choices: layer_choices(&quantized),
         seconds: packed.seconds,
-        notes: packed.notes,
+        notes: packed.notes.into_iter().chain(remedy).collect(),
         fitted,
         held_back: all - fitted,
         unreadable,

@@ -120,6 +120,8 @@ mod progress;
 #[cfg(feature = "convert")]
 mod quantize;
 #[cfg(feature = "convert")]
+mod reach;
+#[cfg(feature = "convert")]
 mod report;
 #[cfg(feature = "convert")]
 mod source;
@@ -170,6 +172,8 @@ pub use plan::{
 };
 #[cfg(feature = "convert")]
 pub use progress::Progress;
+#[cfg(feature = "convert")]
+pub use reach::{Goal, Reached, Trial, convert_to};
 #[cfg(feature = "convert")]
 pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Summary};
 #[cfg(feature = "convert")]

@@ -6,7 +6,7 @@ use super::flags::in_flags;
 use super::inspect::BytesJson;
 use super::layers::{percent, why};
 use super::network::{ClassArgs, NetworkArgs};
-use super::output::{Output, grouped};
+use super::output::{Output, grouped, note};
 use super::preprocess::Chosen;
 use super::table::{Column, Table};
 use fgq::{ErrorKind, Forecast, Preprocess, Refusal};
@@ -43,6 +43,12 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
 fn foretell(args: Args) -> anyhow::Result<(Forecast, Chosen)> {
     let (graph, chosen) = args.network.load(&args.model)?;
     let classes = args.classes.known(&graph)?;
+    if !args.precision.is_given() {
+        note(
+            "without --group, --set, --method and --plan, `fgq convert` chooses precisions by its images, in about the \
+             bytes of --group 4 --scale-bits 8",
+        );
+    }
     let options = args.precision.options()?;
     let forecast = fgq::check(graph, &chosen.preprocess, &options, &classes);
     Ok((forecast.map_err(|error| error.at_path(&args.model))?, chosen))

@@ -1,5 +1,6 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
+use super::amount::bytes;
 use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
@@ -11,8 +12,8 @@ use super::table::{Column, Table};
 use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
-    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Layer, Method, Pattern,
-    Plan, Precision, Preprocess, RangeMethod, Reason, Summary, Written,
+    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Goal, Graph, Layer,
+    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Summary, Trial, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -42,11 +43,39 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 512)]
     samples: usize,
     #[command(flatten)]
+    goal: GoalArgs,
+    #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
     classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+}
+
+/// What the model should be; precisions are then chosen layer by layer.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Goal (without --group, --set, --method and --plan)")]
+struct GoalArgs {
+    /// The smallest model that gives full precision's answer to this share of the images held back, in percent
+    #[arg(long, value_name = "PERCENT", conflicts_with_all = ["group", "set", "method", "plan"])]
+    keep: Option<f64>,
+    /// As --keep, or with it: at most so many points of top-1 lost on the images held back; --calib must have class folders
+    #[arg(long, value_name = "POINTS", conflicts_with_all = ["group", "set", "method", "plan"])]
+    max_drop: Option<f64>,
+    /// Bytes of the file at most, as in 4MB [default without --keep: what --group 4 --scale-bits 8 would take]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with_all = ["group", "set", "method", "plan"])]
+    budget: Option<u64>,
+}
+
+impl GoalArgs {
+    /// With labels only where a drop is asked for.
+    fn images(&self, folder: &Path, graph: &Graph) -> anyhow::Result<Dataset> {
+        let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
+        Ok(match self.max_drop {
+            Some(_) => Dataset::labelled(folder, None, classes)?,
+            None => Dataset::unlabelled(folder)?,
+        })
+    }
 }
 
 /// Group sizes by kernel.
@@ -74,15 +103,15 @@ impl FromStr for GroupSizes {
 #[command(next_help_heading = "Precision")]
 pub(super) struct PrecisionArgs {
     /// How many consecutive input channels share a scale; mixed: 4 for 1×1 kernels, 64 for larger ones
-    #[arg(long, value_name = "N|mixed", default_value = "4")]
-    group: GroupSizes,
+    #[arg(long, value_name = "N|mixed")]
+    group: Option<GroupSizes>,
     /// Bits of the scales of groups, 1 to 8
     #[arg(long, value_name = "BITS", default_value_t = 4)]
     scale_bits: u8,
     /// How ternary weights are found: compensated (every layer fitted to full precision's outputs) or
-    /// closed-form (each group on its own)
-    #[arg(long, default_value_t)]
-    method: Method,
+    /// closed-form (each group on its own) [default: compensated]
+    #[arg(long)]
+    method: Option<Method>,
     /// A plan (`fgq plan -o`): precisions of weights and activations layer by layer
     #[arg(long, value_name = "PLAN.json")]
     plan: Option<PathBuf>,
@@ -117,13 +146,19 @@ fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Patte
 }
 
 impl PrecisionArgs {
+    /// Whether something says which precisions layers get.
+    pub(super) fn is_given(&self) -> bool {
+        self.group.is_some() || self.method.is_some() || self.plan.is_some() || !self.set.is_empty()
+    }
+
     /// The options of the library that they mean.
     pub(super) fn options(self) -> anyhow::Result<ConvertOptions> {
+        let group = self.group.unwrap_or(GroupSizes { pointwise: 4, spatial: None });
         Ok(ConvertOptions {
-            group: self.group.pointwise,
-            spatial_group: self.group.spatial,
+            group: group.pointwise,
+            spatial_group: group.spatial,
             scale_bits: self.scale_bits,
-            method: self.method,
+            method: self.method.unwrap_or_default(),
             overrides: self.set,
             activation_bits: self.act_bits,
             range: self.range,
@@ -131,6 +166,7 @@ impl PrecisionArgs {
             reorder: !self.keep_order,
             rules: self.act,
             plan: self.plan.as_deref().map(fgq::read_plan).transpose()?,
+            ..ConvertOptions::default()
         })
     }
 }
@@ -142,11 +178,19 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.model)?;
     let classes = args.classes.names(&graph, &args.calib)?;
-    let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
+    let images = args.goal.images(&args.calib, &graph)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
+    let goal = (!args.precision.is_given()).then_some(Goal {
+        agreement: args.goal.keep,
+        max_drop: args.goal.max_drop,
+        max_size: args.goal.budget,
+    });
     let options = args.precision.options()?;
-    let mut conversion = fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new())
-        .map_err(|error| place(error, &args.calib, &args.model))?;
+    let (mut conversion, reached) = match goal {
+        Some(goal) => towards(&goal, graph, &chosen.preprocess, &images, &options),
+        None => fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new()).map(|it| (it, None)),
+    }
+    .map_err(|error| place(error, &args.calib, &args.model))?;
     conversion.model.classes = classes;
     conversion.model.provenance.set_source(&args.model)?;
     warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
@@ -165,7 +209,24 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     for message in &conversion.notes {
         if message.is_warning() { warn(message) } else { note(message) }
     }
-    report(&conversion, &chosen, &path, &written, uniform, seconds)
+    let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
+    Ok(report(&conversion, &chosen, &path, &written, (uniform, reached), seconds)?.with_code(code))
+}
+
+/// The model that comes nearest to the goal, and what was tried.
+fn towards(
+    goal: &Goal,
+    graph: Graph,
+    preprocess: &Preprocess,
+    images: &Dataset,
+    options: &ConvertOptions,
+) -> fgq::Result<(Conversion, Option<GoalJson>)> {
+    let reached = fgq::convert_to(&graph, preprocess, images, options, goal, &Bars::new())?;
+    let json = GoalJson::new(goal, &reached);
+    if !reached.is_reached {
+        warn(format!("no model reaches the goal; the best one found is written: {}", json.line()));
+    }
+    Ok((reached.conversion, Some(json)))
 }
 
 fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
@@ -211,6 +272,51 @@ fn default_output(model: &Path) -> PathBuf {
     PathBuf::from(format!("{stem}.fgq"))
 }
 
+/// A goal and the models that were tried.
+#[derive(Serialize)]
+struct GoalJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep: Option<f64>,
+    is_reached: bool,
+    tried: Vec<TrialJson>,
+}
+
+#[derive(Serialize)]
+struct TrialJson {
+    max_size: u64,
+    agreement: f64,
+    agreement_ci95: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<f64>,
+}
+
+impl GoalJson {
+    fn new(goal: &Goal, reached: &Reached) -> Self {
+        let trial = |trial: &Trial| TrialJson {
+            max_size: trial.max_size,
+            agreement: trial.judgement.agreement_percent(),
+            agreement_ci95: trial.judgement.agreement_interval(),
+            drop: trial.drop,
+        };
+        Self {
+            keep: goal.agreement,
+            is_reached: reached.is_reached,
+            tried: reached.trials.iter().map(trial).collect(),
+        }
+    }
+
+    /// What was tried, in one line.
+    fn line(&self) -> String {
+        let tried = |trial: &TrialJson| {
+            let [low, high] = trial.agreement_ci95;
+            let size = grouped(trial.max_size as usize);
+            let drop = trial.drop.map(|drop| format!(", drop {drop:.1}")).unwrap_or_default();
+            format!("{size} bytes {:.1}% ({low:.1} to {high:.1}){drop}", trial.agreement)
+        };
+        self.tried.iter().map(tried).collect::<Vec<_>>().join("; ")
+    }
+}
+
 #[derive(Serialize)]
 struct ConversionJson<'a> {
     output: &'a Path,
@@ -231,6 +337,8 @@ struct ConversionJson<'a> {
     loss: Option<LossJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uniform: Option<Uniform>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<GoalJson>,
     notes: Vec<String>,
 }
 
@@ -239,7 +347,7 @@ fn report(
     chosen: &Chosen,
     path: &Path,
     written: &Written,
-    uniform: Option<Uniform>,
+    (uniform, goal): (Option<Uniform>, Option<GoalJson>),
     seconds: f64,
 ) -> anyhow::Result<Output> {
     let summary = Summary::new(&conversion.model, written.bytes)?;
@@ -274,6 +382,7 @@ fn report(
         logits: fidelity.map(LogitsJson::from).unwrap_or_default(),
         loss: summary.loss().map(LossJson::from),
         uniform,
+        goal,
         notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
@@ -307,6 +416,9 @@ fn text(
     }
     if let Some(loss) = summary.loss() {
         writeln!(text, "most loss from   {loss}")?;
+    }
+    if let Some(goal) = &json.goal {
+        writeln!(text, "tried            {}", goal.line())?;
     }
     if let Some(uniform) = &json.uniform {
         writeln!(text, "uniform          {}", uniform.line())?;

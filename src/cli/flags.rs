@@ -3,8 +3,9 @@
 use regex_lite::{Captures, Regex};
 
 /// Fields and functions that messages of the library name between backticks, and what they are in the command.
-const NAMES: [(&str, &str); 17] = [
+const NAMES: [(&str, &str); 19] = [
     ("activation_bits", "--act-bits"),
+    ("agreement", "--keep"),
     ("bit_ops", "--bitops"),
     ("compression_ratio", "--compression-ratio"),
     ("group", "--group"),
@@ -12,6 +13,7 @@ const NAMES: [(&str, &str); 17] = [
     ("input_size", "--input-size"),
     ("levels.activation", "--activation-level"),
     ("levels.weight", "--weight-level"),
+    ("max_drop", "--max-drop"),
     ("max_largest_activation", "--max-largest-activation"),
     ("max_multiplications", "--max-multiplications"),
     ("max_size", "--max-size"),

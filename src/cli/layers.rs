@@ -99,6 +99,7 @@ pub fn why(reason: Reason) -> &'static str {
         Reason::First => "first convolution",
         Reason::Classifier => "classifier",
         Reason::Depthwise => "too few input channels to share a scale",
+        Reason::Narrow => "few inputs, few weights",
         Reason::Plan => "plan",
         Reason::Pattern => "--set",
     }

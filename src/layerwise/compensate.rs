@@ -18,6 +18,9 @@ const ROOM: f64 = 1.15;
 const MANY_SCALES: f32 = 64.0;
 /// Steps of few scales that are tried, relative to the one with room.
 const UNITS: [f64; 5] = [1.0, 0.9, 0.8, 0.7, 0.6];
+/// So many levels, or fewer, gain by a finer step than the nearest weights have, of which some shares are tried.
+const FEW_LEVELS: usize = 15;
+const STEPS: [f64; 3] = [1.0, 0.92, 0.84];
 /// How often planes are improved in turn.
 const PLANE_ROUNDS: usize = 2;
 /// Most output channels that are fitted together: every one of them would read the whole covariance.
@@ -128,21 +131,30 @@ impl Fitting<'_> {
         planes
     }
 
-    /// The steps are those of the target's own nearest approximation.
+    /// The step is that of the target's own nearest approximation or, where levels are few, a share of it that leaves less
+    /// error.
     fn levels(&self, target: &[f64], rounding: &Rounding) -> Channel {
         let nearest = NearestChannel::new(target, self.run, self.precision);
-        let mut channel = Channel {
-            weights: Weights {
-                precision: self.precision,
-                levels: vec![1; target.len()],
-                scales: nearest.scales,
-            },
-            unit: nearest.factor,
+        let shares =
+            if self.precision.levels().iter().count() <= FEW_LEVELS { &STEPS[..] } else { &STEPS[..1] };
+        let channel = |&share: &f64| {
+            let mut channel = Channel {
+                weights: Weights {
+                    precision: self.precision,
+                    levels: vec![1; target.len()],
+                    scales: nearest.scales.clone(),
+                },
+                unit: nearest.factor * share,
+            };
+            let steps = in_units(&self.values(&channel), channel.unit);
+            let (levels, error) =
+                self.problem.solve_levels(&in_units(target, channel.unit), &steps, rounding);
+            channel.weights.levels = levels;
+            (f64::from(error) * channel.unit.powi(2), channel)
         };
-        let steps = in_units(&self.values(&channel), channel.unit);
-        let target = in_units(target, channel.unit);
-        channel.weights.levels = self.problem.solve_levels(&target, &steps, rounding);
-        channel
+        let better =
+            |best: (f64, Channel), other: (f64, Channel)| if other.0 < best.0 { other } else { best };
+        shares[1..].iter().map(channel).fold(channel(&shares[0]), better).1
     }
 
     /// The real weights.

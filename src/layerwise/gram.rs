@@ -23,6 +23,8 @@ const CENTRE: f64 = 128.0;
 /// Fewest positions sampled, and positions per input of the layer.
 const MIN_SAMPLES: usize = 16_384;
 const SAMPLES_PER_INPUT: usize = 48;
+/// Fewest positions of layers with channel groups, of which each has few inputs.
+const MIN_GROUPED_SAMPLES: usize = 4096;
 
 /// Covariances of one channel group of a convolution, over sampled output positions.
 pub(super) struct Gram {
@@ -130,9 +132,10 @@ impl Sampler<'_> {
             (0..self.patches.groups).map(|_| InputSums::new(self.patches.len())).collect();
         for index in 0..self.activations.chunks() {
             let batch = self.activations.chunk(index)?;
-            let places = self.places(index, batch.images);
+            let sources = self.sources(&self.places(index, batch.images));
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
-                places.chunks(BLOCK).for_each(|places| sums.add(&self.gather(&batch, places, group)));
+                let blocks = sources.chunks(BLOCK * self.patches.window.area());
+                blocks.for_each(|sources| sums.add(&self.gather(&batch, sources, group)));
             });
         }
         Ok(sums.into_iter().map(|sums| Arc::new(sums.finish(self.zero()))).collect())
@@ -146,7 +149,8 @@ impl Sampler<'_> {
     /// The sampled positions of a chunk's images.
     fn places(&self, chunk: usize, images: usize) -> Vec<SamplePosition> {
         let positions = self.patches.positions();
-        let wanted = MIN_SAMPLES.max(SAMPLES_PER_INPUT * self.host.len());
+        let least = if self.host.groups > 1 { MIN_GROUPED_SAMPLES } else { MIN_SAMPLES };
+        let wanted = least.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
         let of_image = |image| {
             sampled(positions, per_image, chunk * CHUNK + image).map(move |position| (image, position))
@@ -154,25 +158,35 @@ impl Sampler<'_> {
         (0..images).flat_map(of_image).collect()
     }
 
-    /// The patches of a channel group as columns of centred codes.
-    fn gather(&self, batch: &Batch<u8>, places: &[SamplePosition], group: usize) -> Mat<f32> {
-        let mut patches = Mat::full(self.patches.len(), places.len(), self.zero() as f32);
-        for (column, &(image, position)) in places.iter().enumerate() {
-            self.patch(batch.image(image), position, group, patches.col_as_slice_mut(column));
-        }
-        patches
+    /// Where in a chunk's codes the inputs of every tap begin, place by place; none for padding.
+    fn sources(&self, places: &[SamplePosition]) -> Vec<Option<usize>> {
+        let Shape { height, width, channels } = self.shape;
+        let Patches { window, output: [_, columns], .. } = self.patches;
+        let source = |&(image, position): &SamplePosition| {
+            let start = image * self.shape.len();
+            (0..window.area()).map(move |tap| {
+                let [y, x] = window.source([position / columns, position % columns], tap, [height, width])?;
+                Some(start + (y * width + x) * channels)
+            })
+        };
+        places.iter().flat_map(source).collect()
     }
 
-    fn patch(&self, codes: &[u8], position: usize, group: usize, patch: &mut [f32]) {
-        let Shape { height, width, channels } = self.shape;
-        let Patches { window, group_inputs: inputs, output: [_, columns], .. } = self.patches;
-        let place = [position / columns, position % columns];
-        for (tap, patch) in patch.chunks_exact_mut(inputs).enumerate() {
-            // Padding has the zero point.
-            let Some([y, x]) = window.source(place, tap, [height, width]) else { continue };
-            let codes = &codes[(y * width + x) * channels + group * inputs..];
-            patch.iter_mut().zip(codes).for_each(|(value, &code)| *value = f32::from(code) - CENTRE as f32);
+    /// The patches of a channel group as columns of centred codes. Padding has the zero point.
+    fn gather(&self, batch: &Batch<u8>, sources: &[Option<usize>], group: usize) -> Mat<f32> {
+        let (taps, inputs) = (self.patches.window.area(), self.patches.group_inputs);
+        let mut patches = Mat::full(self.patches.len(), sources.len() / taps, self.zero() as f32);
+        for (column, sources) in sources.chunks_exact(taps).enumerate() {
+            let parts = patches.col_as_slice_mut(column).chunks_exact_mut(inputs);
+            for (part, source) in parts.zip(sources) {
+                let Some(start) = source else { continue };
+                let codes = &batch.data[start + group * inputs..][..inputs];
+                part.iter_mut()
+                    .zip(codes)
+                    .for_each(|(value, &code)| *value = f32::from(code) - CENTRE as f32);
+            }
         }
+        patches
     }
 }
 
@@ -232,7 +246,7 @@ impl Samples<'_> {
         for index in 0..self.sampler.activations.chunks() {
             let chunk = self.chunk(index)?;
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
-                for start in (0..chunk.places.len()).step_by(BLOCK) {
+                for start in (0..chunk.places).step_by(BLOCK) {
                     let block = self.block(&chunk, group, start);
                     sums.add(&block.inputs, &wanted(group, &block), block.corrections.as_ref());
                 }
@@ -273,18 +287,20 @@ impl Samples<'_> {
                 wanted.push(value);
             }
         }
-        Ok(SampleChunk { batch, places, wanted, residuals, corrections, channels })
+        let sources = self.sampler.sources(&places);
+        Ok(SampleChunk { batch, sources, places: places.len(), wanted, residuals, corrections, channels })
     }
 
     fn block(&self, chunk: &SampleChunk, group: usize, start: usize) -> SampleColumns {
-        let places = &chunk.places[start..chunk.places.len().min(start + BLOCK)];
+        let places = start..chunk.places.min(start + BLOCK);
+        let taps = self.sampler.patches.window.area();
         let outputs = chunk.channels / self.sampler.patches.groups;
         let outputs_of = |values: &[f32]| {
             let at = |column: usize| (start + column) * chunk.channels + group * outputs;
             Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
         };
         SampleColumns {
-            inputs: self.sampler.gather(&chunk.batch, places, group),
+            inputs: self.sampler.gather(&chunk.batch, &chunk.sources[taps * start..taps * places.end], group),
             wanted: outputs_of(&chunk.wanted),
             residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
             corrections: (!chunk.corrections.is_empty()).then(|| outputs_of(&chunk.corrections)),
@@ -294,8 +310,9 @@ impl Samples<'_> {
 
 struct SampleChunk {
     batch: Batch<u8>,
-    /// The sampled positions.
-    places: Vec<SamplePosition>,
+    /// Where the inputs of the sampled places begin.
+    sources: Vec<Option<usize>>,
+    places: usize,
     /// Per place and channel.
     wanted: Vec<f32>,
     /// What is added to each output afterwards; empty if nothing.

@@ -20,6 +20,8 @@ pub(super) struct Probe<'a> {
     full: &'a Full<'a>,
     teacher: Teacher<'a>,
     images: usize,
+    /// Full precision's logits, once they are known.
+    answers: Vec<Vec<f64>>,
 }
 
 /// A convolution in full precision and as the conversion left it, both in real numbers.
@@ -47,12 +49,17 @@ impl<'a> Probe<'a> {
         wanted.push(full.graph.output);
         let mut teacher = Teacher::new(&full.graph, full.preprocess, &wanted)?;
         teacher.start(pixels)?;
-        Ok(Self { full, teacher, images: pixels.images() })
+        Ok(Self { full, teacher, images: pixels.images(), answers: Vec::new() })
     }
 
     /// Number of images that judge.
     pub(super) fn images(&self) -> usize {
         self.images
+    }
+
+    /// Full precision's logits of every image.
+    pub(super) fn take_answers(&mut self) -> Vec<Vec<f64>> {
+        std::mem::take(&mut self.answers)
     }
 
     fn chunks(&self) -> usize {
@@ -107,6 +114,7 @@ impl<'a> Probe<'a> {
                 sums.add(&image);
                 let wanted: Vec<f64> = wanted.iter().map(|&logit| f64::from(logit)).collect();
                 answers.push(Answers::of(&wanted, &produced.values));
+                self.answers.push(wanted);
             }
         }
         Ok((sums.ratio(sums.cumulative), Judgement::of(&answers)))

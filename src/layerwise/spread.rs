@@ -52,6 +52,10 @@ struct Block {
 
 /// What a block's errors cost.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "small blocks, of which there are many, are read without a pointer"
+)]
 enum Metric {
     /// So few weights that all patterns are tried.
     Few {
@@ -161,8 +165,8 @@ impl LeastSquares {
         values
     }
 
-    /// Levels for weights whose steps are given: spreading, then coordinate descent.
-    pub(super) fn solve_levels(&self, target: &[f32], steps: &[f32], rounding: &Rounding) -> Vec<i8> {
+    /// Levels for weights whose steps are given, by spreading, then coordinate descent, and the error that is left.
+    pub(super) fn solve_levels(&self, target: &[f32], steps: &[f32], rounding: &Rounding) -> (Vec<i8>, f32) {
         let code = |value: f32, step: f32| rounding.level(f64::from(value), f64::from(step));
         let mut free: Vec<f32> = self.order.iter().map(|&index| target[index]).collect();
         let mut codes = vec![0; target.len()];
@@ -170,8 +174,8 @@ impl LeastSquares {
             codes[index] = code(free[column], steps[index]);
             self.spread_column(column, f32::from(codes[index]) * steps[index], &mut free);
         }
-        self.descend_codes(target, steps, code, &mut codes);
-        codes
+        let error = self.descend_codes(target, steps, code, &mut codes);
+        (codes, error)
     }
 
     /// Rounds group after group.

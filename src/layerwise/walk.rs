@@ -20,13 +20,15 @@ use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::error::Result;
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Op};
 use crate::judge::Judgement;
 use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::{OperatorId, PerOperator, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{
+    OperatorId, PerOperator, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, closed_form,
+};
 use crate::runtime::{Kernels, Operand, Step};
 use crate::tensor::{Batch, Shape};
 use std::sync::Arc;
@@ -42,6 +44,18 @@ pub(crate) struct Packed {
     /// Seconds that each convolution took.
     pub seconds: Vec<(String, f64)>,
     pub notes: Vec<Note>,
+    /// None if no image was held back.
+    pub what_if: Option<WhatIf>,
+}
+
+/// With what one may try how much better a model answers with more bits in one layer.
+pub(crate) struct WhatIf {
+    /// The pixels of the images held back.
+    pub pixels: Spool,
+    /// Full precision's logits of each.
+    pub logits: Vec<Vec<f64>>,
+    /// By node: a convolution with 8-bit trained weights in place of fewer bits.
+    pub spares: Vec<(usize, PackedNode)>,
 }
 
 /// Packs `graph` operator by operator, fitting ternary layers on the way; `survey` sees how layers would look otherwise.
@@ -114,6 +128,8 @@ struct Walk<'a> {
     notes: Vec<Note>,
     /// Layers that are better off without compensation.
     uncompensated: Vec<String>,
+    /// By node: a convolution with 8 bits in place of fewer.
+    spares: Vec<(usize, PackedNode)>,
 }
 
 impl<'a> Walk<'a> {
@@ -147,6 +163,7 @@ impl<'a> Walk<'a> {
             seconds: Vec::new(),
             notes: Vec::new(),
             uncompensated: Vec::new(),
+            spares: Vec::new(),
         })
     }
 
@@ -156,7 +173,8 @@ impl<'a> Walk<'a> {
         progress.start("layers", last_uses.len());
         for (id, dead) in last_uses.enumerate().skip(1) {
             self.visit(id).map_err(|error| error.at_node(&self.graph.nodes[id].name))?;
-            dead.iter().for_each(|&dead| self.values[dead] = None);
+            let dead = dead.iter().filter(|&&dead| dead != OperatorId::INPUT);
+            dead.for_each(|&dead| self.values[dead] = None);
             progress.advance(1);
         }
         Ok(self.finish())
@@ -183,10 +201,29 @@ impl<'a> Walk<'a> {
         let value = if self.graph.nodes.is_last(id) { None } else { Some(self.execute(id, &step)?) };
         self.values.push(value);
         self.measure(id, &step, &packing)?;
+        self.keep_spare(id)?;
         self.packed.push(packing.node);
         if let QuantizedOp::Conv(_) = &self.graph.nodes[id].op {
             self.seconds.push((self.graph.nodes[id].name.clone(), start.elapsed().as_secs_f64()));
         }
+        Ok(())
+    }
+
+    /// What a layer of fewer than 8 bits would be with 8.
+    fn keep_spare(&mut self, id: OperatorId) -> Result<()> {
+        let node = &self.graph.nodes[id];
+        let QuantizedOp::Conv(conv) = &node.op else { return Ok(()) };
+        let Op::Conv(trained) = &self.full.graph.nodes[conv.source].op else { return Ok(()) };
+        let is_int8 = conv.choice.precision == Precision::int8();
+        if is_int8 || node.inputs[0] == OperatorId::INPUT || !self.held_back || self.survey.is_some() {
+            return Ok(());
+        }
+        let (weights, factors) = closed_form(trained.weight.view(), Precision::int8())?;
+        let [gain, bias] =
+            [&trained.gain, &trained.bias].map(|values| values.iter().copied().map(f64::from).collect());
+        let spare = QuantizedConv { weights, factors, gain, bias, ..(**conv).clone() };
+        let node = QuantizedNode { op: QuantizedOp::Conv(Box::new(spare)), ..node.clone() };
+        self.spares.push((id.index(), pack_node(&node, &self.sources(id))?.node));
         Ok(())
     }
 
@@ -202,7 +239,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Packed {
+    fn finish(mut self) -> Packed {
+        let pixels = self.values[OperatorId::INPUT].take().and_then(|parts| parts.held_back);
+        let (logits, spares) = (self.probe.take_answers(), self.spares);
         let last = self.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
         let fidelity = Fidelity {
             images: self.probe.images(),
@@ -220,16 +259,21 @@ impl<'a> Walk<'a> {
             fidelity,
             seconds: self.seconds,
             notes,
+            what_if: pixels.map(|pixels| WhatIf { pixels, logits, spares }),
         }
     }
 
     fn pack(&self, id: OperatorId) -> Result<Packing> {
-        let node = &self.graph.nodes[id];
+        pack_node(&self.graph.nodes[id], &self.sources(id))
+    }
+
+    /// What operator `id` reads.
+    fn sources(&self, id: OperatorId) -> Vec<PackInput> {
         let source = |&input: &OperatorId| {
             let node = &self.graph.nodes[input];
             PackInput { quantizer: node.quantizer, shape: node.shape }
         };
-        pack_node(node, &node.inputs.iter().map(source).collect::<Vec<_>>())
+        self.graph.nodes[id].inputs.iter().map(source).collect()
     }
 
     fn step(&self, id: OperatorId, packed: &PackedNode) -> Step {

@@ -5,6 +5,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
 use crate::precision::Precision;
 
+/// Most input channels, per channel group, of a 1×1 kernel that keeps 8 bits.
+const NARROW: usize = 32;
+
 /// Why a layer has the precision it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -16,6 +19,8 @@ pub enum Reason {
     Classifier,
     /// Fewer than two input channels per channel group leave nothing to share a scale.
     Depthwise,
+    /// So few inputs average no error out, and there are few weights.
+    Narrow,
     /// A plan says so.
     Plan,
     /// A pattern names the layer.
@@ -33,8 +38,8 @@ pub struct Choice {
 
 /// Chooses a precision for every convolution: `None` for other nodes.
 ///
-/// The first convolution, the classifier and convolutions with fewer than two input channels per channel
-/// group keep 8 bits, the others get the default of their kernel, 1×1 or larger, unless the plan says otherwise;
+/// The first convolution, the classifier, convolutions with fewer than two input channels per channel group and 1×1
+/// kernels on few channels keep 8 bits, the others get the default of their kernel, 1×1 or larger, unless the plan says otherwise;
 /// `overrides` come last, and of several that match, the last wins.
 ///
 /// # Errors
@@ -100,6 +105,8 @@ fn default_choice(graph: &Graph, id: NodeId, [pointwise, spatial]: [Precision; 2
         kept(Reason::Classifier)
     } else if conv.weight.dim().1 < 2 {
         kept(Reason::Depthwise)
+    } else if conv.window.area() == 1 && conv.weight.dim().1 <= NARROW {
+        kept(Reason::Narrow)
     } else {
         let precision = if conv.window.area() == 1 { pointwise } else { spatial };
         Choice { precision, reason: Reason::Default }

@@ -5,6 +5,7 @@ mod bench;
 mod checkpoints;
 mod demo;
 mod errors;
+mod goal;
 mod networks;
 mod options;
 mod pipeline;

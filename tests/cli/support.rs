@@ -83,8 +83,17 @@ impl Digits {
         fgq_in(self.path(), arguments)
     }
 
-    /// `fgq convert` of the digits network to `output`, calibrated on `train`, with more options.
+    /// `fgq convert` of the digits network to `output`, calibrated on `train`, with more options; in groups of 4 unless they
+    /// say what layers get.
     pub fn convert(&self, output: &str, more: &[&str]) -> Run {
+        let says = ["--group", "--set", "--method", "--plan"];
+        let group: &[&str] =
+            if more.iter().any(|option| says.contains(option)) { &[] } else { &["--group", "4"] };
+        self.convert_towards(output, &[more, group].concat())
+    }
+
+    /// The same with nothing added.
+    pub fn convert_towards(&self, output: &str, more: &[&str]) -> Run {
         let model = repository(DIGITS);
         let mut arguments = vec!["convert", &model, "--calib", "train", "-o", output];
         arguments.extend(DIGITS_VALUES);

@@ -102,17 +102,19 @@ impl State<'_> {
 }
 
 impl LeastSquares {
-    /// Coordinate descent on codes of given steps, each taking its best value while all others are fixed.
+    /// Coordinate descent on codes of given steps, each taking its best value while all others are fixed; yields the error
+    /// that is left.
     pub(super) fn descend_codes(
         &self,
         target: &[f32],
         steps: &[f32],
         code: impl Fn(f32, f32) -> i8,
         codes: &mut [i8],
-    ) {
-        let error = |index: usize| target[index] - steps[index] * f32::from(codes[index]);
-        let errors: Vec<f32> = (0..target.len()).map(error).collect();
-        let mut gradient = times(&self.hessian, &[errors]).col_as_slice(0).to_vec();
+    ) -> f32 {
+        let errors = |codes: &[i8]| -> Vec<f32> {
+            (0..target.len()).map(|index| target[index] - steps[index] * f32::from(codes[index])).collect()
+        };
+        let mut gradient = times(&self.hessian, &[errors(codes)]).col_as_slice(0).to_vec();
         for _ in 0..ROUNDS {
             let mut changed = false;
             for &index in &self.order {
@@ -129,6 +131,7 @@ impl LeastSquares {
                 break;
             }
         }
+        dot(&errors(codes), &gradient)
     }
 }
 

@@ -1,0 +1,69 @@
+//! Which layer, with more bits, would give back most answers: tried, not predicted.
+
+use crate::error::Result;
+use crate::format::{PackedModel, PackedNode, PackedOp};
+use crate::judge::best;
+use crate::layerwise::{Note, WhatIf};
+use crate::runtime::Session;
+
+/// Layers that are tried, those that add most noise.
+const TRIED: usize = 3;
+/// Images that run together.
+const BATCH: usize = 16;
+
+/// The layer that would help most with 8 bits, if one of those tried does. With every answer kept nothing can.
+pub(super) fn remedy(model: &PackedModel, what_if: &WhatIf) -> Result<Option<Note>> {
+    let Some(fidelity) = &model.fidelity else { return Ok(None) };
+    let Some(judgement) = fidelity.judgement.filter(|found| found.agreeing < found.images) else {
+        return Ok(None);
+    };
+    let noise = |node: usize| {
+        fidelity.layers.iter().find(|layer| layer.node == node).map_or(0.0, |layer| layer.noise())
+    };
+    let mut spares: Vec<&(usize, PackedNode)> = what_if.spares.iter().collect();
+    spares.sort_by(|(a, _), (b, _)| noise(*b).total_cmp(&noise(*a)).then(a.cmp(b)));
+    let mut most: Option<(usize, Note)> = None;
+    for (node, spare) in spares.into_iter().take(TRIED) {
+        let agreeing = agreeing(&with(model, *node, spare), what_if)?;
+        if agreeing > most.as_ref().map_or(judgement.agreeing, |(most, _)| *most) {
+            let gained = agreeing - judgement.agreeing;
+            let note = Note::Remedy {
+                layer: spare.name.clone(),
+                points: 100.0 * gained as f64 / judgement.images as f64,
+                images: judgement.images,
+                bytes: bytes(spare).saturating_sub(bytes(&model.nodes[*node])),
+            };
+            most = Some((agreeing, note));
+        }
+    }
+    Ok(most.map(|(_, note)| note))
+}
+
+fn with(model: &PackedModel, node: usize, spare: &PackedNode) -> PackedModel {
+    let mut other = model.clone();
+    other.nodes[node] = spare.clone();
+    other
+}
+
+/// Images held back that get full precision's class.
+fn agreeing(model: &PackedModel, what_if: &WhatIf) -> Result<usize> {
+    let session = Session::new(model)?;
+    let mut agreeing = 0;
+    let images: Vec<usize> = (0..what_if.pixels.images()).collect();
+    for batch in images.chunks(BATCH) {
+        let pixels: Vec<Vec<u8>> =
+            batch.iter().map(|&image| what_if.pixels.image(image)).collect::<Result<_>>()?;
+        let logits = session.run(&pixels.concat())?;
+        let agrees = |place: usize| logits.top(place, 1) == best(&what_if.logits[batch[place]], 1);
+        agreeing += (0..batch.len()).filter(|&place| agrees(place)).count();
+    }
+    Ok(agreeing)
+}
+
+/// Of weights and scales.
+fn bytes(node: &PackedNode) -> usize {
+    match &node.op {
+        PackedOp::Conv(conv) => conv.weights.codes.len() + conv.weights.scales.len(),
+        _ => 0,
+    }
+}
