@@ -89,6 +89,17 @@ impl ConvertOptions {
         ActivationBits { default: self.activation_bits, planned, rules: &self.rules }
     }
 
+    /// All that can be decided without images.
+    ///
+    /// # Errors
+    /// As [`convert`], but for what images may cause.
+    pub(crate) fn draft<'a>(&self, graph: Graph, preprocess: &'a Preprocess) -> Result<Draft<'a>> {
+        self.check()?;
+        let draft = Draft::new(graph, preprocess, |graph| self.choices(graph))?;
+        let planned = planned_activations(&draft.graph, self.plan.as_ref())?;
+        draft.narrowed(self.bits(&planned))
+    }
+
     fn calibration(&self, draft: &Draft) -> Calibration {
         Calibration {
             equalised: if self.channel_ranges { draft.structure.narrow_readers() } else { Vec::new() },
@@ -179,10 +190,7 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &dyn Progress,
 ) -> Result<Conversion> {
-    options.check()?;
-    let draft = Draft::new(graph, preprocess, |graph| options.choices(graph))?;
-    let planned = planned_activations(&draft.graph, options.plan.as_ref())?;
-    let draft = draft.narrowed(options.bits(&planned))?;
+    let draft = options.draft(graph, preprocess)?;
     let wanted = options.calibration(&draft);
     let draft = if options.reorder { in_order(draft)? } else { draft };
     let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;

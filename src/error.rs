@@ -23,6 +23,17 @@ pub enum ErrorKind {
     Image,
 }
 
+/// A node of a network that cannot be converted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its name.
+    pub node: String,
+    /// Its operator.
+    pub operator: String,
+    /// Why, and what to do about it.
+    pub reason: String,
+}
+
 /// An error with the file and the node it concerns, where these are known.
 #[derive(Debug)]
 pub struct Error {
@@ -30,6 +41,7 @@ pub struct Error {
     message: String,
     path: Option<PathBuf>,
     node: Option<String>,
+    refusals: Vec<Refusal>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -39,7 +51,24 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of `kind`; `message` says what is wrong and what to do about it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), path: None, node: None, source: None }
+        Self { kind, message: message.into(), path: None, node: None, refusals: Vec::new(), source: None }
+    }
+
+    /// One error for all nodes that cannot be converted.
+    pub(crate) fn refused(refusals: Vec<Refusal>) -> Self {
+        let error = match refusals.as_slice() {
+            [Refusal { node, operator, reason }] => {
+                Self::new(ErrorKind::Unsupported, format!("{operator}: {reason}")).at_node(node)
+            }
+            all => {
+                let line = |Refusal { node, operator, reason }: &Refusal| {
+                    format!("\n  '{node}' ({operator}): {reason}")
+                };
+                let lines: String = all.iter().map(line).collect();
+                Self::new(ErrorKind::Unsupported, format!("{} nodes cannot be converted:{lines}", all.len()))
+            }
+        };
+        Self { refusals, ..error }
     }
 
     /// The same error, naming the file it concerns (unless one is named already).
@@ -71,6 +100,16 @@ impl Error {
     /// What went wrong, coarsely.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// What is wrong and what to do about it, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// All nodes that cannot be converted, if that is what is wrong.
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
     }
 
     /// The file the error concerns.
@@ -112,6 +151,17 @@ mod tests {
             .at_node("/head/Einsum")
             .at_path(Path::new("net.onnx"));
         assert_eq!(error.to_string(), "net.onnx: node '/head/Einsum': Einsum is not supported");
+    }
+
+    #[test]
+    fn all_refused_nodes_are_named() {
+        let refusal = |node: &str| Refusal { node: node.into(), operator: "Pad".into(), reason: "no".into() };
+        let one = Error::refused(vec![refusal("a")]);
+        assert_eq!((one.to_string().as_str(), one.node()), ("node 'a': Pad: no", Some("a")));
+        let two = Error::refused(vec![refusal("a"), refusal("b")]);
+        assert_eq!(two.to_string(), "2 nodes cannot be converted:\n  'a' (Pad): no\n  'b' (Pad): no");
+        assert_eq!(two.refusals(), [refusal("a"), refusal("b")]);
+        assert!(Error::new(ErrorKind::Io, "m").refusals().is_empty());
     }
 
     #[test]

@@ -123,10 +123,10 @@ fn binomial_half(n: usize, k: usize) -> f64 {
     (ln - n as f64 * std::f64::consts::LN_2).exp()
 }
 
-/// What [`evaluate`] measured.
+/// What [`evaluate`] or [`evaluate_network`] measured.
 #[derive(Debug)]
 pub struct Evaluation {
-    /// The packed model's accuracy.
+    /// The accuracy of the packed model or the network.
     pub accuracy: Accuracy,
     /// Against full precision, if that was asked for.
     pub comparison: Option<Comparison>,
@@ -151,10 +151,41 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let session = Session::new(model)?;
     let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
+    let networks = Networks { model, session: &session, interpreter: interpreter.as_ref() };
+    evaluate_with(images, &model.preprocess, progress, |pixels, label, start| {
+        networks.see(pixels, label, start)
+    })
+}
+
+/// Measures top-1 and top-5 of a full-precision network on labelled images, which `preprocess` prepares for it.
+///
+/// # Errors
+/// A network that is not valid, preprocessing for another input, an image without label, no readable image.
+pub fn evaluate_network(
+    graph: &Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+    progress: &dyn Progress,
+) -> Result<Evaluation> {
+    preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
+    let interpreter = Interpreter::new(graph)?;
+    evaluate_with(images, preprocess, progress, |pixels, label, start| {
+        let logits = full_precision(&interpreter, pixels, preprocess)?;
+        let times = [start.elapsed(), Duration::ZERO];
+        Ok(Seen { model: Ranking { top: best(&logits, TOP), label }, reference: None, times })
+    })
+}
+
+/// What `see` finds for the pixels and the label of every image, whose reading began at the time it is given.
+fn evaluate_with(
+    images: &dyn Images,
+    preprocess: &Preprocess,
+    progress: &dyn Progress,
+    see: impl Fn(&[u8], usize, Instant) -> Result<Seen> + Sync,
+) -> Result<Evaluation> {
     let start = Instant::now();
     progress.start("evaluating", images.len());
-    let networks = Networks { model, session: &session, interpreter: interpreter.as_ref() };
-    let (seen, unreadable) = see_all(images, &networks, progress)?;
+    let (seen, unreadable) = see_all(images, preprocess, progress, see)?;
     let seconds = start.elapsed().as_secs_f64() * share_of_model(&seen);
     let answers: Vec<Ranking> = seen.iter().map(|seen| seen.model.clone()).collect();
     let reference: Vec<(Ranking, Answers)> = seen.into_iter().filter_map(|seen| seen.reference).collect();
@@ -220,20 +251,21 @@ fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preproc
 /// What every readable image shows; each is read once.
 fn see_all(
     images: &dyn Images,
-    networks: &Networks,
+    preprocess: &Preprocess,
     progress: &dyn Progress,
+    see: impl Fn(&[u8], usize, Instant) -> Result<Seen> + Sync,
 ) -> Result<(Vec<Seen>, Unreadable)> {
-    let see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
+    let read_and_see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
         let label = images.label(index).ok_or_else(|| unlabelled(&images.name(index)))?;
         let start = Instant::now();
-        let outcome = match images.pixels(index, &networks.model.preprocess) {
-            Ok(pixels) => Ok(networks.see(&pixels, label, start)?),
+        let outcome = match images.pixels(index, preprocess) {
+            Ok(pixels) => Ok(see(&pixels, label, start)?),
             Err(error) => Err((images.name(index), error)),
         };
         progress.advance(1);
         Ok(outcome)
     };
-    let outcomes: Result<Vec<_>> = (0..images.len()).into_par_iter().map(see).collect();
+    let outcomes: Result<Vec<_>> = (0..images.len()).into_par_iter().map(read_and_see).collect();
     let (mut all, mut unreadable) = (Vec::new(), Vec::new());
     for outcome in outcomes? {
         match outcome {

@@ -20,8 +20,9 @@
 //!
 //! # A network
 //!
-//! [`load`] reads a [`Graph`], [`convert`] makes a [`PackedModel`] of it, calibrating on a few hundred images without
-//! labels, [`write_model`] and [`read_model`] store it, [`Session`] runs it, [`evaluate`] measures it.
+//! [`load`] reads a [`Graph`], [`check()`] says what would become of it, [`convert`] makes a [`PackedModel`] of it,
+//! calibrating on a few hundred images without labels, [`write_model`] and [`read_model`] store it, [`Session`] runs it,
+//! [`evaluate`] measures it.
 //!
 //! ```no_run
 //! use fgq::{ConvertOptions, Dataset, LoadOptions, Preprocess};
@@ -89,6 +90,8 @@ mod calibrate;
 #[cfg(feature = "convert")]
 mod channels;
 #[cfg(feature = "convert")]
+mod check;
+#[cfg(feature = "convert")]
 mod convert;
 #[cfg(feature = "convert")]
 mod data;
@@ -125,11 +128,11 @@ mod source;
 #[cfg(feature = "convert")]
 mod ternarize;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
     PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
-    Scale, Size, Store, read_model,
+    Scale, Size, Store, is_packed_model, read_model,
 };
 pub use judge::Judgement;
 pub use pixels::{Picture, pixels_of};
@@ -142,6 +145,8 @@ pub use bench::{Bench, BenchLayer, BenchOptions, bench, bench_reference, median}
 #[cfg(feature = "convert")]
 pub use calibrate::{ActivationRule, RangeMethod};
 #[cfg(feature = "convert")]
+pub use check::{Forecast, check};
+#[cfg(feature = "convert")]
 pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]
 pub use data::{
@@ -149,7 +154,7 @@ pub use data::{
     preprocess_beside, read_preprocess, write_npy,
 };
 #[cfg(feature = "convert")]
-pub use eval::{Accuracy, Comparison, Evaluation, evaluate};
+pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};
 #[cfg(feature = "convert")]
 pub use files::replace_file;
 #[cfg(feature = "convert")]
@@ -170,7 +175,7 @@ pub use progress::Progress;
 #[cfg(feature = "convert")]
 pub use reach::{Goal, Reached, Trial, convert_to};
 #[cfg(feature = "convert")]
-pub use report::{Bytes, Layer, LayerKind, Loss, Summary};
+pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Summary};
 #[cfg(feature = "convert")]
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]

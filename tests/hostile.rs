@@ -70,9 +70,9 @@ fn run_image(bytes: &[u8]) {
     }
 }
 
-fn run_safetensors(bytes: &[u8]) {
+fn run_checkpoint(bytes: &[u8], name: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("hostile.safetensors");
+    let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     let options = LoadOptions { architecture: Some("resnet20".into()), ..LoadOptions::default() };
     if let Ok(loaded) = fgq::load(&path, &options) {
@@ -104,7 +104,9 @@ proptest! {
 
     #[test]
     fn damaged_checkpoints(damage in damage()) {
-        run_safetensors(&damage.of("digits/digits-resnet.safetensors"));
+        run_checkpoint(&damage.of("digits/digits-resnet.safetensors"), "hostile.safetensors");
+        run_checkpoint(&damage.of("torch/resnet20.pth"), "hostile.pth");
+        run_checkpoint(&damage.of("torch/kinds-legacy.pth"), "hostile.pth");
     }
 
     #[test]
@@ -112,12 +114,16 @@ proptest! {
         run_packed(&bytes);
         run_onnx(bytes.clone());
         run_image(&bytes);
-        run_safetensors(&bytes);
-        let signatures: [&[u8]; 6] =
-            [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"BM", b"GIF89a", &[0x08, 0x07, 0x3a]];
+        run_checkpoint(&bytes, "hostile.safetensors");
+        run_checkpoint(&bytes, "hostile.pth");
+        let signatures: [&[u8]; 8] = [
+            b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"BM", b"GIF89a", &[0x08, 0x07, 0x3a],
+            b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.",
+        ];
         for signature in signatures {
             let bytes = [signature, &bytes].concat();
             run_image(&bytes);
+            run_checkpoint(&bytes, "hostile.pth");
             run_onnx(bytes);
         }
     }

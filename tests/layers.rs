@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["error", "clock", "threads", "wide"],
     &["files", "fixed", "judge", "knapsack", "liveness", "precision", "progress", "tensor"],
     &["format"],
@@ -23,8 +23,9 @@ const LAYERS: [&[&str]; 17] = [
     &["pack"],
     &["prepare"],
     &["layerwise"],
-    &["bench", "convert", "eval", "report"],
+    &["bench", "check", "convert", "eval", "report"],
     &["indicate"],
+    &["reach"],
 ];
 /// The deployed half: what a device that only runs models needs.
 const DEPLOYED: [&str; 3] = ["fixed", "kernels", "runtime"];

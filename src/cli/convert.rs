@@ -4,7 +4,7 @@ use super::amount::bytes;
 use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
-use super::network::NetworkArgs;
+use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
@@ -24,12 +24,13 @@ use std::str::FromStr;
 use std::time::Instant;
 
 /// Endings that a packed model's name does not keep from its source.
-const ENDINGS: [&str; 3] = [".safetensors.index.json", ".safetensors", ".onnx"];
+const ENDINGS: [&str; 8] =
+    [".safetensors.index.json", ".safetensors", ".onnx", ".pth.tar", ".pth", ".pt", ".th", ".ckpt"];
 
 /// Arguments of `fgq convert`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The trained network: .onnx, .safetensors or .safetensors.index.json
+    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
     model: PathBuf,
     /// Sample images, a folder or one file; they need no labels
     #[arg(long, value_name = "DIR")]
@@ -45,6 +46,8 @@ pub struct Args {
     goal: GoalArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
 }
@@ -98,7 +101,7 @@ impl FromStr for GroupSizes {
 /// Options on the precision of weights and activations.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Precision")]
-struct PrecisionArgs {
+pub(super) struct PrecisionArgs {
     /// How many consecutive input channels share a scale; mixed: 4 for 1×1 kernels, 64 for larger ones
     #[arg(long, value_name = "N|mixed")]
     group: Option<GroupSizes>,
@@ -144,11 +147,12 @@ fn assignment<T: FromStr<Err = fgq::Error>>(text: &str) -> anyhow::Result<(Patte
 
 impl PrecisionArgs {
     /// Whether something says which precisions layers get.
-    fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         self.group.is_some() || self.method.is_some() || self.plan.is_some() || !self.set.is_empty()
     }
 
-    fn options(self) -> anyhow::Result<ConvertOptions> {
+    /// The options of the library that they mean.
+    pub(super) fn options(self) -> anyhow::Result<ConvertOptions> {
         let group = self.group.unwrap_or(GroupSizes { pointwise: 4, spatial: None });
         Ok(ConvertOptions {
             group: group.pointwise,
@@ -173,7 +177,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let path = output_path(&args.model, args.output.as_deref())?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.model)?;
-    let classes = args.network.class_names(&graph, &args.calib)?;
+    let classes = args.classes.names(&graph, &args.calib)?;
     let images = args.goal.images(&args.calib, &graph)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     let goal = (!args.precision.is_given()).then_some(Goal {
@@ -459,6 +463,7 @@ mod tests {
         assert_eq!(name("a/net.v1.onnx"), "net.v1.fgq");
         assert_eq!(name("net.safetensors"), "net.fgq");
         assert_eq!(name("b/model.safetensors.index.json"), "model.fgq");
+        assert_eq!(name("resnet20.pth"), "resnet20.fgq");
         assert_eq!(name("other"), "other.fgq");
     }
 

@@ -1,9 +1,13 @@
-//! `fgq eval`: the accuracy of a packed model, alone or against full precision.
+//! `fgq eval`: the accuracy of a packed model, alone or against full precision, or of a full-precision network.
 
+use super::CHECK_FAILED;
 use super::judged::{self, JudgementJson};
+use super::model::Model;
+use super::network::NetworkArgs;
 use super::output::{Output, grouped, message, names, note, warn, warn_unreadable};
+use super::preprocess::Chosen;
 use super::progress::Bars;
-use super::source::{SourceArgs, outputs};
+use super::source::outputs;
 use super::table::{Column, Table};
 use anyhow::ensure;
 use fgq::{Accuracy, Comparison, Dataset, Evaluation, Graph, PackedModel, Provenance, Size};
@@ -11,27 +15,26 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Exit code when a check that was asked for failed.
-const CHECK_FAILED: u8 = 1;
+/// What a network is called that was not converted.
+const FULL_PRECISION: &str = "full precision";
 /// Differences that chance makes rarer than this are beyond noise.
 const SIGNIFICANT: f64 = 0.05;
 
 /// Arguments of `fgq eval`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The packed model; its preprocessing is used
-    #[arg(value_name = "MODEL.fgq")]
+    /// The packed model, whose preprocessing is used, or a full-precision network
     model: PathBuf,
     #[command(flatten)]
     place: ImageSource,
     /// A text file of labels, instead of class folders or a label file with a usual name
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// The full-precision network, to be measured on the same images
+    /// With a packed model: the full-precision network, to be measured on the same images
     #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
     #[command(flatten)]
-    source: SourceArgs,
+    network: NetworkArgs,
     /// Use at most N images, spread evenly over the sorted list
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -61,21 +64,32 @@ fn finite(text: &str) -> Result<f64, &'static str> {
 
 /// Measures, and checks what was asked for.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let model = fgq::read_model(&args.model)?;
-    let images = args.dataset(&model)?;
-    let reference = args.reference(&model)?;
-    let evaluation = fgq::evaluate(&model, &images, reference.as_ref(), &Bars::new())?;
+    let model = Model::open(&args.model, &args.network)?;
+    let images = args.dataset(model.outputs()?)?;
+    let (evaluation, name) = match &model {
+        Model::Packed(model) => {
+            let reference = args.reference(model)?;
+            (fgq::evaluate(model, &images, reference.as_ref(), &Bars::new())?, "packed model")
+        }
+        Model::Full(graph, Chosen { preprocess, .. }) => {
+            ensure!(
+                args.reference.is_none(),
+                "--reference is for packed models; {} is none",
+                args.model.display()
+            );
+            (fgq::evaluate_network(graph, preprocess, &images, &Bars::new())?, FULL_PRECISION)
+        }
+    };
     warn_unreadable(&evaluation.unreadable);
     let json = EvaluationJson::new(&evaluation);
     let failures = args.failures(&evaluation);
     failures.iter().for_each(|failure| message(&format!("check failed: {failure}")));
     let code = if failures.is_empty() { 0 } else { CHECK_FAILED };
-    Ok(Output::new(text(&evaluation)?, &json)?.with_code(code))
+    Ok(Output::new(text(&evaluation, name)?, &json)?.with_code(code))
 }
 
 impl Args {
-    fn dataset(&self, model: &PackedModel) -> anyhow::Result<Dataset> {
-        let outputs = model.shapes()?.last().map_or(0, |shape| shape.channels);
+    fn dataset(&self, outputs: usize) -> anyhow::Result<Dataset> {
         ensure!(
             self.place.imagenet_val.is_none() || [1000, 1001].contains(&outputs),
             "{}: {outputs} outputs, but ImageNet has 1000 classes (1001 with background); use --images",
@@ -92,7 +106,7 @@ impl Args {
     fn reference(&self, model: &PackedModel) -> anyhow::Result<Option<Graph>> {
         let Some(path) = &self.reference else { return Ok(None) };
         let size = Size { height: model.input.height, width: model.input.width };
-        let graph = self.source.load_at(path, size)?;
+        let graph = self.network.source().load_at(path, size)?;
         let (found, expected) = (outputs(&graph)?, model.shapes()?.last().map_or(0, |shape| shape.channels));
         ensure!(
             found == expected,
@@ -182,7 +196,8 @@ impl ComparisonJson {
     }
 }
 
-fn text(evaluation: &Evaluation) -> Result<String, std::fmt::Error> {
+/// In words; `name` is what the model measured is called.
+fn text(evaluation: &Evaluation, name: &str) -> Result<String, std::fmt::Error> {
     let Evaluation { accuracy, comparison, images_per_second, unreadable } = evaluation;
     let mut table = Table::new(&[
         Column::Left(""),
@@ -192,9 +207,9 @@ fn text(evaluation: &Evaluation) -> Result<String, std::fmt::Error> {
         Column::Right("top-5"),
     ]);
     if let Some(comparison) = comparison {
-        table.row(accuracy_row("full precision", &comparison.reference));
+        table.row(accuracy_row(FULL_PRECISION, &comparison.reference));
     }
-    table.row(accuracy_row("packed model", accuracy));
+    table.row(accuracy_row(name, accuracy));
     let mut text = table.to_string();
     writeln!(text)?;
     if let Some(comparison) = comparison {

@@ -1,6 +1,6 @@
 //! Where `fgq plan` has its indicators from: a file, or a network and sample images.
 
-use super::network::NetworkArgs;
+use super::network::{ClassArgs, NetworkArgs};
 use super::output::{check_writable, note, warn};
 use super::progress::Bars;
 use anyhow::{Context, bail, ensure};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Indicators")]
 pub struct IndicatorArgs {
-    /// The trained network to find indicators for: .onnx, .safetensors or .safetensors.index.json
+    /// The trained network to find indicators for: .onnx, .safetensors, .safetensors.index.json or .pth
     #[arg(requires = "calib", required_unless_present = "indicators")]
     model: Option<PathBuf>,
     /// Sample images, a folder or one file; they need no labels
@@ -42,6 +42,8 @@ pub struct IndicatorArgs {
     range: RangeMethod,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    classes: ClassArgs,
 }
 
 impl IndicatorArgs {
@@ -87,7 +89,7 @@ impl IndicatorArgs {
         check_writable(file, "--indicators")?;
         let (graph, chosen) = self.network.load(model)?;
         check(&fgq::candidates(graph.clone(), &chosen.preprocess, &options)?)?;
-        options.classes = self.network.class_names(&graph, calib)?;
+        options.classes = self.classes.names(&graph, calib)?;
         let images = Dataset::unlabelled(calib)?.spread(self.samples);
         let mut save = |indicators: &Indicators| indicators.write(file);
         let place = |error: fgq::Error| match error.path() {

@@ -1,7 +1,11 @@
-//! `fgq inspect`: what a packed model consists of.
+//! `fgq inspect`: what a packed model or a full-precision network consists of.
+
+mod full_precision;
 
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent};
+use super::model::Model;
+use super::network::NetworkArgs;
 use super::output::{Output, grouped};
 use super::table::{Column, Table};
 use fgq::{Bytes, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
@@ -15,9 +19,10 @@ const FIGURES: [&str; 5] = ["weight dB", "local dB", "rounding dB", "cumulative 
 /// Arguments of `fgq inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The packed model
-    #[arg(value_name = "MODEL.fgq")]
+    /// The packed model, or a full-precision network
     model: PathBuf,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 #[derive(Serialize)]
@@ -41,8 +46,9 @@ struct Inspection<'a> {
     provenance: &'a Provenance,
 }
 
+/// Bytes by what they hold.
 #[derive(Serialize)]
-struct BytesJson {
+pub struct BytesJson {
     total: usize,
     codes: usize,
     scales: usize,
@@ -60,10 +66,16 @@ impl From<Bytes> for BytesJson {
 
 /// Reads the model and describes it.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let model = fgq::read_model(&args.model)?;
+    match Model::open(&args.model, &args.network)? {
+        Model::Packed(model) => packed(args, &model),
+        Model::Full(graph, chosen) => full_precision::inspect(&graph, &chosen),
+    }
+}
+
+fn packed(args: &Args, model: &PackedModel) -> anyhow::Result<Output> {
     let file_bytes =
         std::fs::metadata(&args.model).map_err(|error| fgq::Error::io(&args.model, error))?.len();
-    let summary = Summary::new(&model, usize::try_from(file_bytes)?)?;
+    let summary = Summary::new(model, usize::try_from(file_bytes)?)?;
     let outputs = model.shapes()?.last().map_or(0, |shape| shape.channels);
     let json = Inspection {
         name: &model.name,
@@ -82,7 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         preprocess: &model.preprocess,
         provenance: &model.provenance,
     };
-    Output::new(text(&model, &summary, outputs)?, &json)
+    Output::new(text(model, &summary, outputs)?, &json)
 }
 
 fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String, std::fmt::Error> {

@@ -5,6 +5,7 @@
 
 mod amount;
 mod bench;
+mod check;
 mod classify;
 mod completions;
 mod convert;
@@ -16,6 +17,7 @@ mod info;
 mod inspect;
 mod judged;
 mod layers;
+mod model;
 mod network;
 mod output;
 mod plan;
@@ -29,6 +31,8 @@ use clap::{Parser, Subcommand};
 use output::{Output, message};
 use std::process::ExitCode;
 
+/// Exit code when a check that was asked for failed.
+const CHECK_FAILED: u8 = 1;
 /// Exit code of everything that went wrong.
 const ERROR: u8 = 2;
 
@@ -52,17 +56,19 @@ struct Cli {
 enum Command {
     /// Convert and measure an embedded network on embedded images; needs no files
     Demo,
+    /// Show what a conversion would make of a trained network, or why it cannot be converted; needs no images
+    Check(Box<check::Args>),
     /// Convert a trained network to a packed ternary model
     Convert(Box<convert::Args>),
     /// Choose the precision of every layer under a budget
     Plan(Box<plan::Args>),
-    /// Measure the accuracy of a packed model, alone or against full precision
+    /// Measure the accuracy of a packed model, alone or against full precision, or of a full-precision network
     Eval(eval::Args),
     /// Name the five most probable classes of images
     Classify(classify::Args),
     /// Time a packed model layer by layer on noise
     Bench(bench::Args),
-    /// Show the layers, bytes, preprocessing and origin of a packed model
+    /// Show the layers, bytes and preprocessing of a packed model or a full-precision network
     Inspect(inspect::Args),
     /// Show version, CPU features, kernels, known architectures and presets
     Info,
@@ -90,6 +96,7 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
     }
     match cli.command {
         Command::Demo => demo::run(),
+        Command::Check(args) => check::run(*args),
         Command::Convert(args) => convert::run(*args),
         Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),

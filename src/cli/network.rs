@@ -16,11 +16,16 @@ pub struct NetworkArgs {
     /// Height and width of the input, for models that leave them open
     #[arg(long, value_name = "N|HxW")]
     input_size: Option<Size>,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+}
+
+/// Option on the names of the classes.
+#[derive(Debug, clap::Args)]
+pub struct ClassArgs {
     /// Names of the classes, one per line, in the order of the outputs
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    #[command(flatten)]
-    preprocess: PreprocessArgs,
 }
 
 impl NetworkArgs {
@@ -44,10 +49,14 @@ impl NetworkArgs {
         }
     }
 
-    /// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
-    /// as many outputs.
-    pub fn class_names(&self, graph: &Graph, calib: &Path) -> anyhow::Result<Vec<String>> {
-        class_names(self.classes.as_deref(), calib, outputs(graph)?)
+    /// Options on where the network comes from alone.
+    pub fn source(&self) -> &SourceArgs {
+        &self.source
+    }
+
+    /// Whether size and preprocessing are left to the model.
+    pub fn leaves_images_open(&self) -> bool {
+        self.input_size.is_none() && self.preprocess.is_empty()
     }
 
     /// Options worth recording in the file.
@@ -56,21 +65,39 @@ impl NetworkArgs {
     }
 }
 
-fn class_names(file: Option<&Path>, calib: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {
-    if let Some(path) = file {
-        return read_class_names(path, outputs);
+impl ClassArgs {
+    /// Class names from `--classes`, else from the folders of the calibration images, else ImageNet's if there are
+    /// as many outputs.
+    pub fn names(&self, graph: &Graph, calib: &Path) -> anyhow::Result<Vec<String>> {
+        let outputs = outputs(graph)?;
+        let folders = Dataset::labelled(calib, None, outputs).ok().filter(|_| self.classes.is_none());
+        if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
+            note(format!("class names come from the folders in {}", calib.display()));
+            return Ok(names.to_vec());
+        }
+        let names = self.known(graph)?;
+        if self.classes.is_none() {
+            note(match names.is_empty() {
+                false => format!("{outputs} outputs: class names are ImageNet's"),
+                true => "class names are not known; give them with --classes".to_owned(),
+            });
+        }
+        Ok(names)
     }
-    let folders = Dataset::labelled(calib, None, outputs).ok();
-    if let Some(names) = folders.as_ref().and_then(Dataset::class_names) {
-        note(format!("class names come from the folders in {}", calib.display()));
-        return Ok(names.to_vec());
+
+    /// Whether names were given.
+    pub fn is_given(&self) -> bool {
+        self.classes.is_some()
     }
-    let names = fgq::class_names(outputs);
-    note(match names {
-        Some(_) => format!("{outputs} outputs: class names are ImageNet's"),
-        None => "class names are not known; give them with --classes".to_owned(),
-    });
-    Ok(names.unwrap_or_default())
+
+    /// Class names from `--classes`, else ImageNet's if there are as many outputs.
+    pub fn known(&self, graph: &Graph) -> anyhow::Result<Vec<String>> {
+        let outputs = outputs(graph)?;
+        match &self.classes {
+            Some(path) => read_class_names(path, outputs),
+            None => Ok(fgq::class_names(outputs).unwrap_or_default()),
+        }
+    }
 }
 
 fn read_class_names(path: &Path, outputs: usize) -> anyhow::Result<Vec<String>> {

@@ -84,6 +84,11 @@ impl PreprocessArgs {
         self.crop.or(Some(named.preprocess.crop)).filter(|&crop| crop != nowhere)
     }
 
+    /// Whether nothing was said.
+    pub fn is_empty(&self) -> bool {
+        self.preprocess.is_none() && self.changes() == PreprocessOptions::default()
+    }
+
     fn named(&self, base: Chosen) -> anyhow::Result<Chosen> {
         let Some(name) = self.preprocess.as_deref() else { return Ok(base) };
         if PRESETS.contains(&name) {

@@ -7,7 +7,7 @@ use std::path::Path;
 /// What a model file may leave open.
 #[derive(Debug, clap::Args)]
 pub struct SourceArgs {
-    /// Architecture of a safetensors file, such as resnet50; `fgq info` lists those known
+    /// Architecture whose weights a .safetensors or .pth file holds, such as resnet50; `fgq info` lists those known
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     /// Which output holds the logits, for ONNX files with several

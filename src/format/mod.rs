@@ -37,7 +37,7 @@ pub use model::{
 };
 pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};
-pub use read::read_model;
+pub use read::{is_packed_model, read_model};
 #[cfg(feature = "convert")]
 pub use write::{Written, write_model};
 

@@ -16,9 +16,14 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::HashMap;
+use std::fs::File;
 #[cfg(not(feature = "map"))]
 use std::fs::read as open;
+use std::io::Read;
 use std::path::Path;
+
+/// Bytes of the length that the container starts with.
+const LENGTH: u64 = 8;
 
 /// Reads a packed model. With the feature `map` the file is mapped into memory where the system can; it must then not be
 /// changed in place meanwhile (replacing it, as `write_model` does, is no change).
@@ -29,6 +34,15 @@ use std::path::Path;
 pub fn read_model(path: &Path) -> Result<PackedModel> {
     let bytes = open(path).map_err(|error| Error::io(path, error))?;
     PackedModel::from_bytes(&bytes).map_err(|error| error.at_path(path))
+}
+
+/// Whether the file at `path` starts as a packed model does, whole or not. A file that cannot be read does not.
+pub fn is_packed_model(path: &Path) -> bool {
+    let start = format!("{{\"__metadata__\":{{\"{METADATA_KEY}\":");
+    let mut head = Vec::new();
+    let read = File::open(path).map(|file| file.take(LENGTH + start.len() as u64));
+    let read = read.and_then(|mut file| file.read_to_end(&mut head));
+    read.is_ok() && head.get(LENGTH as usize..) == Some(start.as_bytes())
 }
 
 impl PackedModel {

@@ -83,6 +83,32 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Input => "Input",
+            Self::Conv(_) => "Conv",
+            Self::BatchNorm(_) => "BatchNorm",
+            Self::Affine(_) => "Affine",
+            Self::Unary(unary) => unary.name(),
+            Self::PRelu(_) => "PRelu",
+            Self::Binary(Binary::Add) => "Add",
+            Self::Binary(Binary::Sub) => "Sub",
+            Self::Binary(Binary::Mul) => "Mul",
+            Self::Binary(Binary::Div) => "Div",
+            Self::Concat => "Concat",
+            Self::Slice(_) => "Slice",
+            Self::Pad(_) => "Pad",
+            Self::MaxPool(_) => "MaxPool",
+            Self::AveragePool { .. } => "AveragePool",
+            Self::GlobalAveragePool => "GlobalAveragePool",
+            Self::Flatten => "Flatten",
+            Self::ChannelShuffle { .. } => "ChannelShuffle",
+        }
+    }
+}
+
 /// A convolution `gain·(W * x) + bias`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv {
@@ -163,6 +189,32 @@ pub enum Unary {
     Reciprocal,
     /// `x` to a constant power.
     Pow(f32),
+}
+
+impl Unary {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Relu => "Relu",
+            Self::LeakyRelu(_) => "LeakyRelu",
+            Self::Clip(..) => "Clip",
+            Self::HardSwish => "HardSwish",
+            Self::HardSigmoid(..) => "HardSigmoid",
+            Self::Sigmoid => "Sigmoid",
+            Self::Silu => "Silu",
+            Self::Tanh => "Tanh",
+            Self::Elu(_) => "Elu",
+            Self::Gelu | Self::GeluTanh => "Gelu",
+            Self::Erf => "Erf",
+            Self::Softplus => "Softplus",
+            Self::Exp => "Exp",
+            Self::Log => "Log",
+            Self::Sqrt => "Sqrt",
+            Self::Abs => "Abs",
+            Self::Reciprocal => "Reciprocal",
+            Self::Pow(_) => "Pow",
+        }
+    }
 }
 
 /// Arithmetic on two tensors.

@@ -52,6 +52,10 @@ struct Block {
 
 /// What a block's errors cost.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "small blocks, of which there are many, are read without a pointer"
+)]
 enum Metric {
     /// So few weights that all patterns are tried.
     Few {
@@ -67,7 +71,7 @@ enum Metric {
 
 /// Signs of a block and their scale.
 #[derive(Debug)]
-struct Solution {
+struct BlockSolution {
     /// At least as many as the block has weights.
     signs: Vec<f32>,
     scale: f32,
@@ -183,7 +187,7 @@ impl LeastSquares {
         for block in &self.blocks {
             for (free, row) in free.iter_mut().zip(&mut rows) {
                 let found = block.round(&free[block.start..][..block.len], &self.factor, largest);
-                let Solution { signs, scale } = found.unwrap_or_else(|| block.zeros());
+                let BlockSolution { signs, scale } = found.unwrap_or_else(|| block.zeros());
                 self.spread(block, &signs[..block.len], scale, free);
                 row.scales[block.id] = scale as u8;
                 let codes = row.codes[block.columns.clone()].iter_mut();
@@ -233,12 +237,12 @@ impl Block {
         Some(Self { start, len, id, columns, metric })
     }
 
-    fn zeros(&self) -> Solution {
-        Solution { signs: vec![0.0; self.len], scale: 0.0 }
+    fn zeros(&self) -> BlockSolution {
+        BlockSolution { signs: vec![0.0; self.len], scale: 0.0 }
     }
 
     /// Codes and scale for `weights`, while later blocks can make up for the error; none if zeros are best.
-    fn round(&self, weights: &[f32], factor: &Mat<f32>, largest: f32) -> Option<Solution> {
+    fn round(&self, weights: &[f32], factor: &Mat<f32>, largest: f32) -> Option<BlockSolution> {
         let Metric::Few { free, free_squares, .. } = &self.metric else {
             let start = closed_form_scale(weights.iter().map(|&weight| f64::from(weight))) as f32;
             let column = |column: usize| &factor.col_as_slice(self.start + column)[self.start + column..];

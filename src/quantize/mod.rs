@@ -12,7 +12,7 @@ pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
 pub(crate) use operators::{OperatorId, PerOperator};
-pub(crate) use structure::{Plain, Structure};
+pub(crate) use structure::{Operator, OperatorKind, Plain, Structure};
 
 use crate::calibrate::RangeMethod;
 use crate::format::Quantizer;

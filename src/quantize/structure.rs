@@ -4,7 +4,7 @@
 //! many nodes it is made of, becomes one table.
 
 use super::operators::{OperatorId, PerOperator};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
 use std::collections::HashMap;
@@ -115,15 +115,23 @@ impl Structure {
     /// The integer operators of `graph`, which must be folded; all codes have 8 bits.
     ///
     /// # Errors
-    /// What integers cannot express: padding with other values than zero, two operands that are both
+    /// All that integers cannot express: padding with other values than zero, two operands that are both
     /// broadcast.
     pub(crate) fn new(graph: &Graph) -> Result<Self> {
         let analysis = Analysis::new(graph)?;
         let mut builder = StructureBuilder::new(&analysis);
+        let mut refusals = Vec::new();
         for node in analysis.needed() {
-            builder.emit(node).map_err(|error| error.at_node(&graph.nodes[node].name))?;
+            if let Err(error) = builder.emit(node) {
+                refusals.push(refusal(&graph.nodes[node], &error));
+                builder.stand_in(node);
+            }
         }
-        Ok(Self { operators: builder.operators })
+        if refusals.is_empty() {
+            Ok(Self { operators: builder.operators })
+        } else {
+            Err(Error::refused(refusals))
+        }
     }
 
     /// Nodes of the graph whose distribution decides a quantizer.
@@ -294,6 +302,13 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         Ok(())
     }
 
+    /// Something that later nodes can read in place of a node that was refused.
+    fn stand_in(&mut self, id: NodeId) {
+        let place =
+            self.push(&self.analysis.node(id).name, OperatorKind::Plain(Plain::Flatten), Vec::new(), id);
+        self.places.insert(id, place);
+    }
+
     fn emit_convolution(&mut self, id: NodeId, fused: &Fused) -> OperatorId {
         let source = self.analysis.node(fused.source);
         let mut inputs = vec![self.places[&source.inputs[0]]];
@@ -327,7 +342,12 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
             Op::Concat => return Ok((OperatorKind::Plain(Plain::Concat), self.concat_inputs(id, inputs))),
             Op::Slice(slice) => OperatorKind::Plain(Plain::Slice(*slice)),
             Op::Pad(pad) if pad.value == 0.0 => OperatorKind::Plain(Plain::Pad(*pad)),
-            Op::Pad(pad) => return Err(unsupported(format!("padding with {}, not zero", pad.value))),
+            Op::Pad(pad) => {
+                return Err(unsupported(format!(
+                    "padding with {}, not zero; pad with zeros when training",
+                    pad.value
+                )));
+            }
             Op::MaxPool(window) => OperatorKind::Plain(Plain::MaxPool(*window)),
             Op::AveragePool { window, count_include_pad } => OperatorKind::Plain(Plain::AveragePool {
                 window: *window,
@@ -353,7 +373,10 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         let (a, b) = (inputs[0], inputs[1]);
         let swap = !whole(a);
         if swap && !whole(b) {
-            return Err(unsupported("both operands would have to be broadcast".into()));
+            return Err(unsupported(
+                "both operands would have to be broadcast; expand one of them to the shape of the result"
+                    .into(),
+            ));
         }
         let kind = match binary {
             Binary::Add => OperatorKind::Plain(Plain::Add { negate: [false, false] }),
@@ -387,6 +410,10 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
         });
         copies.collect()
     }
+}
+
+fn refusal(node: &Node, error: &Error) -> Refusal {
+    Refusal { node: node.name.clone(), operator: node.op.name().to_owned(), reason: error.to_string() }
 }
 
 fn unsupported(message: String) -> Error {

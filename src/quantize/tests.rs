@@ -272,9 +272,15 @@ fn crossed_bounds_are_the_upper_one() {
 fn what_integers_cannot_express_is_refused_by_name() {
     let refused = |nodes: &[(&str, Op, &[usize])]| Structure::new(&graph(nodes)).unwrap_err().to_string();
     let pad = crate::graph::Pad { before: [0; 3], after: [0, 1, 1], value: 0.5 };
-    assert_eq!(refused(&[("half", Op::Pad(pad), &[0])]), "node 'half': padding with 0.5, not zero");
+    assert_eq!(
+        refused(&[("half", Op::Pad(pad), &[0])]),
+        "node 'half': Pad: padding with 0.5, not zero; pad with zeros when training"
+    );
     let column = Op::Slice(Slice { start: [0; 3], end: [3, 4, 1], step: [1; 3] });
     let row = Op::Slice(Slice { start: [0; 3], end: [3, 1, 4], step: [1; 3] });
     let message = refused(&[("column", column, &[0]), ("row", row, &[0]), ("outer", mul(), &[1, 2])]);
-    assert_eq!(message, "node 'outer': both operands would have to be broadcast");
+    assert_eq!(
+        message,
+        "node 'outer': Mul: both operands would have to be broadcast; expand one of them to the shape of the result"
+    );
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::format::{LayerFidelity, PackedConv, PackedModel, PackedNode, PackedOp};
 use crate::precision::Precision;
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Window};
 use std::fmt;
 
 /// Bytes of bias, multiplier and shift of one output channel.
@@ -18,6 +18,19 @@ pub enum LayerKind {
     Depthwise,
     /// A fully connected layer: one window that covers the whole input.
     Linear,
+}
+
+impl LayerKind {
+    /// The kind of a convolution from maps of shape `input` to maps of shape `output`.
+    pub(super) fn of(window: &Window, groups: usize, input: Shape, output: Shape) -> Self {
+        if groups > 1 && groups == input.channels {
+            Self::Depthwise
+        } else if output.positions() == 1 && groups == 1 && window.kernel == [input.height, input.width] {
+            Self::Linear
+        } else {
+            Self::Conv
+        }
+    }
 }
 
 impl fmt::Display for LayerKind {
@@ -224,7 +237,7 @@ fn layer(
     let products = conv.weight_count() * output.positions();
     Some(Layer {
         name: node.name.clone(),
-        kind: kind(conv, *input, output),
+        kind: LayerKind::of(&conv.window, conv.groups, *input, output),
         precision,
         shape: [conv.outputs, conv.group_inputs, rows, columns],
         weights: conv.weight_count(),
@@ -234,17 +247,6 @@ fn layer(
         multiplications: precision.multiplications(products as u64, conv.group_inputs as u64) as usize,
         fidelity,
     })
-}
-
-fn kind(conv: &PackedConv, input: Shape, output: Shape) -> LayerKind {
-    if conv.group_inputs == 1 && conv.groups > 1 {
-        LayerKind::Depthwise
-    } else if output.positions() == 1 && conv.groups == 1 && conv.window.kernel == [input.height, input.width]
-    {
-        LayerKind::Linear
-    } else {
-        LayerKind::Conv
-    }
 }
 
 fn table_bytes(node: &PackedNode) -> usize {

@@ -1,10 +1,13 @@
 //! Where full-precision networks come from: model files that become a [`Graph`].
 
+mod checkpoint;
+mod foreign;
+mod formats;
 mod onnx;
-mod safetensors;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::graph::Graph;
+use formats::Format;
 use std::path::Path;
 
 /// What a model file leaves open.
@@ -14,7 +17,7 @@ pub struct LoadOptions {
     pub input_size: Option<[usize; 2]>,
     /// Name of the output that holds the logits, for files with several outputs.
     pub output: Option<String>,
-    /// Name of the architecture whose weights a safetensors file holds, as torchvision or timm call it.
+    /// Name of the architecture whose weights a safetensors file or a file of `torch.save` holds, as torchvision or timm call it.
     pub architecture: Option<String>,
 }
 
@@ -27,21 +30,17 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// Reads the network in `path`; the extension tells the format.
+/// Reads the network in `path`: an ONNX file, or the weights of a known architecture in safetensors files or in a file of
+/// `torch.save`.
 ///
 /// # Errors
-/// Unreadable or malformed files, anything in them that fgq does not implement, and options that do not fit.
+/// Unreadable or malformed files, anything in them that fgq does not implement, and options that do not fit. Files of other
+/// programs are recognised; the error says how to export them.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("onnx") => onnx::load(path, options),
-        Some("safetensors" | "json") => {
-            safetensors::load(path, options).map(|graph| Loaded { graph, notes: Vec::new() })
-        }
-        _ => Err(Error::new(
-            ErrorKind::Argument,
-            "not a model file that fgq reads: expected .onnx, .safetensors or .safetensors.index.json",
-        )
-        .at_path(path)),
+    match Format::of(path)? {
+        Format::Onnx => onnx::load(path, options),
+        Format::Safetensors => checkpoint::load_safetensors(path, options),
+        Format::Torch => checkpoint::load_torch(path, options),
     }
 }
 
@@ -53,7 +52,7 @@ pub fn load_onnx(bytes: Vec<u8>, name: &str, options: &LoadOptions) -> Result<Lo
     onnx::load_bytes(bytes, Path::new(name), options)
 }
 
-/// Names of the architectures whose weights [`load`] reads from safetensors files.
+/// Names of the architectures whose weights [`load`] reads from safetensors files and files of `torch.save`.
 pub fn architectures() -> Vec<&'static str> {
-    safetensors::architectures()
+    checkpoint::architectures()
 }

@@ -6,6 +6,7 @@ mod checkpoints;
 mod demo;
 mod errors;
 mod goal;
+mod networks;
 mod options;
 mod pipeline;
 mod plan;

@@ -185,7 +185,7 @@ fn info_and_completions() {
         assert!(run.code == 0 && run.stdout.contains("classify"), "{shell}");
     }
     assert_eq!(fgq_in(here, &["--version"]).stdout, format!("fgq {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["demo", "convert", "eval", "classify", "inspect", "info", "completions"] {
+    for command in ["demo", "check", "convert", "eval", "classify", "inspect", "info", "completions"] {
         assert_eq!(fgq_in(here, &[command, "--help"]).code, 0);
     }
 }

@@ -1,6 +1,6 @@
 //! All sign patterns of up to four weights with their best whole scale, tried at once.
 
-use super::Solution;
+use super::BlockSolution;
 use crate::wide::Width;
 
 /// Largest group whose sign patterns are all tried.
@@ -61,7 +61,7 @@ impl Squares {
 
     /// The pattern t and whole scale s up to `largest` that gain most, `s(2tᵀb − s·tᵀMt)` with the `wanted` b, if that is
     /// more than `least`.
-    pub fn best(&self, wanted: [f32; EXHAUSTIVE], largest: f32, least: f32) -> Option<Solution> {
+    pub fn best(&self, wanted: [f32; EXHAUSTIVE], largest: f32, least: f32) -> Option<BlockSolution> {
         let (products, scales, gains) = Width::widest().run(
             #[inline(always)]
             || self.gains(wanted, largest),
@@ -69,7 +69,7 @@ impl Squares {
         let most = gains.iter().copied().fold(least, f32::max);
         let place = gains.iter().position(|&gain| gain == most && gain > least)?;
         let turn = products[place].signum();
-        Some(Solution { signs: SIGNS.map(|signs| turn * signs[place]).to_vec(), scale: scales[place] })
+        Some(BlockSolution { signs: SIGNS.map(|signs| turn * signs[place]).to_vec(), scale: scales[place] })
     }
 
     #[inline(always)]

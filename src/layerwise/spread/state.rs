@@ -1,6 +1,6 @@
 //! A row under change.
 
-use super::{Block, ChannelSolution, LeastSquares, Solution};
+use super::{Block, BlockSolution, ChannelSolution, LeastSquares};
 use crate::layerwise::vector::{axpy, dot};
 
 /// Codes and scales of one output channel, and what they leave of the error.
@@ -72,7 +72,7 @@ impl<'a> State<'a> {
     }
 
     /// Codes and scale of a block.
-    pub fn set_block(&mut self, block: &Block, Solution { signs, scale }: Solution) {
+    pub fn set_block(&mut self, block: &Block, BlockSolution { signs, scale }: BlockSolution) {
         for (index, sign) in block.columns.clone().zip(signs) {
             let step = sign * scale - self.codes[index] * self.scales[index];
             self.codes[index] = sign;

@@ -1,6 +1,6 @@
 //! Several scales for one group of many weights, tried side by side.
 
-use super::Solution;
+use super::BlockSolution;
 use crate::wide::Width;
 use faer::Mat;
 
@@ -100,7 +100,7 @@ impl Trials {
     }
 
     /// The signs and their best whole scale up to `largest` that gain most, if that is more than `least`.
-    pub fn best(&self, largest: f32, least: f32) -> Option<Solution> {
+    pub fn best(&self, largest: f32, least: f32) -> Option<BlockSolution> {
         let mut best = (least, None);
         for lane in 0..LANES {
             let (product, square) = (self.products[lane], self.squares[lane]);
@@ -110,7 +110,7 @@ impl Trials {
                 best = (gain, Some((lane, scale)));
             }
         }
-        best.1.map(|(lane, scale)| Solution {
+        best.1.map(|(lane, scale)| BlockSolution {
             signs: self.signs.iter().map(|signs| signs[lane]).collect(),
             scale,
         })

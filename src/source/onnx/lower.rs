@@ -8,7 +8,7 @@ use super::operators;
 use super::proto::{NodeProto, TensorProto};
 use super::view::{Activation, IMAGE, IMAGE_CHANNELS_LAST};
 use super::{malformed, unsupported};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Graph, Node, NodeId, Op};
 use crate::source::Loaded;
 use crate::tensor::Shape;
@@ -57,6 +57,12 @@ struct Fault {
     node: String,
     operator: String,
     error: Error,
+}
+
+impl Fault {
+    fn refusal(self) -> Refusal {
+        Refusal { node: self.node, operator: self.operator, reason: self.error.to_string() }
+    }
 }
 
 impl Lowering<'_> {
@@ -176,13 +182,10 @@ fn node_name(node: &NodeProto) -> String {
 fn report(faults: Vec<Fault>) -> Error {
     let (refused, broken): (Vec<_>, Vec<_>) =
         faults.into_iter().partition(|fault| fault.error.kind() == ErrorKind::Unsupported);
-    if refused.len() > 1 {
-        let lines =
-            refused.iter().map(|fault| format!("\n  '{}' ({}): {}", fault.node, fault.operator, fault.error));
-        let message = format!("{} nodes cannot be converted:{}", refused.len(), lines.collect::<String>());
-        return unsupported(message);
+    if !refused.is_empty() {
+        return Error::refused(refused.into_iter().map(Fault::refusal).collect());
     }
-    match refused.into_iter().chain(broken).next() {
+    match broken.into_iter().next() {
         Some(fault) => {
             let message = format!("{}: {}", fault.operator, fault.error);
             Error::new(fault.error.kind(), message).at_node(&fault.node).because(fault.error)

@@ -1,20 +1,24 @@
-//! Weights of known architectures in safetensors files.
+//! Weights of known architectures, in safetensors files and in files of `torch.save`.
 
 mod architectures;
 mod builder;
-mod checkpoint;
+mod names;
+mod numbers;
+mod shards;
 #[cfg(test)]
 mod tests;
+mod torch;
 
-use super::LoadOptions;
+use super::{LoadOptions, Loaded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::tensor::Shape;
 use architectures::{ARCHITECTURES, Architecture};
 use builder::{Builder, Misfits};
-use checkpoint::{Checkpoint, read_capped};
 use serde_json::Value;
+use shards::{Safetensors, read_capped};
 use std::path::Path;
+use torch::Torch;
 
 /// How many names of each kind an error lists.
 const LISTED: usize = 12;
@@ -35,10 +39,23 @@ trait Tensors {
 /// # Errors
 /// Damaged files; an unknown or missing name of an architecture; one error that lists all tensors that are missing,
 /// unexpected or misshapen; weights that are not finite, naming tensor and index.
-pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<Graph> {
-    let checkpoint = Checkpoint::open(path)?;
+pub(crate) fn load_safetensors(path: &Path, options: &LoadOptions) -> Result<Loaded> {
+    let graph = network(&Safetensors::open(path)?, path, options)?;
+    Ok(Loaded { graph, notes: Vec::new() })
+}
+
+/// As [`load_safetensors`], of a state dict that `torch.save` wrote.
+///
+/// # Errors
+/// Also everything in the file that is not data.
+pub(crate) fn load_torch(path: &Path, options: &LoadOptions) -> Result<Loaded> {
+    let checkpoint = Torch::open(path).map_err(|error| error.at_path(path))?;
+    Ok(Loaded { graph: network(&checkpoint, path, options)?, notes: checkpoint.notes() })
+}
+
+fn network(tensors: &dyn Tensors, path: &Path, options: &LoadOptions) -> Result<Graph> {
     let config = TimmConfig::beside(path)?;
-    build(&checkpoint, &config, options).map_err(|error| error.at_path(checkpoint.path()))
+    build(tensors, &config, options).map_err(|error| error.at_path(path))
 }
 
 /// Names of the known architectures.
@@ -85,8 +102,7 @@ fn find(name: &str) -> Option<&'static Architecture> {
 }
 
 fn unnamed(tensors: &dyn Tensors) -> Error {
-    let message =
-        format!("a safetensors file holds weights only: name the architecture; {}", suggestion(tensors));
+    let message = format!("the file holds weights only: name the architecture; {}", suggestion(tensors));
     Error::new(ErrorKind::Argument, message)
 }
 
@@ -124,7 +140,7 @@ fn suggestion(tensors: &dyn Tensors) -> String {
     };
     let fitting = ARCHITECTURES.iter().filter(fits).map(|architecture| architecture.name).collect::<Vec<_>>();
     if fitting.is_empty() {
-        return format!("known are {}", architectures().join(", "));
+        return format!("known are {}; export other networks to ONNX", architectures().join(", "));
     }
     format!("they fit {}", fitting.join(", "))
 }
@@ -173,4 +189,12 @@ impl Architecture {
         self.family.build(builder, input)?;
         Ok(input)
     }
+}
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, message)
+}
+
+fn unsupported(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, message)
 }

@@ -70,6 +70,10 @@ fn expected() -> BTreeMap<String, Expected> {
     serde_json::from_str(json).unwrap()
 }
 
+fn load(path: &std::path::Path, options: &LoadOptions) -> Result<Graph> {
+    load_safetensors(path, options).map(|loaded| loaded.graph)
+}
+
 fn options(architecture: &str) -> LoadOptions {
     LoadOptions { architecture: Some(architecture.into()), ..LoadOptions::default() }
 }
@@ -218,11 +222,11 @@ fn every_float_type_is_read() {
     for (dtype, bytes) in types {
         let folder = Folder::new();
         let file = folder.write("x.safetensors", serialized(&[("a".into(), dtype, vec![4], bytes)]));
-        assert_eq!(Checkpoint::open(&file).unwrap().read("a").unwrap(), values, "{dtype:?}");
+        assert_eq!(Safetensors::open(&file).unwrap().read("a").unwrap(), values, "{dtype:?}");
     }
     let folder = Folder::new();
     let file = folder.write("x.safetensors", serialized(&[("a".into(), Dtype::I8, vec![4], vec![0; 4])]));
-    assert_eq!(Checkpoint::open(&file).unwrap().read("a").unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(Safetensors::open(&file).unwrap().read("a").unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]

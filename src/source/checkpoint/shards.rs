@@ -1,9 +1,10 @@
-//! The tensors of a checkpoint: one safetensors file, or several named by an index file.
+//! The tensors of one safetensors file, or of several named by an index file.
 
-use crate::error::{Error, ErrorKind, Result};
+use super::malformed;
+use super::names::without_wrappers;
+use super::numbers::decoded;
+use crate::error::{Error, Result};
 use crate::graph::all_finite;
-use half::{bf16, f16};
-use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +14,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// The most bytes a header or index file may have.
 const MAX_HEADER: u64 = 100 << 20;
-/// Wrappers that training scripts leave in front of every name.
-const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
 
 /// Tensors by name. Only headers are in memory; values are read tensor by tensor.
 #[derive(Debug)]
-pub(super) struct Checkpoint {
+pub(super) struct Safetensors {
     path: PathBuf,
     files: Vec<Shard>,
     /// Index of the file and name in the file of each tensor, by its name without wrappers.
@@ -39,7 +38,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-impl Checkpoint {
+impl Safetensors {
     /// Reads the headers of the file at `path`, or of the files that the index at `path` (`*.json`) names.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let is_index = path.extension().is_some_and(|extension| extension == "json");
@@ -56,11 +55,6 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), files, places: without_wrappers(places) })
     }
 
-    /// The file that was opened.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn info(&self, name: &str) -> Option<(&Shard, &TensorInfo)> {
         let (file, name) = self.places.get(name)?;
         let shard = self.files.get(*file)?;
@@ -68,7 +62,7 @@ impl Checkpoint {
     }
 }
 
-impl super::Tensors for Checkpoint {
+impl super::Tensors for Safetensors {
     fn names(&self) -> Vec<&str> {
         self.places.keys().map(String::as_str).collect()
     }
@@ -155,37 +149,4 @@ pub(super) fn read_capped(path: &Path) -> Result<Vec<u8>> {
         return Err(malformed("larger than any such file should be").at_path(path));
     }
     Ok(bytes)
-}
-
-/// Drops prefixes that all names have.
-fn without_wrappers(mut places: BTreeMap<String, (usize, String)>) -> BTreeMap<String, (usize, String)> {
-    let shared = |places: &BTreeMap<String, _>| {
-        let prefix = |prefix: &&&str| places.keys().all(|name| name.starts_with(**prefix));
-        if places.is_empty() { None } else { PREFIXES.iter().find(prefix).map(|prefix| prefix.len()) }
-    };
-    while let Some(length) = shared(&places) {
-        places = places.into_iter().map(|(name, place)| (name[length..].to_owned(), place)).collect();
-    }
-    places
-}
-
-fn decoded(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
-    match dtype {
-        Dtype::F32 => Ok(numbers(bytes, f32::from_le_bytes)),
-        Dtype::F16 => Ok(numbers(bytes, |b| f16::from_le_bytes(b).to_f32())),
-        Dtype::BF16 => Ok(numbers(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-        Dtype::F64 => Ok(numbers(bytes, |b| f64::from_le_bytes(b) as f32)),
-        _ => {
-            let message = format!("tensor '{name}' is of type {dtype:?}; fgq reads F32, F16, BF16 and F64");
-            Err(Error::new(ErrorKind::Unsupported, message))
-        }
-    }
-}
-
-fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect()
-}
-
-fn malformed(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Format, message)
 }

@@ -1,6 +1,7 @@
 //! Turns the modules of a PyTorch network, one call each, into a graph with the weights of a checkpoint.
 
 use super::Tensors;
+use super::names::AVERAGED;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{BatchNorm, Binary, Conv, Graph, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
@@ -43,7 +44,7 @@ impl<'t> Builder<'t> {
     /// What does not fit, once the whole network was described.
     pub(super) fn misfits(mut self) -> Misfits {
         let extra = |name: &&str| {
-            let counter = name.ends_with("num_batches_tracked") || *name == "n_averaged";
+            let counter = name.ends_with("num_batches_tracked") || *name == AVERAGED;
             !counter && !self.used.contains(*name)
         };
         self.misfits.unexpected = self.tensors.names().into_iter().filter(extra).map(str::to_owned).collect();
