@@ -49,6 +49,8 @@ pub enum Op {
     Conv(Conv),
     /// Batch normalization with running statistics.
     BatchNorm(BatchNorm),
+    /// Normalisation by the image's own mean and variance: of a layer, of groups of channels, of single channels.
+    GroupNorm(GroupNorm),
     /// `scale·x + shift`, per channel, or for all channels if the vectors have length 1.
     Affine(Affine),
     /// A function of one number.
@@ -111,6 +113,32 @@ pub struct BatchNorm {
     pub variance: Vec<f32>,
     /// Added to the variance.
     pub epsilon: f32,
+}
+
+/// `gamma·(x − mean)/√(variance + epsilon) + beta` with the mean and the variance of the values of one group of channels.
+///
+/// One group at each position is layer normalization, one channel per group over the image is instance normalization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupNorm {
+    /// Number of groups of neighbouring channels.
+    pub groups: usize,
+    /// Which positions share a mean and a variance.
+    pub span: Span,
+    /// Factor per channel.
+    pub gamma: Vec<f32>,
+    /// Offset per channel.
+    pub beta: Vec<f32>,
+    /// Added to the variance; positive.
+    pub epsilon: f32,
+}
+
+/// Which positions are normalised together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// Each position on its own.
+    Position,
+    /// All positions of an image.
+    Image,
 }
 
 /// `scale·x + shift`; both of length 1 or of one value per channel.

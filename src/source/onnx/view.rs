@@ -6,6 +6,7 @@
 use super::tensor::element_count;
 use crate::graph::NodeId;
 use crate::tensor::Shape;
+use std::ops::Range;
 
 /// The value of a graph node as the ONNX file sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +64,11 @@ impl Axis {
     /// An axis of `extent` elements, `stride` apart.
     pub(super) fn strided(extent: usize, stride: usize) -> Self {
         Self::Strided { extent, stride: if extent == 1 { 0 } else { stride } }
+    }
+
+    /// Whether the axis shows the same elements again and again.
+    pub(super) fn repeats(self) -> bool {
+        matches!(self, Self::Strided { extent: 2.., stride: 0 })
     }
 
     /// Number of elements along the axis.
@@ -160,10 +166,76 @@ impl Activation {
         matches!(self.axes.first(), Some(Axis::Batch(_)))
     }
 
+    /// Whether the last axis is that of all channels, and another one that of the images.
+    pub(super) fn ends_with_channels(&self) -> bool {
+        let channels = Role::Channel.axis(self.shape, 1);
+        self.axes.last() == Some(&channels) && self.axes.iter().any(|axis| matches!(axis, Axis::Batch(_)))
+    }
+
+    /// The same elements with extent 1 where an axis repeats them.
+    pub(super) fn unrepeated(&self) -> Self {
+        let once = |&axis: &Axis| if axis.repeats() { Axis::UNIT } else { axis };
+        Self { axes: self.axes.iter().map(once).collect(), ..self.clone() }
+    }
+
+    /// The same elements, repeated along axes of extent 1 until the extents are `dims`, which they broadcast to.
+    pub(super) fn repeated(&self, dims: &[usize]) -> Self {
+        let lead = std::iter::repeat_n(Axis::UNIT, dims.len().saturating_sub(self.axes.len()));
+        let axes = lead.chain(self.axes.iter().copied()).zip(dims);
+        let axes = axes.map(|(axis, &extent)| match axis {
+            Axis::Strided { extent: 1, .. } => Axis::Strided { extent, stride: 0 },
+            axis => axis,
+        });
+        Self { axes: axes.collect(), ..self.clone() }
+    }
+
+    /// The neighbouring axes that together are all channels in order, if there are such axes.
+    pub(super) fn channel_axes(&self) -> Option<Range<usize>> {
+        let positions = self.shape.positions();
+        let of_channels = |axis: &Axis| {
+            matches!(*axis, Axis::Strided { extent: 2.., stride } if stride >= positions && stride.is_multiple_of(positions))
+        };
+        let first = self.axes.iter().position(of_channels)?;
+        let last = self.axes.iter().rposition(of_channels)?;
+        let mut extent_left = self.shape.channels;
+        for axis in &self.axes[first..=last] {
+            let &Axis::Strided { extent, stride } = axis else { return None };
+            extent_left = extent_left.checked_div(extent)?;
+            if extent > 1 && stride != extent_left * positions {
+                return None;
+            }
+        }
+        (extent_left == 1).then_some(first..last + 1)
+    }
+
+    /// The same elements with one axis for all channels, which takes the place of several.
+    pub(super) fn with_channels_joined(&self) -> Option<Self> {
+        let parts = self.channel_axes()?;
+        let mut axes = self.axes.clone();
+        axes.splice(parts, [Role::Channel.axis(self.shape, 1)]);
+        Some(Self { axes, ..self.clone() })
+    }
+
+    /// The same elements with the axis of the channels cut into `extents`, whose product is their number.
+    pub(super) fn with_channels_cut(&self, extents: &[usize]) -> Option<Self> {
+        let channels = Role::Channel.axis(self.shape, 1);
+        let place = self.axes.iter().position(|&axis| axis == channels)?;
+        let mut stride = self.shape.len();
+        let cut = extents.iter().map(|&extent| {
+            stride /= extent.max(1);
+            Axis::strided(extent, stride)
+        });
+        let cut: Vec<Axis> = cut.collect();
+        let mut axes = self.axes.clone();
+        axes.splice(place..=place, cut);
+        Some(Self { axes, ..self.clone() })
+    }
+
     /// The same elements with other extents, if no element has to move and the batch stays the first axis.
     pub(super) fn reshaped(&self, dims: &[usize]) -> Option<Self> {
         let (&batch, inner) = dims.split_first()?;
         if !self.is_batch_first()
+            || self.axes.iter().any(|axis| axis.repeats())
             || batch != self.batch()
             || element_count(inner).ok() != Some(self.shape.len())
         {
