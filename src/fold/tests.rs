@@ -1,6 +1,7 @@
 use super::*;
 use crate::graph::arbitrary::{graphs, noise};
-use crate::graph::{BatchNorm, Binary, Interpreter, Node, Slice};
+use crate::graph::{BatchNorm, Binary, GroupNorm, Interpreter, Node, Slice};
+use crate::tensor::Span;
 use ndarray::Array4;
 use proptest::prelude::*;
 
@@ -144,6 +145,17 @@ fn an_average_over_everything_is_global() {
     let ops = vec![Op::AveragePool { window, count_include_pad: true }, Op::Flatten];
     let (result, _) = folded(chain(Shape::new(2, 4, 3), ops));
     assert_eq!(result.nodes[1].op, Op::GlobalAveragePool);
+    assert_eq!(result.nodes.len(), 2);
+}
+
+#[test]
+fn factors_after_a_normalisation_become_its_own() {
+    let norm =
+        GroupNorm { groups: 2, span: Span::Image, gamma: vec![2.0; 4], beta: vec![1.0; 4], epsilon: 1e-3 };
+    let graph = chain(Shape::new(4, 3, 2), vec![Op::GroupNorm(norm.clone()), affine(3.0, -1.0)]);
+    let (result, _) = folded(graph);
+    let expected = GroupNorm { gamma: vec![6.0; 4], beta: vec![2.0; 4], ..norm };
+    assert_eq!(result.nodes[1].op, Op::GroupNorm(expected));
     assert_eq!(result.nodes.len(), 2);
 }
 

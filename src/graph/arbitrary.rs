@@ -1,7 +1,7 @@
 //! Random small networks for property tests.
 
-use super::{Affine, BatchNorm, Binary, Conv, Graph, Node, NodeId, Op, Pad, Slice, Unary};
-use crate::tensor::{Shape, Window};
+use super::{Affine, BatchNorm, Binary, Conv, Graph, GroupNorm, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;
 use proptest::prelude::*;
 
@@ -72,7 +72,7 @@ fn grow(graph: &mut Graph, choices: &mut Choices) {
 fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shape]) -> (Op, Vec<NodeId>) {
     let shape = shapes[source];
     let channels = shape.channels;
-    let op = match choices.below(16) {
+    let op = match choices.below(17) {
         0..=2 => Op::Conv(convolution(choices, shape)),
         3 | 4 => Op::BatchNorm(batch_norm(choices, channels)),
         5 => {
@@ -96,6 +96,7 @@ fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shap
             }
         },
         14 => [Op::GlobalAveragePool, Op::Flatten][choices.below(2)].clone(),
+        15 => Op::GroupNorm(group_norm(choices, channels)),
         _ => Op::ChannelShuffle { groups: 1 + choices.below(channels) },
     };
     (op, vec![source])
@@ -120,6 +121,17 @@ fn convolution(choices: &mut Choices, shape: Shape) -> Conv {
         bias: choices.values(outputs),
         window,
         groups,
+    }
+}
+
+/// With an epsilon that keeps small differences from growing.
+fn group_norm(choices: &mut Choices, channels: usize) -> GroupNorm {
+    GroupNorm {
+        groups: [1, channels][choices.below(2)],
+        span: [Span::Position, Span::Image][choices.below(2)],
+        gamma: choices.values(channels),
+        beta: choices.values(channels),
+        epsilon: 1.0,
     }
 }
 

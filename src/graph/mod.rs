@@ -13,7 +13,7 @@ pub use interpret::Interpreter;
 pub(crate) use interpret::evaluate;
 pub(crate) use shape::all_finite;
 
-use crate::tensor::{Shape, Window};
+use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;
 
 /// A full-precision network. Node 0 is the input; each node uses only nodes before it.
@@ -130,15 +130,6 @@ pub struct GroupNorm {
     pub beta: Vec<f32>,
     /// Added to the variance; positive.
     pub epsilon: f32,
-}
-
-/// Which positions are normalised together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
-    /// Each position on its own.
-    Position,
-    /// All positions of an image.
-    Image,
 }
 
 /// `scale·x + shift`; both of length 1 or of one value per channel.

@@ -4,7 +4,7 @@
 //! many nodes it is made of, becomes one table.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::graph::{Binary, Graph, GroupNorm, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
 use std::collections::HashMap;
 
@@ -62,6 +62,8 @@ pub(crate) enum Plain {
         window: Window,
         count_include_pad: bool,
     },
+    /// Normalisation by an image's own mean and variance.
+    GroupNorm(GroupNorm),
     GlobalAveragePool,
     /// The last global average, kept as a sum.
     GlobalSum,
@@ -329,6 +331,7 @@ impl<'a, 'g> Builder<'a, 'g> {
             Op::AveragePool { window, count_include_pad } => {
                 Kind::Plain(Plain::AveragePool { window: *window, count_include_pad: *count_include_pad })
             }
+            Op::GroupNorm(norm) => Kind::Plain(Plain::GroupNorm(norm.clone())),
             Op::GlobalAveragePool if last => Kind::Plain(Plain::GlobalSum),
             Op::GlobalAveragePool => Kind::Plain(Plain::GlobalAveragePool),
             Op::Flatten => Kind::Plain(Plain::Flatten),

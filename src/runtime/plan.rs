@@ -10,6 +10,7 @@ use crate::kernels::blocked::conv::{Conv, read_sums, sums_len};
 use crate::kernels::blocked::enter::{Enter, leave};
 use crate::kernels::blocked::moves::Move;
 use crate::kernels::blocked::narrow::{Narrow, Narrowed};
+use crate::kernels::blocked::norm::GroupNorm;
 use crate::kernels::blocked::pointwise::{Binary, Formula, Table};
 use crate::kernels::blocked::pool::{self, Pool};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
@@ -349,6 +350,10 @@ impl Stage<'_> {
                 let (input, output) = ((*input, zero_point), (output, quantizer));
                 let pool = Pool::average(self.isa, window, *count_include_pad, by_count, input, output);
                 Box::new(pool.with(self.narrowed.clone()))
+            }
+            (PackedOp::GroupNorm(norm), [input]) => {
+                let (isa, input, output, norm) = (self.isa, (*input).clone(), output.clone(), norm.clone());
+                Box::new(GroupNorm { isa, input, zero_point, output, quantizer, norm })
             }
             (PackedOp::GlobalAveragePool(by), [input]) => {
                 let pool = Pool::global(self.isa, *by, (*input, zero_point), (output, quantizer));

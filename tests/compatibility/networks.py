@@ -26,8 +26,8 @@ WAYS = {"legacy": False, "dynamo": True}
 
 # Library, and the side of the input images: small ones, where the network allows it.
 NETWORKS = {
-    "alexnet": ("torchvision", 64),
-    "vgg11_bn": ("torchvision", 32),
+    "alexnet": ("torchvision", 224),
+    "vgg11_bn": ("torchvision", 224),
     "squeezenet1_1": ("torchvision", 64),
     "resnet18": ("torchvision", 64),
     "resnet50": ("torchvision", 64),

@@ -1,7 +1,8 @@
 //! Normalisation by an image's own mean and variance, which are computed in 64 bits.
 
-use super::super::{GroupNorm, Span};
+use super::super::GroupNorm;
 use super::Operand;
+use crate::tensor::Span;
 
 /// Every group of channels normalised, at each position or over all of them.
 pub(super) fn group_norm(norm: &GroupNorm, (values, shape): Operand<'_>) -> Vec<f32> {

@@ -92,7 +92,9 @@ impl Builder {
     pub(super) fn charge_constants(&mut self, bytes: u64) -> Result<()> {
         let left = self.budget.checked_sub(bytes);
         self.budget = left.ok_or_else(|| {
-            unsupported("its constants take too much memory; fold constants in the exporter (or with onnxsim)")
+            unsupported(
+                "its constants take too much memory; fold constants in the exporter (or with onnxsim)",
+            )
         })?;
         Ok(())
     }

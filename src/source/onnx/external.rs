@@ -21,7 +21,8 @@ pub(super) fn read(entries: &[StringStringEntryProto], folder: &Path, expected: 
 
 /// Bytes of all the files below `folder` that `tensors` name, each counted once.
 pub(super) fn bytes<'a>(tensors: impl Iterator<Item = &'a TensorProto>, folder: &Path) -> u64 {
-    let places: BTreeSet<PathBuf> = tensors.filter_map(|tensor| location(&tensor.external_data).ok()).collect();
+    let places: BTreeSet<PathBuf> =
+        tensors.filter_map(|tensor| location(&tensor.external_data).ok()).collect();
     let sizes = places.iter().filter_map(|place| std::fs::metadata(folder.join(place)).ok());
     sizes.fold(0, |sum, information| sum.saturating_add(information.len()))
 }

@@ -154,7 +154,8 @@ impl Tensor {
         for axis in 0..self.dims.len() {
             let border = |count: usize| {
                 let dims = padded.dims.iter().enumerate();
-                let dims: Vec<_> = dims.map(|(at, &extent)| if at == axis { count } else { extent }).collect();
+                let dims: Vec<_> =
+                    dims.map(|(at, &extent)| if at == axis { count } else { extent }).collect();
                 check_size(&dims, 0)?;
                 self.filling(value)?.broadcast(&dims)
             };
@@ -177,8 +178,10 @@ impl Tensor {
     /// The tensor `counts` times in a row along each axis.
     pub(super) fn tiled(&self, counts: &[usize]) -> Result<Self> {
         let split: Vec<usize> = self.dims.iter().flat_map(|&extent| [1, extent]).collect();
-        let repeated: Vec<usize> = counts.iter().zip(&self.dims).flat_map(|(&count, &extent)| [count, extent]).collect();
-        let dims = counts.iter().zip(&self.dims).map(|(&count, &extent)| count.saturating_mul(extent)).collect();
+        let repeated: Vec<usize> =
+            counts.iter().zip(&self.dims).flat_map(|(&count, &extent)| [count, extent]).collect();
+        let dims =
+            counts.iter().zip(&self.dims).map(|(&count, &extent)| count.saturating_mul(extent)).collect();
         self.reshaped(split)?.broadcast(&repeated)?.reshaped(dims)
     }
 

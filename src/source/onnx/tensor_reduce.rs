@@ -93,7 +93,8 @@ impl Tensor {
             Data::Bool(_) => return Err(malformed("reduces truth values")),
         };
         let extent = |(axis, &extent): (usize, &usize)| if axes.contains(&axis) { 1 } else { extent };
-        let dims = if keep { self.dims.iter().enumerate().map(extent).collect() } else { pick(&self.dims, &kept) };
+        let dims =
+            if keep { self.dims.iter().enumerate().map(extent).collect() } else { pick(&self.dims, &kept) };
         Self::new(dims, data)
     }
 
@@ -127,13 +128,18 @@ impl Tensor {
             (left.dims.split_at(left.dims.len() - 2), right.dims.split_at(right.dims.len() - 2));
         let ([rows, inner], [inner_too, columns]) = (pair(a), pair(b));
         if inner != inner_too {
-            return Err(misshapen(format!("matrices of {:?} and {:?} are multiplied", self.dims, other.dims)));
+            return Err(misshapen(format!(
+                "matrices of {:?} and {:?} are multiplied",
+                self.dims, other.dims
+            )));
         }
         let stack = broadcast_dims(a_stack, b_stack)?;
         let dims = [&stack[..], &[rows, columns]].concat();
         let products = element_count(&dims)?.checked_mul(inner);
         if products.is_none_or(|products| products > MAX_PRODUCTS) {
-            return Err(unsupported("a product of constants that takes too long; fold constants in the exporter"));
+            return Err(unsupported(
+                "a product of constants that takes too long; fold constants in the exporter",
+            ));
         }
         check_size(&dims, 0)?;
         let left = left.broadcast(&[&stack[..], &[rows, inner]].concat())?;

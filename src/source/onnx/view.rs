@@ -192,9 +192,7 @@ impl Activation {
     /// The neighbouring axes that together are all channels in order, if there are such axes.
     pub(super) fn channel_axes(&self) -> Option<Range<usize>> {
         let positions = self.shape.positions();
-        let of_channels = |axis: &Axis| {
-            matches!(*axis, Axis::Strided { extent: 2.., stride } if stride >= positions && stride.is_multiple_of(positions))
-        };
+        let of_channels = |axis: &Axis| matches!(*axis, Axis::Strided { extent: 2.., stride } if stride >= positions && stride.is_multiple_of(positions));
         let first = self.axes.iter().position(of_channels)?;
         let last = self.axes.iter().rposition(of_channels)?;
         let mut extent_left = self.shape.channels;
@@ -232,19 +230,30 @@ impl Activation {
     }
 
     /// The same elements with other extents, if no element has to move and the batch stays the first axis.
+    ///
+    /// A single image may lose its batch axis in a list of its elements, and get it back.
     pub(super) fn reshaped(&self, dims: &[usize]) -> Option<Self> {
+        let is_list = self.axes.len() == 1 && !self.is_batch_first();
+        if dims == [self.shape.len()] && self.batch() == 1 && (self.is_batch_first() || is_list) {
+            return self.cut(&[], dims);
+        }
         let (&batch, inner) = dims.split_first()?;
-        if !self.is_batch_first()
-            || self.axes.iter().any(|axis| axis.repeats())
-            || batch != self.batch()
-            || element_count(inner).ok() != Some(self.shape.len())
-        {
+        if !(self.is_batch_first() || is_list) || batch != self.batch() {
             return None;
         }
-        let mut axes = vec![Axis::Batch(batch)];
+        self.cut(&[Axis::Batch(batch)], inner)
+    }
+
+    /// The axes `first`, and after them all elements in their order cut into `extents`, if no element has to move.
+    fn cut(&self, first: &[Axis], extents: &[usize]) -> Option<Self> {
+        let whole = element_count(extents).ok() == Some(self.shape.len());
+        if !whole || self.axes.iter().any(|axis| axis.repeats()) {
+            return None;
+        }
+        let mut axes = first.to_vec();
         let mut runs = self.runs().into_iter();
         let mut left = (1, 0);
-        for &extent in inner {
+        for &extent in extents {
             if extent > 1 && left.0 == 1 {
                 left = runs.next()?;
             }

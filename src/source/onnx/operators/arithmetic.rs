@@ -38,7 +38,9 @@ fn remainder(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     let truncated = Arithmetic { float: |a, b| a % b, int: i64::checked_rem };
     let floored = Arithmetic {
         float: |a, b| a - b * (a / b).floor(),
-        int: |a, b| a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }),
+        int: |a, b| {
+            a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+        },
     };
     let arithmetic = if cx.attributes.flag("fmod")? { truncated } else { floored };
     constant(cx.constant(0)?.combine(&*cx.constant(1)?, arithmetic)?)
@@ -156,7 +158,12 @@ fn spread(tensor: &Tensor, channel: Option<usize>, channels: usize) -> Option<Ve
 }
 
 /// `a operator b`, broadcasting extents of 1.
-pub(super) fn join(cx: &mut Context<'_>, operator: Binary, a: &Activation, b: &Activation) -> Lowered<Activation> {
+pub(super) fn join(
+    cx: &mut Context<'_>,
+    operator: Binary,
+    a: &Activation,
+    b: &Activation,
+) -> Lowered<Activation> {
     let op = Op::Binary(operator);
     if a.axes == b.axes && a.shape == b.shape {
         return Ok(a.of(cx.emit(op, vec![a.node, b.node])?));

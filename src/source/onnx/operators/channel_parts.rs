@@ -37,12 +37,14 @@ impl Parts {
     /// The part of each index.
     pub fn nodes(self, cx: &mut Context<'_>, input: &Activation) -> Lowered<Vec<NodeId>> {
         if self.count > MAX_PARTS {
-            let message = format!("works on {} parts of the channels one by one; {MAX_PARTS} are the most", self.count);
+            let message =
+                format!("works on {} parts of the channels one by one; {MAX_PARTS} are the most", self.count);
             return Err(unsupported(message).into());
         }
         let size = input.shape.channels / self.count;
         let part = |index: usize| {
-            let (mut slice, all) = (Slice { start: [0; 3], end: extents(input.shape), step: [1; 3] }, input.shape.channels);
+            let (mut slice, all) =
+                (Slice { start: [0; 3], end: extents(input.shape), step: [1; 3] }, input.shape.channels);
             (slice.start[0], slice.end[0], slice.step[0]) = match self.neighbours {
                 true => (index * size, (index + 1) * size, 1),
                 false => (index, all - self.count + index + 1, self.count),

@@ -55,7 +55,8 @@ fn along_channels(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     let channels = input.shape.channels;
     let [1, 1, taps] = weights.dims[..] else { return Err(one_axis(&weights).into()) };
     let vector = input.dims()[1..] == [1, channels] && input.is_batch_first() && input.shape.positions() == 1;
-    let same = pads.iter().sum::<i64>() == taps as i64 - 1 && pads.len() == 2 && pads.iter().all(|&pad| pad >= 0);
+    let same =
+        pads.iter().sum::<i64>() == taps as i64 - 1 && pads.len() == 2 && pads.iter().all(|&pad| pad >= 0);
     if !vector || !same || strides != [1] || dilations != [1] || groups != 1 {
         return Err(one_axis(&weights).into());
     }
@@ -91,9 +92,7 @@ fn positive(value: i64) -> Lowered<usize> {
 }
 
 fn kernel_dims(weights: &Tensor) -> Lowered<[usize; 4]> {
-    <[usize; 4]>::try_from(weights.dims.as_slice()).map_err(|_| {
-        one_axis(weights).into()
-    })
+    <[usize; 4]>::try_from(weights.dims.as_slice()).map_err(|_| one_axis(weights).into())
 }
 
 /// `alpha·A·B + beta·C` with constant B and C.
@@ -121,13 +120,15 @@ fn gemm(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
 }
 
 fn constant_gemm(cx: &mut Context<'_>, alpha: f32, beta: f32, transposed: bool) -> Lowered<Vec<Value>> {
-    let turned = |tensor: &Tensor, turn: bool| if turn { tensor.transposed(&[1, 0]) } else { Ok(tensor.clone()) };
+    let turned =
+        |tensor: &Tensor, turn: bool| if turn { tensor.transposed(&[1, 0]) } else { Ok(tensor.clone()) };
     let first_transposed = cx.attributes.flag("transA")?;
     let (a, b) = (cx.constant(0)?, cx.constant(1)?);
     if a.dims.len() != 2 || b.dims.len() != 2 {
         return Err(misshapen(format!("matrices of extents {:?} and {:?}", a.dims, b.dims)).into());
     }
-    let product = turned(&a, first_transposed)?.product(&turned(&b, transposed)?)?.map(|value| alpha * value)?;
+    let product =
+        turned(&a, first_transposed)?.product(&turned(&b, transposed)?)?.map(|value| alpha * value)?;
     match cx.optional_constant(2)? {
         Some(bias) => constant(product.combine(&bias.map(|value| beta * value)?, Arithmetic::ADD)?),
         None => constant(product),
@@ -166,7 +167,8 @@ fn flat_vector(cx: &mut Context<'_>, input: &Activation) -> Lowered<Activation> 
     let extents = input.dims();
     let inner = extents.len().saturating_sub(1);
     if extents.len() < 2 || extents[1..inner].iter().any(|&extent| extent > 1) {
-        let message = format!("multiplies a tensor of extents {extents:?}; fgq multiplies features, on the last axis");
+        let message =
+            format!("multiplies a tensor of extents {extents:?}; fgq multiplies features, on the last axis");
         return Err(unsupported(message).into());
     }
     let flat = cx.flat(input)?;

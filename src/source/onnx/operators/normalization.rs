@@ -1,12 +1,13 @@
 //! Normalisation by an image's own mean and variance: of a layer, of groups of channels, of single channels.
 
 use super::{Row, activation, constant};
-use crate::graph::{GroupNorm, Op, Span};
+use crate::graph::{GroupNorm, Op};
 use crate::source::onnx::context::{Context, Lowered, Value, axis};
 use crate::source::onnx::tensor::Tensor;
 use crate::source::onnx::tensor_math::Arithmetic;
 use crate::source::onnx::view::{Activation, Axis};
 use crate::source::onnx::{malformed, misshapen, unsupported};
+use crate::tensor::Span;
 
 pub(super) const OPERATORS: &[Row] = &[
     ("GroupNormalization", group_normalization),
@@ -25,7 +26,8 @@ fn layer_normalization(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     }
     let input = cx.activation(0)?;
     let first = axis(given, input.axes.len())?;
-    let span = span_of(&input, first).ok_or_else(|| unsupported("normalises axes that are neither the channels nor a whole image"))?;
+    let span = span_of(&input, first)
+        .ok_or_else(|| unsupported("normalises axes that are neither the channels nor a whole image"))?;
     let gamma = factors(cx, 1, &input, first, 1.0)?;
     let beta = factors(cx, 2, &input, first, 0.0)?;
     activation(cx.elementwise(Op::GroupNorm(GroupNorm { groups: 1, span, gamma, beta, epsilon }), &input)?)
@@ -43,7 +45,13 @@ fn span_of(input: &Activation, first: usize) -> Option<Span> {
 }
 
 /// Input `index`, which has the extents of the axes from `first` on, as one number per channel.
-fn factors(cx: &Context<'_>, index: usize, input: &Activation, first: usize, default: f32) -> Lowered<Vec<f32>> {
+fn factors(
+    cx: &Context<'_>,
+    index: usize,
+    input: &Activation,
+    first: usize,
+    default: f32,
+) -> Lowered<Vec<f32>> {
     let channels = input.shape.channels;
     if !cx.has(index) {
         return Ok(vec![default; channels]);
@@ -58,7 +66,10 @@ fn factors(cx: &Context<'_>, index: usize, input: &Activation, first: usize, def
     let per_channel: Vec<&[f32]> = values.chunks_exact(values.len() / channels.min(values.len())).collect();
     if per_channel.iter().any(|own| own.iter().any(|value| *value != own[0])) {
         let name = cx.tensor_name(index);
-        return Err(unsupported(format!("constant '{name}' varies over rows or columns; fgq has factors per channel")).into());
+        return Err(unsupported(format!(
+            "constant '{name}' varies over rows or columns; fgq has factors per channel"
+        ))
+        .into());
     }
     Ok(per_channel.iter().map(|own| own[0]).collect())
 }

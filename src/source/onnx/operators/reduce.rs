@@ -84,7 +84,12 @@ impl Steps {
     }
 
     /// Sums where that is what the operators of the graph yield, and whether it is; else means or maxima.
-    fn combined(self, cx: &mut Context<'_>, input: &Activation, reduced: &[usize]) -> Lowered<(Activation, bool)> {
+    fn combined(
+        self,
+        cx: &mut Context<'_>,
+        input: &Activation,
+        reduced: &[usize],
+    ) -> Lowered<(Activation, bool)> {
         if let (Pool::Mean, &[axis]) = (self.pool, reduced) {
             if input.axes[axis] == Axis::strided(input.shape.channels, input.shape.positions()) {
                 return Ok((over_channels(cx, input, axis)?, true));
