@@ -1,12 +1,13 @@
 //! Simplifies a network without changing what it computes.
 //!
 //! Batch normalization becomes the gain and bias of the convolution or normalisation before it (weights stay as trained),
-//! fully connected layers become convolutions that cover their whole input, and operators that do nothing vanish.
+//! layer normalization that is spelled out becomes one operator, fully connected layers become convolutions that cover their whole input, and operators that do nothing vanish.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Affine, Binary, Conv, Graph, Node, NodeId, Op, Pad, Unary};
 use crate::tensor::{Shape, Window};
 
+mod layer_norm;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ pub fn fold(graph: Graph) -> Result<Graph> {
     let mut graph = divisions_to_products(graph);
     loop {
         let nodes = graph.nodes.len();
-        graph = pass(graph)?;
+        graph = pass(layer_norm::recognise(graph))?;
         // A node that vanished may have been the only obstacle to another rewrite.
         if graph.nodes.len() == nodes {
             graph.validate()?;

@@ -327,6 +327,36 @@ mod tests {
     }
 
     #[test]
+    fn channels_are_cut_and_joined() {
+        let cut = image(6, 4, 5).reshaped(&[2, 2, 1, 3, 4, 5]).unwrap();
+        assert_eq!(cut.channel_axes(), Some(1..4));
+        assert_eq!(cut.with_channels_joined().unwrap(), image(6, 4, 5));
+        assert_eq!(image(6, 4, 5).with_channels_cut(&[2, 1, 3]).unwrap(), cut);
+        assert!(cut.permuted(&[0, 3, 2, 1, 4, 5]).unwrap().channel_axes().is_none());
+        assert!(image(6, 4, 5).reshaped(&[2, 120]).unwrap().channel_axes().is_none());
+        assert!(image(1, 4, 5).channel_axes().is_none());
+    }
+
+    #[test]
+    fn repeated_elements_stay_where_they_are() {
+        let gate = image(6, 1, 1);
+        let wide = gate.repeated(&[2, 6, 4, 5]);
+        assert_eq!(wide.dims(), [2, 6, 4, 5]);
+        assert_eq!(wide.unrepeated(), gate);
+        assert!(wide.reshaped(&[2, 120]).is_none() && wide.roles().is_none());
+    }
+
+    #[test]
+    fn one_image_becomes_a_list_and_comes_back() {
+        let one = Activation::new(0, Shape::new(6, 1, 1), 1, &IMAGE);
+        let list = one.reshaped(&[6]).unwrap();
+        assert!(!list.is_batch_first());
+        assert_eq!(list.reshaped(&[1, 6, 1, 1]).unwrap(), one);
+        assert!(image(6, 1, 1).reshaped(&[12]).is_none());
+        assert!(list.reshaped(&[2, 3]).is_none());
+    }
+
+    #[test]
     fn reshapes_keep_the_batch() {
         assert!(image(3, 4, 5).reshaped(&[1, 120]).is_none());
         assert!(image(3, 4, 5).reshaped(&[]).is_none());
