@@ -72,9 +72,9 @@ fn grow(graph: &mut Graph, choices: &mut Choices) {
 fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shape]) -> (Op, Vec<NodeId>) {
     let shape = shapes[source];
     let channels = shape.channels;
-    let op = match choices.below(17) {
+    let op = match choices.below(16) {
         0..=2 => Op::Conv(convolution(choices, shape)),
-        3 | 4 => Op::BatchNorm(batch_norm(choices, channels)),
+        3 | 4 => normalization(batch_norm(choices, channels)),
         5 => {
             let length = [1, channels][choices.below(2)];
             Op::Affine(Affine { scale: choices.values(length), shift: choices.values(length) })
@@ -96,7 +96,6 @@ fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shap
             }
         },
         14 => [Op::GlobalAveragePool, Op::Flatten][choices.below(2)].clone(),
-        15 => Op::GroupNorm(group_norm(choices, channels)),
         _ => Op::ChannelShuffle { groups: 1 + choices.below(channels) },
     };
     (op, vec![source])
@@ -124,15 +123,15 @@ fn convolution(choices: &mut Choices, shape: Shape) -> Conv {
     }
 }
 
-/// With an epsilon that keeps small differences from growing.
-fn group_norm(choices: &mut Choices, channels: usize) -> GroupNorm {
-    GroupNorm {
-        groups: [1, channels][choices.below(2)],
-        span: [Span::Position, Span::Image][choices.below(2)],
-        gamma: choices.values(channels),
-        beta: choices.values(channels),
-        epsilon: 1.0,
+/// Now and then a normalisation by the image's own moments, with an epsilon that keeps small differences from growing. Its
+/// numbers are those of `norm`, so that graphs with given seeds stay as they are but for that.
+fn normalization(norm: BatchNorm) -> Op {
+    if norm.mean[0] < 0.8 {
+        return Op::BatchNorm(norm);
     }
+    let groups = if norm.variance[0] > 0.9 { 1 } else { norm.gamma.len() };
+    let span = if norm.beta[0] > 0.0 { Span::Position } else { Span::Image };
+    Op::GroupNorm(GroupNorm { groups, span, gamma: norm.gamma, beta: norm.beta, epsilon: 1.0 })
 }
 
 fn batch_norm(choices: &mut Choices, channels: usize) -> BatchNorm {

@@ -193,7 +193,8 @@ def convert(path, fgq, folder):
     for index in range(IMAGES):
         pixels = rng.integers(0, 256, (128, 128, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "calib" / f"{index}.png")
-    command = [fgq, "convert", path, "--calib", folder / "calib", "-o", folder / "packed.fgq", "--method", "closed-form"]
+    # Weights of 8 bits are found at once; what becomes of the operators does not depend on them.
+    command = [fgq, "convert", path, "--calib", folder / "calib", "-o", folder / "packed.fgq", "--set", ".*=int8"]
     result = subprocess.run(command, capture_output=True, text=True)
     return None if result.returncode == 0 else first_line(result.stderr)
 
