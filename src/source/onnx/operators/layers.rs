@@ -21,7 +21,7 @@ pub(super) const OPERATORS: &[Row] = &[
 ];
 
 fn convolution(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
-    if matches!(cx.value(0)?, Value::Activation(input) if input.axes.len() == 3) {
+    if matches!(cx.value(0), Ok(Value::Activation(input)) if input.axes.len() == 3) {
         return along_channels(cx);
     }
     let windowing = window::read(cx)?;
@@ -100,10 +100,11 @@ fn gemm(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     let alpha = cx.attributes.float("alpha")?.unwrap_or(1.0);
     let beta = cx.attributes.float("beta")?.unwrap_or(1.0);
     let transposed = cx.attributes.flag("transB")?;
+    let first_transposed = cx.attributes.flag("transA")?;
     if cx.all_constant()? {
-        return constant_gemm(cx, alpha, beta, transposed);
+        return constant_gemm(cx, [alpha, beta], [first_transposed, transposed]);
     }
-    if cx.attributes.flag("transA")? {
+    if first_transposed {
         return Err(unsupported("transA = 1; export the layer as Linear or MatMul").into());
     }
     let input = cx.activation(0)?;
@@ -119,16 +120,15 @@ fn gemm(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     activation(Activation::new(node, Shape::flat(outputs), input.batch(), &FLAT))
 }
 
-fn constant_gemm(cx: &mut Context<'_>, alpha: f32, beta: f32, transposed: bool) -> Lowered<Vec<Value>> {
-    let turned =
-        |tensor: &Tensor, turn: bool| if turn { tensor.transposed(&[1, 0]) } else { Ok(tensor.clone()) };
-    let first_transposed = cx.attributes.flag("transA")?;
-    let (a, b) = (cx.constant(0)?, cx.constant(1)?);
-    if a.dims.len() != 2 || b.dims.len() != 2 {
-        return Err(misshapen(format!("matrices of extents {:?} and {:?}", a.dims, b.dims)).into());
-    }
-    let product =
-        turned(&a, first_transposed)?.product(&turned(&b, transposed)?)?.map(|value| alpha * value)?;
+fn constant_gemm(cx: &Context<'_>, [alpha, beta]: [f32; 2], transposed: [bool; 2]) -> Lowered<Vec<Value>> {
+    let factor = |index: usize| {
+        let tensor = cx.constant(index)?;
+        if tensor.dims.len() != 2 {
+            return Err(Stop::from(misshapen(format!("a matrix of extents {:?}", tensor.dims))));
+        }
+        Ok(if transposed[index] { tensor.transposed(&[1, 0])? } else { (*tensor).clone() })
+    };
+    let product = factor(0)?.product(&factor(1)?)?.map(|value| alpha * value)?;
     match cx.optional_constant(2)? {
         Some(bias) => constant(product.combine(&bias.map(|value| beta * value)?, Arithmetic::ADD)?),
         None => constant(product),
