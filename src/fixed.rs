@@ -49,6 +49,23 @@ pub(crate) fn scale_wide(value: i32, multiplier: i32, shift: u8) -> i32 {
     (product >> shift).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
+/// Bits of the integer root of [`inverse_root`], and of its reciprocal.
+const ROOT_BITS: u32 = 31;
+
+/// A factor and a right shift that make `n` to `n / √value` in units of 2^−16; `value` is positive and below 2^61.
+#[inline]
+pub(crate) fn inverse_root(value: u64) -> (i64, u32) {
+    let doublings = (value.leading_zeros().saturating_sub(64 - 2 * ROOT_BITS)) / 2;
+    let root = (value << (2 * doublings)).isqrt().max(1);
+    ((1i64 << 60) / root as i64, 44 - doublings)
+}
+
+/// `(value·factor + 2^(shift − 1)) >> shift` in 64 bits, with what [`inverse_root`] gives.
+#[inline]
+pub(crate) fn standardise(value: i64, (factor, shift): (i64, u32)) -> i32 {
+    ((value.wrapping_mul(factor).wrapping_add((1i64 << shift) >> 1)) >> shift) as i32
+}
+
 #[cfg(test)]
 #[allow(clippy::float_arithmetic)]
 mod tests {
@@ -70,7 +87,24 @@ mod tests {
         assert_eq!(scale_wide(i32::MIN, i32::MAX, 0), i32::MIN);
     }
 
+    #[test]
+    fn roots_of_extremes() {
+        assert_eq!(inverse_root(1), (1 << 30, 14));
+        assert_eq!(inverse_root(1 << 60), (1 << 30, 44));
+        assert_eq!(standardise(1 << 29, inverse_root(1 << 60)), 1 << 15);
+        assert_eq!(standardise(-3, inverse_root(4)), -(3 << 15));
+    }
+
     proptest! {
+        #[test]
+        fn standardised_values_are_within_their_bound(value in 1u64..(1 << 61), bits in 0u32..61, part in -1.0f64..1.0) {
+            let value = (value >> bits).max(1);
+            let numerator = (part * (value as f64).sqrt() * 2048.0).clamp(-2147483000.0, 2147483000.0) as i64;
+            let exact = numerator as f64 / (value as f64).sqrt() * 65536.0;
+            let found = f64::from(standardise(numerator, inverse_root(value)));
+            prop_assert!((found - exact).abs() <= 0.5 + exact.abs() * 2f64.powi(-28) + 1e-6, "{found} {exact}");
+        }
+
         #[test]
         fn requantize_is_within_its_bound(acc in -(1i32 << 24)..(1i32 << 24), shift in 0u8..20, m in 1i16..) {
             let exact = f64::from(acc) / f64::from(1u32 << shift) * f64::from(m) / 32768.0;

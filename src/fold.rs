@@ -1,12 +1,13 @@
 //! Simplifies a network without changing what it computes.
 //!
-//! Batch normalization becomes the gain and bias of the convolution before it (its weights stay as trained),
-//! fully connected layers become convolutions that cover their whole input, and operators that do nothing vanish.
+//! Batch normalization becomes the gain and bias of the convolution or normalisation before it (weights stay as trained),
+//! layer normalization that is spelled out becomes one operator, fully connected layers become convolutions that cover their whole input, and operators that do nothing vanish.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Affine, Binary, Conv, Graph, Node, NodeId, Op, Pad, Unary};
 use crate::tensor::{Shape, Window};
 
+mod layer_norm;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ pub fn fold(graph: Graph) -> Result<Graph> {
     let mut graph = divisions_to_products(graph);
     loop {
         let nodes = graph.nodes.len();
-        graph = pass(graph)?;
+        graph = pass(layer_norm::recognise(graph))?;
         // A node that vanished may have been the only obstacle to another rewrite.
         if graph.nodes.len() == nodes {
             graph.validate()?;
@@ -85,7 +86,7 @@ impl Folder {
         normalize(&mut self.graph.nodes[id].op, self.shapes[input]);
         self.absorb_producer(id, input)?;
         let input = self.graph.nodes[id].inputs[0];
-        if self.is_identity(id, input) || self.absorbed_by_conv(id, input) {
+        if self.is_identity(id, input) || self.absorbed_by_producer(id, input) {
             self.replace(id, input);
         }
         Ok(())
@@ -130,15 +131,18 @@ impl Folder {
         }
     }
 
-    /// Moves an affine function into the convolution it follows, if nothing else reads that.
-    fn absorbed_by_conv(&mut self, id: NodeId, input: NodeId) -> bool {
+    /// Moves an affine function into the convolution or normalisation it follows, if nothing else reads that.
+    fn absorbed_by_producer(&mut self, id: NodeId, input: NodeId) -> bool {
         let (before, after) = self.graph.nodes.split_at_mut(id);
-        match (&mut before[input].op, &after[0].op) {
-            (Op::Conv(conv), Op::Affine(affine)) if self.uses[input] == 1 => {
-                let before =
-                    Affine { scale: std::mem::take(&mut conv.gain), shift: std::mem::take(&mut conv.bias) };
-                let Affine { scale, shift } = compose(&before, affine);
-                (conv.gain, conv.bias) = (scale, shift);
+        let (scale, shift) = match &mut before[input].op {
+            Op::Conv(conv) => (&mut conv.gain, &mut conv.bias),
+            Op::GroupNorm(norm) => (&mut norm.gamma, &mut norm.beta),
+            _ => return false,
+        };
+        match &after[0].op {
+            Op::Affine(affine) if self.uses[input] == 1 => {
+                let before = Affine { scale: std::mem::take(scale), shift: std::mem::take(shift) };
+                Affine { scale: *scale, shift: *shift } = compose(&before, affine);
                 true
             }
             _ => false,

@@ -131,14 +131,14 @@ mod ternarize;
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
-    Scale, Size, Store, is_packed_model, read_model,
+    PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale,
+    Resize, Scale, Size, Store, is_packed_model, read_model,
 };
 pub use judge::Judgement;
 pub use pixels::{Picture, pixels_of};
 pub use precision::{Grouping, Levels, Precision};
 pub use runtime::{Kernels, Logits, Session};
-pub use tensor::{Shape, Window};
+pub use tensor::{Shape, Span, Window};
 
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, bench, bench_reference, median};

@@ -2,8 +2,10 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    Multiplier, PackedConv, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale, Store,
+    Multiplier, PackedConv, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale,
+    Store,
 };
+use crate::graph::GroupNorm;
 use crate::precision::Arrangement;
 use crate::quantize::{Plain, QuantizedConv, QuantizedNode, QuantizedOp, Weights};
 use crate::tensor::Shape;
@@ -14,6 +16,8 @@ const DIRECT_BITS: i32 = 12;
 const FRACTION_BITS: i32 = 15;
 /// Fraction bits of sums of two rescaled terms.
 const FRACTION: u8 = 4;
+/// Fraction bits of normalised values.
+const NORMALISED_BITS: f64 = 16.0;
 /// Bits and shift of logit factors.
 const LOGIT_SHIFT: u8 = 30;
 
@@ -66,6 +70,9 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[PackInput]) -> Result<Pa
                 count_include_pad: *count_include_pad,
                 by_count: (1..=window.area()).map(by_count).collect(),
             }
+        }
+        (QuantizedOp::Plain(Plain::GroupNorm(norm)), [input]) => {
+            PackedOp::GroupNorm(pack_norm(norm, input, &output))
         }
         (QuantizedOp::Plain(Plain::GlobalAveragePool), [input]) => {
             PackedOp::GlobalAveragePool(mean(input, input.shape.positions(), &output))
@@ -134,6 +141,24 @@ fn pack_add(negate: [bool; 2], inputs: [&PackInput; 2], output: &Quantizer) -> P
         rescale(sign * ratios[index] * f64::from(fraction).exp2())
     };
     PackedOp::Add { left: signed(0), right: signed(1), fraction }
+}
+
+fn pack_norm(norm: &GroupNorm, input: &PackInput, output: &Quantizer) -> PackedNorm {
+    let count = input.shape.channels / norm.groups * norm.span.positions(input.shape.positions());
+    let epsilon = f64::from(norm.epsilon) / input.quantizer.scale.powi(2) * (count as f64).powi(2);
+    let unit = |&gamma: &f32| f64::from(gamma) * (-NORMALISED_BITS).exp2() / output.scale;
+    let units: Vec<f64> = norm.gamma.iter().map(unit).collect();
+    let fraction = fraction_bits(&[], &units);
+    let factor = f64::from(fraction).exp2();
+    let bias = |&beta: &f32| (f64::from(beta) / output.scale * factor).round() as i16;
+    PackedNorm {
+        groups: norm.groups,
+        span: norm.span,
+        epsilon: (epsilon.round() as u64).clamp(1, 1 << 60),
+        fraction,
+        multipliers: units.iter().map(|unit| multiplier(unit * factor, FRACTION_BITS)).collect(),
+        bias: norm.beta.iter().map(bias).collect(),
+    }
 }
 
 fn pack_conv(

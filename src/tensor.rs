@@ -49,6 +49,26 @@ impl fmt::Display for Shape {
     }
 }
 
+/// Which positions of an image are normalised together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Span {
+    /// Each position on its own.
+    Position,
+    /// All positions of an image.
+    Image,
+}
+
+impl Span {
+    /// How many of `positions` are normalised together.
+    pub(crate) fn positions(self, positions: usize) -> usize {
+        match self {
+            Self::Position => 1,
+            Self::Image => positions,
+        }
+    }
+}
+
 /// A sliding window over two spatial axes, as convolutions and pools use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

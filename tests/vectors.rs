@@ -7,7 +7,7 @@ use std::path::Path;
 #[test]
 fn logits_equal_those_of_the_numpy_runtime() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runtime");
-    for name in ["every_operator", "global_sum", "codes", "int4", "precisions"] {
+    for name in ["every_operator", "global_sum", "codes", "int4", "precisions", "normalization"] {
         let model = read_model(&folder.join(format!("{name}.fgq"))).unwrap();
         let bytes = std::fs::read(folder.join(format!("{name}.expected.safetensors"))).unwrap();
         let stored = SafeTensors::deserialize(&bytes).unwrap();

@@ -97,6 +97,10 @@ impl AxisSurvey {
                 self.follow(id, &inputs[0]);
                 inputs[0].clone()
             }
+            Op::GroupNorm(norm) if order && norm.groups == 1 => {
+                self.follow(id, &inputs[0]);
+                inputs[0].clone()
+            }
             op if self.change.passes(op, from, to) => inputs[0].clone(),
             Op::Concat => inputs.concat(),
             Op::Binary(op) if order || matches!(op, Binary::Add | Binary::Sub) => self.combine(inputs, from),

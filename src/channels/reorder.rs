@@ -75,6 +75,7 @@ fn permute(op: &mut Op, order: &[usize], first: usize) {
             let parameters = [&mut norm.gamma, &mut norm.beta, &mut norm.mean, &mut norm.variance];
             parameters.into_iter().for_each(change);
         }
+        Op::GroupNorm(norm) => [&mut norm.gamma, &mut norm.beta].into_iter().for_each(change),
         Op::Affine(affine) => [&mut affine.scale, &mut affine.shift].into_iter().for_each(change),
         Op::PRelu(slopes) => change(slopes),
         _ => {}

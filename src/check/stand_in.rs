@@ -3,10 +3,10 @@
 use crate::convert::ConvertOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    Fidelity, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice,
-    PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Store,
+    Fidelity, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp,
+    PackedSlice, PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Store,
 };
-use crate::graph::{Conv, NodeId, Op};
+use crate::graph::{Conv, GroupNorm, NodeId, Op};
 use crate::judge::Judgement;
 use crate::precision::Arrangement;
 use crate::prepare::Draft;
@@ -26,6 +26,7 @@ const SHA256: usize = 64;
 const MULTIPLIER: Multiplier = Multiplier { shift: 10, value: 12_345 };
 const RESCALE: Rescale = Rescale { shift: 4, value: 12_345 };
 const FRACTION: u8 = 4;
+const EPSILON: u64 = 12_345;
 
 /// What the stand-in is made from.
 pub(super) struct StandIn<'a> {
@@ -172,10 +173,22 @@ fn plain_op(plain: &Plain) -> PackedOp {
             count_include_pad: *count_include_pad,
             by_count: vec![MULTIPLIER; window.area()],
         },
+        Plain::GroupNorm(norm) => PackedOp::GroupNorm(packed_norm(norm)),
         Plain::GlobalAveragePool => PackedOp::GlobalAveragePool(MULTIPLIER),
         Plain::GlobalSum => PackedOp::GlobalSum,
         Plain::Flatten => PackedOp::Flatten,
         Plain::ChannelShuffle { groups } => PackedOp::ChannelShuffle { groups: *groups },
+    }
+}
+
+fn packed_norm(norm: &GroupNorm) -> PackedNorm {
+    PackedNorm {
+        groups: norm.groups,
+        span: norm.span,
+        epsilon: EPSILON,
+        fraction: FRACTION,
+        multipliers: vec![MULTIPLIER; norm.gamma.len()],
+        bias: vec![0; norm.beta.len()],
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::graph::arbitrary::{graphs, noise};
-use crate::graph::{BatchNorm, Binary, Interpreter, Node, Slice};
+use crate::graph::{BatchNorm, Binary, GroupNorm, Interpreter, Node, Slice};
+use crate::tensor::Span;
 use ndarray::Array4;
 use proptest::prelude::*;
 
@@ -145,6 +146,55 @@ fn an_average_over_everything_is_global() {
     let (result, _) = folded(chain(Shape::new(2, 4, 3), ops));
     assert_eq!(result.nodes[1].op, Op::GlobalAveragePool);
     assert_eq!(result.nodes.len(), 2);
+}
+
+#[test]
+fn factors_after_a_normalisation_become_its_own() {
+    let norm =
+        GroupNorm { groups: 2, span: Span::Image, gamma: vec![2.0; 4], beta: vec![1.0; 4], epsilon: 1e-3 };
+    let graph = chain(Shape::new(4, 3, 2), vec![Op::GroupNorm(norm.clone()), affine(3.0, -1.0)]);
+    let (result, _) = folded(graph);
+    let expected = GroupNorm { gamma: vec![6.0; 4], beta: vec![2.0; 4], ..norm };
+    assert_eq!(result.nodes[1].op, Op::GroupNorm(expected));
+    assert_eq!(result.nodes.len(), 2);
+}
+
+/// `(x − mean) · 1/√(mean of squares + epsilon)`, then factors and offsets.
+fn spelled_out_norm(weight: f32) -> Graph {
+    let node = |name: &str, op, inputs: &[usize]| Node { name: name.into(), op, inputs: inputs.to_vec() };
+    let sum = || {
+        let weight = Array4::from_elem((1, 4, 1, 1), weight);
+        let window = Window::new([1, 1]);
+        Op::Conv(Conv { weight, gain: vec![1.0], bias: vec![0.0], window, groups: 1 })
+    };
+    let nodes = vec![
+        node("input", Op::Input, &[]),
+        node("sum", sum(), &[0]),
+        node("mean", affine(0.25, 0.0), &[1]),
+        node("centred", Op::Binary(Binary::Sub), &[0, 2]),
+        node("squares", Op::Unary(Unary::Pow(2.0)), &[3]),
+        node("variance", sum(), &[4]),
+        node("epsilon", affine(0.25, 0.01), &[5]),
+        node("deviation", Op::Unary(Unary::Sqrt), &[6]),
+        node("quotient", Op::Binary(Binary::Div), &[3, 7]),
+        node("factors", affine(2.0, -1.0), &[8]),
+    ];
+    Graph { name: "norm".into(), input: Shape::new(4, 3, 2), nodes, output: 9 }
+}
+
+#[test]
+fn layer_normalization_that_is_spelled_out_becomes_one_operator() {
+    let graph = spelled_out_norm(1.0);
+    let (result, _) = folded(graph.clone());
+    let (gamma, beta) = (vec![2.0; 4], vec![-1.0; 4]);
+    let norm = GroupNorm { groups: 1, span: Span::Position, gamma, beta, epsilon: 0.01 };
+    assert_eq!(result.nodes.len(), 2);
+    assert_eq!(result.nodes[1].op, Op::GroupNorm(norm));
+    assert!(agree(&graph, &result));
+    let other = spelled_out_norm(1.5);
+    let (result, _) = folded(other.clone());
+    assert!(result.nodes.iter().all(|node| !matches!(node.op, Op::GroupNorm(_))));
+    assert!(agree(&other, &result));
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use super::{
     Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale, Resize,
-    Scale, Size, Store,
+    PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale,
+    Resize, Scale, Size, Store,
 };
 use crate::choices::Choices;
 use crate::judge::Judgement;
 use crate::precision::{Levels, Precision};
-use crate::tensor::{Shape, Window};
+use crate::tensor::{Shape, Span, Window};
 use proptest::prelude::*;
 
 /// Most elements of one tensor.
@@ -145,7 +145,7 @@ impl Growing {
         let (shape, output) = (self.shapes[source], self.quantizer(choices));
         let own = self.model.nodes[source].quantizer;
         let other = 1 + choices.below(newest);
-        let op = match choices.below(17) {
+        let op = match choices.below(18) {
             0..=3 => {
                 let residual = (choices.below(2) == 0).then(|| rescale(choices));
                 let inputs = [source, other][..1 + usize::from(residual.is_some())].to_vec();
@@ -176,6 +176,7 @@ impl Growing {
             12 => PackedOp::GlobalAveragePool(multiplier(choices)),
             13 => return (PackedOp::Flatten, vec![source], own),
             14 | 15 => PackedOp::Narrow(rescale(choices)),
+            16 => PackedOp::GroupNorm(norm(choices, shape.channels)),
             _ => {
                 let groups = 1 + choices.below(shape.channels);
                 return (PackedOp::ChannelShuffle { groups }, vec![source], own);
@@ -206,6 +207,18 @@ impl Growing {
             self.model.fidelity = Some(fidelity(choices, &self.model.nodes));
         }
         self.model
+    }
+}
+
+fn norm(choices: &mut Choices, channels: usize) -> PackedNorm {
+    let divisors: Vec<usize> = (1..=channels).filter(|&groups| channels.is_multiple_of(groups)).collect();
+    PackedNorm {
+        groups: choices.pick(&divisors),
+        span: choices.pick(&[Span::Position, Span::Image]),
+        epsilon: choices.pick(&[1, 1 << 10, 1 << 60]),
+        fraction: choices.below(7) as u8,
+        multipliers: (0..channels).map(|_| multiplier(choices)).collect(),
+        bias: (0..channels).map(|_| choices.next() as i16).collect(),
     }
 }
 

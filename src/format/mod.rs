@@ -32,8 +32,8 @@ mod tests;
 pub(crate) use fidelity::MAX_DECIBELS;
 pub use fidelity::{Fidelity, LayerFidelity};
 pub use model::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, PackedWeights, Quantizer,
-    Rescale, Store,
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights,
+    Quantizer, Rescale, Store,
 };
 pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};

@@ -2,7 +2,7 @@
 
 use super::{Fidelity, Preprocess, Provenance};
 use crate::precision::Precision;
-use crate::tensor::{Shape, Window};
+use crate::tensor::{Shape, Span, Window};
 use serde::{Deserialize, Serialize};
 
 /// A converted network: what a `.fgq` file holds and a [`Session`](crate::Session) runs.
@@ -101,6 +101,8 @@ pub enum PackedOp {
         /// How a sum becomes an output code, by the number of elements it counts, from 1.
         by_count: Vec<Multiplier>,
     },
+    /// Groups of channels less their mean, divided by their deviation.
+    GroupNorm(PackedNorm),
     /// Mean over all positions.
     GlobalAveragePool(Multiplier),
     /// Sum over all positions, kept in 32 bits: the logits.
@@ -129,6 +131,7 @@ impl PackedOp {
             Self::Pad { .. } => "pad",
             Self::MaxPool(_) => "max_pool",
             Self::AveragePool { .. } => "average_pool",
+            Self::GroupNorm(_) => "group_norm",
             Self::GlobalAveragePool(_) => "global_average_pool",
             Self::GlobalSum => "global_sum",
             Self::Flatten => "flatten",
@@ -167,6 +170,23 @@ pub struct PackedSlice {
     pub end: [usize; 3],
     /// Step per axis.
     pub step: [usize; 3],
+}
+
+/// Normalisation of groups of channels by the mean and the variance that they have in an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedNorm {
+    /// Number of groups of neighbouring channels.
+    pub groups: usize,
+    /// Which positions are normalised together.
+    pub span: Span,
+    /// Added to the variance, which is in squares of steps of the input times squares of the number of elements.
+    pub epsilon: u64,
+    /// Fraction bits of results before the zero point is added.
+    pub fraction: u8,
+    /// Per channel, for normalised values in units of 2^−16.
+    pub multipliers: Vec<Multiplier>,
+    /// Added to results, per channel.
+    pub bias: Vec<i16>,
 }
 
 /// A convolution with integer weights.

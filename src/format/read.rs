@@ -11,8 +11,8 @@ use super::record::{
 };
 use super::unique::has_unique_keys;
 use super::{
-    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedOp,
-    PackedWeights, Store, VERSION,
+    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm,
+    PackedOp, PackedWeights, Store, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -90,7 +90,7 @@ fn check_version(record: &ModelRecord, bytes: &[u8]) -> Result<()> {
         return Err(invalid(format!("a checksum in format version {version}")));
     }
     let needed = |node: &NodeRecord| match &node.op {
-        OpRecord::Narrow(_) => VERSION..=VERSION,
+        OpRecord::Narrow(_) | OpRecord::GroupNorm { .. } => VERSION..=VERSION,
         OpRecord::Conv(conv) => match &conv.weights {
             WeightsRecord::General(_) => VERSION..=VERSION,
             WeightsRecord::Old(old) => old.version()..=VERSION - 1,
@@ -169,6 +169,10 @@ impl<'a> StoredTensors<'a> {
             OpRecord::AveragePool { window, count_include_pad, by_count } => {
                 PackedOp::AveragePool { window, count_include_pad, by_count }
             }
+            OpRecord::GroupNorm { groups, span, epsilon, fraction } => {
+                let (bias, multipliers) = self.norm(name)?;
+                PackedOp::GroupNorm(PackedNorm { groups, span, epsilon, fraction, multipliers, bias })
+            }
             OpRecord::GlobalAveragePool(by) => PackedOp::GlobalAveragePool(by),
             OpRecord::GlobalSum => PackedOp::GlobalSum,
             OpRecord::Flatten => PackedOp::Flatten,
@@ -184,6 +188,20 @@ impl<'a> StoredTensors<'a> {
         let (bias, words) = words(requant);
         let store = read_store(store, &words)?;
         Ok(PackedConv { weights, outputs, group_inputs, groups, window, bias, store })
+    }
+
+    /// Biases and multipliers of a normalisation.
+    fn norm(&mut self, name: &str) -> Result<(Vec<i16>, Vec<Multiplier>)> {
+        let tensor = self.remove(&format!("{name}.requant"))?;
+        let (Dtype::I32, &[_, 2]) = (tensor.dtype, tensor.shape.as_slice()) else {
+            let (dtype, shape) = (tensor.dtype, &tensor.shape);
+            return Err(invalid(format!("tensor '{name}.requant' is {dtype:?} {shape:?}, not I32 [n, 2]")));
+        };
+        let (bias, words) = words(tensor.data);
+        let narrow = |&bias: &i32| i16::try_from(bias).map_err(|_| invalid(format!("a bias of {bias}")));
+        let bias: Result<_> = bias.iter().map(narrow).collect();
+        let multipliers: Result<_> = words.iter().map(|&word| multiplier(word)).collect();
+        Ok((bias?, multipliers?))
     }
 
     fn weights(&mut self, name: &str, record: &WeightsRecord, shape: [usize; 4]) -> Result<PackedWeights> {

@@ -2,7 +2,7 @@
 
 use super::{Multiplier, PackedSlice, Preprocess, Provenance, Quantizer, Rescale};
 use crate::precision::{CodePacking, Grouping, Levels, Precision};
-use crate::tensor::{Shape, Window};
+use crate::tensor::{Shape, Span, Window};
 use serde::{Deserialize, Serialize};
 
 /// Only the version, whatever else there is.
@@ -77,6 +77,7 @@ pub(super) enum OpRecord {
     Pad { before: [usize; 3], after: [usize; 3] },
     MaxPool(Window),
     AveragePool { window: Window, count_include_pad: bool, by_count: Vec<Multiplier> },
+    GroupNorm { groups: usize, span: Span, epsilon: u64, fraction: u8 },
     GlobalAveragePool(Multiplier),
     GlobalSum,
     Flatten,

@@ -2,7 +2,8 @@
 
 use super::codes::{is_canonical, tail_is_zero};
 use super::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedSlice, Quantizer, Rescale, Store,
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, Quantizer, Rescale,
+    Store,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::precision::LARGEST_WEIGHT;
@@ -293,6 +294,10 @@ fn unary_shape(op: &PackedOp, input: &InputValue, output: &Quantizer, last: bool
             check_average(window, by_count)?;
             Shape::new(channels, height, width)
         }
+        PackedOp::GroupNorm(norm) => {
+            check_norm(norm, input.shape)?;
+            input.shape
+        }
         PackedOp::GlobalAveragePool(multiplier) => {
             check_multiplier(*multiplier)?;
             ensure(input.shape.positions() <= 1 << 22, || "a map too large to sum".into())?;
@@ -328,6 +333,19 @@ fn unary_shape(op: &PackedOp, input: &InputValue, output: &Quantizer, last: bool
         }
         _ => return Err(invalid("one input is not what the operator reads")),
     })
+}
+
+/// Sums of squares, and what is added to them, stay below 2^60 where groups have at most 2^22 elements.
+fn check_norm(norm: &PackedNorm, shape: Shape) -> Result<()> {
+    let (channels, groups) = (shape.channels, norm.groups);
+    ensure(groups > 0 && channels.is_multiple_of(groups), || format!("{groups} groups of channels"))?;
+    let elements = (channels / groups).saturating_mul(norm.span.positions(shape.positions()));
+    ensure(elements <= 1 << 22, || "groups too large to sum".into())?;
+    ensure((1..=1 << 60).contains(&norm.epsilon), || format!("an epsilon of {}", norm.epsilon))?;
+    check_fraction(norm.fraction)?;
+    norm.multipliers.iter().try_for_each(|&multiplier| check_multiplier(multiplier))?;
+    let each = norm.multipliers.len() == channels && norm.bias.len() == channels;
+    ensure(each, || "one multiplier and one bias per channel".into())
 }
 
 fn check_average(window: &Window, by_count: &[Multiplier]) -> Result<()> {

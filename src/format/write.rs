@@ -5,8 +5,8 @@ use super::fidelity::FIGURES;
 use super::hash::hex;
 use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
 use super::{
-    FIDELITY_TENSOR, Fidelity, METADATA_KEY, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights,
-    Store, VERSION,
+    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm,
+    PackedOp, PackedWeights, Store, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
@@ -98,6 +98,11 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
             all.push(tensor("requant", Dtype::I32, vec![conv.outputs, 2], requant_bytes(conv)));
             all
         }
+        PackedOp::GroupNorm(norm) => {
+            let bias = norm.bias.iter().map(|&bias| i32::from(bias));
+            let words = norm.multipliers.iter().map(word);
+            vec![tensor("requant", Dtype::I32, vec![norm.bias.len(), 2], pairs(bias.zip(words)))]
+        }
         _ => Vec::new(),
     }
 }
@@ -105,13 +110,19 @@ fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
 /// Per output channel the bias, then the multiplier (low 16 bits) with its shift, or the logit factor.
 fn requant_bytes(conv: &PackedConv) -> Vec<u8> {
     let words: Vec<i32> = match &conv.store {
-        Store::Codes { multipliers, .. } => {
-            let word = |m: &super::Multiplier| i32::from(m.shift) << 16 | i32::from(m.value as u16);
-            multipliers.iter().map(word).collect()
-        }
+        Store::Codes { multipliers, .. } => multipliers.iter().map(word).collect(),
         Store::Logits { factors, .. } => factors.clone(),
     };
-    conv.bias.iter().zip(&words).flat_map(|(b, w)| [b.to_le_bytes(), w.to_le_bytes()].concat()).collect()
+    pairs(conv.bias.iter().copied().zip(words))
+}
+
+/// A multiplier in its low 16 bits, its shift above.
+fn word(multiplier: &Multiplier) -> i32 {
+    i32::from(multiplier.shift) << 16 | i32::from(multiplier.value as u16)
+}
+
+fn pairs(pairs: impl Iterator<Item = (i32, i32)>) -> Vec<u8> {
+    pairs.flat_map(|(first, second)| [first.to_le_bytes(), second.to_le_bytes()].concat()).collect()
 }
 
 fn record(model: &PackedModel) -> ModelRecord {
@@ -152,6 +163,9 @@ fn op_record(op: &PackedOp) -> OpRecord {
         PackedOp::MaxPool(window) => OpRecord::MaxPool(window),
         PackedOp::AveragePool { window, count_include_pad, by_count } => {
             OpRecord::AveragePool { window, count_include_pad, by_count }
+        }
+        PackedOp::GroupNorm(PackedNorm { groups, span, epsilon, fraction, .. }) => {
+            OpRecord::GroupNorm { groups, span, epsilon, fraction }
         }
         PackedOp::GlobalAveragePool(by) => OpRecord::GlobalAveragePool(by),
         PackedOp::GlobalSum => OpRecord::GlobalSum,

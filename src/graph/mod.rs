@@ -13,7 +13,7 @@ pub use interpret::Interpreter;
 pub(crate) use interpret::evaluate;
 pub(crate) use shape::all_finite;
 
-use crate::tensor::{Shape, Window};
+use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;
 
 /// A full-precision network. Node 0 is the input; each node uses only nodes before it.
@@ -49,6 +49,8 @@ pub enum Op {
     Conv(Conv),
     /// Batch normalization with running statistics.
     BatchNorm(BatchNorm),
+    /// Normalisation by the image's own mean and variance: of a layer, of groups of channels, of single channels.
+    GroupNorm(GroupNorm),
     /// `scale·x + shift`, per channel, or for all channels if the vectors have length 1.
     Affine(Affine),
     /// A function of one number.
@@ -90,6 +92,7 @@ impl Op {
             Self::Input => "Input",
             Self::Conv(_) => "Conv",
             Self::BatchNorm(_) => "BatchNorm",
+            Self::GroupNorm(_) => "GroupNorm",
             Self::Affine(_) => "Affine",
             Self::Unary(unary) => unary.name(),
             Self::PRelu(_) => "PRelu",
@@ -136,6 +139,23 @@ pub struct BatchNorm {
     /// Running variance per channel.
     pub variance: Vec<f32>,
     /// Added to the variance.
+    pub epsilon: f32,
+}
+
+/// `gamma·(x − mean)/√(variance + epsilon) + beta` with the mean and the variance of the values of one group of channels.
+///
+/// One group at each position is layer normalization, one channel per group over the image is instance normalization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupNorm {
+    /// Number of groups of neighbouring channels.
+    pub groups: usize,
+    /// Which positions share a mean and a variance.
+    pub span: Span,
+    /// Factor per channel.
+    pub gamma: Vec<f32>,
+    /// Offset per channel.
+    pub beta: Vec<f32>,
+    /// Added to the variance; positive.
     pub epsilon: f32,
 }
 

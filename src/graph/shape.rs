@@ -86,6 +86,11 @@ impl Op {
                 let fits = lengths.iter().all(|&length| length == channels);
                 unchanged(input, fits, || format!("{lengths:?} batch norm parameters"))
             }
+            Op::GroupNorm(norm) => {
+                let (groups, lengths) = (norm.groups, [norm.gamma.len(), norm.beta.len()]);
+                let fits = groups > 0 && channels.is_multiple_of(groups) && lengths == [channels; 2];
+                unchanged(input, fits, || format!("{groups} groups and {lengths:?} factors and offsets"))
+            }
             Op::Affine(affine) => {
                 let (scale, shift) = (affine.scale.len(), affine.shift.len());
                 let fits = scale == shift && (scale == 1 || scale == channels);
@@ -253,6 +258,14 @@ fn check_finite(op: &Op) -> Result<()> {
             match norm.variance.iter().position(|v| v + norm.epsilon <= 0.0) {
                 Some(index) => Err(bad_number("variance", index, "not positive")),
                 None => Ok(()),
+            }
+        }
+        Op::GroupNorm(norm) => {
+            all_finite("gamma", &norm.gamma)?;
+            all_finite("beta", &norm.beta)?;
+            match norm.epsilon.is_finite() && norm.epsilon > 0.0 {
+                true => Ok(()),
+                false => Err(bad_number("epsilon", 0, "not a positive number")),
             }
         }
         Op::Affine(affine) => {

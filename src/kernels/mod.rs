@@ -10,6 +10,7 @@ mod conv;
 pub(crate) mod elementwise;
 mod epilogue;
 pub(crate) mod layout;
+pub(crate) mod norm;
 pub(crate) mod pool;
 mod portable;
 mod reference;

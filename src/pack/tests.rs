@@ -3,11 +3,12 @@
 use super::*;
 use crate::fixed;
 use crate::graph::arbitrary::Choices;
+use crate::graph::{Op, evaluate};
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
 use crate::quantize::OperatorId;
 use crate::runtime::{Kernels, Operand, Step};
-use crate::tensor::{Batch, Window};
+use crate::tensor::{Batch, Span, Window};
 use proptest::prelude::*;
 
 /// A number in 0..1.
@@ -276,6 +277,30 @@ proptest! {
         prop_assert_eq!(&windowed, &codes);
         for (&code, &exact) in codes.iter().zip(&exact) {
             prop_assert!(steps_off(code, exact, &output, free) <= 0.6);
+        }
+    }
+
+    #[test]
+    fn normalised_groups_are_within_the_bound(seed: u64) {
+        let mut choices = Choices(seed);
+        let choices = &mut choices;
+        let (groups, shape) = (1 + choices.below(2), Shape::new(8, 3, 4));
+        let input = magnitude(choices, 1e-3, 1e1);
+        let input = Tensor::new(choices, shape, input);
+        let mut factors = |size: f64| (0..8).map(|_| ((unit(choices) - 0.5) * size) as f32).collect::<Vec<_>>();
+        let (gamma, beta) = (factors(4.0), factors(2.0));
+        let span = choices.pick(&[Span::Position, Span::Image]);
+        let norm = GroupNorm { groups, span, gamma, beta, epsilon: choices.pick(&[1e-6, 1e-3, 1.0]) };
+        let by_channel: Vec<f32> = (0..96).map(|i| input.real(i % 12 * 8 + i / 12) as f32).collect();
+        let exact = evaluate(&Op::GroupNorm(norm.clone()), &[(&by_channel, shape)], shape).unwrap();
+        let exact: Vec<f64> = (0..96).map(|i| f64::from(exact[i % 8 * 12 + i / 8])).collect();
+        let output = quantizer(choices, fitting_scale(&exact));
+        let (codes, packing) = run(QuantizedOp::Plain(Plain::GroupNorm(norm)), &[&input], shape, output);
+        let PackedOp::GroupNorm(packed) = &packing.node.op else { unreachable!() };
+        prop_assume!(packed.fraction == FRACTION && packed.epsilon >= 1000);
+        for (&code, &exact) in codes.iter().zip(&exact) {
+            let off = steps_off(code, exact, &output, [f64::NEG_INFINITY, f64::INFINITY]);
+            prop_assert!(off <= 0.63, "{packed:?}: {off}");
         }
     }
 

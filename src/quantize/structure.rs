@@ -5,7 +5,7 @@
 
 use super::operators::{OperatorId, PerOperator};
 use crate::error::{Error, ErrorKind, Refusal, Result};
-use crate::graph::{Binary, Graph, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::graph::{Binary, Graph, GroupNorm, Node, NodeId, Op, Pad, Slice, Unary};
 use crate::tensor::{Shape, Window};
 use std::collections::HashMap;
 
@@ -66,6 +66,8 @@ pub(crate) enum Plain {
         window: Window,
         count_include_pad: bool,
     },
+    /// Normalisation by an image's own mean and variance.
+    GroupNorm(GroupNorm),
     GlobalAveragePool,
     /// The last global average, kept as a sum.
     GlobalSum,
@@ -353,6 +355,7 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
                 window: *window,
                 count_include_pad: *count_include_pad,
             }),
+            Op::GroupNorm(norm) => OperatorKind::Plain(Plain::GroupNorm(norm.clone())),
             Op::GlobalAveragePool if last => OperatorKind::Plain(Plain::GlobalSum),
             Op::GlobalAveragePool => OperatorKind::Plain(Plain::GlobalAveragePool),
             Op::Flatten => OperatorKind::Plain(Plain::Flatten),

@@ -28,6 +28,7 @@ fn writes_copies(op: &PackedOp) -> bool {
         | PackedOp::GlobalAveragePool(_) => true,
         PackedOp::Input { .. }
         | PackedOp::Table { .. }
+        | PackedOp::GroupNorm(_)
         | PackedOp::Narrow(_)
         | PackedOp::Concat
         | PackedOp::Slice(_)

@@ -10,6 +10,7 @@ use crate::kernels::blocked::conv::{ConvTask, read_sums, sums_len};
 use crate::kernels::blocked::enter::{EnterTask, leave};
 use crate::kernels::blocked::moves::MoveTask;
 use crate::kernels::blocked::narrow::{NarrowTask, Narrowed};
+use crate::kernels::blocked::norm::GroupNormTask;
 use crate::kernels::blocked::pointwise::{BinaryTask, Formula, TableTask};
 use crate::kernels::blocked::pool::{self, PoolTask};
 use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
@@ -351,6 +352,10 @@ impl TaskSpec<'_> {
                 let (input, output) = ((*input, zero_point), (output, quantizer));
                 let pool = PoolTask::average(self.isa, window, *count_include_pad, by_count, input, output);
                 Box::new(pool.with(self.narrowed.clone()))
+            }
+            (PackedOp::GroupNorm(norm), [input]) => {
+                let (isa, input, output, norm) = (self.isa, (*input).clone(), output.clone(), norm.clone());
+                Box::new(GroupNormTask { isa, input, zero_point, output, quantizer, norm })
             }
             (PackedOp::GlobalAveragePool(by), [input]) => {
                 let pool = PoolTask::global(self.isa, *by, (*input, zero_point), (output, quantizer));

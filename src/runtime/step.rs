@@ -3,7 +3,7 @@
 use super::Logits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, Quantizer, Store};
-use crate::kernels::{self, ConvKernel, ConvSpec, Epilogue, Kernels, elementwise, layout, pool};
+use crate::kernels::{self, ConvKernel, ConvSpec, Epilogue, Kernels, elementwise, layout, norm, pool};
 use crate::tensor::{Batch, Shape};
 
 /// What a step must know of a value it reads.
@@ -123,6 +123,7 @@ impl Step {
                 let input = (input, zero);
                 pool::average(input, window, *count_include_pad, by_count, self.shape, &self.quantizer)
             }
+            PackedOp::GroupNorm(norm) => norm::group_norm((input, zero), norm, &self.quantizer),
             PackedOp::GlobalAveragePool(by) => pool::global_average(input, zero, *by, &self.quantizer),
             PackedOp::Slice(slice) => layout::slice(input, slice, self.shape),
             PackedOp::Pad { before, .. } => layout::pad(input, *before, zero, self.shape),

@@ -11,6 +11,7 @@ valid model can overflow.
 """
 
 import json
+import math
 import pathlib
 import sys
 import zlib
@@ -229,6 +230,36 @@ def average_pool(p, node, x, zero):
     return stored(requantize(totals, shift, value), node)
 
 
+def inverse_root(value):
+    """Factor and shift that make n to n / sqrt(value) in units of 2^-16."""
+    doublings = (62 - value.bit_length()) // 2
+    root = math.isqrt(value << 2 * doublings)
+    return (1 << 60) // root, 44 - doublings
+
+
+def normalised(total, squares, count, epsilon, distances):
+    """Distances less their mean, divided by their deviation, in units of 2^-16."""
+    factor, shift = inverse_root(int(count * squares - total**2) + epsilon)
+    return rounding_shift_right((count * distances - total) * factor, shift)
+
+
+def group_norm(p, node, requant, x, zero):
+    n, h, w, c = x.shape
+    bias, words = requant.astype(np.int64).T
+    multipliers = (words & 0xFFFF ^ 0x8000) - 0x8000
+    distances = (x - zero).reshape(n, h * w, p["groups"], -1)
+    parts = [(image, slice(None)) for image in range(n)]
+    if p["span"] == "position":
+        parts = [(image, slice(place, place + 1)) for image in range(n) for place in range(h * w)]
+    values = np.empty_like(distances)
+    for image, places in parts:
+        for group in range(p["groups"]):
+            own = distances[image, places, group]
+            values[image, places, group] = normalised(own.sum(), (own**2).sum(), own.size, p["epsilon"], own)
+    value = saturate_i16(requantize(values.reshape(x.shape), words >> 16, multipliers) + bias)
+    return stored(value, node, p["fraction"])
+
+
 def cut(p, x):
     channels, rows, columns = (slice(*limits) for limits in zip(p["start"], p["end"], p["step"]))
     return x[:, rows, columns, channels]
@@ -273,6 +304,8 @@ def run_node(node, tensors, inputs, zeros):
             return np.max(list(taps(with_defaults(p), x, 0)), axis=0)
         case "average_pool":
             return average_pool(p, node, x, zero)
+        case "group_norm":
+            return group_norm(p, node, tensors[f"{node['name']}.requant"], x, zero)
         case "global_average_pool":
             total = (x - zero).sum(axis=(1, 2), keepdims=True)
             return stored(requantize(total, p["shift"], p["value"]), node)

@@ -44,7 +44,7 @@ fn generated_models_have_every_operator() {
     assert!(conv(|conv| matches!(conv.store, Store::Codes { residual: Some(_), .. })));
     assert!(conv(|conv| matches!(conv.store, Store::Logits { .. })));
     assert!(conv(|conv| conv.groups > 1 && conv.group_inputs == 1));
-    let others: [fn(&PackedOp) -> bool; 14] = [
+    let others: [fn(&PackedOp) -> bool; 15] = [
         |op| matches!(op, PackedOp::Table { entries } if entries.len() == 256),
         |op| matches!(op, PackedOp::Table { entries } if entries.len() > 256),
         |op| matches!(op, PackedOp::Add { .. }),
@@ -55,6 +55,7 @@ fn generated_models_have_every_operator() {
         |op| matches!(op, PackedOp::Pad { .. }),
         |op| matches!(op, PackedOp::MaxPool(_)),
         |op| matches!(op, PackedOp::AveragePool { .. }),
+        |op| matches!(op, PackedOp::GroupNorm(_)),
         |op| matches!(op, PackedOp::GlobalAveragePool(_)),
         |op| matches!(op, PackedOp::GlobalSum),
         |op| matches!(op, PackedOp::Flatten),

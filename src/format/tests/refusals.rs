@@ -4,7 +4,7 @@ use super::sample::{GATE, place, sample};
 use crate::format::write::encode;
 use crate::format::*;
 use crate::judge::Judgement;
-use crate::tensor::Window;
+use crate::tensor::{Span, Window};
 
 /// Asserts that `change` to node `name` makes the sample invalid, in memory and in a file, and that the error
 /// says so.
@@ -196,6 +196,34 @@ fn codes_keep_their_quantizer() {
         refused(name, |node| node.quantizer = GATE, "share one quantizer");
     }
     refused("table", |node| (node.quantizer.max, node.quantizer.zero_point) = (15, 0), "exceed the maximum");
+}
+
+#[test]
+fn normalisations() {
+    let good = PackedNorm {
+        groups: 2,
+        span: Span::Image,
+        epsilon: 1,
+        fraction: 6,
+        multipliers: vec![Multiplier { shift: 30, value: -32767 }; 4],
+        bias: vec![i16::MIN; 4],
+    };
+    let refused = |change: fn(&mut PackedNorm), message: &str| {
+        let mut norm = good.clone();
+        change(&mut norm);
+        refused_op("table", PackedOp::GroupNorm(norm), message);
+    };
+    refused(|norm| norm.groups = 3, "3 groups of channels");
+    refused(|norm| norm.groups = 0, "0 groups of channels");
+    refused(|norm| norm.epsilon = 0, "an epsilon of 0");
+    refused(|norm| norm.epsilon = (1 << 60) + 1, "an epsilon of");
+    refused(|norm| norm.fraction = 7, "7 fraction bits");
+    refused(|norm| norm.multipliers[3].shift = 31, "Multiplier");
+    refused(|norm| norm.bias.truncate(3), "one multiplier and one bias per channel");
+    let mut model = sample();
+    let place = place(&model, "table");
+    model.nodes[place].op = PackedOp::GroupNorm(good);
+    model.shapes().unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod conv;
 mod layout;
+mod normalize;
 mod pointwise;
 mod pool;
 #[cfg(test)]
@@ -123,6 +124,7 @@ fn evaluate_single(op: &Op, input: ValueView<'_>, output: Shape) -> Result<Vec<f
     Ok(match op {
         Op::Conv(conv) => conv::conv(conv, input, output)?,
         Op::BatchNorm(norm) => pointwise::affine(&norm.to_affine(), input),
+        Op::GroupNorm(norm) => normalize::group_norm(norm, input),
         Op::Affine(affine) => pointwise::affine(affine, input),
         Op::Unary(unary) => pointwise::unary(*unary, input.0),
         Op::PRelu(slopes) => pointwise::prelu(slopes, input),

@@ -14,6 +14,7 @@ mod map;
 mod memory;
 pub(crate) mod moves;
 pub(crate) mod narrow;
+pub(crate) mod norm;
 mod panels;
 pub(crate) mod pointwise;
 pub(crate) mod pool;

@@ -1,9 +1,9 @@
 //! Pools, sums, products, tables and movements against their definitions.
 
-use super::super::{elementwise, layout, pool};
+use super::super::{elementwise, layout, norm, pool};
 use super::*;
-use crate::format::{PackedSlice, Quantizer};
-use crate::tensor::Window;
+use crate::format::{PackedNorm, PackedSlice, Quantizer};
+use crate::tensor::{Span, Window};
 use proptest::prelude::*;
 
 fn shape(choices: &mut Choices) -> Shape {
@@ -108,6 +108,42 @@ proptest! {
             prop_assert_eq!(i64::from(at(&sums, [n, 0, 0, c])), sum);
             let code = at(&means, [n, 0, 0, c]);
             assert_code(code, scaled(sum, by), scaled_error(by), quantizer.zero_point, 0, [0, quantizer.max]);
+        }
+    }
+
+    #[test]
+    fn groups_normalised_by_their_own_moments(seed: u64) {
+        let mut choices = Choices(seed);
+        let choices = &mut choices;
+        let (groups, size) = (1 + choices.below(3), 1 + choices.below(5));
+        let shape = Shape::new(groups * size, 1 + choices.below(4), 1 + choices.below(4));
+        let (input, zero, quantizer) = (batch(choices, 2, shape), zero_point(choices), quantizer(choices));
+        let norm = PackedNorm {
+            groups,
+            span: choices.pick(&[Span::Position, Span::Image]),
+            epsilon: choices.pick(&[1, 7, 1000, 1 << 40]),
+            fraction: choices.below(7) as u8,
+            multipliers: (0..shape.channels).map(|_| multiplier(choices, 20)).collect(),
+            bias: (0..shape.channels).map(|_| choices.pick(&[0, 1, -1, 300, i16::MAX, i16::MIN])).collect(),
+        };
+        let output = norm::group_norm((&input, zero), &norm, &quantizer);
+        for index in indices(2, shape) {
+            let together = |other: &[usize; 4]| {
+                let same = norm.span == Span::Image || other[1..3] == index[1..3];
+                same && other[0] == index[0] && other[3] / size == index[3] / size
+            };
+            let distance = |index: [usize; 4]| f64::from(at(&input, index)) - f64::from(zero);
+            let own: Vec<f64> = indices(2, shape).filter(together).map(distance).collect();
+            let count = own.len() as f64;
+            let mean = own.iter().sum::<f64>() / count;
+            let variance = own.iter().map(|value| (value - mean).powi(2)).sum::<f64>() * count;
+            let value = (distance(index) - mean) * count / (variance + norm.epsilon as f64).sqrt() * 65536.0;
+            let by = norm.multipliers[index[3]];
+            let exact = clamp16(value / f64::from(by.shift).exp2()) * f64::from(by.value) / 32768.0;
+            let error = scaled_error(by) + f64::from(by.value).abs() / 32768.0 / f64::from(by.shift).exp2();
+            let exact = clamp16(exact + f64::from(norm.bias[index[3]]));
+            let code = at(&output, index);
+            assert_code(code, exact, error, quantizer.zero_point, norm.fraction, [0, quantizer.max]);
         }
     }
 

@@ -16,6 +16,9 @@ use std::rc::Rc;
 const MAX_ACTIVATION: usize = 1 << 28;
 /// Most parameters of a network, shared ones counted at every use.
 const MAX_PARAMETERS: usize = 1 << 29;
+/// Bytes of constants that any file may make, and how many more for each byte that it stores.
+const FREE_BYTES: u64 = 1 << 28;
+const BYTES_PER_STORED: u64 = 64;
 
 /// What a tensor of the file turned into.
 #[derive(Debug, Clone)]
@@ -56,13 +59,16 @@ pub(super) struct GraphBuilder {
     names: Names,
     flattened: HashMap<NodeId, NodeId>,
     parameters: usize,
+    /// Bytes of constants that may still be made.
+    budget: u64,
 }
 
 impl GraphBuilder {
-    /// An empty graph.
-    pub(super) fn new() -> Self {
+    /// An empty graph for a file that stores so many bytes.
+    pub(super) fn new(stored: u64) -> Self {
         let (nodes, notes, flattened) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { nodes, notes, names: Names::default(), flattened, parameters: 0 }
+        let budget = FREE_BYTES.saturating_add(stored.saturating_mul(BYTES_PER_STORED));
+        Self { nodes, notes, names: Names::default(), flattened, parameters: 0, budget }
     }
 
     /// Adds a node and returns its index.
@@ -73,12 +79,23 @@ impl GraphBuilder {
         Ok(self.nodes.len() - 1)
     }
 
-    /// Counts constants and weights that were made, so that no small file fills the memory.
-    pub(super) fn charge(&mut self, elements: usize) -> Result<()> {
-        self.parameters = self.parameters.saturating_add(elements);
+    /// Counts weights, so that no small file fills the memory.
+    fn charge(&mut self, parameters: usize) -> Result<()> {
+        self.parameters = self.parameters.saturating_add(parameters);
         if self.parameters > MAX_PARAMETERS {
             return Err(unsupported(format!("more than {MAX_PARAMETERS} parameters")));
         }
+        Ok(())
+    }
+
+    /// Counts the bytes of constants that were made, so that no small file fills the memory.
+    pub(super) fn charge_constants(&mut self, bytes: u64) -> Result<()> {
+        let left = self.budget.checked_sub(bytes);
+        self.budget = left.ok_or_else(|| {
+            unsupported(
+                "its constants take too much memory; fold constants in the exporter (or with onnxsim)",
+            )
+        })?;
         Ok(())
     }
 }

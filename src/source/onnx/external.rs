@@ -1,8 +1,9 @@
 //! Tensors kept in files beside the model.
 
-use super::proto::StringStringEntryProto;
+use super::proto::{StringStringEntryProto, TensorProto};
 use super::{malformed, unsupported};
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +17,14 @@ pub(super) fn read(entries: &[StringStringEntryProto], folder: &Path, expected: 
         return Err(malformed(format!("external data of {length} bytes where the extents need {expected}")));
     }
     read_range(&path, offset, expected)
+}
+
+/// Bytes of all the files below `folder` that `tensors` name, each counted once.
+pub(super) fn bytes<'a>(tensors: impl Iterator<Item = &'a TensorProto>, folder: &Path) -> u64 {
+    let places: BTreeSet<PathBuf> =
+        tensors.filter_map(|tensor| location(&tensor.external_data).ok()).collect();
+    let sizes = places.iter().filter_map(|place| std::fs::metadata(folder.join(place)).ok());
+    sizes.fold(0, |sum, information| sum.saturating_add(information.len()))
 }
 
 fn read_range(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>> {

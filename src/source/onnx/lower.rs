@@ -7,7 +7,7 @@ use super::model::{self, Model};
 use super::operators;
 use super::proto::{NodeProto, TensorProto};
 use super::view::{Activation, IMAGE, IMAGE_CHANNELS_LAST};
-use super::{malformed, unsupported};
+use super::{external, malformed, unsupported};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Graph, Node, NodeId, Op};
 use crate::source::Loaded;
@@ -16,15 +16,16 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-/// The graph of `model`, called `name`; external data lies in `folder`.
+/// The graph of `model`, called `name`, from a file of `bytes` bytes; external data lies in `folder`.
 ///
 /// # Errors
 /// All unsupported nodes at once; otherwise the first fault of the file.
-pub(super) fn lower(mut model: Model, folder: &Path, name: String) -> Result<Loaded> {
+pub(super) fn lower(mut model: Model, bytes: u64, folder: &Path, name: String) -> Result<Loaded> {
     let nodes = std::mem::take(&mut model.nodes);
     let uses = uses(&nodes, &model.output);
     let stored = std::mem::take(&mut model.initializers);
-    let (values, builder) = (HashMap::new(), GraphBuilder::new());
+    let bytes = bytes.saturating_add(external::bytes(stored.values(), folder));
+    let (values, builder) = (HashMap::new(), GraphBuilder::new(bytes));
     let mut lowering =
         Lowering { opset: model.opset, folder, stored, values, uses, builder, faults: Vec::new() };
     let input = lowering.input(&model.input)?;
@@ -122,8 +123,12 @@ impl Lowering<'_> {
         if let Some(name) = extra.find(|name| self.uses.contains_key(*name)) {
             return Err(unsupported(format!("its output '{name}' is not supported; only the first one is")));
         }
-        let size = |value: &Value| if let Value::Constant(tensor) = value { tensor.len() } else { 0 };
-        self.builder.charge(values.iter().map(size).sum())
+        // A constant that something else holds was passed on, not made.
+        let made = |value: &Value| match value {
+            Value::Constant(tensor) if Rc::strong_count(tensor) == 1 => tensor.data.bytes(),
+            _ => 0,
+        };
+        self.builder.charge_constants(values.iter().map(made).sum())
     }
 
     /// The input called `tensor`; stored tensors are decoded when they are first needed.
@@ -132,8 +137,9 @@ impl Lowering<'_> {
             return Ok(None);
         }
         if let Some(stored) = self.stored.remove(tensor) {
-            let constant = Value::Constant(Rc::new(decode(stored, self.folder)?));
-            self.values.insert(tensor.to_owned(), constant);
+            let constant = decode(stored, self.folder)?;
+            self.builder.charge_constants(constant.data.bytes())?;
+            self.values.insert(tensor.to_owned(), Value::Constant(Rc::new(constant)));
         }
         let value = self.values.get(tensor).cloned().unwrap_or(Value::Unknown);
         Ok(Some(NodeInput { tensor: tensor.to_owned(), value }))

@@ -17,6 +17,7 @@ mod operators;
 mod proto;
 mod tensor;
 mod tensor_math;
+mod tensor_reduce;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -60,10 +61,11 @@ fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Loaded> {
     let proto = proto::ModelProto::decode(bytes.as_slice()).map_err(|error| {
         malformed("not an ONNX file, or damaged; export or download it again").because(error)
     })?;
+    let stored = bytes.len() as u64;
     drop(bytes);
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path.file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned());
-    lower::lower(model::Model::new(proto, options)?, folder, name)
+    lower::lower(model::Model::new(proto, options)?, stored, folder, name)
 }
 
 fn malformed(message: impl Into<String>) -> Error {

@@ -45,6 +45,16 @@ impl Data {
         }
     }
 
+    /// Bytes of memory that the elements take.
+    pub(super) fn bytes(&self) -> u64 {
+        let width = match self {
+            Self::Float(_) => size_of::<f32>(),
+            Self::Int(_) => size_of::<i64>(),
+            Self::Bool(_) => size_of::<bool>(),
+        };
+        self.len() as u64 * width as u64
+    }
+
     /// The elements at the given places, or `None` if one does not exist.
     pub(super) fn pick(&self, places: impl Iterator<Item = usize>) -> Option<Self> {
         fn pick<T: Copy>(values: &[T], places: impl Iterator<Item = usize>) -> Option<Vec<T>> {

@@ -16,6 +16,21 @@ pub(super) struct Arithmetic {
     pub(super) int: fn(i64, i64) -> Option<i64>,
 }
 
+impl Arithmetic {
+    /// `a + b`.
+    pub(super) const ADD: Self = Self { float: |a, b| a + b, int: i64::checked_add };
+    /// `a − b`.
+    pub(super) const SUB: Self = Self { float: |a, b| a - b, int: i64::checked_sub };
+    /// `a·b`.
+    pub(super) const MUL: Self = Self { float: |a, b| a * b, int: i64::checked_mul };
+    /// `a/b`; integers are cut towards zero.
+    pub(super) const DIV: Self = Self { float: |a, b| a / b, int: i64::checked_div };
+    /// The smaller one.
+    pub(super) const MIN: Self = Self { float: f32::min, int: |a, b| Some(a.min(b)) };
+    /// The larger one.
+    pub(super) const MAX: Self = Self { float: f32::max, int: |a, b| Some(a.max(b)) };
+}
+
 /// The extents to which `a` and `b` broadcast.
 pub(super) fn broadcast_dims(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     let rank = a.len().max(b.len());
@@ -110,7 +125,7 @@ impl Tensor {
     }
 
     /// A real function of every element.
-    pub(super) fn map(&self, function: fn(f32) -> f32) -> Result<Self> {
+    pub(super) fn map(&self, function: impl Fn(f32) -> f32) -> Result<Self> {
         let values = self.floats()?.iter().map(|&value| function(value)).collect();
         Self::new(self.dims.clone(), Data::Float(values))
     }
@@ -131,6 +146,43 @@ impl Tensor {
         let scale = |(&stride, &step): (&isize, &i64)| stride.checked_mul(isize::try_from(step).ok()?);
         let strides: Vec<_> = strides.iter().zip(step).map(scale).collect::<Option<_>>().ok_or_else(far)?;
         self.strided(dims, &strides, offset)
+    }
+
+    /// The tensor with `before` and `after` elements of `value` added along each axis.
+    pub(super) fn padded(&self, before: &[usize], after: &[usize], value: f32) -> Result<Self> {
+        let mut padded = self.clone();
+        for axis in 0..self.dims.len() {
+            let border = |count: usize| {
+                let dims = padded.dims.iter().enumerate();
+                let dims: Vec<_> =
+                    dims.map(|(at, &extent)| if at == axis { count } else { extent }).collect();
+                check_size(&dims, 0)?;
+                self.filling(value)?.broadcast(&dims)
+            };
+            let [front, back] = [border(before[axis])?, border(after[axis])?];
+            padded = Self::concat(&[&front, &padded, &back], axis)?;
+        }
+        Ok(padded)
+    }
+
+    /// One number of the same type.
+    fn filling(&self, value: f32) -> Result<Self> {
+        let data = match self.data {
+            Data::Float(_) => Data::Float(vec![value]),
+            Data::Int(_) => Data::Int(vec![value as i64]),
+            Data::Bool(_) => Data::Bool(vec![value != 0.0]),
+        };
+        Self::new(Vec::new(), data)
+    }
+
+    /// The tensor `counts` times in a row along each axis.
+    pub(super) fn tiled(&self, counts: &[usize]) -> Result<Self> {
+        let split: Vec<usize> = self.dims.iter().flat_map(|&extent| [1, extent]).collect();
+        let repeated: Vec<usize> =
+            counts.iter().zip(&self.dims).flat_map(|(&count, &extent)| [count, extent]).collect();
+        let dims =
+            counts.iter().zip(&self.dims).map(|(&count, &extent)| count.saturating_mul(extent)).collect();
+        self.reshaped(split)?.broadcast(&repeated)?.reshaped(dims)
     }
 
     /// The slices of `axis` at the given indices; their extents replace the axis.
@@ -170,7 +222,8 @@ impl Tensor {
         Self::new(dims, data)
     }
 
-    fn bools(&self) -> Result<&[bool]> {
+    /// The elements as truth values.
+    pub(super) fn bools(&self) -> Result<&[bool]> {
         match &self.data {
             Data::Bool(values) => Ok(values),
             _ => Err(malformed("numbers where truth values are required")),
@@ -194,7 +247,8 @@ fn others(dims: &[usize], axis: usize) -> (&[usize], &[usize]) {
     (before, after.get(1..).unwrap_or_default())
 }
 
-fn pick<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
+/// The values at `places`.
+pub(super) fn pick<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
     places.iter().map(|&place| values[place]).collect()
 }
 

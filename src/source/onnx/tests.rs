@@ -255,6 +255,15 @@ fn seeds() -> Vec<Vec<u8>> {
         "batch_norm",
         "pad_axes",
         "option_a_shortcut",
+        "layer_norm_channels",
+        "instance_norm_of_groups",
+        "split_attention",
+        "selective_kernels",
+        "channel_attention",
+        "list_of_elements",
+        "weight_standardisation_training",
+        "folded_products",
+        "folded_layout",
     ];
     names
         .iter()
@@ -276,7 +285,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn damaged_bytes_never_panic(seed in 0usize..17, edits in vec((any::<Index>(), any::<u8>()), 1..4), cut in any::<Option<Index>>()) {
+    fn damaged_bytes_never_panic(seed in 0usize..26, edits in vec((any::<Index>(), any::<u8>()), 1..4), cut in any::<Option<Index>>()) {
         let mut bytes = seeds().swap_remove(seed);
         for (place, value) in edits {
             let place = place.index(bytes.len());
@@ -289,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_numbers_never_panic(seed in 0usize..17, node in any::<Index>(), place in any::<Index>(), value in odd_number(), kind in 0..6) {
+    fn damaged_numbers_never_panic(seed in 0usize..26, node in any::<Index>(), place in any::<Index>(), value in odd_number(), kind in 0..6) {
         let mut proto = ModelProto::decode(seeds().swap_remove(seed).as_slice()).unwrap();
         damage(proto.graph.as_mut().unwrap(), node, place, value, kind);
         load_damaged(proto.encode_to_vec());

@@ -6,6 +6,7 @@
 use super::tensor::element_count;
 use crate::graph::NodeId;
 use crate::tensor::Shape;
+use std::ops::Range;
 
 /// The value of a graph node as the ONNX file sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +64,11 @@ impl Axis {
     /// An axis of `extent` elements, `stride` apart.
     pub(super) fn strided(extent: usize, stride: usize) -> Self {
         Self::Strided { extent, stride: if extent == 1 { 0 } else { stride } }
+    }
+
+    /// Whether the axis shows the same elements again and again.
+    pub(super) fn repeats(self) -> bool {
+        matches!(self, Self::Strided { extent: 2.., stride: 0 })
     }
 
     /// Number of elements along the axis.
@@ -160,19 +166,94 @@ impl Activation {
         matches!(self.axes.first(), Some(Axis::Batch(_)))
     }
 
+    /// Whether the last axis is that of all channels, and another one that of the images.
+    pub(super) fn ends_with_channels(&self) -> bool {
+        let channels = Role::Channel.axis(self.shape, 1);
+        self.axes.last() == Some(&channels) && self.axes.iter().any(|axis| matches!(axis, Axis::Batch(_)))
+    }
+
+    /// The same elements with extent 1 where an axis repeats them.
+    pub(super) fn unrepeated(&self) -> Self {
+        let once = |&axis: &Axis| if axis.repeats() { Axis::UNIT } else { axis };
+        Self { axes: self.axes.iter().map(once).collect(), ..self.clone() }
+    }
+
+    /// The same elements, repeated along axes of extent 1 until the extents are `dims`, which they broadcast to.
+    pub(super) fn repeated(&self, dims: &[usize]) -> Self {
+        let lead = std::iter::repeat_n(Axis::UNIT, dims.len().saturating_sub(self.axes.len()));
+        let axes = lead.chain(self.axes.iter().copied()).zip(dims);
+        let axes = axes.map(|(axis, &extent)| match axis {
+            Axis::Strided { extent: 1, .. } => Axis::Strided { extent, stride: 0 },
+            axis => axis,
+        });
+        Self { axes: axes.collect(), ..self.clone() }
+    }
+
+    /// The neighbouring axes that together are all channels in order, if there are such axes.
+    pub(super) fn channel_axes(&self) -> Option<Range<usize>> {
+        let positions = self.shape.positions();
+        let of_channels = |axis: &Axis| matches!(*axis, Axis::Strided { extent: 2.., stride } if stride >= positions && stride.is_multiple_of(positions));
+        let first = self.axes.iter().position(of_channels)?;
+        let last = self.axes.iter().rposition(of_channels)?;
+        let mut extent_left = self.shape.channels;
+        for axis in &self.axes[first..=last] {
+            let &Axis::Strided { extent, stride } = axis else { return None };
+            extent_left = extent_left.checked_div(extent)?;
+            if extent > 1 && stride != extent_left * positions {
+                return None;
+            }
+        }
+        (extent_left == 1).then_some(first..last + 1)
+    }
+
+    /// The same elements with one axis for all channels, which takes the place of several.
+    pub(super) fn with_channels_joined(&self) -> Option<Self> {
+        let parts = self.channel_axes()?;
+        let mut axes = self.axes.clone();
+        axes.splice(parts, [Role::Channel.axis(self.shape, 1)]);
+        Some(Self { axes, ..self.clone() })
+    }
+
+    /// The same elements with the axis of the channels cut into `extents`, whose product is their number.
+    pub(super) fn with_channels_cut(&self, extents: &[usize]) -> Option<Self> {
+        let channels = Role::Channel.axis(self.shape, 1);
+        let place = self.axes.iter().position(|&axis| axis == channels)?;
+        let mut stride = self.shape.len();
+        let cut = extents.iter().map(|&extent| {
+            stride /= extent.max(1);
+            Axis::strided(extent, stride)
+        });
+        let cut: Vec<Axis> = cut.collect();
+        let mut axes = self.axes.clone();
+        axes.splice(place..=place, cut);
+        Some(Self { axes, ..self.clone() })
+    }
+
     /// The same elements with other extents, if no element has to move and the batch stays the first axis.
+    ///
+    /// A single image may lose its batch axis in a list of its elements, and get it back.
     pub(super) fn reshaped(&self, dims: &[usize]) -> Option<Self> {
+        let is_list = self.axes.len() == 1 && !self.is_batch_first();
+        if dims == [self.shape.len()] && self.batch() == 1 && (self.is_batch_first() || is_list) {
+            return self.cut(&[], dims);
+        }
         let (&batch, inner) = dims.split_first()?;
-        if !self.is_batch_first()
-            || batch != self.batch()
-            || element_count(inner).ok() != Some(self.shape.len())
-        {
+        if !(self.is_batch_first() || is_list) || batch != self.batch() {
             return None;
         }
-        let mut axes = vec![Axis::Batch(batch)];
+        self.cut(&[Axis::Batch(batch)], inner)
+    }
+
+    /// The axes `first`, and after them all elements in their order cut into `extents`, if no element has to move.
+    fn cut(&self, first: &[Axis], extents: &[usize]) -> Option<Self> {
+        let whole = element_count(extents).ok() == Some(self.shape.len());
+        if !whole || self.axes.iter().any(|axis| axis.repeats()) {
+            return None;
+        }
+        let mut axes = first.to_vec();
         let mut runs = self.runs().into_iter();
         let mut left = (1, 0);
-        for &extent in inner {
+        for &extent in extents {
             if extent > 1 && left.0 == 1 {
                 left = runs.next()?;
             }
@@ -243,6 +324,36 @@ mod tests {
         assert_eq!(view.reshaped(&[2, 6, 4, 5]).unwrap(), image(6, 4, 5));
         let mixed = split.permuted(&[0, 3, 1, 2, 4]).unwrap();
         assert!(mixed.unshuffled().is_none());
+    }
+
+    #[test]
+    fn channels_are_cut_and_joined() {
+        let cut = image(6, 4, 5).reshaped(&[2, 2, 1, 3, 4, 5]).unwrap();
+        assert_eq!(cut.channel_axes(), Some(1..4));
+        assert_eq!(cut.with_channels_joined().unwrap(), image(6, 4, 5));
+        assert_eq!(image(6, 4, 5).with_channels_cut(&[2, 1, 3]).unwrap(), cut);
+        assert!(cut.permuted(&[0, 3, 2, 1, 4, 5]).unwrap().channel_axes().is_none());
+        assert!(image(6, 4, 5).reshaped(&[2, 120]).unwrap().channel_axes().is_none());
+        assert!(image(1, 4, 5).channel_axes().is_none());
+    }
+
+    #[test]
+    fn repeated_elements_stay_where_they_are() {
+        let gate = image(6, 1, 1);
+        let wide = gate.repeated(&[2, 6, 4, 5]);
+        assert_eq!(wide.dims(), [2, 6, 4, 5]);
+        assert_eq!(wide.unrepeated(), gate);
+        assert!(wide.reshaped(&[2, 120]).is_none() && wide.roles().is_none());
+    }
+
+    #[test]
+    fn one_image_becomes_a_list_and_comes_back() {
+        let one = Activation::new(0, Shape::new(6, 1, 1), 1, &IMAGE);
+        let list = one.reshaped(&[6]).unwrap();
+        assert!(!list.is_batch_first());
+        assert_eq!(list.reshaped(&[1, 6, 1, 1]).unwrap(), one);
+        assert!(image(6, 1, 1).reshaped(&[12]).is_none());
+        assert!(list.reshaped(&[2, 3]).is_none());
     }
 
     #[test]

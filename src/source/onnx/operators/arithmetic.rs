@@ -5,31 +5,46 @@ use crate::error::{Error, ErrorKind};
 use crate::graph::{Affine, Binary, Op, Unary};
 use crate::source::onnx::context::{Context, Lowered, Value, shape};
 use crate::source::onnx::tensor::{Tensor, unravel};
-use crate::source::onnx::tensor_math::Arithmetic;
+use crate::source::onnx::tensor_math::{Arithmetic, broadcast_dims};
 use crate::source::onnx::view::{Activation, Role, extents};
 use crate::source::onnx::{misshapen, unsupported};
 
-const ADD: Arithmetic = Arithmetic { float: |a, b| a + b, int: i64::checked_add };
-const SUB: Arithmetic = Arithmetic { float: |a, b| a - b, int: i64::checked_sub };
-const MUL: Arithmetic = Arithmetic { float: |a, b| a * b, int: i64::checked_mul };
-const DIV: Arithmetic = Arithmetic { float: |a, b| a / b, int: i64::checked_div };
-const MIN: Arithmetic = Arithmetic { float: f32::min, int: |a, b| Some(a.min(b)) };
-const MAX: Arithmetic = Arithmetic { float: f32::max, int: |a, b| Some(a.max(b)) };
-
 pub(super) const OPERATORS: &[OperatorRow] = &[
-    ("Add", |cx| combine(cx, Binary::Add, ADD)),
-    ("Div", |cx| combine(cx, Binary::Div, DIV)),
-    ("Equal", |cx| constant(cx.constant(0)?.compare(&*cx.constant(1)?, |a, b| a == b)?)),
-    ("Greater", |cx| constant(cx.constant(0)?.compare(&*cx.constant(1)?, |a, b| a > b)?)),
-    ("Less", |cx| constant(cx.constant(0)?.compare(&*cx.constant(1)?, |a, b| a < b)?)),
-    ("Max", |cx| bound(cx, MAX, |value| Unary::Clip(value, f32::INFINITY))),
-    ("Min", |cx| bound(cx, MIN, |value| Unary::Clip(f32::NEG_INFINITY, value))),
-    ("Mul", |cx| combine(cx, Binary::Mul, MUL)),
+    ("Add", |cx| combine(cx, Binary::Add, Arithmetic::ADD)),
+    ("Div", |cx| combine(cx, Binary::Div, Arithmetic::DIV)),
+    ("And", |cx| compare(cx, |a, b| a != 0.0 && b != 0.0)),
+    ("Equal", |cx| compare(cx, |a, b| a == b)),
+    ("Greater", |cx| compare(cx, |a, b| a > b)),
+    ("GreaterOrEqual", |cx| compare(cx, |a, b| a >= b)),
+    ("Less", |cx| compare(cx, |a, b| a < b)),
+    ("LessOrEqual", |cx| compare(cx, |a, b| a <= b)),
+    ("Max", |cx| bound(cx, Arithmetic::MAX, |value| Unary::Clip(value, f32::INFINITY))),
+    ("Min", |cx| bound(cx, Arithmetic::MIN, |value| Unary::Clip(f32::NEG_INFINITY, value))),
+    ("Mul", |cx| combine(cx, Binary::Mul, Arithmetic::MUL)),
+    ("Mod", remainder),
+    ("Or", |cx| compare(cx, |a, b| a != 0.0 || b != 0.0)),
     ("Pow", power),
-    ("Sub", |cx| combine(cx, Binary::Sub, SUB)),
+    ("Sub", |cx| combine(cx, Binary::Sub, Arithmetic::SUB)),
     ("Sum", sum),
     ("Where", |cx| constant(cx.constant(0)?.choose(&*cx.constant(1)?, &*cx.constant(2)?)?)),
 ];
+
+fn compare(cx: &mut Context<'_>, holds: fn(f64, f64) -> bool) -> Lowered<Vec<Value>> {
+    constant(cx.constant(0)?.compare(&*cx.constant(1)?, holds)?)
+}
+
+/// The remainder of constants, which has the sign of the divisor, or with `fmod` that of the dividend.
+fn remainder(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
+    let truncated = Arithmetic { float: |a, b| a % b, int: i64::checked_rem };
+    let floored = Arithmetic {
+        float: |a, b| a - b * (a / b).floor(),
+        int: |a, b| {
+            a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+        },
+    };
+    let arithmetic = if cx.attributes.flag("fmod")? { truncated } else { floored };
+    constant(cx.constant(0)?.combine(&*cx.constant(1)?, arithmetic)?)
+}
 
 fn combine(cx: &mut Context<'_>, operator: Binary, arithmetic: Arithmetic) -> Lowered<Vec<Value>> {
     let is_constant = |value: &Value| matches!(value, Value::Constant(_));
@@ -143,11 +158,38 @@ fn spread(tensor: &Tensor, channel: Option<usize>, channels: usize) -> Option<Ve
 }
 
 /// `a operator b`, broadcasting extents of 1.
-fn join(cx: &mut Context<'_>, operator: Binary, a: &Activation, b: &Activation) -> Lowered<Activation> {
+pub(super) fn join(
+    cx: &mut Context<'_>,
+    operator: Binary,
+    a: &Activation,
+    b: &Activation,
+) -> Lowered<Activation> {
     let op = Op::Binary(operator);
     if a.axes == b.axes && a.shape == b.shape {
         return Ok(a.of(cx.emit(op, vec![a.node, b.node])?));
     }
+    let dims = broadcast_dims(&a.dims(), &b.dims())?;
+    let (a, b) = (a.unrepeated(), b.unrepeated());
+    let result = match cut_alike(&a, &b) {
+        Some((a, b, parts)) => broadcast(cx, op, &a, &b)?.with_channels_cut(&parts),
+        None => Some(broadcast(cx, op, &a, &b)?),
+    };
+    // Where both repeated their elements, the result does too.
+    result.map(|result| result.repeated(&dims)).ok_or_else(|| cx.rearranged(0).into())
+}
+
+/// Two views that cut their channels into the same parts, with these put together, and the parts.
+fn cut_alike(a: &Activation, b: &Activation) -> Option<(Activation, Activation, Vec<usize>)> {
+    let (own, other) = (a.channel_axes()?, b.channel_axes()?);
+    let parts: Vec<usize> = a.axes[own.clone()].iter().map(|axis| axis.extent()).collect();
+    let same = own == other && b.axes[other].iter().map(|axis| axis.extent()).eq(parts.iter().copied());
+    if !same || parts.len() < 2 {
+        return None;
+    }
+    Some((a.with_channels_joined()?, b.with_channels_joined()?, parts))
+}
+
+fn broadcast(cx: &mut Context<'_>, op: Op, a: &Activation, b: &Activation) -> Lowered<Activation> {
     let roles = common_roles(cx, a, b)?;
     let (own, other) = (extents(a.shape), extents(b.shape));
     let shape = shape(std::array::from_fn(|axis| own[axis].max(other[axis])))?;
@@ -182,6 +224,9 @@ fn common_roles(cx: &Context<'_>, a: &Activation, b: &Activation) -> Lowered<Vec
 
 /// Sum of any number of tensors.
 fn sum(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
+    if cx.all_constant()? {
+        return chained(cx, Arithmetic::ADD);
+    }
     let mut total = cx.activation(0)?;
     for index in 1..cx.inputs.len() {
         let next = cx.activation(index)?;
@@ -190,13 +235,22 @@ fn sum(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     activation(total)
 }
 
+/// `arithmetic` on all inputs, which are constants, one after another.
+fn chained(cx: &Context<'_>, arithmetic: Arithmetic) -> Lowered<Vec<Value>> {
+    let mut total = (*cx.constant(0)?).clone();
+    for index in 1..cx.inputs.len() {
+        total = total.combine(&*cx.constant(index)?, arithmetic)?;
+    }
+    constant(total)
+}
+
 /// Minimum or maximum of a tensor and one number.
 fn bound(cx: &mut Context<'_>, arithmetic: Arithmetic, limit: fn(f32) -> Unary) -> Lowered<Vec<Value>> {
+    if cx.all_constant()? {
+        return chained(cx, arithmetic);
+    }
     if cx.inputs.len() != 2 {
         return Err(unsupported("takes two inputs here, one of them a constant").into());
-    }
-    if cx.all_constant()? {
-        return constant(cx.constant(0)?.combine(&*cx.constant(1)?, arithmetic)?);
     }
     let (varying, fixed) = if matches!(cx.value(0)?, Value::Constant(_)) { (1, 0) } else { (0, 1) };
     let input = cx.activation(varying)?;

@@ -3,18 +3,21 @@
 use super::{OperatorRow, activation, constant};
 use crate::graph::{Affine, Binary, Op, Unary};
 use crate::source::onnx::context::{Context, Lowered, Value};
+use crate::source::onnx::tensor::{Data, Tensor};
+use crate::source::onnx::tensor_math::Arithmetic;
 use crate::source::onnx::{malformed, unsupported};
 
 pub(super) const OPERATORS: &[OperatorRow] = &[
-    ("Abs", |cx| fold_or_apply(cx, f32::abs, Unary::Abs)),
+    ("Abs", |cx| apply(cx, Unary::Abs)),
     ("Ceil", |cx| fold(cx, f32::ceil)),
     ("Clip", clip),
+    ("Cos", |cx| fold(cx, f32::cos)),
     ("Elu", |cx| {
         let alpha = cx.attributes.float("alpha")?.unwrap_or(1.0);
         apply(cx, Unary::Elu(alpha))
     }),
     ("Erf", |cx| apply(cx, Unary::Erf)),
-    ("Exp", |cx| fold_or_apply(cx, f32::exp, Unary::Exp)),
+    ("Exp", |cx| apply(cx, Unary::Exp)),
     ("Floor", |cx| fold(cx, f32::floor)),
     ("Gelu", gelu),
     ("HardSigmoid", |cx| {
@@ -27,30 +30,36 @@ pub(super) const OPERATORS: &[OperatorRow] = &[
         let alpha = cx.attributes.float("alpha")?.unwrap_or(0.01);
         apply(cx, Unary::LeakyRelu(alpha))
     }),
-    ("Log", |cx| fold_or_apply(cx, f32::ln, Unary::Log)),
+    ("Log", |cx| apply(cx, Unary::Log)),
     ("Mish", mish),
     ("Neg", negate),
-    ("Reciprocal", |cx| fold_or_apply(cx, f32::recip, Unary::Reciprocal)),
+    ("Not", |cx| {
+        let tensor = cx.constant(0)?;
+        let values = tensor.bools()?.iter().map(|&value| !value).collect();
+        constant(Tensor::new(tensor.dims.clone(), Data::Bool(values))?)
+    }),
+    ("Reciprocal", |cx| apply(cx, Unary::Reciprocal)),
     ("Relu", |cx| apply(cx, Unary::Relu)),
     ("Round", |cx| fold(cx, f32::round_ties_even)),
+    ("Sign", |cx| fold(cx, |x| if x == 0.0 { 0.0 } else { x.signum() })),
+    ("Sin", |cx| fold(cx, f32::sin)),
     ("Sigmoid", |cx| apply(cx, Unary::Sigmoid)),
     ("Softplus", |cx| apply(cx, Unary::Softplus)),
-    ("Sqrt", |cx| fold_or_apply(cx, f32::sqrt, Unary::Sqrt)),
+    ("Sqrt", |cx| apply(cx, Unary::Sqrt)),
     ("Swish", swish),
     ("Tanh", |cx| apply(cx, Unary::Tanh)),
 ];
 
 fn apply(cx: &mut Context<'_>, function: Unary) -> Lowered<Vec<Value>> {
+    if cx.all_constant()? {
+        return constant(cx.constant(0)?.map(|x| function.apply(x))?);
+    }
     let input = cx.activation(0)?;
     activation(cx.elementwise(Op::Unary(function), &input)?)
 }
 
-fn fold(cx: &mut Context<'_>, function: fn(f32) -> f32) -> Lowered<Vec<Value>> {
+fn fold(cx: &Context<'_>, function: impl Fn(f32) -> f32) -> Lowered<Vec<Value>> {
     constant(cx.constant(0)?.map(function)?)
-}
-
-fn fold_or_apply(cx: &mut Context<'_>, number: fn(f32) -> f32, function: Unary) -> Lowered<Vec<Value>> {
-    if cx.all_constant()? { fold(cx, number) } else { apply(cx, function) }
 }
 
 fn gelu(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
@@ -69,12 +78,15 @@ fn negate(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
         return activation(cx.elementwise(Op::Affine(affine), &input)?);
     }
     let tensor = cx.constant(0)?;
-    let minus = crate::source::onnx::tensor_math::Arithmetic { float: |a, b| a - b, int: i64::checked_sub };
-    constant(tensor.combine(&tensor, minus)?.combine(&tensor, minus)?)
+    let zero = tensor.combine(&tensor, Arithmetic::SUB)?;
+    constant(zero.combine(&tensor, Arithmetic::SUB)?)
 }
 
 /// `x·tanh(softplus(x))`.
 fn mish(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
+    if cx.all_constant()? {
+        return fold(cx, |x| x * Unary::Softplus.apply(x).tanh());
+    }
     let input = cx.activation(0)?;
     let softplus = cx.emit_part("softplus", Op::Unary(Unary::Softplus), vec![input.node])?;
     let tanh = cx.emit_part("tanh", Op::Unary(Unary::Tanh), vec![softplus])?;
@@ -87,6 +99,9 @@ fn swish(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     if alpha == 1.0 {
         return apply(cx, Unary::Silu);
     }
+    if cx.all_constant()? {
+        return fold(cx, |x| x * Unary::Sigmoid.apply(alpha * x));
+    }
     let input = cx.activation(0)?;
     let affine = Affine { scale: vec![alpha], shift: vec![0.0] };
     let scaled = cx.emit_part("scale", Op::Affine(affine), vec![input.node])?;
@@ -95,6 +110,9 @@ fn swish(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
 }
 
 fn clip(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
+    if cx.inputs.len() > 1 && cx.all_constant()? {
+        return clipped(cx);
+    }
     let low = bound(cx, "min", 1)?.unwrap_or(f32::NEG_INFINITY);
     let high = bound(cx, "max", 2)?.unwrap_or(f32::INFINITY);
     if low.is_nan() || high.is_nan() {
@@ -105,6 +123,17 @@ fn clip(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
         (0.0, f32::INFINITY) => apply(cx, Unary::Relu),
         _ => apply(cx, Unary::Clip(low, high)),
     }
+}
+
+/// Constants of any type between constant bounds.
+fn clipped(cx: &Context<'_>) -> Lowered<Vec<Value>> {
+    let mut tensor = (*cx.constant(0)?).clone();
+    for (index, arithmetic) in [(1, Arithmetic::MAX), (2, Arithmetic::MIN)] {
+        if let Some(bound) = cx.optional_constant(index)? {
+            tensor = tensor.combine(&bound, arithmetic)?;
+        }
+    }
+    constant(tensor)
 }
 
 /// A bound that operator set 11 moved from an attribute to an input.

@@ -17,6 +17,7 @@ pub(super) const OPERATORS: &[OperatorRow] = &[
     ("Identity", |cx| Ok(vec![cx.value(0)?.clone()])),
     ("Reshape", reshape),
     ("Squeeze", squeeze),
+    ("Tile", tile),
     ("Transpose", transpose),
     ("Unsqueeze", unsqueeze),
 ];
@@ -226,13 +227,35 @@ fn expand(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     let target = cx.constant(1)?;
     let dims = crate::source::onnx::decode::extents(target.ints()?)?;
     if let Subject::Activation(view, scores) = Subject::of(cx)? {
-        if broadcast_dims(&view.dims(), &dims)? == view.dims() {
+        let dims = broadcast_dims(&view.dims(), &dims)?;
+        if dims == view.dims() {
             return rewrap(view, scores);
         }
-        return Err(unsupported("repeats a tensor that depends on the image").into());
+        if batch_moves(&view, &dims) {
+            return Err(unsupported("repeats images").into());
+        }
+        return rewrap(view.repeated(&dims), scores);
     }
     let tensor = cx.constant(0)?;
     constant(tensor.broadcast(&broadcast_dims(&tensor.dims, &dims)?)?)
+}
+
+/// Whether the images would be repeated, or no longer lie along the first axis.
+fn batch_moves(view: &Activation, dims: &[usize]) -> bool {
+    !view.is_batch_first() || dims.len() != view.axes.len() || dims[0] != view.batch()
+}
+
+fn tile(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
+    let counts = crate::source::onnx::decode::extents(cx.constant(1)?.ints()?)?;
+    let subject = Subject::of(cx)?;
+    if counts.len() != subject.dims().len() {
+        return Err(misshapen(format!("{} repeats of extents {:?}", counts.len(), subject.dims())).into());
+    }
+    match subject {
+        Subject::Constant(tensor) => constant(tensor.tiled(&counts)?),
+        Subject::Activation(view, scores) if counts.iter().all(|&count| count == 1) => rewrap(view, scores),
+        Subject::Activation(..) => Err(unsupported("repeats a tensor that depends on the image").into()),
+    }
 }
 
 fn cast(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {

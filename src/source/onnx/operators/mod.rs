@@ -4,12 +4,15 @@
 //! input comes from a refused node.
 
 mod arithmetic;
+mod channel_parts;
 mod constants;
 mod elementwise;
 mod ending;
 mod layers;
 mod layout;
+mod normalization;
 mod pooling;
+mod reduce;
 mod refused;
 mod select;
 mod window;
@@ -33,7 +36,9 @@ const TABLES: &[&[OperatorRow]] = &[
     ending::OPERATORS,
     layers::OPERATORS,
     layout::OPERATORS,
+    normalization::OPERATORS,
     pooling::OPERATORS,
+    reduce::OPERATORS,
     select::OPERATORS,
 ];
 

@@ -3,7 +3,7 @@
 use super::window;
 use super::{OperatorRow, activation};
 use crate::graph::{NodeId, Op};
-use crate::source::onnx::context::{Context, Lowered, Stop, Value, axes, shape};
+use crate::source::onnx::context::{Context, Lowered, Stop, Value, shape};
 use crate::source::onnx::unsupported;
 use crate::source::onnx::view::{Activation, Axis, IMAGE, Role};
 use crate::tensor::{Shape, Window};
@@ -13,14 +13,14 @@ pub(super) const OPERATORS: &[OperatorRow] = &[
     ("GlobalAveragePool", |cx| global(cx, Pooling::Mean)),
     ("GlobalMaxPool", |cx| global(cx, Pooling::Maximum)),
     ("MaxPool", max_pool),
-    ("ReduceMax", |cx| reduce(cx, Pooling::Maximum)),
-    ("ReduceMean", |cx| reduce(cx, Pooling::Mean)),
 ];
 
 /// What is computed of many elements.
 #[derive(Clone, Copy, PartialEq)]
-enum Pooling {
+pub(super) enum Pooling {
+    /// The mean.
     Mean,
+    /// The largest one.
     Maximum,
 }
 
@@ -76,28 +76,16 @@ fn emit(cx: &mut Context<'_>, pool: Pooling, node: NodeId, shape: Shape, over: [
     cx.emit(op, vec![node])
 }
 
-fn reduce(cx: &mut Context<'_>, pool: Pooling) -> Lowered<Vec<Value>> {
-    let keep = cx.attributes.int("keepdims")?.unwrap_or(1) != 0;
-    let noop = cx.attributes.flag("noop_with_empty_axes")?;
-    let given = cx.ints("axes", 1)?.unwrap_or_default();
-    let input = cx.activation(0)?;
-    if given.is_empty() && noop {
-        return activation(input);
-    }
-    let reduced = axes(&given, input.axes.len())?;
-    let mut result = pooled(cx, pool, &input, &reduced)?;
-    if !keep {
-        let kept = result.axes.iter().enumerate().filter(|(axis, _)| !reduced.contains(axis));
-        result.axes = kept.map(|(_, &axis)| axis).collect();
-    }
-    activation(result)
-}
-
 /// `input` pooled over the axes `reduced`, which keep the extent 1.
-fn pooled(cx: &mut Context<'_>, pool: Pooling, input: &Activation, reduced: &[usize]) -> Lowered<Activation> {
+pub(super) fn pooled(
+    cx: &mut Context<'_>,
+    pool: Pooling,
+    input: &Activation,
+    reduced: &[usize],
+) -> Lowered<Activation> {
     let (roles, over) = pooled_roles(input, reduced).ok_or_else(|| {
         Stop::from(unsupported(
-            "pools over axes that are not the rows and columns of an image; use axes 2 and 3",
+            "reduces axes that are not the rows and columns of an image (axes 2 and 3), nor its channels alone",
         ))
     })?;
     let Shape { channels, height, width } = input.shape;

@@ -21,12 +21,9 @@ const REMEDIES: &[(&str, &[&str])] = &[
     ),
     (DETECTION, &["ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero"]),
     (CONTROL, &["If", "Loop", "Scan"]),
-    (SEQUENCE, &["LSTM", "GRU", "RNN", "Attention", "Einsum", "LayerNormalization"]),
+    (SEQUENCE, &["LSTM", "GRU", "RNN", "Attention", "Einsum"]),
     ("only networks that never enlarge their maps are converted", &["ConvTranspose", "Resize", "Upsample"]),
-    (
-        "replace it by BatchNormalization, or export another network",
-        &["InstanceNormalization", "GroupNormalization", "LRN", "LpNormalization"],
-    ),
+    ("replace it by BatchNormalization, or export another network", &["LRN", "LpNormalization"]),
 ];
 
 /// Why the operator called `name` is refused, and the remedy.

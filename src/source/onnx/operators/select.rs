@@ -4,8 +4,8 @@ use super::{OperatorRow, activation, constant};
 use crate::error::Result;
 use crate::graph::{Op, Pad, Slice};
 use crate::source::onnx::context::{Context, Lowered, Value, axes, axis, shape};
-use crate::source::onnx::tensor::Tensor;
-use crate::source::onnx::view::{Activation, Role, extents};
+use crate::source::onnx::tensor::{Data, Tensor};
+use crate::source::onnx::view::{Activation, Axis, Role, extents};
 use crate::source::onnx::{malformed, misshapen, unsupported};
 
 pub(super) const OPERATORS: &[OperatorRow] =
@@ -164,6 +164,10 @@ fn gather(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
         return constant(tensor.gathered(axis, &indices, &wanted.dims)?);
     }
     let input = cx.activation(0)?;
+    let is_all = dims.len() == 1 && indices.iter().copied().eq(0..dims[0]);
+    if let Some(view) = input.reshaped(&wanted.dims).filter(|_| is_all) {
+        return activation(view);
+    }
     let mut cuts: Vec<_> = dims.iter().map(|&extent| Cut::whole(extent)).collect();
     cuts[axis] = regular(&indices).filter(|_| wanted.dims.len() < 2).ok_or_else(|| {
         unsupported(
@@ -181,7 +185,7 @@ fn gather(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
 }
 
 fn roles_batch(activation: &Activation, axis: usize) -> bool {
-    matches!(activation.axes[axis], crate::source::onnx::view::Axis::Batch(_))
+    matches!(activation.axes[axis], Axis::Batch(_))
 }
 
 /// The cut that picks `indices`, if they ascend by equal steps.
@@ -208,6 +212,9 @@ fn concat_channels(cx: &mut Context<'_>, parts: &[Activation], given: i64) -> Lo
     let first = parts.first().ok_or_else(|| malformed("no inputs"))?;
     let axis = axis(given, first.axes.len())?;
     let roles = first.roles().ok_or_else(|| cx.rearranged(0))?;
+    if roles[axis] == Role::Unit {
+        return stacked(cx, parts, axis);
+    }
     if roles[axis] != Role::Channel {
         return Err(unsupported(format!("joins along axis {axis}, which is not that of the channels")).into());
     }
@@ -226,6 +233,20 @@ fn concat_channels(cx: &mut Context<'_>, parts: &[Activation], given: i64) -> Lo
     Ok(Activation::new(node, shape, first.batch(), &roles))
 }
 
+/// Images along an axis of their own: the channels of one after those of another.
+fn stacked(cx: &mut Context<'_>, parts: &[Activation], axis: usize) -> Lowered<Activation> {
+    let first = &parts[0];
+    if let Some(index) = parts.iter().position(|part| part.axes != first.axes || part.shape != first.shape) {
+        return Err(cx.rearranged(index).into());
+    }
+    let channels = first.shape.channels.saturating_mul(parts.len());
+    let shape = shape([channels, first.shape.height, first.shape.width])?;
+    let node = cx.emit(Op::Concat, parts.iter().map(|part| part.node).collect())?;
+    let mut axes = first.axes.clone();
+    axes[axis] = Axis::strided(parts.len(), first.shape.len());
+    Ok(Activation { node, shape, axes })
+}
+
 fn pad(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     let mode = cx.attributes.string("mode")?;
     let stated = cx.attributes.float("value")?;
@@ -235,17 +256,48 @@ fn pad(cx: &mut Context<'_>) -> Lowered<Vec<Value>> {
     let pads = cx.ints("pads", 1)?.ok_or_else(|| malformed("pads are missing"))?;
     let value = match (stated, cx.has(2)) {
         (Some(value), _) => value,
-        (None, true) => cx.weights(2)?.float()?,
+        (None, true) => number(&*cx.constant(2)?)?,
         (None, false) => 0.0,
     };
     let padded = cx.optional_constant(3)?;
-    let input = cx.activation(0)?;
-    let rank = input.axes.len();
+    let rank = dims(cx)?.len();
     let padded = match padded {
         Some(given) => given.ints()?.iter().map(|&value| axis(value, rank)).collect::<Result<Vec<_>>>()?,
         None => (0..rank).collect(),
     };
+    check_pads(&padded, &pads)?;
+    if let Value::Constant(tensor) = cx.value(0)? {
+        return constant(pad_tensor(tensor, &padded, &pads, value)?);
+    }
+    let input = cx.activation(0)?;
     activation(pad_axes(cx, &input, &padded, &pads, value)?)
+}
+
+/// The only element, of any type.
+fn number(tensor: &Tensor) -> Result<f32> {
+    match &tensor.data {
+        Data::Int(values) if values.len() == 1 => Ok(values[0] as f32),
+        _ => tensor.float(),
+    }
+}
+
+fn check_pads(padded: &[usize], pads: &[i64]) -> Result<()> {
+    if pads.len() != 2 * padded.len() {
+        return Err(misshapen(format!("{} pads for {} axes", pads.len(), padded.len())));
+    }
+    if pads.iter().any(|&pad| !(0..=MAX_PADDING).contains(&pad)) {
+        let remedy = "use Slice to remove elements";
+        return Err(unsupported(format!("pads {pads:?} outside 0 to {MAX_PADDING}; {remedy}")));
+    }
+    Ok(())
+}
+
+fn pad_tensor(tensor: &Tensor, padded: &[usize], pads: &[i64], value: f32) -> Result<Tensor> {
+    let (mut before, mut after) = (vec![0; tensor.dims.len()], vec![0; tensor.dims.len()]);
+    for (index, &axis) in padded.iter().enumerate() {
+        (before[axis], after[axis]) = (pads[index] as usize, pads[index + padded.len()] as usize);
+    }
+    tensor.padded(&before, &after, value)
 }
 
 fn pad_axes(
@@ -255,13 +307,6 @@ fn pad_axes(
     pads: &[i64],
     value: f32,
 ) -> Lowered<Activation> {
-    if pads.len() != 2 * padded.len() {
-        return Err(misshapen(format!("{} pads for {} axes", pads.len(), padded.len())).into());
-    }
-    if pads.iter().any(|&pad| !(0..=MAX_PADDING).contains(&pad)) {
-        let remedy = "use Slice to remove elements";
-        return Err(unsupported(format!("pads {pads:?} outside 0 to {MAX_PADDING}; {remedy}")).into());
-    }
     if pads.iter().all(|&pad| pad == 0) {
         return Ok(input.clone());
     }
