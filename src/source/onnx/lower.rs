@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::context::{Context, GraphBuilder, Lowered, NodeInput, Stop, Value, shape};
 use super::decode::decode;
-use super::model::{self, Model};
+use super::model::{self, OnnxModel};
 use super::operators;
 use super::proto::{NodeProto, TensorProto};
 use super::view::{Activation, IMAGE, IMAGE_CHANNELS_LAST};
@@ -20,7 +20,7 @@ use std::rc::Rc;
 ///
 /// # Errors
 /// All unsupported nodes at once; otherwise the first fault of the file.
-pub(super) fn lower(mut model: Model, bytes: u64, folder: &Path, name: String) -> Result<Loaded> {
+pub(super) fn lower(mut model: OnnxModel, bytes: u64, folder: &Path, name: String) -> Result<Loaded> {
     let nodes = std::mem::take(&mut model.nodes);
     let uses = uses(&nodes, &model.output);
     let stored = std::mem::take(&mut model.initializers);

@@ -65,7 +65,7 @@ fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Loaded> {
     drop(bytes);
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path.file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned());
-    lower::lower(model::Model::new(proto, options)?, stored, folder, name)
+    lower::lower(model::OnnxModel::new(proto, options)?, stored, folder, name)
 }
 
 fn malformed(message: impl Into<String>) -> Error {

@@ -17,7 +17,7 @@ pub(super) const MAX_OPSET: i64 = 28;
 const MAX_EXTENT: usize = 1 << 16;
 
 /// One input, one output, and the nodes between them.
-pub(super) struct Model {
+pub(super) struct OnnxModel {
     /// Version of the operator set.
     pub(super) opset: i64,
     /// Every node that the output needs, inputs before users.
@@ -42,7 +42,7 @@ pub(super) struct ImageInput {
     pub(super) channels_last: bool,
 }
 
-impl Model {
+impl OnnxModel {
     /// Picks input, output and live nodes.
     ///
     /// # Errors
