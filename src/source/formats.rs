@@ -15,13 +15,13 @@ const TORCH_ENDINGS: [&str; 7] = ["pth", "pt", "th", "ckpt", "bin", "tar", "pkl"
 
 /// The readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum ModelFormat {
     Onnx,
     Safetensors,
     Torch,
 }
 
-impl Format {
+impl ModelFormat {
     /// The format of the file at `path`.
     ///
     /// # Errors

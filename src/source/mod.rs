@@ -7,7 +7,7 @@ mod onnx;
 
 use crate::error::Result;
 use crate::graph::Graph;
-use formats::Format;
+use formats::ModelFormat;
 use std::path::Path;
 
 /// What a model file leaves open.
@@ -37,10 +37,10 @@ pub struct Loaded {
 /// Unreadable or malformed files, anything in them that fgq does not implement, and options that do not fit. Files of other
 /// programs are recognised; the error says how to export them.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
-    match Format::of(path)? {
-        Format::Onnx => onnx::load(path, options),
-        Format::Safetensors => checkpoint::load_safetensors(path, options),
-        Format::Torch => checkpoint::load_torch(path, options),
+    match ModelFormat::of(path)? {
+        ModelFormat::Onnx => onnx::load(path, options),
+        ModelFormat::Safetensors => checkpoint::load_safetensors(path, options),
+        ModelFormat::Torch => checkpoint::load_torch(path, options),
     }
 }
 
