@@ -29,11 +29,11 @@ const LONG_NUMBERS: u64 = 1;
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, ArchiveEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ArchiveEntry {
     /// Position of what comes before its data.
     header: u64,
     length: u64,
@@ -118,7 +118,7 @@ fn long_extent(path: &Path, start: u64) -> Result<Extent> {
     Ok(Extent { start, length })
 }
 
-fn entries(directory: &[u8]) -> Result<BTreeMap<String, Entry>> {
+fn entries(directory: &[u8]) -> Result<BTreeMap<String, ArchiveEntry>> {
     let (mut entries, mut rest) = (BTreeMap::new(), directory);
     while !rest.is_empty() {
         let (name, entry, length) = entry(rest).ok_or_else(damaged)?;
@@ -131,7 +131,7 @@ fn entries(directory: &[u8]) -> Result<BTreeMap<String, Entry>> {
 }
 
 /// The first entry of a directory, and the bytes of its record.
-fn entry(record: &[u8]) -> Option<(String, Entry, usize)> {
+fn entry(record: &[u8]) -> Option<(String, ArchiveEntry, usize)> {
     let at = |place, bytes| number(record, place, bytes);
     let [name, extra, comment] = [at(28, 2)? as usize, at(30, 2)? as usize, at(32, 2)? as usize];
     let extra_start = RECORD + name;
@@ -142,7 +142,7 @@ fn entry(record: &[u8]) -> Option<(String, Entry, usize)> {
     let plain = at(8, 2)? & 1 == 0 && at(10, 2)? == 0 && packed == length;
     let name = std::str::from_utf8(record.get(RECORD..extra_start)?).ok()?.to_owned();
     record.starts_with(b"PK\x01\x02").then_some(())?;
-    Some((name, Entry { header, length, plain }, extra_start + extra + comment))
+    Some((name, ArchiveEntry { header, length, plain }, extra_start + extra + comment))
 }
 
 /// The extra field with numbers of 64 bits; empty if there is none.
