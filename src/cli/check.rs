@@ -111,7 +111,7 @@ fn refused(model: &Path, error: &fgq::Error) -> anyhow::Result<Output> {
 struct ForecastJson<'a> {
     convertible: bool,
     refused: [(); 0],
-    layers: Vec<LayerJson<'a>>,
+    layers: Vec<ForecastLayerJson<'a>>,
     /// Of the file.
     bytes: BytesJson,
     weights: usize,
@@ -125,7 +125,7 @@ struct ForecastJson<'a> {
 }
 
 #[derive(Serialize)]
-struct LayerJson<'a> {
+struct ForecastLayerJson<'a> {
     name: &'a str,
     kind: String,
     precision: String,
@@ -138,9 +138,9 @@ struct LayerJson<'a> {
 }
 
 /// Layers with what was chosen for them.
-fn layers(forecast: &Forecast) -> impl Iterator<Item = LayerJson<'_>> {
+fn layers(forecast: &Forecast) -> impl Iterator<Item = ForecastLayerJson<'_>> {
     let chosen = forecast.choices.iter().zip(&forecast.activation_bits);
-    forecast.summary.layers.iter().zip(chosen).map(|(layer, (choice, &activation_bits))| LayerJson {
+    forecast.summary.layers.iter().zip(chosen).map(|(layer, (choice, &activation_bits))| ForecastLayerJson {
         name: &layer.name,
         kind: layer.kind.to_string(),
         precision: layer.precision.to_string(),

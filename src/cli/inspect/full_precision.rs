@@ -14,7 +14,7 @@ struct FullPrecisionJson<'a> {
     name: &'a str,
     input: [usize; 3],
     outputs: usize,
-    layers: Vec<LayerJson<'a>>,
+    layers: Vec<NetworkLayerJson<'a>>,
     /// How often it has each.
     operators: &'a BTreeMap<&'static str, usize>,
     weights: usize,
@@ -27,7 +27,7 @@ struct FullPrecisionJson<'a> {
 }
 
 #[derive(Serialize)]
-struct LayerJson<'a> {
+struct NetworkLayerJson<'a> {
     name: &'a str,
     kind: String,
     shape: [usize; 4],
@@ -36,7 +36,7 @@ struct LayerJson<'a> {
     multiplications: usize,
 }
 
-impl<'a> From<&'a NetworkLayer> for LayerJson<'a> {
+impl<'a> From<&'a NetworkLayer> for NetworkLayerJson<'a> {
     fn from(layer: &'a NetworkLayer) -> Self {
         Self {
             name: &layer.name,
@@ -60,7 +60,7 @@ pub fn inspect(graph: &Graph, chosen: &Chosen) -> anyhow::Result<Output> {
         name: &graph.name,
         input: extents(graph.input),
         outputs: outputs(graph)?,
-        layers: summary.layers.iter().map(LayerJson::from).collect(),
+        layers: summary.layers.iter().map(NetworkLayerJson::from).collect(),
         operators: &summary.operators,
         weights: summary.weights(),
         parameters: summary.parameters,
@@ -87,7 +87,7 @@ fn text(graph: &Graph, json: &FullPrecisionJson<'_>) -> Result<String, std::fmt:
     Ok(text)
 }
 
-fn layer_table(layers: &[LayerJson<'_>]) -> Table {
+fn layer_table(layers: &[NetworkLayerJson<'_>]) -> Table {
     let mut table = Table::new(&[
         Column::Left("layer"),
         Column::Left("kind"),
