@@ -20,7 +20,7 @@
 //!
 //! # A network
 //!
-//! [`load`] reads a [`Graph`], [`convert`] makes a [`PackedModel`] of it, calibrating on a few hundred images without
+//! [`load`] reads a [`Graph`], [`convert()`] makes a [`PackedModel`] of it, calibrating on a few hundred images without
 //! labels, [`write_model`] and [`read_model`] store it, [`Session`] runs it, [`evaluate`] measures it.
 //!
 //! ```no_run

@@ -10,7 +10,7 @@ const USABLE_DECIBELS: f64 = 3.0;
 /// Agreement with full precision, in percent, that is surely not reached if the whole 95% interval lies below.
 const USABLE_AGREEMENT: f64 = 75.0;
 
-/// What the user of [`convert`](crate::convert) should know about the result.
+/// What the user of [`convert`](crate::convert()) should know about the result.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Note {
