@@ -212,11 +212,14 @@ pub fn convert(
     };
     model.shapes()?;
     let remedy = packed.what_if.as_ref().map(|what_if| remedy(&model, what_if)).transpose()?.flatten();
+    let is_uniform = options.plan.is_none();
+    let lossy =
+        model.fidelity.as_ref().filter(|_| is_uniform).and_then(|it| Note::on_uniform(it, &packed.notes));
     Ok(Conversion {
         model,
         choices: layer_choices(&quantized),
         seconds: packed.seconds,
-        notes: packed.notes.into_iter().chain(remedy).collect(),
+        notes: packed.notes.into_iter().chain(lossy).chain(remedy).collect(),
         fitted,
         held_back: all - fitted,
         unreadable,

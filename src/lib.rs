@@ -20,9 +20,9 @@
 //!
 //! # A network
 //!
-//! [`load`] reads a [`Graph`], [`check()`] says what would become of it, [`convert`] makes a [`PackedModel`] of it,
-//! calibrating on a few hundred images without labels, [`write_model`] and [`read_model`] store it, [`Session`] runs it,
-//! [`evaluate`] measures it.
+//! [`load`] reads a [`Graph`], [`check()`] says what would become of it, [`convert()`] makes a [`PackedModel`] of it,
+//! calibrating on a few hundred images without labels, [`convert_to`] towards a goal; [`write_model`] and [`read_model`]
+//! store it, [`Session`] runs it, [`evaluate`] measures it.
 //!
 //! ```no_run
 //! use fgq::{ConvertOptions, Dataset, LoadOptions, Preprocess};

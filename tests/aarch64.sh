@@ -9,17 +9,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=aarch64-unknown-linux-gnu
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 fgq=${CARGO_TARGET_DIR:-target}/$target/debug/fgq
+# A CPU and the kernels that it shall choose.
+pairs=(cortex-a53=neon neoverse-n1=neon-dotprod max=neon-i8mm)
 
 on() {
     qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu "$@"
 }
 
 cargo clippy --target $target --all-targets -- -D warnings
-for pair in cortex-a53=neon neoverse-n1=neon-dotprod max=neon-i8mm; do
-    cpu=${pair%=*} kernels=${pair#*=}
-    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu $cpu"
-    cargo test --target $target --lib --test vectors --test allocations -- kernels runtime logits
-    on "$cpu" "$fgq" info | grep "^kernels *$kernels "
+for pair in "${pairs[@]}"; do
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu ${pair%=*}"
+    cargo test --target $target --no-default-features --features threads \
+        --lib --test vectors --test allocations -- kernels runtime logits
+done
+
+cargo build --target $target
+for pair in "${pairs[@]}"; do
+    on "${pair%=*}" "$fgq" info | grep "^kernels *${pair#*=} "
 done
 
 if FGQ_KERNELS=neon-dotprod on cortex-a53 "$fgq" info; then

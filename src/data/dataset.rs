@@ -51,7 +51,7 @@ impl Dataset {
 
     /// The images at `path` with labels for a network with `outputs` outputs. Labels come from
     ///
-    /// - `labels`, a text file of any form described in [`crate::data::labels`], if given;
+    /// - `labels`, a text file that gives each image a class index or a WordNet id, as the usual ones do, if given;
     /// - class folders named by WordNet ids, if the network has ImageNet's 1000 or 1001 outputs: the index among all 1000
     ///   ids, even when only some folders are there;
     /// - other class folders: their index in sorted order (torchvision's `ImageFolder`), of which there must be as many as

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// file that does; `None`, if there is none or `config.json` is of another architecture than `architecture`.
 ///
 /// # Errors
-/// As [`preprocess_of`], and `Io` or `Format`, if such a file cannot be read; all name it.
+/// `Io` or `Format`, if such a file cannot be read or has values of the wrong type; `Unsupported`, if it asks for a step
+/// that does not exist here; `Argument`, if its values are unusable. All name the file.
 pub fn preprocess_beside(model: &Path, architecture: &str) -> Result<Option<(PathBuf, Preprocess)>> {
     for name in ["config.json", "preprocessor_config.json"] {
         let path = model.with_file_name(name);

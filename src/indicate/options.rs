@@ -42,7 +42,7 @@ impl FromStr for Indicator {
     }
 }
 
-/// How [`indicate`] finds indicators.
+/// How [`indicate`](crate::indicate()) finds indicators.
 #[derive(Debug, Clone)]
 pub struct IndicatorOptions {
     /// What stands for the damage.
@@ -97,7 +97,7 @@ impl IndicatorOptions {
         Ok(())
     }
 
-    /// In one line: what [`Indicators::method`] then is.
+    /// In one line: what [`Indicators::method`](crate::Indicators::method) then is.
     pub fn method(&self) -> String {
         format!(
             "{}, {} and {} bits, range {}, logits over {TEMPERATURE} of {} images held back",

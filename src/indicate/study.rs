@@ -25,7 +25,7 @@ const NOISE: f64 = 0.1;
 /// looked at again. `save` sees the indicators after every layer; [`Indicators::complete`] is false until the last.
 ///
 /// # Errors
-/// As for [`convert`](crate::convert); `known` indicators that were found otherwise; whatever `save` returns.
+/// As for [`convert`](crate::convert()); `known` indicators that were found otherwise; whatever `save` returns.
 pub fn indicate(
     graph: Graph,
     preprocess: &Preprocess,

@@ -1,4 +1,4 @@
-//! Integer kernels. [`reference`] defines every result; the other paths must agree to the bit.
+//! Integer kernels. [`mod@reference`] defines every result; the other paths must agree to the bit.
 
 #![deny(clippy::float_arithmetic)]
 

@@ -10,7 +10,10 @@ const USABLE_DECIBELS: f64 = 3.0;
 /// Agreement with full precision, in percent, that is surely not reached if the whole 95% interval lies below.
 const USABLE_AGREEMENT: f64 = 75.0;
 
-/// What the user of [`convert`](crate::convert) should know about the result.
+/// Agreement with full precision, in percent, below which answers are lost for sure if the whole interval is.
+const KEPT_AGREEMENT: f64 = 95.0;
+
+/// What the user of [`convert`](crate::convert()) should know about the result.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Note {
@@ -38,6 +41,11 @@ pub enum Note {
         /// Bytes that it costs.
         bytes: usize,
     },
+    /// Answers are surely lost with the one precision that was asked for.
+    Lossy {
+        /// What the images held back say.
+        judgement: Judgement,
+    },
     /// The logits are mostly noise, or name another class than full precision's too often: the model will predict
     /// little.
     Noisy {
@@ -57,7 +65,14 @@ pub enum Note {
 impl Note {
     /// Whether the result is probably not what was intended.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Noisy { .. })
+        matches!(self, Self::Noisy { .. } | Self::Lossy { .. })
+    }
+
+    /// On a uniform precision that loses answers, unless that was said already.
+    pub(crate) fn on_uniform(fidelity: &Fidelity, notes: &[Self]) -> Option<Self> {
+        let judgement = fidelity.judgement.filter(|_| fidelity.held_back)?;
+        let is_new = notes.iter().all(|note| !note.is_warning());
+        (is_new && judgement.agreement_interval()[1] < KEPT_AGREEMENT).then_some(Self::Lossy { judgement })
     }
 
     /// On layers that are better off without compensation.
@@ -102,6 +117,11 @@ impl fmt::Display for Note {
                 "`overrides = '{layer}=int8'` would give back {points:.1} points of agreement on {images} held-back \
                  images for {bytes} bytes"
             ),
+            Self::Lossy { judgement: Judgement { images, agreeing, .. } } => write!(
+                f,
+                "answers are lost: {agreeing} of {images} held-back images get full precision's class; without `group` \
+                 precisions are chosen layer by layer, and `agreement = 95` finds the smallest model that keeps 95%"
+            ),
             Self::Noisy { logits, judgement, held_back, layer, method } => {
                 let Judgement { images, agreeing, .. } = judgement;
                 let kind = if *held_back { "held-back" } else { "fitted" };
@@ -145,6 +165,20 @@ mod tests {
         assert_eq!(note(Some(3.1), 64, 64), None);
         let text = note(None, 30, 64).unwrap().to_string();
         assert!(text.starts_with("30 of 64 held-back images get full precision's class, so"), "{text}");
+    }
+
+    /// Wilson's interval of 56 of 64 ends at 93.7%, that of 58 at 95.6%.
+    #[test]
+    fn lost_answers_are_told_once() {
+        let fidelity = |agreeing: usize, held_back: bool| {
+            let judgement = Judgement { images: 64, agreeing, divergence: 0.1, divergence_error: None };
+            Fidelity { images: 64, held_back, logits: None, judgement: Some(judgement), layers: vec![] }
+        };
+        assert!(Note::on_uniform(&fidelity(58, true), &[]).is_none());
+        assert!(Note::on_uniform(&fidelity(56, false), &[]).is_none());
+        let lossy = Note::on_uniform(&fidelity(56, true), &[]).unwrap();
+        assert!(lossy.is_warning() && lossy.to_string().contains("56 of 64"), "{lossy}");
+        assert!(Note::on_uniform(&fidelity(30, true), &[note(None, 30, 64).unwrap()]).is_none());
     }
 
     /// Wilson's interval of 41 of 64 ends at 74.7%, that of 42 at 76.2%; one image proves nothing.

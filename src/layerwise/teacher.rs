@@ -5,6 +5,7 @@ use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId, Op, evaluate};
+use crate::liveness::Readers;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 
@@ -14,8 +15,8 @@ pub(super) struct Teacher<'a> {
     preprocess: &'a Preprocess,
     shapes: Vec<Shape>,
     values: Vec<Option<Spool>>,
-    /// Readers of each value that are still to come, and one more for values that the caller releases.
-    readers: Vec<usize>,
+    /// Nodes that read a value, and the caller for each time it will release it.
+    readers: Readers,
     /// Nodes computed so far.
     done: usize,
 }
@@ -23,9 +24,8 @@ pub(super) struct Teacher<'a> {
 impl<'a> Teacher<'a> {
     /// Nothing is computed yet; `wanted` lists each node once for each time it will be released.
     pub(super) fn new(graph: &'a Graph, preprocess: &'a Preprocess, wanted: &[NodeId]) -> Result<Self> {
-        let mut readers = vec![0; graph.nodes.len()];
         let reads = graph.nodes.iter().flat_map(|node| &node.inputs).chain(wanted);
-        reads.for_each(|&id| readers[id] += 1);
+        let readers = Readers::new(graph.nodes.len(), reads);
         let values = (0..graph.nodes.len()).map(|_| None).collect();
         Ok(Self { graph, preprocess, shapes: graph.shapes()?, values, readers, done: 0 })
     }
@@ -53,12 +53,12 @@ impl<'a> Teacher<'a> {
 
     /// One reader less; the last one frees the value.
     pub(super) fn release(&mut self, id: NodeId) {
-        self.readers[id] = self.readers[id].saturating_sub(1);
+        self.readers.release(id);
         self.free_unread(id);
     }
 
     fn free_unread(&mut self, id: NodeId) {
-        if self.readers[id] == 0 {
+        if self.readers.are_done(id) {
             self.values[id] = None;
         }
     }

@@ -28,7 +28,9 @@ mod strips;
 mod tile;
 
 pub(super) use alone::Alone;
-pub(crate) use isa::{Form, Isa, Mode};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use isa::Mode;
+pub(crate) use isa::{Form, Isa};
 pub(crate) use map::Map;
 pub(crate) use memory::Memory;
 pub(crate) use program::{Program, Task, TaskContext};

@@ -19,7 +19,7 @@ pub(crate) struct Segment {
     pub residual_step: usize,
 }
 
-/// How the sums of one panel become codes, in the order of [`Isa::order`] before packing and of channels after.
+/// How the sums of one panel become codes, in the order of [`Isa::order`](super::Isa::order) before packing and of channels after.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub(crate) struct Rule {

@@ -14,9 +14,9 @@ pub(crate) struct Tile<'a> {
     pub strips: [*const u8; STRIPS],
     /// How many of the strips there are.
     pub count: usize,
-    /// Most positions of a strip, one of [`Isa::strips`]; the rows of a strip's sums begin this far apart.
+    /// Most positions of a strip, one of [`Isa::strips`](super::Isa::strips); the rows of a strip's sums begin this far apart.
     pub len: usize,
-    /// Positions of each strip, such lengths too if [`Isa::shortens`].
+    /// Positions of each strip, such lengths too if [`Isa::shortens`](super::Isa::shortens).
     pub lens: [usize; STRIPS],
     /// Bytes between neighbouring positions.
     pub step: usize,

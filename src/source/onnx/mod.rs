@@ -1,4 +1,4 @@
-//! ONNX files: decoding, rank-aware lowering of every node, and the resulting [`Graph`].
+//! ONNX files: decoding, rank-aware lowering of every node, and the resulting [`Graph`](crate::graph::Graph).
 //!
 //! A file passes through four stages, each with its own type:
 //! bytes → [`proto::ModelProto`] → [`model::Model`] (one input, one output, live nodes in order) →
