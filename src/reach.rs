@@ -105,6 +105,7 @@ pub fn convert_to(
     progress: &dyn Progress,
 ) -> Result<Reached> {
     goal.check()?;
+    options.draft(graph.clone(), preprocess)?;
     if images.len() < SHARE {
         let message = format!("{} images; at least {SHARE} are needed, so that one can judge", images.len());
         return Err(Error::new(ErrorKind::Argument, message));

@@ -60,14 +60,21 @@ struct GoalArgs {
     #[arg(long, value_name = "PERCENT", conflicts_with_all = ["group", "set", "method", "plan"])]
     keep: Option<f64>,
     /// As --keep, or with it: at most so many points of top-1 lost on the images held back; --calib must have class folders
-    #[arg(long, value_name = "POINTS", conflicts_with_all = ["group", "set", "method", "plan"])]
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true, conflicts_with_all = ["group", "set", "method", "plan"])]
     max_drop: Option<f64>,
     /// Bytes of the file at most, as in 4MB [default without --keep: what --group 4 --scale-bits 8 would take]
     #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with_all = ["group", "set", "method", "plan"])]
     budget: Option<u64>,
 }
 
+/// Images from which one can be held back.
+const FEWEST: usize = 4;
+
 impl GoalArgs {
+    fn is_given(&self) -> bool {
+        self.keep.is_some() || self.max_drop.is_some() || self.budget.is_some()
+    }
+
     /// With labels only where a drop is asked for.
     fn images(&self, folder: &Path, graph: &Graph) -> anyhow::Result<Dataset> {
         let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
@@ -180,7 +187,9 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let classes = args.classes.names(&graph, &args.calib)?;
     let images = args.goal.images(&args.calib, &graph)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
-    let goal = (!args.precision.is_given()).then_some(Goal {
+    // Of too few images none can judge; then layers get what they get by default.
+    let has_goal = !args.precision.is_given() && (args.goal.is_given() || images.entries().len() >= FEWEST);
+    let goal = has_goal.then_some(Goal {
         agreement: args.goal.keep,
         max_drop: args.goal.max_drop,
         max_size: args.goal.budget,

@@ -40,7 +40,8 @@ impl Walk<'_> {
         }
         let Some((_, fit, packing, op)) = best else { return self.pack(id) };
         self.graph.nodes[id].op = op;
-        if fits[0] == Fit::Compensated && fit != Fit::Compensated {
+        let is_int8 = assembled.choice.precision == Precision::int8();
+        if fits[0] == Fit::Compensated && fit != Fit::Compensated && !is_int8 {
             self.uncompensated.push(self.graph.nodes[id].name.clone());
         }
         Ok(packing)
