@@ -23,6 +23,8 @@ const SIZES: usize = 9;
 /// One image in this many is held back, and no more than that many: the goal is judged by them.
 const SHARE: usize = 4;
 const MOST_HELD_BACK: usize = 256;
+/// On so many of them at most is found what a precision costs: there that is the larger part of the time.
+const MEASURED: usize = 32;
 
 /// What a model should be.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -159,7 +161,8 @@ fn indicator_options(options: &ConvertOptions, held_back: usize) -> Result<Indic
         precisions: CANDIDATES.iter().map(|name| name.parse()).collect::<Result<_>>()?,
         activation_bits: vec![options.activation_bits],
         range: options.range,
-        measured: held_back,
+        measured: held_back.min(MEASURED),
+        held_back: Some(held_back),
         classes: Vec::new(),
     })
 }

@@ -68,6 +68,7 @@ impl IndicatorArgs {
             activation_bits: self.act_bits.clone(),
             range: self.range,
             measured: self.measure,
+            held_back: None,
             classes: Vec::new(),
         }
     }

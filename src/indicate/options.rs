@@ -53,8 +53,10 @@ pub struct IndicatorOptions {
     pub activation_bits: Vec<u8>,
     /// How activation ranges are chosen.
     pub range: RangeMethod,
-    /// How many of the images, at most half, are held back from fitting to compare the logits on.
+    /// On how many of the images held back the logits are compared.
     pub measured: usize,
+    /// Images held back from fitting, at most half of all; as many as are measured if nothing is said.
+    pub held_back: Option<usize>,
     /// Names of the classes, which will be part of the file; they do not change the indicators.
     pub classes: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Default for IndicatorOptions {
             activation_bits: vec![8, 4],
             range: RangeMethod::default(),
             measured: 64,
+            held_back: None,
             classes: Vec::new(),
         }
     }

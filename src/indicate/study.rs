@@ -42,7 +42,7 @@ pub fn indicate(
     let possible = by_node(&layers, draft.choices.len(), |_| true);
     let draft = draft.reordered(&possible)?;
     let statistics = layers.iter().map(|layer| layer.node).collect();
-    let held_back = HeldBack::Count(options.measured);
+    let held_back = HeldBack::Count(options.held_back.unwrap_or(options.measured));
     let structures = structures(&draft.graph, options)?;
     let distributions = structures.values().flat_map(Structure::range_nodes).collect();
     let wanted = Calibration { statistics, distributions, held_back, ..Calibration::default() };

@@ -7,6 +7,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 impl Unary {
     /// The function's value at `x`.
+    #[inline]
     pub(crate) fn apply(self, x: f32) -> f32 {
         match self {
             Unary::Relu => x.max(0.0),
