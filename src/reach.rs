@@ -40,6 +40,9 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// Fewest images of which one can be held back to judge.
+    pub const LEAST_IMAGES: usize = SHARE;
+
     /// # Errors
     /// A share or drop that no model can have.
     pub fn check(&self) -> Result<()> {
@@ -108,8 +111,9 @@ pub fn convert_to(
 ) -> Result<Reached> {
     goal.check()?;
     options.draft(graph.clone(), preprocess)?;
-    if images.len() < SHARE {
-        let message = format!("{} images; at least {SHARE} are needed, so that one can judge", images.len());
+    if images.len() < Goal::LEAST_IMAGES {
+        let (found, least) = (images.len(), Goal::LEAST_IMAGES);
+        let message = format!("{found} images; at least {least} are needed, so that one can judge");
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let held_back = (images.len() / SHARE).min(MOST_HELD_BACK);

@@ -55,20 +55,18 @@ pub struct Args {
 /// What the model should be; precisions are then chosen layer by layer.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Goal (without --group, --set, --method and --plan)")]
+#[group(multiple = true, conflicts_with_all = ["group", "set", "method", "plan"])]
 struct GoalArgs {
     /// The smallest model that gives full precision's answer to this share of the images held back, in percent
-    #[arg(long, value_name = "PERCENT", conflicts_with_all = ["group", "set", "method", "plan"])]
+    #[arg(long, value_name = "PERCENT")]
     keep: Option<f64>,
     /// As --keep, or with it: at most so many points of top-1 lost on the images held back; --calib must have class folders
-    #[arg(long, value_name = "POINTS", allow_negative_numbers = true, conflicts_with_all = ["group", "set", "method", "plan"])]
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
     max_drop: Option<f64>,
     /// Bytes of the file at most, as in 4MB [default without --keep: what --group 4 --scale-bits 8 would take]
-    #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with_all = ["group", "set", "method", "plan"])]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     budget: Option<u64>,
 }
-
-/// Images from which one can be held back.
-const FEWEST: usize = 4;
 
 impl GoalArgs {
     fn is_given(&self) -> bool {
@@ -188,7 +186,8 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let images = args.goal.images(&args.calib, &graph)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     // Of too few images none can judge; then layers get what they get by default.
-    let has_goal = !args.precision.is_given() && (args.goal.is_given() || images.entries().len() >= FEWEST);
+    let has_goal =
+        !args.precision.is_given() && (args.goal.is_given() || images.entries().len() >= Goal::LEAST_IMAGES);
     let goal = has_goal.then_some(Goal {
         agreement: args.goal.keep,
         max_drop: args.goal.max_drop,

@@ -1,6 +1,6 @@
 //! All sign patterns of up to four weights with their best whole scale, tried at once.
 
-use super::BlockSolution;
+use super::{BlockSolution, whole};
 use crate::wide::Width;
 
 /// Largest group whose sign patterns are all tried.
@@ -9,8 +9,6 @@ pub(super) const EXHAUSTIVE: usize = 4;
 const COUNT: usize = 48;
 /// Of a pattern that is none: it never gains.
 const NONE: f32 = 1e30;
-/// Adding and taking it away rounds to whole numbers.
-const WHOLE: f32 = 12_582_912.0;
 
 /// Half of the patterns, weight by weight; the others are their negatives. Those of fewer weights come first.
 static SIGNS: [[f32; COUNT]; EXHAUSTIVE] = signs();
@@ -81,7 +79,7 @@ impl Squares {
                 product += signs[place] * wanted;
             }
             let (size, square) = (product.abs(), self.0[place]);
-            let scale = (size / square).min(largest) + WHOLE - WHOLE;
+            let scale = whole((size / square).min(largest));
             products[place] = product;
             scales[place] = scale;
             gains[place] = scale * (2.0 * size - scale * square);

@@ -1,13 +1,11 @@
 //! Several scales for one group of many weights, tried side by side.
 
-use super::BlockSolution;
+use super::{BlockSolution, whole};
 use crate::wide::Width;
 use faer::Mat;
 
 /// Scales that are tried at once.
 pub(super) const LANES: usize = 8;
-/// Adding and taking it away rounds to whole numbers.
-const WHOLE: f32 = 12_582_912.0;
 
 type Lanes = [f32; LANES];
 
@@ -124,5 +122,5 @@ impl Trials {
 
 #[inline(always)]
 fn nearest(value: f32) -> f32 {
-    value.clamp(-1.0, 1.0) + WHOLE - WHOLE
+    whole(value.clamp(-1.0, 1.0))
 }
