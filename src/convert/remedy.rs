@@ -6,24 +6,15 @@ use crate::judge::best;
 use crate::layerwise::{Note, WhatIf};
 use crate::runtime::Session;
 
-/// Layers that are tried, those that add most noise.
-const TRIED: usize = 3;
 /// Images that run together.
 const BATCH: usize = 16;
 
 /// The layer that would help most with 8 bits, if one of those tried does. With every answer kept nothing can.
 pub(super) fn remedy(model: &PackedModel, what_if: &WhatIf) -> Result<Option<Note>> {
-    let Some(fidelity) = &model.fidelity else { return Ok(None) };
-    let Some(judgement) = fidelity.judgement.filter(|found| found.agreeing < found.images) else {
-        return Ok(None);
-    };
-    let noise = |node: usize| {
-        fidelity.layers.iter().find(|layer| layer.node == node).map_or(0.0, |layer| layer.noise())
-    };
-    let mut spares: Vec<&(usize, PackedNode)> = what_if.spares.iter().collect();
-    spares.sort_by(|(a, _), (b, _)| noise(*b).total_cmp(&noise(*a)).then(a.cmp(b)));
+    let judgement = model.fidelity.as_ref().and_then(|fidelity| fidelity.judgement);
+    let Some(judgement) = judgement.filter(|found| found.agreeing < found.images) else { return Ok(None) };
     let mut most: Option<(usize, Note)> = None;
-    for (node, spare) in spares.into_iter().take(TRIED) {
+    for (node, spare) in &what_if.spares {
         let agreeing = agreeing(&with(model, *node, spare), what_if)?;
         if agreeing > most.as_ref().map_or(judgement.agreeing, |(most, _)| *most) {
             let gained = agreeing - judgement.agreeing;

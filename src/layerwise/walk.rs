@@ -36,6 +36,9 @@ use std::sync::Arc;
 /// Most weights of an output of 8 bits that are fitted: so few cannot fit what is peculiar to the images.
 const FEW_WEIGHTS: usize = 64;
 
+/// Layers of which is known what they would be with 8 bits.
+const SPARES: usize = 3;
+
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
 pub(crate) struct Packed {
     pub nodes: Vec<PackedNode>,
@@ -44,7 +47,7 @@ pub(crate) struct Packed {
     /// Seconds that each convolution took.
     pub seconds: Vec<(String, f64)>,
     pub notes: Vec<Note>,
-    /// None if no image was held back.
+    /// None if no image was held back, or for a survey.
     pub what_if: Option<WhatIf>,
 }
 
@@ -54,7 +57,7 @@ pub(crate) struct WhatIf {
     pub pixels: Spool,
     /// Full precision's logits of each.
     pub logits: Vec<Vec<f64>>,
-    /// By node: a convolution with 8-bit trained weights in place of fewer bits.
+    /// By node: convolutions with 8-bit trained weights in place of fewer bits, that which adds most noise first.
     pub spares: Vec<(usize, PackedNode)>,
 }
 
@@ -128,8 +131,6 @@ struct Walk<'a> {
     notes: Vec<Note>,
     /// Layers that are better off without compensation.
     uncompensated: Vec<String>,
-    /// By node: a convolution with 8 bits in place of fewer.
-    spares: Vec<(usize, PackedNode)>,
 }
 
 impl<'a> Walk<'a> {
@@ -163,7 +164,6 @@ impl<'a> Walk<'a> {
             seconds: Vec::new(),
             notes: Vec::new(),
             uncompensated: Vec::new(),
-            spares: Vec::new(),
         })
     }
 
@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
             dead.for_each(|&dead| self.values[dead] = None);
             progress.advance(1);
         }
-        Ok(self.finish())
+        self.finish()
     }
 
     fn start(&mut self, pixels: Parts) -> Result<()> {
@@ -201,7 +201,6 @@ impl<'a> Walk<'a> {
         let value = if self.graph.nodes.is_last(id) { None } else { Some(self.execute(id, &step)?) };
         self.values.push(value);
         self.measure(id, &step, &packing)?;
-        self.keep_spare(id)?;
         self.packed.push(packing.node);
         if let QuantizedOp::Conv(_) = &self.graph.nodes[id].op {
             self.seconds.push((self.graph.nodes[id].name.clone(), start.elapsed().as_secs_f64()));
@@ -209,22 +208,38 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// By node: those layers of fewer than 8 bits that add most noise, the noisiest first, as they would be with 8.
+    fn spares(&self) -> Result<Vec<(usize, PackedNode)>> {
+        let noise = |id: &OperatorId| {
+            self.layers.iter().find(|layer| layer.node == id.index()).map_or(0.0, LayerFidelity::noise)
+        };
+        let mut ids: Vec<OperatorId> = self.graph.nodes.ids().collect();
+        ids.sort_by(|a, b| noise(b).total_cmp(&noise(a)).then(a.index().cmp(&b.index())));
+        let spare = |id: OperatorId| Some(self.spare(id).transpose()?.map(|node| (id.index(), node)));
+        ids.into_iter().filter_map(spare).take(SPARES).collect()
+    }
+
     /// What a layer of fewer than 8 bits would be with 8.
-    fn keep_spare(&mut self, id: OperatorId) -> Result<()> {
+    fn spare(&self, id: OperatorId) -> Result<Option<PackedNode>> {
         let node = &self.graph.nodes[id];
-        let QuantizedOp::Conv(conv) = &node.op else { return Ok(()) };
-        let Op::Conv(trained) = &self.full.graph.nodes[conv.source].op else { return Ok(()) };
-        let is_int8 = conv.choice.precision == Precision::int8();
-        if is_int8 || node.inputs[0] == OperatorId::INPUT || !self.held_back || self.survey.is_some() {
-            return Ok(());
+        let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
+        let Op::Conv(trained) = &self.full.graph.nodes[conv.source].op else { return Ok(None) };
+        if conv.choice.precision == Precision::int8() || node.inputs[0] == OperatorId::INPUT {
+            return Ok(None);
         }
         let (weights, factors) = closed_form(trained.weight.view(), Precision::int8())?;
         let [gain, bias] =
             [&trained.gain, &trained.bias].map(|values| values.iter().copied().map(f64::from).collect());
         let spare = QuantizedConv { weights, factors, gain, bias, ..(**conv).clone() };
         let node = QuantizedNode { op: QuantizedOp::Conv(Box::new(spare)), ..node.clone() };
-        self.spares.push((id.index(), pack_node(&node, &self.sources(id))?.node));
-        Ok(())
+        Ok(Some(pack_node(&node, &self.sources(id))?.node))
+    }
+
+    /// With what one may try more bits; none if no image was held back, or where only a survey is wanted.
+    fn what_if(&mut self) -> Result<Option<WhatIf>> {
+        let pixels = self.values[OperatorId::INPUT].take().and_then(|parts| parts.held_back);
+        let Some(pixels) = pixels.filter(|_| self.survey.is_none()) else { return Ok(None) };
+        Ok(Some(WhatIf { pixels, logits: self.probe.take_answers(), spares: self.spares()? }))
     }
 
     /// Compares what operator `id` yields with full precision.
@@ -239,9 +254,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Packed {
-        let pixels = self.values[OperatorId::INPUT].take().and_then(|parts| parts.held_back);
-        let (logits, spares) = (self.probe.take_answers(), self.spares);
+    fn finish(mut self) -> Result<Packed> {
+        let what_if = self.what_if()?;
         let last = self.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
         let fidelity = Fidelity {
             images: self.probe.images(),
@@ -253,14 +267,14 @@ impl<'a> Walk<'a> {
         let (nodes, mut notes) = (self.packed.into_vec(), self.notes);
         notes.extend(Note::on_fits(self.uncompensated));
         notes.extend(Note::on_logits(&fidelity, &nodes, self.method));
-        Packed {
+        Ok(Packed {
             logit_scale: self.logit_scale.unwrap_or(last),
             nodes,
             fidelity,
             seconds: self.seconds,
             notes,
-            what_if: pixels.map(|pixels| WhatIf { pixels, logits, spares }),
-        }
+            what_if,
+        })
     }
 
     fn pack(&self, id: OperatorId) -> Result<Packing> {
