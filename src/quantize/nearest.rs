@@ -90,8 +90,14 @@ impl Nearest {
         let widest = usize::from(self.precision.plane_scales()[0]);
         let least = (2 * widest).div_ceil(3);
         let tried = (least..=widest).step_by((widest - least) / WIDEST_TRIED + 1);
-        let with = |widest: usize| self.stacked(values, group, largest / widest as f64);
-        tried.map(with).min_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or_default()
+        // With the last, one step for all groups is among the choices: groups are never worse than none.
+        let factors = tried
+            .map(|widest| largest / widest as f64)
+            .chain(self.best_step(values).map(|step| step / widest as f64));
+        factors
+            .map(|factor| self.stacked(values, group, factor))
+            .min_by(|a, b| a.error.total_cmp(&b.error))
+            .unwrap_or_default()
     }
 
     /// Plane after plane for one factor, each on what the planes before it left.
@@ -125,12 +131,13 @@ impl Nearest {
         groups.map(|values| self.best_step(values).unwrap_or(0.0)).collect()
     }
 
-    /// The scale with the least error among those around `step / factor`.
+    /// The scale with the least error among the largest and those around `step / factor`.
     fn best_scale(&self, values: &[f64], step: f64, factor: f64, largest: u8) -> (u8, f64) {
         let nearest = ((step / factor).round() as i32).min(i32::from(largest));
         let scales = (nearest - SCALE_REACH..=nearest + SCALE_REACH)
             .filter_map(|scale| u8::try_from(scale).ok())
-            .filter(|scale| *scale <= largest);
+            .filter(|scale| *scale < largest)
+            .chain([largest]);
         let errors = scales.map(|scale| (scale, self.error(values, f64::from(scale) * factor)));
         errors.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
     }

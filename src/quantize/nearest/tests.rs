@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn codes_and_scales_are_valid_and_groups_do_not_harm_much(
+    fn codes_and_scales_are_valid_and_groups_do_not_harm(
         values in prop::collection::vec(-2.0f32..2.0, 48),
         group in 1usize..10,
         narrow in 0usize..2,
@@ -52,7 +52,7 @@ proptest! {
             weights.view().permuted_axes([0, 2, 3, 1]).iter().map(|&w| f64::from(w)).collect();
         let arrangement = Arrangement { outputs: 2, positions: 4, inputs: 6 };
         let error = |found: &(Weights, Vec<f64>)| squares(&stored, &dequantized(found, arrangement));
-        prop_assert!(error(&many) <= 1.1 * error(&one) + 1e-9);
+        prop_assert!(error(&many) <= error(&one) + 1e-9, "{} against {}", error(&many), error(&one));
     }
 
     #[test]
