@@ -55,6 +55,30 @@ impl Width {
     }
 }
 
+/// Running sums of [`sums`], whatever the width.
+const LANES: usize = 8;
+
+/// The sums of each term over `0..len`, in an order that does not depend on the width.
+pub(crate) fn sums<const N: usize>(len: usize, terms: impl Fn(usize) -> [f64; N]) -> [f64; N] {
+    Width::widest().run(
+        #[inline(always)]
+        || {
+            let mut lanes = [[0.0; LANES]; N];
+            for start in (0..len / LANES).map(|block| block * LANES) {
+                for lane in 0..LANES {
+                    let term = terms(start + lane);
+                    (0..N).for_each(|of| lanes[of][lane] += term[of]);
+                }
+            }
+            for at in len / LANES * LANES..len {
+                let term = terms(at);
+                (0..N).for_each(|of| lanes[of][0] += term[of]);
+            }
+            lanes.map(|lanes| lanes.iter().sum())
+        },
+    )
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2<T>(work: impl FnOnce() -> T) -> T {

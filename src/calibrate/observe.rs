@@ -8,6 +8,7 @@ use crate::format::Preprocess;
 use crate::graph::{Graph, Interpreter, NodeId};
 use crate::progress::Progress;
 use crate::tensor::Shape;
+use crate::wide::sums;
 use rayon::prelude::*;
 
 /// Sums of each channel of a tensor over positions and images.
@@ -26,15 +27,15 @@ impl ChannelStatistics {
 
     /// Of one image's values in the order channel, row, column.
     pub(crate) fn of(values: &[f32], shape: Shape) -> Self {
-        let sum = |term: fn(f64) -> f64| -> Vec<f64> {
-            let channels = values.chunks_exact(shape.positions());
-            channels.map(|channel| channel.iter().map(|&value| term(f64::from(value))).sum()).collect()
-        };
-        Self {
-            count: shape.positions() as u64,
-            sums: sum(|value| value),
-            squares: sum(|value| value * value),
-        }
+        let channels = values.chunks_exact(shape.positions());
+        let sums = channels.map(|channel| {
+            sums(channel.len(), |at| {
+                let value = f64::from(channel[at]);
+                [value, value * value]
+            })
+        });
+        let (sums, squares) = sums.map(|[sum, square]| (sum, square)).unzip();
+        Self { count: shape.positions() as u64, sums, squares }
     }
 
     /// Adds the sums of other values.

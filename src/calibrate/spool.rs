@@ -3,8 +3,13 @@
 use crate::data::spread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{Batch, Shape};
+use rayon::prelude::*;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
+#[cfg(unix)]
+use std::os::unix::fs::FileExt;
+#[cfg(windows)]
+use std::os::windows::fs::FileExt;
 
 /// Images of one chunk.
 pub(crate) const CHUNK: usize = 16;
@@ -35,6 +40,27 @@ impl Spool {
             Storage::File(tempfile::tempfile().map_err(storage)?)
         };
         Ok(Self { shape, images: 0, place })
+    }
+
+    /// `images` images, each as `make` yields it. All are made side by side, at most [`CHUNK`] at a time.
+    pub(crate) fn of(
+        shape: Shape,
+        images: usize,
+        make: impl Fn(usize) -> Result<Vec<u8>> + Sync,
+    ) -> Result<Self> {
+        let mut spool = Self::new(shape, images)?;
+        if let Storage::File(file) = &spool.place {
+            let write = |image| write_at(file, image * shape.len(), &make(image)?).map_err(storage);
+            (0..images).into_par_iter().try_for_each(write)?;
+            spool.images = images;
+            return Ok(spool);
+        }
+        for first in (0..images).step_by(CHUNK) {
+            let made: Result<Vec<_>> =
+                (first..images.min(first + CHUNK)).into_par_iter().map(&make).collect();
+            made?.iter().try_for_each(|image| spool.push(image))?;
+        }
+        Ok(spool)
     }
 
     /// Appends images.
@@ -89,11 +115,35 @@ impl Spool {
     }
 }
 
-fn read_at(mut file: &File, offset: usize, len: usize) -> std::io::Result<Vec<u8>> {
+fn read_at(file: &File, offset: usize, len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
-    file.seek(SeekFrom::Start(offset as u64))?;
-    file.read_exact(&mut bytes)?;
+    let mut done = 0;
+    while done < len {
+        #[cfg(unix)]
+        let read = file.read_at(&mut bytes[done..], (offset + done) as u64)?;
+        #[cfg(windows)]
+        let read = file.seek_read(&mut bytes[done..], (offset + done) as u64)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        done += read;
+    }
     Ok(bytes)
+}
+
+fn write_at(file: &File, offset: usize, bytes: &[u8]) -> std::io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        #[cfg(unix)]
+        let written = file.write_at(&bytes[done..], (offset + done) as u64)?;
+        #[cfg(windows)]
+        let written = file.seek_write(&bytes[done..], (offset + done) as u64)?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        done += written;
+    }
+    Ok(())
 }
 
 fn storage(error: std::io::Error) -> Error {
@@ -120,6 +170,15 @@ mod tests {
             let images: Vec<&[u8]> = data.chunks(shape.len()).collect();
             assert_eq!(spool.spread(4).unwrap(), [4, 13, 21, 30].map(|image| images[image].to_vec()));
             assert_eq!(spool.spread(99).unwrap().concat(), data);
+        }
+        for (shape, images) in [(shape, 2 * CHUNK + 3), (Shape::new(1 << 22, 1, 1), CHUNK + 1)] {
+            let image = |at: usize| (0..shape.len()).map(|i| (i * 7 + at) as u8).collect::<Vec<u8>>();
+            let spool = Spool::of(shape, images, |at| Ok(image(at))).unwrap();
+            assert_eq!(spool.images(), images);
+            assert!((0..images).all(|at| spool.image(at).unwrap() == image(at)));
+            let fails =
+                |at| if at == 7 { Err(storage(std::io::ErrorKind::Other.into())) } else { Ok(image(at)) };
+            assert!(Spool::of(shape, images, fails).is_err());
         }
     }
 }

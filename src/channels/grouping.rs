@@ -10,7 +10,7 @@ const LANES: usize = 16;
 /// Rounds in which a row's scale and the weights that it keeps find each other.
 const ROUNDS: usize = 3;
 /// Magnitudes looked at per order at most, which bounds the time.
-const EFFORT: usize = 1 << 32;
+const EFFORT: usize = 1 << 30;
 /// A change must gain this much of all energy, so that rounding errors are no gain.
 const LEAST_GAIN: f64 = 1e-9;
 

@@ -6,8 +6,10 @@ use super::objective::{Objective, damped};
 use super::spread::{ChannelSolution, LeastSquares, closed_form_scale};
 use super::vector::{dot, times};
 use crate::error::Result;
+use crate::plan::Choice;
 use crate::precision::{Arrangement, Precision, Rounding};
 use crate::quantize::{NearestChannel, QuantizedConv, Weights};
+use faer::Mat;
 use rayon::prelude::*;
 
 /// Damping of the error spreading, relative to the mean variance of the inputs.
@@ -52,6 +54,26 @@ impl Objective {
             channels.par_extend(outputs.par_chunks(batch).flat_map_iter(fit));
         }
         Ok((self.assembled(conv, &channels), raised))
+    }
+
+    /// The layer with 8-bit weights next to the target.
+    pub(super) fn draft(&self, conv: &QuantizedConv) -> QuantizedConv {
+        let precision = Precision::int8();
+        let of_group = |(gram, target): (&Gram, &Mat<f64>)| {
+            let channel = |output: usize| {
+                let values = target.col_as_slice(output);
+                let nearest = NearestChannel::new(values, conv.group_inputs, precision);
+                let weights = Weights { precision, levels: nearest.levels, scales: nearest.scales };
+                let bias = gram.wanted.means[output] - dot(values, &gram.inputs.means);
+                (Channel { weights, unit: nearest.factor }, 1.0, bias)
+            };
+            (0..target.ncols()).into_par_iter().map(channel).collect::<Vec<_>>()
+        };
+        let channels: Vec<_> = self.grams.iter().zip(&self.targets).flat_map(of_group).collect();
+        self.assembled(
+            &QuantizedConv { choice: Choice { precision, ..conv.choice }, ..conv.clone() },
+            &channels,
+        )
     }
 
     /// `conv` with these channels, gains and biases.

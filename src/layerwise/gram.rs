@@ -12,12 +12,15 @@ use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 use sums::{InputSums, WantedSums};
 
 /// Positions gathered before they are multiplied: of so many products of centred codes, at most 128² each, every sum is
 /// exact in `f32`.
 const BLOCK: usize = 1024;
+/// Chunks of images whose blocks are made side by side.
+const CHUNKS_AT_ONCE: usize = 4;
 /// What is taken from every code, so that products are small. Covariances do not mind.
 const CENTRE: f64 = 128.0;
 /// Fewest positions sampled, and positions per input of the layer.
@@ -128,17 +131,42 @@ type SamplePosition = (usize, usize);
 impl Sampler<'_> {
     /// The moments of each channel group's inputs.
     pub(super) fn moments(&self) -> Result<Vec<Arc<Inputs>>> {
-        let mut sums: Vec<InputSums> =
-            (0..self.patches.groups).map(|_| InputSums::new(self.patches.len())).collect();
-        for index in 0..self.activations.chunks() {
-            let batch = self.activations.chunk(index)?;
-            let sources = self.sources(&self.places(index, batch.images));
+        let groups = 0..self.patches.groups;
+        let mut sums: Vec<InputSums> = groups.map(|_| InputSums::new(self.patches.len())).collect();
+        for chunks in self.chunks() {
+            let blocks: Vec<ChunkBlocks<Mat<f32>>> = chunks
+                .into_par_iter()
+                .map(|index| self.blocks(index, |_, _, inputs| inputs))
+                .collect::<Result<_>>()?;
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
-                let blocks = sources.chunks(BLOCK * self.patches.window.area());
-                blocks.for_each(|sources| sums.add(&self.gather(&batch, sources, group)));
+                blocks.iter().flat_map(|chunk| &chunk[group]).for_each(|block| sums.add(block));
             });
         }
         Ok(sums.into_iter().map(|sums| Arc::new(sums.finish(self.zero()))).collect())
+    }
+
+    /// Chunks that are looked at together.
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
+        let chunks = self.activations.chunks();
+        (0..chunks).step_by(CHUNKS_AT_ONCE).map(move |first| first..chunks.min(first + CHUNKS_AT_ONCE))
+    }
+
+    /// What `make` makes of the channel group, places and inputs of every block of a chunk.
+    fn blocks<T: Send>(
+        &self,
+        index: usize,
+        make: impl Fn(usize, Range<usize>, Mat<f32>) -> T + Sync,
+    ) -> Result<ChunkBlocks<T>> {
+        let batch = self.activations.chunk(index)?;
+        let places = self.places(index, batch.images);
+        let (sources, taps) = (self.sources(&places), self.patches.window.area());
+        let block = |group: usize, start: usize| {
+            let places = start..places.len().min(start + BLOCK);
+            let inputs = self.gather(&batch, &sources[taps * places.start..taps * places.end], group);
+            make(group, places, inputs)
+        };
+        let of_group = |group| (0..places.len()).step_by(BLOCK).map(|start| block(group, start)).collect();
+        Ok((0..self.patches.groups).into_par_iter().map(of_group).collect())
     }
 
     /// The zero point as a centred code.
@@ -148,14 +176,17 @@ impl Sampler<'_> {
 
     /// The sampled positions of a chunk's images.
     fn places(&self, chunk: usize, images: usize) -> Vec<SamplePosition> {
+        let of_image = |image| self.places_of(chunk * CHUNK + image).map(move |position| (image, position));
+        (0..images).flat_map(of_image).collect()
+    }
+
+    /// The sampled positions of an image.
+    fn places_of(&self, image: usize) -> impl Iterator<Item = usize> + use<> {
         let positions = self.patches.positions();
         let least = if self.host.groups > 1 { MIN_GROUPED_SAMPLES } else { MIN_SAMPLES };
         let wanted = least.max(SAMPLES_PER_INPUT * self.host.len());
         let per_image = wanted.div_ceil(self.activations.images().max(1)).clamp(1, positions);
-        let of_image = |image| {
-            sampled(positions, per_image, chunk * CHUNK + image).map(move |position| (image, position))
-        };
-        (0..images).flat_map(of_image).collect()
+        sampled(positions, per_image, image)
     }
 
     /// Where in a chunk's codes the inputs of every tap begin, place by place; none for padding.
@@ -190,13 +221,13 @@ impl Sampler<'_> {
     }
 }
 
-/// A layer's inputs and wanted outputs.
-pub(super) struct Samples<'a> {
-    pub sampler: Sampler<'a>,
-    /// Of each channel group's inputs.
-    pub moments: Vec<Arc<Inputs>>,
-    /// The full-precision outputs.
+/// By channel group, what was made of every block.
+type ChunkBlocks<T> = Vec<Vec<T>>;
+
+/// What the outputs of a layer should be, in full precision.
+pub(super) struct WantedOutputs<'a> {
     pub teacher: &'a Teacher<'a>,
+    /// The node that makes them.
     pub target: NodeId,
     /// Integer residual (activations, zero point, scale) and the full-precision residual.
     pub residual: Option<(&'a Spool, u8, f64, NodeId)>,
@@ -204,7 +235,31 @@ pub(super) struct Samples<'a> {
     pub clamp: [f32; 2],
 }
 
-impl Samples<'_> {
+/// A layer's inputs and wanted outputs.
+pub(super) struct Samples<'a> {
+    pub sampler: Sampler<'a>,
+    /// Of each channel group's inputs.
+    pub moments: Vec<Arc<Inputs>>,
+    clamp: [f32; 2],
+    channels: usize,
+    /// Chunk by chunk.
+    outputs: Vec<SampledOutputs>,
+}
+
+impl<'a> Samples<'a> {
+    /// Reads what is wanted at the sampled positions.
+    pub(super) fn new(
+        sampler: Sampler<'a>,
+        moments: Vec<Arc<Inputs>>,
+        wanted: &WantedOutputs,
+    ) -> Result<Self> {
+        let chunks = 0..sampler.activations.chunks();
+        let outputs =
+            chunks.map(|index| SampledOutputs::new(&sampler, wanted, index)).collect::<Result<_>>()?;
+        let channels = wanted.teacher.shape(wanted.target).channels;
+        Ok(Self { sampler, moments, clamp: wanted.clamp, channels, outputs })
+    }
+
     /// The covariances of every channel group.
     pub(super) fn grams(&self) -> Result<Vec<Gram>> {
         let wanted = self.sums(|_, block| block.wanted.clone())?;
@@ -240,86 +295,103 @@ impl Samples<'_> {
     /// Sums over all sampled positions of the outputs that `wanted` gives for a block of a channel group.
     fn sums(&self, wanted: impl Fn(usize, &SampleColumns) -> Mat<f32> + Sync) -> Result<Vec<Wanted>> {
         let Patches { groups, .. } = self.sampler.patches;
-        let outputs = self.teacher.shape(self.target).channels / groups;
+        let outputs = self.channels / groups;
         let mut sums: Vec<WantedSums> =
             (0..groups).map(|_| WantedSums::new(self.sampler.patches.len(), outputs)).collect();
-        for index in 0..self.sampler.activations.chunks() {
-            let chunk = self.chunk(index)?;
+        for chunks in self.sampler.chunks() {
+            let blocks: Vec<ChunkBlocks<(SampleColumns, Mat<f32>)>> =
+                chunks.into_par_iter().map(|index| self.blocks(index, &wanted)).collect::<Result<_>>()?;
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
-                for start in (0..chunk.places).step_by(BLOCK) {
-                    let block = self.block(&chunk, group, start);
-                    sums.add(&block.inputs, &wanted(group, &block), block.corrections.as_ref());
+                for (block, wanted) in blocks.iter().flat_map(|chunk| &chunk[group]) {
+                    sums.add(&block.inputs, wanted, block.corrections.as_ref());
                 }
             });
         }
-        Ok(sums
-            .into_iter()
-            .zip(&self.moments)
-            .map(|(sums, inputs)| sums.finish(&inputs.centred_means()))
-            .collect())
+        let means = self.moments.iter().map(|inputs| inputs.centred_means());
+        Ok(sums.into_iter().zip(means).map(|(sums, means)| sums.finish(&means)).collect())
     }
 
-    fn chunk(&self, index: usize) -> Result<SampleChunk> {
-        let batch = self.sampler.activations.chunk(index)?;
-        let targets = self.teacher.chunk(self.target, index)?;
-        let residual = match self.residual {
-            Some((spool, zero, scale, node)) => {
-                Some((spool.chunk(index)?, zero, scale, self.teacher.chunk(node, index)?))
-            }
-            None => None,
-        };
-        let Shape { channels, .. } = self.teacher.shape(self.target);
-        let positions = self.sampler.patches.positions();
-        let places = self.sampler.places(index, batch.images);
-        let mut wanted = Vec::with_capacity(places.len() * channels);
-        let (mut residuals, mut corrections) = (Vec::new(), Vec::new());
-        for &(image, position) in &places {
-            for channel in 0..channels {
-                let at = channel * positions + position;
-                let mut value = targets[image][at];
-                if let Some((batch, zero, scale, full)) = &residual {
-                    let code = batch.image(image)[position * channels + channel];
-                    let real = ((f64::from(code) - f64::from(*zero)) * scale) as f32;
-                    residuals.push(real);
-                    corrections.push(full[image][at] - real);
-                    value += full[image][at] - real;
+    fn blocks(
+        &self,
+        index: usize,
+        wanted: impl Fn(usize, &SampleColumns) -> Mat<f32> + Sync,
+    ) -> Result<ChunkBlocks<(SampleColumns, Mat<f32>)>> {
+        let SampledOutputs { wanted: values, residuals, corrections } = &self.outputs[index];
+        self.sampler.blocks(index, |group, places, inputs| {
+            let outputs = self.channels / self.sampler.patches.groups;
+            let of = |values: &[f32]| {
+                let mut columns = Mat::zeros(outputs, places.len());
+                for (column, place) in places.clone().enumerate() {
+                    let values = &values[place * self.channels + group * outputs..][..outputs];
+                    columns.col_as_slice_mut(column).copy_from_slice(values);
                 }
-                wanted.push(value);
-            }
-        }
-        let sources = self.sampler.sources(&places);
-        Ok(SampleChunk { batch, sources, places: places.len(), wanted, residuals, corrections, channels })
-    }
-
-    fn block(&self, chunk: &SampleChunk, group: usize, start: usize) -> SampleColumns {
-        let places = start..chunk.places.min(start + BLOCK);
-        let taps = self.sampler.patches.window.area();
-        let outputs = chunk.channels / self.sampler.patches.groups;
-        let outputs_of = |values: &[f32]| {
-            let at = |column: usize| (start + column) * chunk.channels + group * outputs;
-            Mat::from_fn(outputs, places.len(), |output, column| values[at(column) + output])
-        };
-        SampleColumns {
-            inputs: self.sampler.gather(&chunk.batch, &chunk.sources[taps * start..taps * places.end], group),
-            wanted: outputs_of(&chunk.wanted),
-            residual: (!chunk.residuals.is_empty()).then(|| outputs_of(&chunk.residuals)),
-            corrections: (!chunk.corrections.is_empty()).then(|| outputs_of(&chunk.corrections)),
-        }
+                columns
+            };
+            let columns = SampleColumns {
+                inputs,
+                wanted: of(values),
+                residual: (!residuals.is_empty()).then(|| of(residuals)),
+                corrections: (!corrections.is_empty()).then(|| of(corrections)),
+            };
+            let wanted = wanted(group, &columns);
+            (columns, wanted)
+        })
     }
 }
 
-struct SampleChunk {
-    batch: Batch<u8>,
-    /// Where the inputs of the sampled places begin.
-    sources: Vec<Option<usize>>,
-    places: usize,
-    /// Per place and channel.
+/// At the sampled places of a chunk: per place and channel.
+#[derive(Default)]
+struct SampledOutputs {
     wanted: Vec<f32>,
     /// What is added to each output afterwards; empty if nothing.
     residuals: Vec<f32>,
     /// By how much that is wrong; empty if nothing is added.
     corrections: Vec<f32>,
-    channels: usize,
+}
+
+impl SampledOutputs {
+    fn new(sampler: &Sampler, wanted: &WantedOutputs, index: usize) -> Result<Self> {
+        let first = index * CHUNK;
+        let images = CHUNK.min(sampler.activations.images() - first);
+        let of_image = |image: usize| Self::of_image(sampler, wanted, first + image);
+        let parts: Vec<Self> = (0..images).into_par_iter().map(of_image).collect::<Result<_>>()?;
+        let join = |part: fn(&Self) -> &Vec<f32>| parts.iter().flat_map(part).copied().collect();
+        Ok(Self {
+            wanted: join(|part| &part.wanted),
+            residuals: join(|part| &part.residuals),
+            corrections: join(|part| &part.corrections),
+        })
+    }
+
+    fn of_image(sampler: &Sampler, wanted: &WantedOutputs, image: usize) -> Result<Self> {
+        let positions = sampler.patches.positions();
+        let places: Vec<usize> = sampler.places_of(image).collect();
+        let channels = wanted.teacher.shape(wanted.target).channels;
+        let at_places = |values: &[f32]| -> Vec<f32> {
+            let mut taken = vec![0.0; places.len() * channels];
+            for (channel, values) in values.chunks_exact(positions).enumerate() {
+                let taken = taken[channel..].iter_mut().step_by(channels);
+                taken.zip(&places).for_each(|(taken, &place)| *taken = values[place]);
+            }
+            taken
+        };
+        let mut outputs =
+            Self { wanted: at_places(&wanted.teacher.image(wanted.target, image)?), ..Self::default() };
+        if let Some((spool, zero, scale, node)) = wanted.residual {
+            let codes = spool.image(image)?;
+            let real = |&code: &u8| ((f64::from(code) - f64::from(zero)) * scale) as f32;
+            outputs.residuals = places
+                .iter()
+                .flat_map(|place| codes[place * channels..][..channels].iter().map(real))
+                .collect();
+            let full = at_places(&wanted.teacher.image(node, image)?);
+            outputs.corrections =
+                full.iter().zip(&outputs.residuals).map(|(full, real)| full - real).collect();
+            let corrected = outputs.wanted.iter_mut().zip(&outputs.corrections);
+            corrected.for_each(|(wanted, correction)| *wanted += correction);
+        }
+        Ok(outputs)
+    }
 }
 
 /// Sampled positions of one channel group as columns.
@@ -342,7 +414,7 @@ fn visible(wanted: f32, now: f32, [low, high]: [f32; 2]) -> f32 {
 }
 
 /// `count` of `positions`, evenly spread, shifted from image to image.
-fn sampled(positions: usize, count: usize, image: usize) -> impl Iterator<Item = usize> {
+fn sampled(positions: usize, count: usize, image: usize) -> impl Iterator<Item = usize> + use<> {
     let shift = image * 7919 % positions;
     (0..count).map(move |index| (index * positions / count + shift) % positions)
 }

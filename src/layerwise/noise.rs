@@ -3,6 +3,7 @@
 use crate::calibrate::ChannelStatistics;
 use crate::format::MAX_DECIBELS;
 use crate::tensor::Shape;
+use crate::wide::sums;
 
 /// Sums over images: what is approximated, and squared distances from it.
 pub(super) struct NoiseSums {
@@ -62,7 +63,10 @@ pub(super) fn decibels(signal: f64, noise: f64) -> Option<f64> {
 }
 
 pub(super) fn squared_distance(wanted: &[f32], values: &[f64]) -> f64 {
-    wanted.iter().zip(values).map(|(&wanted, value)| (f64::from(wanted) - value).powi(2)).sum()
+    let len = wanted.len().min(values.len());
+    let (wanted, values) = (&wanted[..len], &values[..len]);
+    let [sum] = sums(len, |at| [(f64::from(wanted[at]) - values[at]).powi(2)]);
+    sum
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 use super::gram::{Gram, Linear, Samples};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quantize::QuantizedConv;
-use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::{Llt, Solve};
-use faer::{Accum, Mat, Par, Side};
+use faer::{Mat, MatRef, Side};
+use rayon::prelude::*;
 
 /// Bounds of the target's damping, and the number of images per unit of it: few images say less about a layer.
 const TARGET_DAMPING: [f64; 2] = [0.01, 0.1];
 const DAMPING_IMAGES: f64 = 25.0;
 /// Rounds in which errors that the activation hides are taken out of the target.
 const ACTIVATION_ROUNDS: usize = 3;
+/// Output channels of one parallel task.
+const PANEL: usize = 64;
 
 /// What the outputs of a layer should be, whatever the precision of its weights.
 pub(super) struct Objective {
@@ -22,41 +24,85 @@ pub(super) struct Objective {
     pub raised: f64,
     /// Real value of one step of the input.
     pub input_scale: f64,
+    /// Of the target, relative to the mean variance of the inputs.
+    damping: f64,
+    origins: Vec<Origin>,
+}
+
+/// Trained weights that a target starts from.
+struct Origin {
+    /// Laid out as the target.
+    weights: Mat<f64>,
+    /// Their covariance with the inputs, `H W`, less what rounding of the inputs has in it: inputs that are rounded make any
+    /// regression shrink, and that is not held against the trained weights.
+    cross: Mat<f64>,
 }
 
 impl Objective {
-    /// The wishes for a layer with these trained weights.
+    /// The wishes for a layer with these trained weights. What its activation hides is not corrected, and `grams` then hold
+    /// the outputs that remain to be wanted.
     pub(super) fn new(
         conv: &QuantizedConv,
         trained: &[f32],
         samples: &Samples,
         input_scale: f64,
     ) -> Result<Self> {
-        let mut grams = samples.grams()?;
-        let (targets, raised) = targets(&real_weights(conv, trained, input_scale), samples, &mut grams)?;
-        Ok(Self { grams, targets, raised, input_scale })
+        let grams = samples.grams()?;
+        let damping = target_damping(samples.sampler.activations.images());
+        let weights = real_weights(conv, trained, input_scale, grams.len());
+        let origins =
+            weights.into_iter().zip(&grams).map(|(weights, gram)| Origin::new(weights, gram)).collect();
+        let mut objective = Self { grams, targets: Vec::new(), raised: 1.0, input_scale, damping, origins };
+        let ridges = objective.ridges(damping)?;
+        objective.raised = ridges.iter().map(|ridge| ridge.raised).fold(1.0, f64::max);
+        objective.targets = objective.solved(&ridges);
+        for _ in 0..if samples.is_clamped() { ACTIVATION_ROUNDS } else { 0 } {
+            let maps = objective.targets.iter().zip(&objective.grams);
+            let now: Vec<Linear> = maps.map(|(target, gram)| Linear::new(target, gram)).collect();
+            let wanted = samples.hidden_errors_allowed(&now)?;
+            objective.grams.iter_mut().zip(wanted).for_each(|(gram, wanted)| gram.wanted = wanted);
+            objective.targets = objective.solved(&ridges);
+        }
+        Ok(objective)
+    }
+
+    /// For each of `times`, the targets with so many times the damping, which keep closer to the trained weights.
+    pub(super) fn damped_targets(&self, times: &[f64]) -> Result<Vec<Vec<Mat<f64>>>> {
+        let damped = |times: &f64| Ok(self.solved(&self.ridges(self.damping * times)?));
+        times.par_iter().map(damped).collect()
+    }
+
+    fn ridges(&self, damping: f64) -> Result<Vec<Ridge>> {
+        self.grams.iter().map(|gram| Ridge::new(gram, damping)).collect()
+    }
+
+    fn solved(&self, ridges: &[Ridge]) -> Vec<Mat<f64>> {
+        let groups = ridges.iter().zip(&self.origins).zip(&self.grams);
+        groups.map(|((ridge, origin), gram)| ridge.target(origin, gram)).collect()
     }
 }
 
-/// The corrected target of every channel group; what the activation hides is not corrected, and `grams` then
-/// hold the outputs that remain to be wanted.
-fn targets(trained: &Mat<f64>, samples: &Samples, grams: &mut [Gram]) -> Result<(Vec<Mat<f64>>, f64)> {
-    let outputs = trained.ncols() / grams.len().max(1);
-    let damping = target_damping(samples.sampler.activations.images());
-    let ridge = |(index, gram): (usize, &Gram)| {
-        Ridge::new(trained.get(.., index * outputs..(index + 1) * outputs).to_owned(), gram, damping)
-    };
-    let ridges: Vec<Ridge> = grams.iter().enumerate().map(ridge).collect::<Result<_>>()?;
-    let solve = |grams: &[Gram]| ridges.iter().zip(grams).map(|(ridge, gram)| ridge.target(gram)).collect();
-    let mut targets: Vec<Mat<f64>> = solve(grams);
-    for _ in 0..if samples.is_clamped() { ACTIVATION_ROUNDS } else { 0 } {
-        let now: Vec<Linear> =
-            targets.iter().zip(&*grams).map(|(target, gram)| Linear::new(target, gram)).collect();
-        let wanted = samples.hidden_errors_allowed(&now)?;
-        grams.iter_mut().zip(wanted).for_each(|(gram, wanted)| gram.wanted = wanted);
-        targets = solve(grams);
+impl Origin {
+    fn new(weights: Mat<f64>, gram: &Gram) -> Self {
+        let rounding: Vec<f64> = (0..weights.nrows()).map(|input| gram.inputs.rounding(input)).collect();
+        let mut cross = by_panels(&weights, |panel| &gram.inputs.covariance * panel);
+        for column in 0..cross.ncols() {
+            let weights = weights.col_as_slice(column).iter().zip(&rounding);
+            let cross = cross.col_as_slice_mut(column).iter_mut();
+            cross.zip(weights).for_each(|(cross, (weight, rounding))| *cross -= rounding * weight);
+        }
+        Self { weights, cross }
     }
-    Ok((targets, ridges.iter().map(|ridge| ridge.raised).fold(1.0, f64::max)))
+}
+
+/// A linear map of columns, some of them at a time.
+fn by_panels(columns: &Mat<f64>, map: impl Fn(MatRef<'_, f64>) -> Mat<f64> + Sync) -> Mat<f64> {
+    let starts: Vec<usize> = (0..columns.ncols()).step_by(PANEL).collect();
+    let panel = |start: usize| map(columns.get(.., start..columns.ncols().min(start + PANEL)));
+    let panels: Vec<Mat<f64>> = starts.into_par_iter().map(panel).collect();
+    Mat::from_fn(columns.nrows(), columns.ncols(), |row, column| {
+        panels[column / PANEL][(row, column % PANEL)]
+    })
 }
 
 fn target_damping(images: usize) -> f64 {
@@ -64,48 +110,35 @@ fn target_damping(images: usize) -> f64 {
     (DAMPING_IMAGES / images.max(1) as f64).clamp(least, most)
 }
 
-/// Weights in real output per integer step of the input, `inputs × outputs`.
-fn real_weights(conv: &QuantizedConv, trained: &[f32], input_scale: f64) -> Mat<f64> {
-    let inputs = conv.window.area() * conv.group_inputs;
-    Mat::from_fn(inputs, conv.outputs, |input, output| {
-        f64::from(trained[output * inputs + input]) * conv.gain[output] * input_scale
-    })
+/// Weights in real output per integer step of the input, `inputs × outputs` for each of the channel groups.
+fn real_weights(conv: &QuantizedConv, trained: &[f32], input_scale: f64, groups: usize) -> Vec<Mat<f64>> {
+    let (inputs, outputs) = (conv.window.area() * conv.group_inputs, conv.outputs / groups.max(1));
+    let weights = |group: usize| {
+        Mat::from_fn(inputs, outputs, |input, output| {
+            let output = group * outputs + output;
+            f64::from(trained[output * inputs + input]) * conv.gain[output] * input_scale
+        })
+    };
+    (0..groups).map(weights).collect()
 }
 
 /// `W + (H + λ)⁻¹ (C − H W)`: the ridge regression of the wanted outputs, started from the trained weights.
 struct Ridge {
-    trained: Mat<f64>,
     solver: Llt<f64>,
     /// By how much the damping had to be raised.
     raised: f64,
 }
 
 impl Ridge {
-    fn new(trained: Mat<f64>, gram: &Gram, damping: f64) -> Result<Self> {
+    fn new(gram: &Gram, damping: f64) -> Result<Self> {
         let (solver, raised) =
             damped(&gram.inputs.covariance, damping, |hessian| hessian.llt(Side::Lower).ok())?;
-        Ok(Self { trained, solver, raised })
+        Ok(Self { solver, raised })
     }
 
-    /// Inputs that are rounded make any regression shrink; the variance that rounding adds is not held against the trained
-    /// weights.
-    fn target(&self, gram: &Gram) -> Mat<f64> {
-        let mut error = gram.wanted.cross.clone();
-        let rounding: Vec<f64> = (0..self.trained.nrows()).map(|input| gram.inputs.rounding(input)).collect();
-        for column in 0..error.ncols() {
-            let trained = self.trained.col_as_slice(column).iter().zip(&rounding);
-            let errors = error.col_as_slice_mut(column).iter_mut();
-            errors.zip(trained).for_each(|(error, (weight, rounding))| *error += rounding * weight);
-        }
-        matmul(
-            error.as_mut(),
-            Accum::Add,
-            gram.inputs.covariance.as_ref(),
-            self.trained.as_ref(),
-            -1.0,
-            Par::Seq,
-        );
-        &self.trained + self.solver.solve(&error)
+    fn target(&self, origin: &Origin, gram: &Gram) -> Mat<f64> {
+        let error = &gram.wanted.cross - &origin.cross;
+        &origin.weights + by_panels(&error, |panel| self.solver.solve(panel))
     }
 }
 

@@ -95,8 +95,11 @@ impl<'a> Probe<'a> {
         let mut sum = 0.0;
         for chunk in 0..self.chunks() {
             let wanted = self.teacher.chunk(value, chunk)?;
-            let pairs = wanted.iter().zip(yields.chunk(chunk)?);
-            sum += pairs.map(|(wanted, produced)| squared_distance(wanted, &produced.values)).sum::<f64>();
+            let pairs = wanted.par_iter().zip(yields.chunk(chunk)?);
+            let errors: Vec<f64> =
+                pairs.map(|(wanted, produced)| squared_distance(wanted, &produced.values)).collect();
+            // In the order of the images, so that threads cannot change the rounding.
+            sum += errors.iter().sum::<f64>();
         }
         Ok(sum)
     }

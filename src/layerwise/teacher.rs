@@ -4,7 +4,7 @@ use crate::calibrate::{CHUNK, Spool};
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
-use crate::graph::{Graph, NodeId, Op, evaluate};
+use crate::graph::{Graph, NodeId, evaluate};
 use crate::liveness::Readers;
 use crate::tensor::Shape;
 use rayon::prelude::*;
@@ -70,50 +70,53 @@ impl<'a> Teacher<'a> {
 
     /// The values of node `id` on the images of a chunk, each in the order channel, row, column.
     pub(super) fn chunk(&self, id: NodeId, index: usize) -> Result<Vec<Vec<f32>>> {
-        let spool = self.values[id]
-            .as_ref()
-            .ok_or_else(|| Error::new(ErrorKind::Shape, "full-precision values were freed too early"))?;
-        let bytes = spool.chunk(index)?;
-        Ok(bytes.data.chunks_exact(4 * self.shapes[id].len()).map(floats).collect())
+        let images = self.images(id)?;
+        (index * CHUNK..images.min((index + 1) * CHUNK))
+            .into_par_iter()
+            .map(|image| self.image(id, image))
+            .collect()
+    }
+
+    /// The values of node `id` on an image, in the order channel, row, column.
+    pub(super) fn image(&self, id: NodeId, image: usize) -> Result<Vec<f32>> {
+        Ok(floats(&self.spooled(id)?.image(image)?))
+    }
+
+    fn images(&self, id: NodeId) -> Result<usize> {
+        Ok(self.spooled(id)?.images())
+    }
+
+    fn spooled(&self, id: NodeId) -> Result<&Spool> {
+        let freed = || Error::new(ErrorKind::Shape, "full-precision values were freed too early");
+        self.values[id].as_ref().ok_or_else(freed)
     }
 
     fn inputs(&self, pixels: &Spool) -> Result<Spool> {
-        let mut output = self.spool(0, pixels.images())?;
-        for index in 0..pixels.chunks() {
-            let chunk = pixels.chunk(index)?;
-            for image in 0..chunk.images {
-                let values = normalise(chunk.image(image), self.preprocess)?;
-                output.push(&bytes(values.as_slice().unwrap_or_default()))?;
-            }
-        }
-        Ok(output)
+        self.spool(0, pixels.images(), |image| {
+            let values = normalise(&pixels.image(image)?, self.preprocess)?;
+            Ok(bytes(values.as_slice().unwrap_or_default()))
+        })
     }
 
     fn compute(&self, id: NodeId) -> Result<Spool> {
         let node = &self.graph.nodes[id];
-        let images = self.values[node.inputs[0]].as_ref().map_or(0, Spool::images);
-        let mut output = self.spool(id, images)?;
-        for index in 0..images.div_ceil(CHUNK) {
-            let inputs: Result<Vec<_>> = node.inputs.iter().map(|&input| self.chunk(input, index)).collect();
-            let inputs = inputs?;
-            let results: Result<Vec<Vec<u8>>> = (0..inputs[0].len())
-                .into_par_iter()
-                .map(|image| self.evaluate(&node.op, id, &inputs, image))
-                .collect();
-            output.push(&results?.concat())?;
-        }
-        Ok(output)
+        self.spool(id, self.images(node.inputs[0])?, |image| {
+            let inputs: Vec<Vec<f32>> =
+                node.inputs.iter().map(|&input| self.image(input, image)).collect::<Result<_>>()?;
+            let shapes = node.inputs.iter().map(|&input| self.shapes[input]);
+            let operands: Vec<_> = inputs.iter().map(Vec::as_slice).zip(shapes).collect();
+            Ok(bytes(&evaluate(&node.op, &operands, self.shapes[id])?))
+        })
     }
 
-    fn evaluate(&self, op: &Op, id: NodeId, inputs: &[Vec<Vec<f32>>], image: usize) -> Result<Vec<u8>> {
-        let shapes = self.graph.nodes[id].inputs.iter().map(|&input| self.shapes[input]);
-        let operands: Vec<_> = inputs.iter().map(|input| input[image].as_slice()).zip(shapes).collect();
-        Ok(bytes(&evaluate(op, &operands, self.shapes[id])?))
-    }
-
-    fn spool(&self, id: NodeId, images: usize) -> Result<Spool> {
+    fn spool(
+        &self,
+        id: NodeId,
+        images: usize,
+        make: impl Fn(usize) -> Result<Vec<u8>> + Sync,
+    ) -> Result<Spool> {
         let Shape { channels, height, width } = self.shapes[id];
-        Spool::new(Shape::new(4 * channels, height, width), images)
+        Spool::of(Shape::new(4 * channels, height, width), images, make)
     }
 }
 

@@ -3,6 +3,7 @@
 mod alternatives;
 mod gather;
 mod ranges;
+mod regularise;
 mod survey;
 
 pub(crate) use survey::Survey;
@@ -192,6 +193,7 @@ impl<'a> Walk<'a> {
     fn visit(&mut self, id: OperatorId) -> Result<()> {
         let start = Instant::now();
         self.objective = self.objective_of(id)?;
+        self.regularise(id)?;
         self.survey(id)?;
         let packing = self.fit(id)?;
         let packing = self.ranged(id, packing)?;

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::quantize::{OperatorId, PerOperator, QuantizedGraph, QuantizedNode, QuantizedOp};
 use crate::runtime::Step;
 use crate::tensor::Batch;
+use rayon::prelude::*;
 
 /// What the integer runtime yields for one image.
 pub(super) struct Produced {
@@ -32,7 +33,8 @@ impl Yields<'_> {
         let node = &self.graph.nodes[self.id];
         if let Some(codes) = self.codes {
             let batch = codes.chunk(chunk)?;
-            return Ok((0..batch.images).map(|image| Produced::of_codes(batch.image(image), node)).collect());
+            let images = (0..batch.images).into_par_iter();
+            return Ok(images.map(|image| Produced::of_codes(batch.image(image), node)).collect());
         }
         let inputs = operands(self.graph, self.values, self.id)?;
         let inputs: Result<Vec<Batch<u8>>> =

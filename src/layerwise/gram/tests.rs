@@ -101,7 +101,8 @@ impl Scene {
         residual: Option<(&'a Spool, u8, f64, NodeId)>,
     ) -> Samples<'a> {
         let sampler = self.sampler();
-        Samples { moments: sampler.moments().unwrap(), sampler, teacher, target: 1, residual, clamp }
+        let moments = sampler.moments().unwrap();
+        Samples::new(sampler, moments, &WantedOutputs { teacher, target: 1, residual, clamp }).unwrap()
     }
 
     /// Patches and wanted outputs of all positions, padded inputs written out.

@@ -32,7 +32,7 @@ pub(in crate::layerwise) fn weights(inputs: usize, outputs: usize, seed: u64) ->
 }
 
 pub(in crate::layerwise) fn target(trained: &Mat<f64>, gram: &Gram) -> Mat<f64> {
-    Ridge::new(trained.clone(), gram, 0.01).unwrap().target(gram)
+    Ridge::new(gram, 0.01).unwrap().target(&Origin::new(trained.clone(), gram), gram)
 }
 
 #[test]

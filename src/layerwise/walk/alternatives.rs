@@ -99,7 +99,7 @@ impl Walk<'_> {
     }
 
     /// How far what operator `id` yields is from full precision, on the images that judge.
-    fn error(&mut self, id: OperatorId, packing: &Packing) -> Result<f64> {
+    pub(super) fn error(&mut self, id: OperatorId, packing: &Packing) -> Result<f64> {
         let step = self.step(id, &packing.node);
         let inputs: Vec<&Spool> = self.operands(id)?.into_iter().map(Parts::judging).collect();
         let is_last = self.graph.nodes.is_last(id);

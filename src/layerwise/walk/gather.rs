@@ -3,7 +3,7 @@
 use super::{Walk, freed};
 use crate::error::Result;
 use crate::graph::{NodeId, Op};
-use crate::layerwise::gram::{Inputs, Sampler, Samples};
+use crate::layerwise::gram::{Inputs, Sampler, Samples, WantedOutputs};
 use crate::layerwise::objective::Objective;
 use crate::layerwise::patches::Patches;
 use crate::quantize::{OperatorId, QuantizedOp};
@@ -23,14 +23,9 @@ impl Walk<'_> {
             let quantizer = self.graph.nodes[input].quantizer;
             (&operands[1].fitting, quantizer.zero_point, quantizer.scale, full)
         });
-        let samples = Samples {
-            sampler: self.sampler(patches, host)?,
-            moments,
-            teacher: &self.teacher,
-            target: conv.source,
-            residual,
-            clamp: conv.clamp,
-        };
+        let wanted =
+            WantedOutputs { teacher: &self.teacher, target: conv.source, residual, clamp: conv.clamp };
+        let samples = Samples::new(self.sampler(patches, host)?, moments, &wanted)?;
         let input_scale = self.graph.nodes[patches.input].quantizer.scale;
         let objective = Objective::new(conv, &self.trained(conv.source), &samples, input_scale)?;
         self.teacher.release(conv.source);
