@@ -4,7 +4,9 @@
 use super::gram::Gram;
 use super::objective::{Objective, damped};
 use super::spread::{ChannelSolution, LeastSquares, closed_form_scale};
+use super::statistics::{Matched, change};
 use super::vector::{dot, times};
+use crate::calibrate::ChannelStatistics;
 use crate::error::Result;
 use crate::plan::Choice;
 use crate::precision::{Arrangement, Precision, Rounding};
@@ -19,7 +21,7 @@ const ROOM: f64 = 1.15;
 /// From so many scales on a finer step gains nothing.
 const MANY_SCALES: f32 = 64.0;
 /// Steps of few scales that are tried, relative to the one with room.
-const UNITS: [f64; 5] = [1.0, 0.9, 0.8, 0.7, 0.6];
+const UNITS: [f64; 3] = [1.0, 0.8, 0.65];
 /// So many levels, or fewer, gain by a finer step than the nearest weights have, of which some shares are tried.
 const FEW_LEVELS: usize = 15;
 const STEPS: [f64; 3] = [1.0, 0.92, 0.84];
@@ -74,6 +76,42 @@ impl Objective {
             &QuantizedConv { choice: Choice { precision, ..conv.choice }, ..conv.clone() },
             &channels,
         )
+    }
+
+    /// The layer as it is, but for gains and biases with which its outputs have the mean, and variance, of full precision.
+    pub(super) fn matched(
+        &self,
+        conv: &QuantizedConv,
+        full: &ChannelStatistics,
+        matched: Matched,
+    ) -> QuantizedConv {
+        let mut fitted = conv.clone();
+        let (len, outputs) = (conv.window.area() * conv.group_inputs, conv.outputs / conv.groups);
+        let integers = conv.expand();
+        for (group, gram) in self.grams.iter().enumerate() {
+            let values: Vec<Vec<f64>> = (group * outputs..(group + 1) * outputs)
+                .map(|output| {
+                    let unit = conv.gain[output] * conv.factors[output] * self.input_scale;
+                    integers[output * len..][..len].iter().map(|&integer| f64::from(integer) * unit).collect()
+                })
+                .collect();
+            let variances: Vec<f64> = match matched {
+                Matched::Mean => Vec::new(),
+                Matched::MeanAndVariance => {
+                    let batch = |values: &[Vec<f64>]| variances(gram, values).collect::<Vec<f64>>();
+                    values.par_chunks(BATCH).flat_map_iter(batch).collect()
+                }
+            };
+            for (place, values) in values.iter().enumerate() {
+                let output = group * outputs + place;
+                let deviations =
+                    variances.get(place).map(|variance| [full.variance(output), *variance].map(f64::sqrt));
+                let change = deviations.map_or(1.0, |[wanted, deviation]| change(wanted, deviation));
+                fitted.gain[output] *= change;
+                fitted.bias[output] = full.mean(output) - change * dot(values, &gram.inputs.means);
+            }
+        }
+        fitted
     }
 
     /// `conv` with these channels, gains and biases.
@@ -224,16 +262,20 @@ fn in_units(target: &[f64], unit: f64) -> Vec<f32> {
     target.iter().map(|weight| (weight / unit) as f32).collect()
 }
 
+/// The variance of the outputs of real weights, channel by channel.
+fn variances<'v>(gram: &Gram, values: &'v [Vec<f64>]) -> impl Iterator<Item = f64> + 'v {
+    let products = times(&gram.inputs.covariance, values);
+    values.iter().enumerate().map(move |(place, values)| dot(products.col_as_slice(place), values))
+}
+
 /// Gains and biases with which the outputs of the real weights `values` match the wanted `outputs`.
 fn affines(values: &[Vec<f64>], gram: &Gram, outputs: &[usize]) -> Vec<(f64, f64)> {
-    let products = times(&gram.inputs.covariance, values);
-    let affine = |(place, (&output, values)): (usize, (&usize, &Vec<f64>))| {
-        let variance = dot(products.col_as_slice(place), values);
+    let affine = |((&output, values), variance): ((&usize, &Vec<f64>), f64)| {
         let cross = dot(gram.wanted.cross.col_as_slice(output), values);
         let gain = gain(variance, cross, gram.wanted.variances[output]);
         (gain, gram.wanted.means[output] - gain * dot(values, &gram.inputs.means))
     };
-    outputs.iter().zip(values).enumerate().map(affine).collect()
+    outputs.iter().zip(values).zip(variances(gram, values)).map(affine).collect()
 }
 
 fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {

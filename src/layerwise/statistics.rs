@@ -62,12 +62,19 @@ pub(super) fn match_statistics(
     for channel in 0..conv.outputs {
         let unit = packing.units[channel];
         let deviation = sums.deviation(channel) * unit.abs();
-        let wanted = full.variance(channel).sqrt();
-        let has_change = matched == Matched::MeanAndVariance && deviation > 0.0 && wanted > 0.0;
-        let change = if has_change { wanted / deviation } else { 1.0 };
-        let change = change.clamp(1.0 / MAX_CHANGE, MAX_CHANGE);
+        let change = if matched == Matched::MeanAndVariance {
+            change(full.variance(channel).sqrt(), deviation)
+        } else {
+            1.0
+        };
         let mean = (sums.mean(channel) - f64::from(packed.bias[channel])) * unit;
         conv.gain[channel] *= change;
         conv.bias[channel] = full.mean(channel) - change * mean;
     }
+}
+
+/// The factor of a gain that gives outputs the wanted deviation.
+pub(super) fn change(wanted: f64, deviation: f64) -> f64 {
+    let change = if deviation > 0.0 && wanted > 0.0 { wanted / deviation } else { 1.0 };
+    change.clamp(1.0 / MAX_CHANGE, MAX_CHANGE)
 }

@@ -6,7 +6,7 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::precision::Precision;
 
 /// Most input channels, per channel group, of a 1×1 kernel that keeps 8 bits.
-const NARROW: usize = 32;
+const NARROW: usize = 64;
 
 /// Why a layer has the precision it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -77,7 +77,15 @@ impl Walk<'_> {
         self.pack(id)
     }
 
+    /// Moments that are known spare a run.
     fn re_estimate(&mut self, id: OperatorId, matched: Matched) -> Result<()> {
+        let QuantizedOp::Conv(conv) = &self.graph.nodes[id].op else { return Ok(()) };
+        if let (Some(objective), Some(full)) = (&self.objective, &self.full.observation.channels[conv.source])
+        {
+            let fitted = objective.matched(conv, full, matched);
+            self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(fitted));
+            return Ok(());
+        }
         let packing = self.pack(id)?;
         let sums = self.sum_statistics(id, &self.step(id, &packing.node))?;
         let QuantizedOp::Conv(conv) = &mut self.graph.nodes[id].op else { return Ok(()) };

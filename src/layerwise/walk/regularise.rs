@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::quantize::{OperatorId, QuantizedOp};
 
 /// How many times the damping of the target is tried.
-const STRONGER: [f64; 3] = [8.0, 64.0, 512.0];
+const STRONGER: [f64; 2] = [10.0, 100.0];
 
 impl Walk<'_> {
     /// Takes the target whose outputs are nearest to full precision's on the images held back, if weights are rounded to no
