@@ -90,3 +90,18 @@ fn avx2<T>(work: impl FnOnce() -> T) -> T {
 fn avx512<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_miss_nothing() {
+        for len in [0, 1, 7, 8, 9, 64, 1001] {
+            let n = len as f64;
+            let [ones, values, squares] = sums(len, |at| [1.0, at as f64, (at * at) as f64]);
+            assert_eq!([ones, 2.0 * values], [n, n * (n - 1.0).max(0.0)]);
+            assert_eq!(6.0 * squares, (n - 1.0).max(0.0) * n * (2.0 * n - 1.0));
+        }
+    }
+}

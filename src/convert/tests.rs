@@ -348,13 +348,13 @@ fn turns() -> Graph {
         window: Window::new([1, 1]),
         groups: 1,
     };
-    let mut middle = conv(12, 48, 3);
+    let mut middle = conv(12, 96, 3);
     for (channel, mut weights) in middle.weight.axis_iter_mut(ndarray::Axis(1)).enumerate() {
         weights.mapv_inplace(|weight| weight.signum() * [1.0, 0.6][channel % 2]);
     }
     let ops = [
         ("input", Op::Input),
-        ("stem", Op::Conv(conv(48, 3, 1))),
+        ("stem", Op::Conv(conv(96, 3, 1))),
         ("relu", Op::Unary(Unary::Relu)),
         ("middle", Op::Conv(middle)),
         ("mean", Op::GlobalAveragePool),

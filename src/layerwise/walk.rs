@@ -194,6 +194,15 @@ impl<'a> Walk<'a> {
         let start = Instant::now();
         self.objective = self.objective_of(id)?;
         self.regularise(id)?;
+        self.settle(id)?;
+        if let QuantizedOp::Conv(_) = &self.graph.nodes[id].op {
+            self.seconds.push((self.graph.nodes[id].name.clone(), start.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    /// Fits the layer to its objective, packs and runs it.
+    fn settle(&mut self, id: OperatorId) -> Result<()> {
         self.survey(id)?;
         let packing = self.fit(id)?;
         let packing = self.ranged(id, packing)?;
@@ -204,9 +213,6 @@ impl<'a> Walk<'a> {
         self.values.push(value);
         self.measure(id, &step, &packing)?;
         self.packed.push(packing.node);
-        if let QuantizedOp::Conv(_) = &self.graph.nodes[id].op {
-            self.seconds.push((self.graph.nodes[id].name.clone(), start.elapsed().as_secs_f64()));
-        }
         Ok(())
     }
 

@@ -1,5 +1,8 @@
 use super::*;
 use crate::error::ErrorKind;
+use crate::graph::{Conv, Graph, Node, Op};
+use crate::tensor::{Shape, Window};
+use ndarray::Array4;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -298,5 +301,36 @@ proptest! {
             ),
             Err(error) => prop_assert!(error.to_string().contains("the nearest feasible"), "{error}"),
         }
+    }
+}
+
+/// Of kernels on few channels only those of one position keep 8 bits.
+#[test]
+fn narrow_pointwise_layers_keep_eight_bits() {
+    let conv = |outputs: usize, inputs: usize, size: usize| {
+        Op::Conv(Conv {
+            weight: Array4::zeros((outputs, inputs, size, size)),
+            gain: vec![1.0; outputs],
+            bias: vec![0.0; outputs],
+            window: Window::new([size, size]),
+            groups: 1,
+        })
+    };
+    for (channels, reason) in [(64, Reason::Narrow), (65, Reason::Default)] {
+        let ops = [Op::Input, conv(channels, 3, 1), conv(8, channels, 1), conv(8, 8, 3), conv(2, 8, 1)];
+        let node = |(id, op): (usize, Op)| Node {
+            name: format!("node{id}"),
+            op,
+            inputs: id.checked_sub(1).into_iter().collect(),
+        };
+        let nodes = ops.into_iter().enumerate().map(node).collect();
+        let graph = Graph { name: "narrow".into(), input: Shape::new(3, 8, 8), nodes, output: 4 };
+        let choices = choose(&graph, [Precision::ternary(4); 2], None, &[]).unwrap();
+        let reasons: Vec<Option<Reason>> =
+            choices.iter().map(|choice| choice.map(|choice| choice.reason)).collect();
+        let expected =
+            [None, Some(Reason::First), Some(reason), Some(Reason::Default), Some(Reason::Classifier)];
+        assert_eq!(reasons, expected);
+        assert_eq!(choices[2].unwrap().precision == Precision::int8(), reason == Reason::Narrow);
     }
 }

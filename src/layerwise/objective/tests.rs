@@ -79,3 +79,26 @@ fn damping_rises_until_it_is_enough() {
 fn few_images_damp_the_target_more() {
     assert_eq!([8, 250, 1000, 5000].map(target_damping), [0.1, 0.1, 0.025, 0.01]);
 }
+
+#[test]
+fn more_damping_keeps_targets_nearer_to_the_trained_weights() {
+    let gram = gram(6, 40, &weights(6, 70, 1));
+    let trained = weights(6, 70, 2);
+    let origins = vec![Origin::new(trained.clone(), &gram)];
+    let objective = Objective {
+        grams: vec![gram],
+        targets: Vec::new(),
+        raised: 1.0,
+        input_scale: 1.0,
+        damping: 0.01,
+        origins,
+    };
+    let times = [1.0, 10.0, 100.0, 1e4];
+    let targets = objective.damped_targets(&times).unwrap();
+    let distances: Vec<f64> = targets.iter().map(|target| (&target[0] - &trained).norm_l2()).collect();
+    assert!(distances.is_sorted_by(|a, b| a > b) && distances[3] < 0.1 * distances[0], "{distances:?}");
+    for (times, targets) in times.iter().zip(&targets) {
+        let alone = Ridge::new(&objective.grams[0], 0.01 * times).unwrap();
+        assert_eq!(targets[0], alone.target(&objective.origins[0], &objective.grams[0]));
+    }
+}

@@ -78,7 +78,7 @@ impl Walk<'_> {
     }
 
     /// Moments that are known spare a run.
-    fn re_estimate(&mut self, id: OperatorId, matched: Matched) -> Result<()> {
+    pub(super) fn re_estimate(&mut self, id: OperatorId, matched: Matched) -> Result<()> {
         let QuantizedOp::Conv(conv) = &self.graph.nodes[id].op else { return Ok(()) };
         if let (Some(objective), Some(full)) = (&self.objective, &self.full.observation.channels[conv.source])
         {

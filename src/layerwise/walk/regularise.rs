@@ -35,7 +35,7 @@ impl Walk<'_> {
     }
 
     /// The error on the images that judge with 8-bit weights next to the target.
-    fn draft_error(&mut self, id: OperatorId, assembled: &QuantizedOp) -> Result<f64> {
+    pub(super) fn draft_error(&mut self, id: OperatorId, assembled: &QuantizedOp) -> Result<f64> {
         let (QuantizedOp::Conv(conv), Some(objective)) = (assembled, &self.objective) else { return Ok(0.0) };
         self.graph.nodes[id].op = QuantizedOp::Conv(Box::new(objective.draft(conv)));
         let packing = self.pack(id)?;

@@ -3,6 +3,7 @@ use crate::calibrate::{Histogram, RangeMethod, quantizer_for};
 use crate::data::PixelImages;
 use crate::format::{PackedOp, Preprocess, Quantizer};
 use crate::graph::Graph;
+use crate::layerwise::statistics::Matched;
 use crate::plan::choose;
 use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
 use crate::quantize::ActivationBits;
@@ -40,18 +41,31 @@ impl Family {
 
     /// Convolutions between others read so many bits.
     fn packed_with(&self, bits: u8, range: RangeMethod, change: impl FnOnce(&mut Walk)) -> Packed {
+        self.walked(bits, range, 0, |mut walk, pixels| {
+            change(&mut walk);
+            walk.run(pixels, &()).unwrap()
+        })
+    }
+
+    /// What `go` makes of the walk and the images.
+    fn walked<T>(
+        &self,
+        bits: u8,
+        range: RangeMethod,
+        held_back: usize,
+        go: impl FnOnce(Walk<'_>, Parts) -> T,
+    ) -> T {
         let choose = |graph: &Graph| choose(graph, [Precision::ternary(4); 2], None, &[]);
         let draft = Draft::new(self.graph.clone(), &self.preprocess, choose).unwrap();
         let statistics = (0..draft.choices.len()).collect();
-        let all = Calibration { statistics, held_back: HeldBack::Count(0), ..Calibration::default() };
+        let all = Calibration { statistics, held_back: HeldBack::Count(held_back), ..Calibration::default() };
         let planned = vec![None; draft.choices.len()];
         let bits = ActivationBits { default: bits, planned: &planned, rules: &[] };
         let draft = draft.narrowed(bits).unwrap();
         let Prepared { full, choices, pixels, .. } = draft.calibrate(&self.images, &all, &()).unwrap();
         let mut quantized = full.assemble(&choices, range, &[], &pixels.fitting).unwrap();
-        let mut walk = Walk::new(&mut quantized, &full, Method::Compensated, &pixels, None).unwrap();
-        change(&mut walk);
-        walk.run(pixels, &()).unwrap()
+        let walk = Walk::new(&mut quantized, &full, Method::Compensated, &pixels, None).unwrap();
+        go(walk, pixels)
     }
 
     /// Layers whose patches are part of another layer's, and that layer.
@@ -169,4 +183,77 @@ fn narrow_tensors_span_what_the_converted_network_yields() {
         }
         assert!(seen > 3, "{name}");
     }
+}
+
+/// Calls `look` for every layer that has an objective, then goes on.
+fn at_every_objective(
+    family: &Family,
+    held_back: usize,
+    mut look: impl FnMut(&mut Walk, OperatorId),
+) -> usize {
+    family.walked(8, RangeMethod::default(), held_back, |mut walk, pixels| {
+        walk.start(pixels).unwrap();
+        let ids: Vec<OperatorId> = walk.graph.nodes.ids().skip(1).collect();
+        let mut seen = 0;
+        for id in ids {
+            walk.objective = walk.objective_of(id).unwrap();
+            if walk.objective.is_some() {
+                look(&mut walk, id);
+                seen += 1;
+            }
+            walk.settle(id).unwrap();
+        }
+        seen
+    })
+}
+
+fn affine(walk: &Walk, id: OperatorId) -> [Vec<f64>; 2] {
+    match &walk.graph.nodes[id].op {
+        QuantizedOp::Conv(conv) => [conv.gain.clone(), conv.bias.clone()],
+        _ => Default::default(),
+    }
+}
+
+/// So few positions are all sampled: moments say what a run would.
+#[test]
+fn moments_re_estimate_as_a_run_does() {
+    for (name, layers) in [("resnet_basic", 8), ("mobilenet_v2", 12)] {
+        let seen = at_every_objective(&Family::new(name), 0, |walk, id| {
+            let assembled = walk.graph.nodes[id].op.clone();
+            for matched in [Matched::Mean, Matched::MeanAndVariance] {
+                walk.re_estimate(id, matched).unwrap();
+                let by_moments = affine(walk, id);
+                walk.graph.nodes[id].op = assembled.clone();
+                let objective = walk.objective.take();
+                walk.re_estimate(id, matched).unwrap();
+                let by_run = affine(walk, id);
+                walk.graph.nodes[id].op = assembled.clone();
+                walk.objective = objective;
+                for (moments, run) in by_moments.iter().flatten().zip(by_run.iter().flatten()) {
+                    assert!((moments - run).abs() < 1e-3 * (0.1 + run.abs()), "{name}: {moments} {run}");
+                }
+            }
+        });
+        assert!(seen >= layers, "{name}: {seen}");
+    }
+}
+
+/// Whatever damping is taken, the images held back see no more error for it.
+#[test]
+fn images_held_back_choose_the_damping() {
+    let mut changed = 0;
+    for name in ["resnet_basic", "mobilenet_v2"] {
+        at_every_objective(&Family::new(name), 1, |walk, id| {
+            let assembled = walk.graph.nodes[id].op.clone();
+            let before = walk.draft_error(id, &assembled).unwrap();
+            walk.graph.nodes[id].op = assembled.clone();
+            let targets = walk.objective.as_ref().unwrap().targets.clone();
+            walk.regularise(id).unwrap();
+            changed += usize::from(targets != walk.objective.as_ref().unwrap().targets);
+            assert_eq!(format!("{:?}", walk.graph.nodes[id].op), format!("{assembled:?}"));
+            assert!(walk.draft_error(id, &assembled).unwrap() <= before);
+            walk.graph.nodes[id].op = assembled;
+        });
+    }
+    assert!(changed > 0);
 }
