@@ -56,25 +56,24 @@ impl Width {
 }
 
 /// Running sums of [`sums`], whatever the width.
+#[cfg(feature = "convert")]
 const LANES: usize = 8;
 
 /// The sums of each term over `0..len`, in an order that does not depend on the width.
+#[cfg(feature = "convert")]
 pub(crate) fn sums<const N: usize>(len: usize, terms: impl Fn(usize) -> [f64; N]) -> [f64; N] {
+    let add = |sums: &mut [f64; N], at: usize| {
+        sums.iter_mut().zip(terms(at)).for_each(|(sum, term)| *sum += term);
+    };
     Width::widest().run(
         #[inline(always)]
         || {
-            let mut lanes = [[0.0; LANES]; N];
+            let mut lanes = [[0.0; N]; LANES];
             for start in (0..len / LANES).map(|block| block * LANES) {
-                for lane in 0..LANES {
-                    let term = terms(start + lane);
-                    (0..N).for_each(|of| lanes[of][lane] += term[of]);
-                }
+                lanes.iter_mut().enumerate().for_each(|(lane, sums)| add(sums, start + lane));
             }
-            for at in len / LANES * LANES..len {
-                let term = terms(at);
-                (0..N).for_each(|of| lanes[of][0] += term[of]);
-            }
-            lanes.map(|lanes| lanes.iter().sum())
+            (len / LANES * LANES..len).for_each(|at| add(&mut lanes[0], at));
+            std::array::from_fn(|of| lanes.iter().map(|sums| sums[of]).sum())
         },
     )
 }
@@ -91,7 +90,7 @@ fn avx512<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "convert"))]
 mod tests {
     use super::*;
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::graph::{Conv, Graph, Node, Op};
+use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 use proptest::prelude::*;
