@@ -40,7 +40,7 @@ pub struct Args {
     output: Option<PathBuf>,
     /// How many images to use at most, spread evenly over the sorted list: most are fitted, one in eight is held back
     /// to judge the result
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     samples: usize,
     #[command(flatten)]
     goal: GoalArgs,
