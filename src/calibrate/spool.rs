@@ -1,11 +1,11 @@
 //! Activations of many images, in memory while they are few, else in a temporary file.
 
 use crate::data::spread;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{self, Error, Result};
 use crate::tensor::{Batch, Shape};
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::Write;
+use std::io::ErrorKind;
 #[cfg(unix)]
 use std::os::unix::fs::FileExt;
 #[cfg(windows)]
@@ -42,7 +42,7 @@ impl Spool {
         Ok(Self { shape, images: 0, place })
     }
 
-    /// `images` images, each as `make` yields it. All are made side by side, at most [`CHUNK`] at a time.
+    /// `images` images, each as `make` yields it, made side by side.
     pub(crate) fn of(
         shape: Shape,
         images: usize,
@@ -67,7 +67,7 @@ impl Spool {
     pub(crate) fn push(&mut self, codes: &[u8]) -> Result<()> {
         match &mut self.place {
             Storage::Memory(bytes) => bytes.extend_from_slice(codes),
-            Storage::File(file) => file.write_all(codes).map_err(storage)?,
+            Storage::File(file) => write_at(file, self.images * self.shape.len(), codes).map_err(storage)?,
         }
         self.images += codes.len() / self.shape.len();
         Ok(())
@@ -117,37 +117,45 @@ impl Spool {
 
 fn read_at(file: &File, offset: usize, len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
-    let mut done = 0;
-    while done < len {
+    in_parts(len, ErrorKind::UnexpectedEof, |done| {
         #[cfg(unix)]
-        let read = file.read_at(&mut bytes[done..], (offset + done) as u64)?;
+        return file.read_at(&mut bytes[done..], (offset + done) as u64);
         #[cfg(windows)]
-        let read = file.seek_read(&mut bytes[done..], (offset + done) as u64)?;
-        if read == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        done += read;
-    }
+        return file.seek_read(&mut bytes[done..], (offset + done) as u64);
+    })?;
     Ok(bytes)
 }
 
 fn write_at(file: &File, offset: usize, bytes: &[u8]) -> std::io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
+    in_parts(bytes.len(), ErrorKind::WriteZero, |done| {
         #[cfg(unix)]
-        let written = file.write_at(&bytes[done..], (offset + done) as u64)?;
+        return file.write_at(&bytes[done..], (offset + done) as u64);
         #[cfg(windows)]
-        let written = file.seek_write(&bytes[done..], (offset + done) as u64)?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
+        return file.seek_write(&bytes[done..], (offset + done) as u64);
+    })
+}
+
+/// Calls `part` with what is done until it has moved `len` bytes; `stuck` is the error if it moves none.
+fn in_parts(
+    len: usize,
+    stuck: ErrorKind,
+    mut part: impl FnMut(usize) -> std::io::Result<usize>,
+) -> std::io::Result<()> {
+    let mut done = 0;
+    while done < len {
+        match part(done) {
+            Ok(0) => return Err(stuck.into()),
+            Ok(moved) => done += moved,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        done += written;
     }
     Ok(())
 }
 
-fn storage(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, "the temporary file for activations failed; is the disk full?").because(error)
+fn storage(source: std::io::Error) -> Error {
+    Error::new(error::ErrorKind::Io, "the temporary file for activations failed; is the disk full?")
+        .because(source)
 }
 
 #[cfg(test)]
@@ -176,9 +184,20 @@ mod tests {
             let spool = Spool::of(shape, images, |at| Ok(image(at))).unwrap();
             assert_eq!(spool.images(), images);
             assert!((0..images).all(|at| spool.image(at).unwrap() == image(at)));
-            let fails =
-                |at| if at == 7 { Err(storage(std::io::ErrorKind::Other.into())) } else { Ok(image(at)) };
+            let fails = |at| if at == 7 { Err(storage(ErrorKind::Other.into())) } else { Ok(image(at)) };
             assert!(Spool::of(shape, images, fails).is_err());
         }
+    }
+
+    #[test]
+    fn interrupted_and_short_transfers_go_on() {
+        let mut answers = [Ok(3), Err(ErrorKind::Interrupted), Ok(4)].into_iter();
+        let mut asked = Vec::new();
+        let moved = in_parts(7, ErrorKind::WriteZero, |done| {
+            asked.push(done);
+            answers.next().unwrap().map_err(Into::into)
+        });
+        assert!(moved.is_ok() && asked == [0, 3, 3]);
+        assert_eq!(in_parts(7, ErrorKind::WriteZero, |_| Ok(0)).unwrap_err().kind(), ErrorKind::WriteZero);
     }
 }

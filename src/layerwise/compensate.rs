@@ -55,7 +55,7 @@ impl Objective {
             let batch = (outputs.len() / BATCHES).clamp(1, BATCH);
             channels.par_extend(outputs.par_chunks(batch).flat_map_iter(fit));
         }
-        Ok((self.assembled(conv, &channels), raised))
+        Ok((self.assembled(conv.clone(), &channels), raised))
     }
 
     /// The layer with 8-bit weights next to the target.
@@ -72,10 +72,8 @@ impl Objective {
             (0..target.ncols()).into_par_iter().map(channel).collect::<Vec<_>>()
         };
         let channels: Vec<_> = self.grams.iter().zip(&self.targets).flat_map(of_group).collect();
-        self.assembled(
-            &QuantizedConv { choice: Choice { precision, ..conv.choice }, ..conv.clone() },
-            &channels,
-        )
+        let choice = Choice { precision, ..conv.choice };
+        self.assembled(QuantizedConv { choice, ..conv.clone() }, &channels)
     }
 
     /// The layer as it is, but for gains and biases with which its outputs have the mean, and variance, of full precision.
@@ -95,18 +93,17 @@ impl Objective {
                     integers[output * len..][..len].iter().map(|&integer| f64::from(integer) * unit).collect()
                 })
                 .collect();
-            let variances: Vec<f64> = match matched {
-                Matched::Mean => Vec::new(),
+            let changes: Vec<f64> = match matched {
+                Matched::Mean => vec![1.0; outputs],
                 Matched::MeanAndVariance => {
                     let batch = |values: &[Vec<f64>]| variances(gram, values).collect::<Vec<f64>>();
-                    values.par_chunks(BATCH).flat_map_iter(batch).collect()
+                    let variances: Vec<f64> = values.par_chunks(BATCH).flat_map_iter(batch).collect();
+                    let wanted = (group * outputs..).map(|output| full.variance(output).sqrt());
+                    variances.iter().zip(wanted).map(|(found, wanted)| change(wanted, found.sqrt())).collect()
                 }
             };
-            for (place, values) in values.iter().enumerate() {
+            for (place, (values, change)) in values.iter().zip(changes).enumerate() {
                 let output = group * outputs + place;
-                let deviations =
-                    variances.get(place).map(|variance| [full.variance(output), *variance].map(f64::sqrt));
-                let change = deviations.map_or(1.0, |[wanted, deviation]| change(wanted, deviation));
                 fitted.gain[output] *= change;
                 fitted.bias[output] = full.mean(output) - change * dot(values, &gram.inputs.means);
             }
@@ -114,16 +111,15 @@ impl Objective {
         fitted
     }
 
-    /// `conv` with these channels, gains and biases.
-    fn assembled(&self, conv: &QuantizedConv, channels: &[(Channel, f64, f64)]) -> QuantizedConv {
-        let mut fitted = conv.clone();
+    /// A layer with these channels, gains and biases.
+    fn assembled(&self, mut fitted: QuantizedConv, channels: &[(Channel, f64, f64)]) -> QuantizedConv {
         for (index, (channel, gain, bias)) in channels.iter().enumerate() {
             (fitted.gain[index], fitted.bias[index]) = (*gain, *bias);
             fitted.factors[index] = channel.unit / self.input_scale;
         }
         let parts =
             channels.iter().map(|(channel, ..)| (&channel.weights.levels[..], &channel.weights.scales[..]));
-        fitted.weights = Weights::of_channels(conv.choice.precision, parts);
+        fitted.weights = Weights::of_channels(fitted.choice.precision, parts);
         fitted
     }
 }
