@@ -2,18 +2,17 @@
 
 mod remedy;
 
-use crate::calibrate::{ActivationRule, RangeMethod};
-use crate::data::Images;
+use crate::calibrate::{ActivationRule, RangeMethod, Spool};
+use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
-use crate::layerwise::{Method, Note, fit_and_pack};
+use crate::layerwise::{Method, Note, Packed, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::{Precision, USUAL_SCALE};
-use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
+use crate::prepare::{Calibration, Draft, Full, HeldBack, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
-use remedy::remedy;
 use std::collections::BTreeMap;
 
 /// How [`convert`] converts.
@@ -190,40 +189,69 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &dyn Progress,
 ) -> Result<Conversion> {
-    let draft = options.draft(graph, preprocess)?;
-    let wanted = options.calibration(&draft);
-    let draft = if options.reorder { in_order(draft)? } else { draft };
-    let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;
-    let [fitted, all] = [pixels.fitting.images(), pixels.images()];
-    let mut quantized = full.assemble(&choices, options.range, &options.rules, &pixels.fitting)?;
-    let packed = fit_and_pack(&mut quantized, &full, options.method, pixels, None, progress)?;
-    let model = PackedModel {
-        name: quantized.name.clone(),
-        input: quantized.input,
-        preprocess: preprocess.clone(),
-        classes: Vec::new(),
-        provenance: Provenance {
-            plan: options.plan.as_ref().map(|plan| plan.for_model(convolutions(&packed.nodes))),
-            ..options.provenance(all)
-        },
-        nodes: packed.nodes,
-        logit_scale: packed.logit_scale,
-        fidelity: Some(packed.fidelity),
-    };
-    model.shapes()?;
-    let remedy = packed.what_if.as_ref().map(|what_if| remedy(&model, what_if)).transpose()?.flatten();
-    let is_uniform = options.plan.is_none();
-    let lossy =
-        model.fidelity.as_ref().filter(|_| is_uniform).and_then(|it| Note::on_uniform(it, &packed.notes));
-    Ok(Conversion {
-        model,
-        choices: layer_choices(&quantized),
-        seconds: packed.seconds,
-        notes: packed.notes.into_iter().chain(lossy).chain(remedy).collect(),
-        fitted,
-        held_back: all - fitted,
-        unreadable,
-    })
+    Fitted::new(graph, preprocess, images, options, progress)?.conversion(options)
+}
+
+/// A network that has been fitted, with all that can be done with it further.
+pub(crate) struct Fitted<'a> {
+    pub full: Full<'a>,
+    pub quantized: QuantizedGraph,
+    pub packed: Packed,
+    unreadable: Unreadable,
+}
+
+impl<'a> Fitted<'a> {
+    /// As [`convert`].
+    pub(crate) fn new(
+        graph: Graph,
+        preprocess: &'a Preprocess,
+        images: &dyn Images,
+        options: &ConvertOptions,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let draft = options.draft(graph, preprocess)?;
+        let wanted = options.calibration(&draft);
+        let draft = if options.reorder { in_order(draft)? } else { draft };
+        let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;
+        let mut quantized = full.assemble(&choices, options.range, &options.rules, &pixels.fitting)?;
+        let packed = fit_and_pack(&mut quantized, &full, options.method, pixels, None, progress)?;
+        Ok(Self { full, quantized, packed, unreadable })
+    }
+
+    /// The packed model with what is to be said of it.
+    pub(crate) fn conversion(self, options: &ConvertOptions) -> Result<Conversion> {
+        let Self { full, quantized, packed, unreadable } = self;
+        let all = packed.pixels.images();
+        let model = PackedModel {
+            name: quantized.name.clone(),
+            input: quantized.input,
+            preprocess: full.preprocess.clone(),
+            classes: Vec::new(),
+            provenance: Provenance {
+                plan: options.plan.as_ref().map(|plan| plan.for_model(convolutions(&packed.nodes))),
+                ..options.provenance(all)
+            },
+            nodes: packed.nodes,
+            logit_scale: packed.logit_scale,
+            fidelity: Some(packed.fidelity),
+        };
+        model.shapes()?;
+        let held_back = packed.pixels.held_back.as_ref();
+        let remedy = packed.what_if.as_ref().zip(held_back);
+        let remedy = remedy.map(|(what_if, pixels)| remedy::remedy(&model, what_if, pixels)).transpose()?.flatten();
+        let is_uniform = options.plan.is_none();
+        let lossy =
+            model.fidelity.as_ref().filter(|_| is_uniform).and_then(|it| Note::on_uniform(it, &packed.notes));
+        Ok(Conversion {
+            model,
+            choices: layer_choices(&quantized),
+            seconds: packed.seconds,
+            notes: packed.notes.into_iter().chain(lossy).chain(remedy).collect(),
+            fitted: packed.pixels.fitting.images(),
+            held_back: held_back.map_or(0, Spool::images),
+            unreadable,
+        })
+    }
 }
 
 /// Channels in the order that suits the precisions chosen.

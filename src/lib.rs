@@ -127,6 +127,10 @@ mod report;
 mod source;
 #[cfg(feature = "convert")]
 mod ternarize;
+#[cfg(feature = "train")]
+mod train;
+#[cfg(feature = "train")]
+mod tune;
 
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
@@ -180,6 +184,10 @@ pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Su
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
+#[cfg(feature = "train")]
+pub use train::{Course, Epoch};
+#[cfg(feature = "train")]
+pub use tune::{TuneOptions, Tuning, tune};
 
 #[cfg(all(doctest, feature = "command"))]
 #[doc = include_str!("../README.md")]

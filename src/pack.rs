@@ -2,12 +2,12 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    Multiplier, PackedConv, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, Quantizer, Rescale,
-    Store,
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, Preprocess,
+    Provenance, Quantizer, Rescale, Store,
 };
 use crate::graph::GroupNorm;
 use crate::precision::Arrangement;
-use crate::quantize::{Plain, QuantizedConv, QuantizedNode, QuantizedOp, Weights};
+use crate::quantize::{OperatorId, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
 use crate::tensor::Shape;
 
 /// Bits of a multiplier whose result is stored at once: the least error for 8-bit results.
@@ -96,6 +96,41 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[PackInput]) -> Result<Pa
     let inputs = node.inputs.iter().map(|input| input.index()).collect();
     let packed = PackedNode { name: node.name.clone(), op, inputs, quantizer: output };
     Ok(Packing { node: packed, units, logit_scale })
+}
+
+/// All operators, without what a conversion adds: names of classes, provenance, what was measured.
+///
+/// # Errors
+/// As [`pack_node`], with the node's name.
+pub(crate) fn pack_graph(graph: &QuantizedGraph, preprocess: &Preprocess) -> Result<PackedModel> {
+    let mut logit_scale = graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let packing = pack_node(node, &graph.sources(node)).map_err(|error| error.at_node(&node.name))?;
+        logit_scale = packing.logit_scale.unwrap_or(logit_scale);
+        nodes.push(packing.node);
+    }
+    Ok(PackedModel {
+        name: graph.name.clone(),
+        input: graph.input,
+        preprocess: preprocess.clone(),
+        classes: Vec::new(),
+        provenance: Provenance::default(),
+        nodes,
+        logit_scale,
+        fidelity: None,
+    })
+}
+
+impl QuantizedGraph {
+    /// What a node reads.
+    pub(crate) fn sources(&self, node: &QuantizedNode) -> Vec<PackInput> {
+        let source = |&input: &OperatorId| {
+            let QuantizedNode { quantizer, shape, .. } = self.nodes[input];
+            PackInput { quantizer, shape }
+        };
+        node.inputs.iter().map(source).collect()
+    }
 }
 
 /// The code nearest to a real value; NaN becomes the zero point.

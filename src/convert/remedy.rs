@@ -1,5 +1,6 @@
 //! Which layer, with more bits, would give back most answers: tried, not predicted.
 
+use crate::calibrate::Spool;
 use crate::error::Result;
 use crate::format::{PackedModel, PackedNode, PackedOp};
 use crate::judge::best;
@@ -10,12 +11,12 @@ use crate::runtime::Session;
 const BATCH: usize = 16;
 
 /// The layer that would help most with 8 bits, if one of those tried does. With every answer kept nothing can.
-pub(super) fn remedy(model: &PackedModel, what_if: &WhatIf) -> Result<Option<Note>> {
+pub(super) fn remedy(model: &PackedModel, what_if: &WhatIf, pixels: &Spool) -> Result<Option<Note>> {
     let judgement = model.fidelity.as_ref().and_then(|fidelity| fidelity.judgement);
     let Some(judgement) = judgement.filter(|found| found.agreeing < found.images) else { return Ok(None) };
     let mut most: Option<(usize, Note)> = None;
     for (node, spare) in &what_if.spares {
-        let agreeing = agreeing(&with(model, *node, spare), what_if)?;
+        let agreeing = agreeing(&with(model, *node, spare), what_if, pixels)?;
         if agreeing > most.as_ref().map_or(judgement.agreeing, |(most, _)| *most) {
             let gained = agreeing - judgement.agreeing;
             let note = Note::Remedy {
@@ -37,14 +38,14 @@ fn with(model: &PackedModel, node: usize, spare: &PackedNode) -> PackedModel {
 }
 
 /// Images held back that get full precision's class.
-fn agreeing(model: &PackedModel, what_if: &WhatIf) -> Result<usize> {
+fn agreeing(model: &PackedModel, what_if: &WhatIf, pixels: &Spool) -> Result<usize> {
     let session = Session::new(model)?;
     let mut agreeing = 0;
-    let images: Vec<usize> = (0..what_if.pixels.images()).collect();
+    let images: Vec<usize> = (0..pixels.images()).collect();
     for batch in images.chunks(BATCH) {
-        let pixels: Vec<Vec<u8>> =
-            batch.iter().map(|&image| what_if.pixels.image(image)).collect::<Result<_>>()?;
-        let logits = session.run(&pixels.concat())?;
+        let batch_pixels: Vec<Vec<u8>> =
+            batch.iter().map(|&image| pixels.image(image)).collect::<Result<_>>()?;
+        let logits = session.run(&batch_pixels.concat())?;
         let agrees = |place: usize| logits.top(place, 1) == best(&what_if.logits[batch[place]], 1);
         agreeing += (0..batch.len()).filter(|&place| agrees(place)).count();
     }

@@ -6,12 +6,15 @@ pub type NodeId = usize;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod interpret;
+mod patches;
 mod shape;
 mod taps;
 
 pub use interpret::Interpreter;
-pub(crate) use interpret::evaluate;
+pub(crate) use interpret::{ValueView, evaluate};
+pub(crate) use patches::{Columns, gather, scatter, tap_start, taps};
 pub(crate) use shape::all_finite;
+pub(crate) use taps::{WindowSpan, outputs_reading, spans};
 
 use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;

@@ -18,4 +18,4 @@ mod yields;
 
 pub use method::Method;
 pub use note::Note;
-pub(crate) use walk::{Packed, Survey, WhatIf, fit_and_pack};
+pub(crate) use walk::{Packed, Survey, WhatIf, fit_and_pack, measure_and_pack};

@@ -19,7 +19,7 @@ use super::teacher::Teacher;
 use super::yields::{Yields, freed, operands};
 use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fidelity, LayerFidelity, PackedNode};
 use crate::graph::{NodeId, Op};
 use crate::judge::Judgement;
@@ -50,13 +50,13 @@ pub(crate) struct Packed {
     pub notes: Vec<Note>,
     /// None if no image was held back, or for a survey.
     pub what_if: Option<WhatIf>,
+    /// The images, as they were given.
+    pub pixels: Parts,
 }
 
 /// With what one may try how much better a model answers with more bits in one layer.
 pub(crate) struct WhatIf {
-    /// The pixels of the images held back.
-    pub pixels: Spool,
-    /// Full precision's logits of each.
+    /// Full precision's logits of every image held back.
     pub logits: Vec<Vec<f64>>,
     /// By node: convolutions with 8-bit trained weights in place of fewer bits, that which adds most noise first.
     pub spares: Vec<(usize, PackedNode)>,
@@ -75,6 +75,20 @@ pub(crate) fn fit_and_pack<'a>(
     progress: &dyn Progress,
 ) -> Result<Packed> {
     Walk::new(graph, full, method, &pixels, survey)?.run(pixels, progress)
+}
+
+/// Packs a network that needs no fitting and measures it on the way.
+///
+/// # Errors
+/// As [`fit_and_pack`].
+pub(crate) fn measure_and_pack<'a>(
+    graph: &'a mut QuantizedGraph,
+    full: &'a Full<'a>,
+    pixels: Parts,
+    progress: &dyn Progress,
+) -> Result<Packed> {
+    let walk = Walk::new(graph, full, Method::ClosedForm, &pixels, None)?;
+    Walk { as_it_is: true, ..walk }.run(pixels, progress)
 }
 
 /// The full-precision values that compensation reads, once per layer that is fitted and so has a host.
@@ -108,6 +122,8 @@ struct Walk<'a> {
     graph: &'a mut QuantizedGraph,
     full: &'a Full<'a>,
     method: Method,
+    /// Nothing is fitted any more.
+    as_it_is: bool,
     teacher: Teacher<'a>,
     packed: PerOperator<PackedNode>,
     /// Activations that are still to be read.
@@ -152,6 +168,7 @@ impl<'a> Walk<'a> {
             graph,
             full,
             method,
+            as_it_is: false,
             survey,
             hosts,
             objective: None,
@@ -245,9 +262,9 @@ impl<'a> Walk<'a> {
 
     /// With what one may try more bits; none if no image was held back, or where only a survey is wanted.
     fn what_if(&mut self) -> Result<Option<WhatIf>> {
-        let pixels = self.values[OperatorId::INPUT].take().and_then(|parts| parts.held_back);
-        let Some(pixels) = pixels.filter(|_| self.survey.is_none()) else { return Ok(None) };
-        Ok(Some(WhatIf { pixels, logits: self.probe.take_answers(), spares: self.spares()? }))
+        let is_wanted = self.held_back && self.survey.is_none() && !self.as_it_is;
+        let found = || Ok(WhatIf { logits: self.probe.take_answers(), spares: self.spares()? });
+        is_wanted.then(found).transpose()
     }
 
     /// Compares what operator `id` yields with full precision.
@@ -264,6 +281,8 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self) -> Result<Packed> {
         let what_if = self.what_if()?;
+        let pixels = self.values[OperatorId::INPUT].take();
+        let pixels = pixels.ok_or_else(|| Error::new(ErrorKind::Shape, "the images were freed too early"))?;
         let last = self.graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
         let fidelity = Fidelity {
             images: self.probe.images(),
@@ -282,6 +301,7 @@ impl<'a> Walk<'a> {
             seconds: self.seconds,
             notes,
             what_if,
+            pixels,
         })
     }
 
@@ -291,11 +311,7 @@ impl<'a> Walk<'a> {
 
     /// What operator `id` reads.
     fn sources(&self, id: OperatorId) -> Vec<PackInput> {
-        let source = |&input: &OperatorId| {
-            let node = &self.graph.nodes[input];
-            PackInput { quantizer: node.quantizer, shape: node.shape }
-        };
-        self.graph.nodes[id].inputs.iter().map(source).collect()
+        self.graph.sources(&self.graph.nodes[id])
     }
 
     fn step(&self, id: OperatorId, packed: &PackedNode) -> Step {

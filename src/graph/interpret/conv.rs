@@ -1,6 +1,7 @@
 //! Convolutions: matrix products over patches of the input, or a direct loop for depthwise ones.
 
 use super::super::Conv;
+use super::super::patches::{Columns, gather, tap_start, taps};
 use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
 use crate::error::Result;
@@ -8,7 +9,6 @@ use crate::tensor::{Shape, Window};
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use std::cell::Cell;
-use std::ops::Range;
 
 /// Size of the patch matrix: small enough to stay in the second-level cache.
 const PATCH_VALUES: usize = 1 << 18;
@@ -49,32 +49,11 @@ fn add_tap(window: &Window, tap: [usize; 2], weight: f32, input: ValueView<'_>, 
     let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
     for row in outputs_reading(window, 0, tap[0], shape.height, output.height) {
         let target = &mut plane[row * output.width..][..output.width][columns.clone()];
-        let source = tap_row(window, tap, row, columns.start, values, shape.width);
+        let source = values.get(tap_start(window, tap, row, columns.start, shape.width)..).unwrap_or_default();
         for (target, source) in target.iter_mut().zip(source.iter().step_by(window.stride[1])) {
             *target += weight * source;
         }
     }
-}
-
-/// The inputs that kernel position `tap` reads for output `row` from output column `start` on (a stride apart).
-fn tap_row<'a>(
-    window: &Window,
-    tap: [usize; 2],
-    row: usize,
-    start: usize,
-    values: &'a [f32],
-    width: usize,
-) -> &'a [f32] {
-    let coordinate = |axis: usize, index: usize| {
-        (index * window.stride[axis] + tap[axis] * window.dilation[axis]).saturating_sub(window.pads[axis])
-    };
-    let line = &values[coordinate(0, row) * width..][..width];
-    line.get(coordinate(1, start)..).unwrap_or_default()
-}
-
-fn taps(window: &Window) -> impl Iterator<Item = [usize; 2]> {
-    let [rows, columns] = window.kernel;
-    (0..rows).flat_map(move |row| (0..columns).map(move |column| [row, column]))
 }
 
 /// A convolution as one matrix product per group and block of output rows.
@@ -113,48 +92,14 @@ fn multiply_patches(
         let rows = start..output.height.min(start + rows);
         let columns = rows.len() * output.width;
         let block = &mut patches[..depth * columns];
-        fill_patches(window, input, output, rows, block);
+        let whole = Columns { values: &mut *block, stride: columns, first: 0 };
+        gather(window, input, output, rows.clone(), whole);
         let block = ArrayView2::from_shape((depth, columns), &*block).map_err(layout_error)?;
         let first = start * output.width;
         multiply(weight, block, target.slice_mut(s![.., first..first + columns]));
     }
     PATCHES.set(patches);
     Ok(())
-}
-
-/// Writes the inputs of output `rows`: one line per channel and kernel position, one column per output.
-fn fill_patches(
-    window: &Window,
-    (values, shape): ValueView<'_>,
-    output: Shape,
-    rows: Range<usize>,
-    block: &mut [f32],
-) {
-    let mut lines = block.chunks_exact_mut(rows.len() * output.width);
-    for plane in values.chunks_exact(shape.positions()) {
-        for (tap, line) in taps(window).zip(&mut lines) {
-            let inside = outputs_reading(window, 0, tap[0], shape.height, output.height);
-            let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
-            for (row, part) in rows.clone().zip(line.chunks_exact_mut(output.width)) {
-                if !inside.contains(&row) || columns.is_empty() {
-                    part.fill(0.0);
-                    continue;
-                }
-                part[..columns.start].fill(0.0);
-                part[columns.end..].fill(0.0);
-                let source = tap_row(window, tap, row, columns.start, plane, shape.width);
-                copy_strided(&mut part[columns.clone()], source, window.stride[1]);
-            }
-        }
-    }
-}
-
-fn copy_strided(target: &mut [f32], source: &[f32], stride: usize) {
-    if stride == 1 {
-        target.copy_from_slice(&source[..target.len()]);
-    } else {
-        target.iter_mut().zip(source.iter().step_by(stride)).for_each(|(target, source)| *target = *source);
-    }
 }
 
 fn multiply(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, mut target: ArrayViewMut2<'_, f32>) {

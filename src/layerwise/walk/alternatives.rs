@@ -53,6 +53,9 @@ impl Walk<'_> {
         let QuantizedOp::Conv(conv) = &node.op else { return Vec::new() };
         let is_int8 = conv.choice.precision == Precision::int8();
         let has_statistics = self.full.observation.channels[conv.source].is_some();
+        if self.as_it_is {
+            return vec![Fit::Assembled];
+        }
         let assembled = match (is_int8, has_statistics) {
             (false, true) => vec![Fit::MeanAndVariance],
             (true, true) if self.method == Method::Compensated && node.inputs[0] != OperatorId::INPUT => {

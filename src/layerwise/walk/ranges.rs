@@ -15,7 +15,8 @@ impl Walk<'_> {
     /// The operator with a quantizer chosen anew, which is also that of the operators that move its codes; `packing` if
     /// its range is not to be chosen here.
     pub(super) fn ranged(&mut self, id: OperatorId, packing: Packing) -> Result<Packing> {
-        let (Some(range), Some(wide)) = (self.graph.nodes[id].range, self.wide_quantizer(id)) else {
+        let range = self.graph.nodes[id].range.filter(|_| !self.as_it_is);
+        let (Some(range), Some(wide)) = (range, self.wide_quantizer(id)) else {
             return Ok(packing);
         };
         self.graph.nodes[id].quantizer = wide;

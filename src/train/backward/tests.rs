@@ -1,0 +1,259 @@
+use super::*;
+use crate::choices::{Choices, noise};
+use crate::graph::{Affine, BatchNorm, Binary, Conv, GroupNorm, Pad, Slice, Unary, evaluate};
+use crate::tensor::{Span, Window};
+use crate::train::parameters::{parameters, parameters_mut};
+use ndarray::Array4;
+use proptest::prelude::*;
+
+/// Half the distance over which differences are taken.
+const EPSILON: f32 = 1.0 / 64.0;
+
+/// Values at least a sixteenth away from every multiple of an eighth, where functions may have corners.
+fn smooth(length: usize, seed: u64) -> Vec<f32> {
+    noise(length, seed).into_iter().map(|x| (x * 32.0).round() / 8.0 + 1.0 / 16.0).collect()
+}
+
+/// Different values, so that every maximum has a margin.
+fn distinct(length: usize, seed: u64) -> Vec<f32> {
+    let mut order: Vec<(f32, usize)> = noise(length, seed).into_iter().zip(0..).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut values = vec![0.0; length];
+    order.iter().enumerate().for_each(|(rank, (_, place))| values[*place] = rank as f32 / 8.0);
+    values
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+fn moved(values: &[f32], direction: &[f32], by: f32) -> Vec<f32> {
+    values.iter().zip(direction).map(|(value, step)| value + by * step).collect()
+}
+
+fn shape_of(op: &Op, inputs: &[(Vec<f32>, Shape)]) -> Option<Shape> {
+    use crate::graph::{Graph, Node};
+    let first = inputs[0].1;
+    // Every other operand is a part of the first.
+    let mut nodes = vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }];
+    for (index, (_, shape)) in inputs.iter().enumerate().skip(1) {
+        let end = [shape.channels, shape.height, shape.width];
+        let slice = Slice { start: [0; 3], end, step: [1; 3] };
+        nodes.push(Node { name: format!("part{index}"), op: Op::Slice(slice), inputs: vec![0] });
+    }
+    let operands = (0..inputs.len()).collect();
+    nodes.push(Node { name: "op".into(), op: op.clone(), inputs: operands });
+    let output = nodes.len() - 1;
+    Graph { name: "one".into(), input: first, nodes, output }.shapes().ok().and_then(|shapes| shapes.last().copied())
+}
+
+/// Compares gradients along a random direction with differences of the function, for inputs and for parameters.
+fn check(op: &Op, inputs: &[(Vec<f32>, Shape)], seed: u64) {
+    let Some(output) = shape_of(op, inputs) else { return };
+    let gradient = noise(output.len(), seed);
+    let value = |op: &Op, inputs: &[(Vec<f32>, Shape)]| {
+        let views: Vec<_> = inputs.iter().map(|(values, shape)| (values.as_slice(), *shape)).collect();
+        dot(&evaluate(op, &views, output).unwrap(), &gradient)
+    };
+    let views = inputs.iter().map(|(values, shape)| (values.as_slice(), *shape)).collect();
+    let example = Example { inputs: views, gradient: &gradient };
+    let wanted = Wanted { inputs: true, parameters: true };
+    let found = backward(op, &[example], output, wanted).unwrap();
+    let agree = |slope: f64, difference: f64| {
+        let size = slope.abs().max(difference.abs()).max((output.len() as f64).sqrt() * 0.1);
+        assert!((slope - difference).abs() < 0.01 * size, "{op:?}: {slope} instead of {difference}");
+    };
+    for (place, (values, _)) in inputs.iter().enumerate() {
+        let direction = noise(values.len(), seed ^ 77 ^ place as u64);
+        let at = |by: f32| {
+            let mut inputs = inputs.to_vec();
+            inputs[place].0 = moved(values, &direction, by);
+            value(op, &inputs)
+        };
+        let difference = (at(EPSILON) - at(-EPSILON)) / f64::from(2.0 * EPSILON);
+        agree(dot(&found.inputs[0][place], &direction), difference);
+    }
+    assert_eq!(found.parameters.len(), parameters(op).len());
+    for (place, (_, values)) in parameters(op).into_iter().enumerate() {
+        let direction = noise(values.len(), seed ^ 99 ^ place as u64);
+        let at = |by: f32| {
+            let mut op = op.clone();
+            parameters_mut(&mut op)[place].1.copy_from_slice(&moved(values, &direction, by));
+            value(&op, inputs)
+        };
+        let difference = (at(EPSILON) - at(-EPSILON)) / f64::from(2.0 * EPSILON);
+        agree(dot(&found.parameters[place], &direction), difference);
+    }
+}
+
+fn convolution(choices: &mut Choices, groups: usize, per_group: usize, per_output: usize, window: Window) -> Conv {
+    let outputs = groups * per_output;
+    let dim = (outputs, per_group, window.kernel[0], window.kernel[1]);
+    Conv {
+        weight: Array4::from_shape_vec(dim, choices.values(outputs * per_group * window.area())).unwrap(),
+        gain: choices.values(outputs),
+        bias: choices.values(outputs),
+        window,
+        groups,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn convolutions(
+        (groups, per_group, per_output) in (1usize..=3, 1usize..=3, 1usize..=3),
+        (height, width) in (1usize..=9, 1usize..=9),
+        seed: u64,
+    ) {
+        let mut choices = Choices(seed);
+        let window = Window { ceil: false, ..choices.window() };
+        let conv = convolution(&mut choices, groups, per_group, per_output, window);
+        let shape = Shape::new(groups * per_group, height, width);
+        check(&Op::Conv(conv), &[(noise(shape.len(), seed ^ 3), shape)], seed);
+    }
+
+    #[test]
+    fn pools((height, width) in (1usize..=9, 1usize..=9), seed: u64) {
+        let window = Choices(seed).window();
+        let shape = Shape::new(2, height, width);
+        let inputs = [(distinct(shape.len(), seed), shape)];
+        check(&Op::MaxPool(window), &inputs, seed);
+        check(&Op::AveragePool { window, count_include_pad: true }, &inputs, seed);
+        if evaluate(&Op::MaxPool(window), &[(&inputs[0].0, shape)], shape).is_ok_and(|v| v.iter().all(|v| v.is_finite())) {
+            check(&Op::AveragePool { window, count_include_pad: false }, &inputs, seed);
+        }
+        check(&Op::GlobalAveragePool, &inputs, seed);
+    }
+
+    #[test]
+    fn arithmetic(which in 0usize..5, seed: u64) {
+        let shape = Shape::new(3, 2, 4);
+        let other = [shape, Shape::flat(3), Shape::new(1, 2, 4), Shape::new(3, 1, 4), Shape::flat(1)][which];
+        let (a, b) = (smooth(shape.len(), seed), smooth(other.len(), seed ^ 1));
+        let b: Vec<f32> = b.into_iter().map(|x| if x.abs() < 1.0 { 1.5 + x } else { x }).collect();
+        for binary in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div] {
+            check(&Op::Binary(binary), &[(a.clone(), shape), (b.clone(), other)], seed);
+        }
+    }
+
+    #[test]
+    fn normalisations(groups in 1usize..=2, seed: u64) {
+        let shape = Shape::new(4, 3, 2);
+        let mut choices = Choices(seed);
+        let inputs = [(choices.values(shape.len()), shape)];
+        for span in [Span::Image, Span::Position] {
+            let norm =
+                GroupNorm { groups, span, gamma: choices.values(4), beta: choices.values(4), epsilon: 0.1 };
+            check(&Op::GroupNorm(norm), &inputs, seed);
+        }
+        let variance = choices.values(4).iter().map(|x| x.abs()).collect();
+        let [gamma, beta, mean] = [0; 3].map(|_| choices.values(4));
+        check(&Op::BatchNorm(BatchNorm { gamma, beta, mean, variance, epsilon: 0.1 }), &inputs, seed);
+        for length in [1, 4] {
+            let affine = Affine { scale: choices.values(length), shift: choices.values(length) };
+            check(&Op::Affine(affine), &inputs, seed);
+            check(&Op::PRelu(choices.values(length)), &[(smooth(shape.len(), seed), shape)], seed);
+        }
+    }
+}
+
+#[test]
+fn functions_of_one_number() {
+    let shape = Shape::new(1, 16, 16);
+    let all = [
+        Unary::Relu, Unary::LeakyRelu(0.25), Unary::Clip(-1.0, 2.0), Unary::HardSwish, Unary::HardSigmoid(0.25, 0.5),
+        Unary::Sigmoid, Unary::Silu, Unary::Tanh, Unary::Elu(0.5), Unary::Gelu, Unary::GeluTanh, Unary::Erf,
+        Unary::Softplus, Unary::Exp, Unary::Abs, Unary::Pow(2.0),
+    ];
+    for (seed, unary) in all.into_iter().enumerate() {
+        check(&Op::Unary(unary), &[(smooth(shape.len(), seed as u64), shape)], seed as u64);
+    }
+    let positive = smooth(shape.len(), 1).into_iter().map(|x| 1.0 + x.abs()).collect::<Vec<_>>();
+    for unary in [Unary::Log, Unary::Sqrt, Unary::Reciprocal, Unary::Pow(-1.5)] {
+        check(&Op::Unary(unary), &[(positive.clone(), shape)], 5);
+    }
+}
+
+#[test]
+fn moving_values() {
+    let shape = Shape::new(4, 3, 5);
+    let inputs = [(noise(shape.len(), 1), shape)];
+    check(&Op::Slice(Slice { start: [1, 0, 1], end: [4, 3, 5], step: [2, 1, 3] }), &inputs, 2);
+    check(&Op::Pad(Pad { before: [1, 0, 2], after: [0, 1, 1], value: 3.0 }), &inputs, 3);
+    check(&Op::ChannelShuffle { groups: 2 }, &inputs, 4);
+    check(&Op::Flatten, &inputs, 5);
+    let part = Shape::new(2, 3, 5);
+    check(&Op::Concat, &[inputs[0].clone(), (noise(part.len(), 6), part)], 7);
+}
+
+/// Gradients add up over images, whichever are taken together in a matrix product.
+#[test]
+fn images_add_up() {
+    let mut choices = Choices(3);
+    let shape = Shape::new(6, 7, 7);
+    for (groups, kernel) in [(1, [3, 3]), (2, [1, 1]), (6, [3, 3])] {
+        let conv = convolution(&mut choices, groups, 6 / groups, 2, Window::new(kernel));
+        let output = shape_of(&Op::Conv(conv.clone()), &[(vec![0.0; shape.len()], shape)]).unwrap();
+        let data: Vec<_> = (0..5).map(|_| (choices.values(shape.len()), choices.values(output.len()))).collect();
+        let examples: Vec<Example> =
+            data.iter().map(|(x, dy)| Example { inputs: vec![(x, shape)], gradient: dy }).collect();
+        let wanted = Wanted { inputs: true, parameters: true };
+        let op = Op::Conv(conv);
+        let whole = backward(&op, &examples, output, wanted).unwrap();
+        let mut sums = Vec::new();
+        for (example, inputs) in examples.iter().zip(&whole.inputs) {
+            let single = backward(&op, std::slice::from_ref(example), output, wanted).unwrap();
+            let close = single.inputs[0][0].iter().zip(&inputs[0]).all(|(a, b)| (a - b).abs() < 1e-4);
+            assert!(close);
+            add_all(&mut sums, single.parameters);
+        }
+        for (sum, whole) in sums.iter().flatten().zip(whole.parameters.iter().flatten()) {
+            assert!((sum - whole).abs() < 1e-3, "{sum} {whole}");
+        }
+        let only = backward(&op, &examples, output, Wanted { inputs: false, parameters: true }).unwrap();
+        assert!(only.inputs.is_empty() && only.parameters == whole.parameters);
+    }
+}
+
+/// Statistics of the batch depend on every image: differences of the whole batch.
+#[test]
+fn batch_statistics() {
+    let shape = Shape::new(2, 2, 3);
+    let mut choices = Choices(11);
+    let norm = BatchNorm {
+        gamma: choices.values(2),
+        beta: choices.values(2),
+        mean: vec![0.0; 2],
+        variance: vec![1.0; 2],
+        epsilon: 0.1,
+    };
+    let batch: Vec<Vec<f32>> = (0..3).map(|_| choices.values(shape.len())).collect();
+    let seeds: Vec<Vec<f32>> = (0..3).map(|_| choices.values(shape.len())).collect();
+    let slices = |batch: &[Vec<f32>]| -> f64 {
+        let views: Vec<&[f32]> = batch.iter().map(Vec::as_slice).collect();
+        batch_norm(&norm, &views, shape).0.iter().zip(&seeds).map(|(y, dy)| dot(y, dy)).sum()
+    };
+    let views: Vec<&[f32]> = batch.iter().map(Vec::as_slice).collect();
+    let gradients: Vec<&[f32]> = seeds.iter().map(Vec::as_slice).collect();
+    let (_, moments) = batch_norm(&norm, &views, shape);
+    let found = batch_norm_by(&norm, &moments, &views, &gradients, shape);
+    for image in 0..3 {
+        let direction = choices.values(shape.len());
+        let at = |by: f32| {
+            let mut batch = batch.clone();
+            batch[image] = moved(&batch[image], &direction, by);
+            slices(&batch)
+        };
+        let difference = (at(EPSILON) - at(-EPSILON)) / f64::from(2.0 * EPSILON);
+        let slope = dot(&found.inputs[image][0], &direction);
+        assert!((slope - difference).abs() < 2e-3, "{slope} instead of {difference}");
+    }
+    // Running statistics as torch.nn.BatchNorm2d(momentum=0.1) moves them: the variance of a sample.
+    let mut running = norm.clone();
+    moments.blend_into(&mut running, 0.1);
+    let variance = 0.9 + 0.1 * moments.variance[0] * 18.0 / 17.0;
+    assert!((f64::from(running.variance[0]) - variance).abs() < 1e-6);
+    assert!((f64::from(running.mean[0]) - 0.1 * moments.mean[0]).abs() < 1e-6);
+}

@@ -1,0 +1,16 @@
+//! Training: gradients of networks, quantizers with gradients straight through them, refinement of converted networks.
+
+mod augment;
+mod backward;
+mod loss;
+mod network;
+mod optimise;
+mod parameters;
+mod quantizers;
+mod random;
+mod refine;
+mod simulate;
+mod tape;
+
+pub use refine::{Course, Epoch};
+pub(crate) use refine::{Refinement, refine};

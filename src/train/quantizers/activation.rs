@@ -1,0 +1,62 @@
+//! Activations rounded to codes, with a step that can be learned.
+
+use super::super::parameters::Kind;
+use crate::format::Quantizer;
+
+/// Rounds values to the codes of a [`Quantizer`] and back to real numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::train) struct ActivationQuantizer {
+    /// The real value of one step; one number, a vector so that it is a parameter like others.
+    step: Vec<f32>,
+    zero_point: u8,
+    max: u8,
+}
+
+impl ActivationQuantizer {
+    pub(in crate::train) fn new(quantizer: &Quantizer) -> Self {
+        let Quantizer { scale, zero_point, max } = *quantizer;
+        Self { step: vec![scale as f32], zero_point, max }
+    }
+
+    /// The same codes with the step as it is now.
+    pub(in crate::train) fn quantizer(&self) -> Quantizer {
+        Quantizer { scale: f64::from(self.step[0]), zero_point: self.zero_point, max: self.max }
+    }
+
+    pub(in crate::train) fn parameters(&self) -> Vec<(Kind, &[f32])> {
+        vec![(Kind::Step, &self.step)]
+    }
+
+    pub(in crate::train) fn parameters_mut(&mut self) -> Vec<(Kind, &mut [f32])> {
+        vec![(Kind::Step, &mut self.step)]
+    }
+
+    /// Smallest and largest code, counted from the zero point.
+    fn bounds(&self) -> [f32; 2] {
+        let zero = f32::from(self.zero_point);
+        [-zero, f32::from(self.max) - zero]
+    }
+
+    /// Every value as its code stands for it.
+    pub(in crate::train) fn apply(&self, values: &[f32]) -> Vec<f32> {
+        let (step, [low, high]) = (self.step[0], self.bounds());
+        let inverse = 1.0 / step;
+        values.iter().map(|x| step * (x * inverse).round().clamp(low, high)).collect()
+    }
+
+    /// Gradients of the values, and of the step (Esser et al., arXiv 1902.08153, equations 3 and 5, without the factor
+    /// that balances them: the optimiser does).
+    pub(in crate::train) fn backward(&self, values: &[f32], gradient: &[f32]) -> (Vec<f32>, f32) {
+        let (step, [low, high]) = (self.step[0], self.bounds());
+        let inverse = 1.0 / step;
+        let mut sum = 0.0;
+        let input = values.iter().zip(gradient).map(|(x, dy)| {
+            let steps = x * inverse;
+            let code = steps.round();
+            let inside = code >= low && code <= high;
+            sum += dy * if inside { code - steps } else { code.clamp(low, high) };
+            if inside { *dy } else { 0.0 }
+        });
+        (input.collect(), sum)
+    }
+}

@@ -1,0 +1,286 @@
+//! A quantized network as one that can be trained: the same operators on the real values that codes stand for.
+//!
+//! It computes what the integer runtime computes, up to the rounding of multipliers and biases.
+
+use super::network::{Function, Network};
+use super::parameters::Kind;
+use super::quantizers::{ActivationQuantizer, Lookup, WeightQuantizer};
+use super::tape::Gradients;
+use crate::format::Quantizer;
+use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
+use crate::precision::Arrangement;
+use crate::quantize::{OperatorId, PerOperator, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use ndarray::Array4;
+
+/// A quantized network in training.
+pub(super) struct Simulation {
+    pub network: Network,
+    convs: Vec<SimulatedConv>,
+    /// Quantizers whose step is learned: operator, and layer.
+    steps: Vec<(OperatorId, NodeId)>,
+}
+
+/// A convolution, its layer, and what its weights come from.
+struct SimulatedConv {
+    operator: OperatorId,
+    layer: NodeId,
+    arrangement: Arrangement,
+    /// None where codes stay.
+    weights: Option<WeightQuantizer>,
+}
+
+/// A tensor of parameters that training changes.
+pub(super) struct Learned<'a> {
+    pub kind: Kind,
+    pub values: &'a mut [f32],
+    pub gradient: Vec<f32>,
+    /// What a change of 1 means.
+    pub units: Vec<f32>,
+}
+
+impl Simulation {
+    /// `trained` is the full-precision graph that `graph` was made from.
+    pub(super) fn new(graph: &QuantizedGraph, trained: &Graph) -> Self {
+        let mut builder = Builder { graph, trained, own: Self::empty(), places: PerOperator::default(), pixels: None };
+        graph.nodes.ids().for_each(|id| builder.operator(id));
+        let mut own = builder.own;
+        own.refresh();
+        own
+    }
+
+    fn empty() -> Self {
+        Self { network: Network::default(), convs: Vec::new(), steps: Vec::new() }
+    }
+
+    /// Rounds the weights to codes again.
+    pub(super) fn refresh(&mut self) {
+        for conv in &self.convs {
+            if let (Some(weights), Function::Op(Op::Conv(layer))) =
+                (&conv.weights, &mut self.network.layers[conv.layer].function)
+            {
+                layer.weight = in_graph_order(&weights.expand(), conv.arrangement, &layer.window.kernel);
+            }
+        }
+    }
+
+    /// Everything that is learned, with the gradients of a loss.
+    pub(super) fn learned(&mut self, mut gradients: Gradients) -> Vec<Learned<'_>> {
+        let mut learned = Vec::new();
+        let mut of_weights: Vec<(NodeId, Vec<f32>)> = Vec::new();
+        for (id, layer) in self.network.layers.iter_mut().enumerate() {
+            let gradients = std::mem::take(&mut gradients[id]);
+            for ((kind, values), gradient) in layer.function.parameters_mut().into_iter().zip(gradients) {
+                if kind == Kind::Weight {
+                    of_weights.push((id, gradient));
+                } else {
+                    let units = units(kind, values);
+                    learned.push(Learned { kind, values, gradient, units });
+                }
+            }
+        }
+        let mut of_weights = of_weights.into_iter().peekable();
+        for conv in &mut self.convs {
+            let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == conv.layer) else { continue };
+            let Some(weights) = &mut conv.weights else { continue };
+            let gradient = in_storage_order(&gradient, conv.arrangement);
+            learned.extend(weights.learned(&gradient));
+        }
+        learned
+    }
+
+    /// Writes what was learned back to the network that this one simulates.
+    pub(super) fn store(&self, graph: &mut QuantizedGraph) {
+        for conv in &self.convs {
+            let layer = &self.network.layers[conv.layer].function;
+            if let (QuantizedOp::Conv(target), Function::Op(Op::Conv(layer))) = (&mut graph.nodes[conv.operator].op, layer) {
+                target.gain = layer.gain.iter().copied().map(f64::from).collect();
+                target.bias = layer.bias.iter().copied().map(f64::from).collect();
+                if let Some(weights) = &conv.weights {
+                    target.weights = weights.weights();
+                }
+            }
+        }
+        for &(operator, layer) in &self.steps {
+            if let Function::Quantize(quantizer) = &self.network.layers[layer].function {
+                graph.nodes[operator].quantizer = quantizer.quantizer();
+            }
+        }
+    }
+}
+
+impl WeightQuantizer {
+    fn learned(&mut self, gradient: &[f32]) -> impl Iterator<Item = Learned<'_>> {
+        let [latent, scales] = self.backward(gradient);
+        let unit = self.unit();
+        let of_latent = Learned { kind: Kind::Weight, values: &mut self.latent, gradient: latent, units: vec![unit] };
+        let of_scales = Learned { kind: Kind::Step, values: &mut self.scales, gradient: scales, units: vec![1.0] };
+        [of_latent, of_scales].into_iter().filter(|learned| !learned.values.is_empty())
+    }
+}
+
+/// Gains and steps change by shares of themselves, biases by shares of the largest of their layer.
+fn units(kind: Kind, values: &[f32]) -> Vec<f32> {
+    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    match kind {
+        Kind::Gain | Kind::Step => values.iter().map(|value| value.abs().max(1e-3 * largest)).collect(),
+        Kind::Weight | Kind::Bias => vec![if largest > 0.0 { largest } else { 1.0 }],
+    }
+}
+
+struct Builder<'a> {
+    graph: &'a QuantizedGraph,
+    trained: &'a Graph,
+    own: Simulation,
+    /// Layers that hold the operators' values.
+    places: PerOperator<NodeId>,
+    /// The layer of pixels counted from the code that stands for zero.
+    pixels: Option<NodeId>,
+}
+
+impl Builder<'_> {
+    fn operator(&mut self, id: OperatorId) {
+        let node = &self.graph.nodes[id];
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| self.places[input]).collect();
+        let place = match &node.op {
+            QuantizedOp::Input { pad } => self.input(node, pad),
+            QuantizedOp::Conv(conv) => self.conv(id, node, conv, inputs),
+            QuantizedOp::Table { outputs } => {
+                let quantizer = self.graph.nodes[node.inputs[0]].quantizer;
+                let lookup = Function::Lookup(Lookup { outputs: outputs.clone(), quantizer });
+                let place = self.push(node, lookup, inputs);
+                self.quantize(id, node, place)
+            }
+            QuantizedOp::Plain(plain) => self.plain(id, node, plain, inputs),
+        };
+        self.places.push(place);
+    }
+
+    fn push(&mut self, node: &QuantizedNode, function: Function, inputs: Vec<NodeId>) -> NodeId {
+        self.own.network.push(&node.name, function, inputs, node.shape)
+    }
+
+    fn frozen(&mut self, node: &QuantizedNode, op: Op, inputs: Vec<NodeId>) -> NodeId {
+        let place = self.push(node, Function::Op(op), inputs);
+        self.own.network.layers[place].trainable = false;
+        place
+    }
+
+    fn input(&mut self, node: &QuantizedNode, pad: &[u8]) -> NodeId {
+        let place = self.frozen(node, Op::Input, Vec::new());
+        let shift = pad.iter().map(|&zero| -f32::from(zero)).collect();
+        self.pixels = Some(self.frozen(node, Op::Affine(Affine { scale: vec![1.0; pad.len()], shift }), vec![place]));
+        place
+    }
+
+    fn conv(&mut self, id: OperatorId, node: &QuantizedNode, conv: &QuantizedConv, mut inputs: Vec<NodeId>) -> NodeId {
+        let reads_pixels = node.inputs[0] == OperatorId::INPUT;
+        if let Some(pixels) = self.pixels.filter(|_| reads_pixels) {
+            inputs[0] = pixels;
+        }
+        let arrangement = conv.arrangement();
+        let real = conv.expand();
+        let channels = real.chunks_exact(arrangement.channel_len()).zip(&conv.factors);
+        let real: Vec<f32> =
+            channels.flat_map(|(channel, factor)| channel.iter().map(move |&w| (f64::from(w) * factor) as f32)).collect();
+        let layer = Conv {
+            weight: in_graph_order(&real, arrangement, &conv.window.kernel),
+            gain: conv.gain.iter().map(|&gain| gain as f32).collect(),
+            bias: conv.bias.iter().map(|&bias| bias as f32).collect(),
+            window: conv.window,
+            groups: conv.groups,
+        };
+        let mut place = self.push(node, Function::Op(Op::Conv(layer)), vec![inputs[0]]);
+        let weights = self.trained_weights(conv).filter(|_| !reads_pixels);
+        let weights = weights.map(|trained| WeightQuantizer::new(conv, &trained));
+        self.own.convs.push(SimulatedConv { operator: id, layer: place, arrangement, weights });
+        if let Some(&residual) = inputs.get(1) {
+            place = self.push(node, Function::Op(Op::Binary(Binary::Add)), vec![place, residual]);
+        }
+        let [low, high] = conv.clamp;
+        if low.is_finite() || high.is_finite() {
+            place = self.push(node, Function::Op(Op::Unary(Unary::Clip(low, high))), vec![place]);
+        }
+        if conv.logits { place } else { self.quantize(id, node, place) }
+    }
+
+    /// Trained weights in storage order, as the fitted gain leaves them.
+    fn trained_weights(&self, conv: &QuantizedConv) -> Option<Vec<f32>> {
+        let Op::Conv(trained) = &self.trained.nodes[conv.source].op else { return None };
+        let arrangement = conv.arrangement();
+        let weights: Vec<f32> = trained.weight.iter().copied().collect();
+        let mut weights = in_storage_order(&weights, arrangement);
+        let gains = trained.gain.iter().zip(&conv.gain);
+        for (channel, (&of_trained, &fitted)) in weights.chunks_exact_mut(arrangement.channel_len()).zip(gains) {
+            let ratio = if fitted == 0.0 { 0.0 } else { (f64::from(of_trained) / fitted) as f32 };
+            channel.iter_mut().for_each(|weight| *weight *= ratio);
+        }
+        Some(weights)
+    }
+
+    fn plain(&mut self, id: OperatorId, node: &QuantizedNode, plain: &Plain, mut inputs: Vec<NodeId>) -> NodeId {
+        let op = match plain {
+            Plain::Add { negate } => {
+                if negate[0] {
+                    inputs.swap(0, 1);
+                }
+                Op::Binary(if negate.contains(&true) { Binary::Sub } else { Binary::Add })
+            }
+            Plain::Mul => Op::Binary(Binary::Mul),
+            Plain::Narrow => return self.quantize(id, node, inputs[0]),
+            Plain::AveragePool { window, count_include_pad } => {
+                Op::AveragePool { window: *window, count_include_pad: *count_include_pad }
+            }
+            Plain::GroupNorm(norm) => Op::GroupNorm(norm.clone()),
+            Plain::GlobalAveragePool => Op::GlobalAveragePool,
+            Plain::GlobalSum => return self.frozen(node, Op::GlobalAveragePool, inputs),
+            Plain::Concat => return self.frozen(node, Op::Concat, inputs),
+            Plain::Slice(slice) => return self.frozen(node, Op::Slice(*slice), inputs),
+            Plain::Pad(pad) => return self.frozen(node, Op::Pad(*pad), inputs),
+            Plain::MaxPool(window) => return self.frozen(node, Op::MaxPool(*window), inputs),
+            Plain::Flatten => return self.frozen(node, Op::Flatten, inputs),
+            Plain::ChannelShuffle { groups } => {
+                return self.frozen(node, Op::ChannelShuffle { groups: *groups }, inputs);
+            }
+        };
+        let place = self.frozen(node, op, inputs);
+        self.quantize(id, node, place)
+    }
+
+    /// Codes of fewer than 8 bits learn their step, if no table depends on it.
+    fn quantize(&mut self, id: OperatorId, node: &QuantizedNode, input: NodeId) -> NodeId {
+        let quantizer: &Quantizer = &node.quantizer;
+        let place = self.push(node, Function::Quantize(ActivationQuantizer::new(quantizer)), vec![input]);
+        let tabled = self.graph.nodes.iter().any(|reader| {
+            reader.inputs.contains(&id) && matches!(reader.op, QuantizedOp::Table { .. })
+        });
+        let learned = node.range.is_some() && quantizer.max < u8::MAX && !tabled;
+        self.own.network.layers[place].trainable = learned;
+        if learned {
+            self.own.steps.push((id, place));
+        }
+        place
+    }
+}
+
+/// From output channel, row, column, input channel to output channel, input channel, row, column.
+fn in_graph_order(weights: &[f32], arrangement: Arrangement, kernel: &[usize; 2]) -> Array4<f32> {
+    let Arrangement { outputs, positions, inputs } = arrangement;
+    Array4::from_shape_fn((outputs, inputs, kernel[0], kernel[1]), |(output, input, row, column)| {
+        weights[(output * positions + row * kernel[1] + column) * inputs + input]
+    })
+}
+
+/// The other way.
+fn in_storage_order(weights: &[f32], arrangement: Arrangement) -> Vec<f32> {
+    let Arrangement { outputs, positions, inputs } = arrangement;
+    let mut result = Vec::with_capacity(weights.len());
+    for output in weights.chunks_exact(positions * inputs).take(outputs) {
+        for position in 0..positions {
+            result.extend((0..inputs).map(|input| output[input * positions + position]));
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests;
