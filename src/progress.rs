@@ -6,6 +6,8 @@ pub trait Progress: Sync {
     fn start(&self, stage: &str, total: usize);
     /// `steps` more steps of the stage are done.
     fn advance(&self, steps: usize);
+    /// How the stage goes, in a few words.
+    fn status(&self, _: &str) {}
 }
 
 /// No reports.

@@ -9,6 +9,7 @@ use super::output::{Output, check_writable, grouped, names, note, warn, warn_unr
 use super::preprocess::Chosen;
 use super::progress::Bars;
 use super::table::{Column, Table};
+use super::tune::TuningJson;
 use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
@@ -213,12 +214,32 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         _ => None,
     };
     let seconds = start.elapsed().as_secs_f64();
+    say(&conversion);
+    let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
+    let more = More { uniform, goal: reached, tuning: None };
+    Ok(report(&conversion, &chosen, &path, &written, more, seconds)?.with_code(code))
+}
+
+/// What the user should know.
+pub(super) fn say(conversion: &Conversion) {
     warn_unreadable(&conversion.unreadable);
     for message in &conversion.notes {
         if message.is_warning() { warn(message) } else { note(message) }
     }
-    let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
-    Ok(report(&conversion, &chosen, &path, &written, (uniform, reached), seconds)?.with_code(code))
+}
+
+/// What only some conversions have.
+#[derive(Default)]
+pub(super) struct More {
+    uniform: Option<Uniform>,
+    goal: Option<GoalJson>,
+    tuning: Option<TuningJson>,
+}
+
+impl More {
+    pub(super) fn of_tuning(tuning: TuningJson) -> Self {
+        Self { tuning: Some(tuning), ..Self::default() }
+    }
 }
 
 /// The model that comes nearest to the goal, and what was tried.
@@ -237,7 +258,7 @@ fn towards(
     Ok((reached.conversion, Some(json)))
 }
 
-fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
+pub(super) fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
     if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
         warn("the plan was made for another file of this network");
     }
@@ -255,7 +276,7 @@ fn warn_of_size(plan: Option<&Plan>, bytes: usize) {
 }
 
 /// Which input an error of the conversion concerns, where it does not say so itself.
-fn place(error: fgq::Error, images: &Path, model: &Path) -> fgq::Error {
+pub(super) fn place(error: fgq::Error, images: &Path, model: &Path) -> fgq::Error {
     match error.kind() {
         ErrorKind::Image | ErrorKind::Io => error.at_path(images),
         _ => error.at_path(model),
@@ -263,7 +284,7 @@ fn place(error: fgq::Error, images: &Path, model: &Path) -> fgq::Error {
 }
 
 /// Where the packed model goes; checked before any work that a file can be written there.
-fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = chosen.map_or_else(|| default_output(model), Path::to_owned);
     let same =
         |a: &Path, b: &Path| fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a));
@@ -347,15 +368,17 @@ struct ConversionJson<'a> {
     uniform: Option<Uniform>,
     #[serde(skip_serializing_if = "Option::is_none")]
     goal: Option<GoalJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuning: Option<TuningJson>,
     notes: Vec<String>,
 }
 
-fn report(
+pub(super) fn report(
     conversion: &Conversion,
     chosen: &Chosen,
     path: &Path,
     written: &Written,
-    (uniform, goal): (Option<Uniform>, Option<GoalJson>),
+    More { uniform, goal, tuning }: More,
     seconds: f64,
 ) -> anyhow::Result<Output> {
     let summary = Summary::new(&conversion.model, written.bytes)?;
@@ -391,6 +414,7 @@ fn report(
         loss: summary.loss().map(LossJson::from),
         uniform,
         goal,
+        tuning,
         notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
@@ -427,6 +451,9 @@ fn text(
     }
     if let Some(goal) = &json.goal {
         writeln!(text, "tried            {}", goal.line())?;
+    }
+    if let Some(tuning) = &json.tuning {
+        writeln!(text, "tuning           {}", tuning.line())?;
     }
     if let Some(uniform) = &json.uniform {
         writeln!(text, "uniform          {}", uniform.line())?;

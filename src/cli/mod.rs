@@ -25,6 +25,7 @@ mod preprocess;
 mod progress;
 mod source;
 mod table;
+mod tune;
 mod uniform;
 
 use clap::{Parser, Subcommand};
@@ -60,6 +61,8 @@ enum Command {
     Check(Box<check::Args>),
     /// Convert a trained network to a packed ternary model
     Convert(Box<convert::Args>),
+    /// Convert a trained network and train it, without labels, to answer as before
+    Tune(Box<tune::Args>),
     /// Choose the precision of every layer under a budget
     Plan(Box<plan::Args>),
     /// Measure the accuracy of a packed model, alone or against full precision, or of a full-precision network
@@ -98,6 +101,7 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Demo => demo::run(),
         Command::Check(args) => check::run(*args),
         Command::Convert(args) => convert::run(*args),
+        Command::Tune(args) => tune::run(*args),
         Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),

@@ -32,6 +32,10 @@ impl Progress for Bars {
     fn advance(&self, steps: usize) {
         self.bar().inc(steps as u64);
     }
+
+    fn status(&self, text: &str) {
+        self.bar().set_message(text.to_owned());
+    }
 }
 
 impl Drop for Bars {

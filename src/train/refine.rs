@@ -22,6 +22,7 @@ use crate::quantize::QuantizedGraph;
 use crate::runtime::Session;
 use crate::tensor::Shape;
 use rayon::prelude::*;
+use std::fmt;
 
 /// Bytes of values that a step may keep.
 const BUDGET: usize = 1 << 30;
@@ -67,6 +68,18 @@ pub struct Epoch {
     pub judgement: Option<Judgement>,
 }
 
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(loss) = self.loss {
+            write!(f, "loss {loss:.4}")?;
+        }
+        match &self.judgement {
+            Some(found) => write!(f, " {:.1}% {:.4}", found.agreement_percent(), found.divergence),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The best network found.
 pub(crate) struct Refinement {
     /// None if no epoch was better than the start.
@@ -93,9 +106,9 @@ pub(crate) fn refine(
     let mut best: Option<(f64, QuantizedGraph)> = None;
     let mut lowest = start.map_or(f64::INFINITY, |start| start.divergence);
     let mut training = Training::new(graph, full, &teacher, &pixels.fitting, course)?;
-    progress.start("epochs", course.epochs);
+    progress.start("training", course.epochs * pixels.fitting.images());
     for epoch in 0..course.epochs {
-        let loss = training.epoch(epoch)?;
+        let loss = training.epoch(epoch, progress)?;
         let mut refined = graph.clone();
         training.simulation.store(&mut refined);
         let judgement = judge.of(&refined)?;
@@ -104,7 +117,7 @@ pub(crate) fn refine(
             lowest = found.divergence;
             best = Some((lowest, refined));
         }
-        progress.advance(1);
+        progress.status(&curve[epoch + 1].to_string());
         if training.progress_at(epoch + 1, 0.0) >= 1.0 {
             break;
         }
@@ -188,7 +201,7 @@ impl<'a> Training<'a> {
     }
 
     /// Sees every image once; the mean loss.
-    fn epoch(&mut self, epoch: usize) -> Result<f64> {
+    fn epoch(&mut self, epoch: usize, reports: &dyn Progress) -> Result<f64> {
         let order = Random::new(self.course.seed, &[epoch as u64]).order(self.pixels.images());
         let (mut sum, mut count) = (0.0, 0);
         for (step, batch) in order.chunks(self.course.batch.max(1)).enumerate() {
@@ -199,6 +212,7 @@ impl<'a> Training<'a> {
             }
             sum += self.step(epoch, batch, progress)?;
             count += batch.len();
+            reports.advance(batch.len());
         }
         Ok(sum / count.max(1) as f64)
     }

@@ -1,0 +1,153 @@
+//! `fgq tune`: a trained network and sample images → a packed model that was trained to answer like the network.
+
+use super::convert::{More, PrecisionArgs, output_path, place, report, say, warn_of_other_network};
+use super::network::{ClassArgs, NetworkArgs};
+use super::output::{Output, note};
+use super::progress::Bars;
+use anyhow::ensure;
+use fgq::{Course, Dataset, Epoch, TuneOptions, Tuning};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `fgq tune`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
+    model: PathBuf,
+    /// Sample images, a folder or one file; they need no labels
+    #[arg(long, value_name = "DIR")]
+    calib: PathBuf,
+    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
+    #[arg(short, long, value_name = "OUT.fgq")]
+    output: Option<PathBuf>,
+    /// How many images to use at most, spread evenly over the sorted list: most are fitted and trained with, one in eight
+    /// is held back to choose the epoch
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    samples: usize,
+    #[command(flatten)]
+    course: CourseArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    classes: ClassArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
+}
+
+/// How training goes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Training")]
+struct CourseArgs {
+    /// How often every image is seen
+    #[arg(long, value_name = "N", default_value_t = Course::default().epochs)]
+    epochs: usize,
+    /// Minutes of training at most; the result then depends on the machine's speed
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+    /// Images of a step
+    #[arg(long, value_name = "N", default_value_t = Course::default().batch)]
+    batch: usize,
+    /// Change of weights in a step at the start, in distances between levels
+    #[arg(long, value_name = "RATE", default_value_t = Course::default().rate)]
+    rate: f64,
+    /// Softens the class probabilities that are compared
+    #[arg(long, value_name = "T", default_value_t = Course::default().temperature)]
+    temperature: f64,
+    /// Do not mirror images
+    #[arg(long)]
+    no_flips: bool,
+    /// Pixels by which images move at most
+    #[arg(long, value_name = "PIXELS", default_value_t = Course::default().shift)]
+    shift: usize,
+    /// Where randomness starts
+    #[arg(long, value_name = "N", default_value_t = Course::default().seed)]
+    seed: u64,
+}
+
+impl CourseArgs {
+    fn course(&self) -> anyhow::Result<Course> {
+        ensure!(self.epochs > 0, "--epochs 0 trains nothing; `fgq convert` does that");
+        ensure!(self.batch > 0, "--batch 0 leaves a step nothing; give at least 1");
+        ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}; give more than 0, as 0.001", self.rate);
+        ensure!(self.temperature >= 1.0, "--temperature {}; give at least 1", self.temperature);
+        Ok(Course {
+            epochs: self.epochs,
+            minutes: self.minutes,
+            batch: self.batch,
+            rate: self.rate,
+            temperature: self.temperature,
+            flips: !self.no_flips,
+            shift: self.shift,
+            seed: self.seed,
+        })
+    }
+}
+
+/// Converts, trains and writes.
+pub fn run(args: Args) -> anyhow::Result<Output> {
+    let start = Instant::now();
+    let path = output_path(&args.model, args.output.as_deref())?;
+    ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
+    let course = args.course.course()?;
+    let (graph, chosen) = args.network.load(&args.model)?;
+    let classes = args.classes.names(&graph, &args.calib)?;
+    let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
+    let options = TuneOptions { convert: args.precision.options()?, course };
+    let tuning = fgq::tune(graph, &chosen.preprocess, &images, &options, &Bars::new())
+        .map_err(|error| place(error, &args.calib, &args.model))?;
+    let json = TuningJson::new(&tuning);
+    let mut conversion = tuning.conversion;
+    conversion.model.classes = classes;
+    conversion.model.provenance.set_source(&args.model)?;
+    warn_of_other_network(options.convert.plan.as_ref(), &conversion.model.provenance.source_sha256);
+    conversion.model.provenance.options.extend(args.network.record());
+    let written = fgq::write_model(&conversion.model, &path)?;
+    let seconds = start.elapsed().as_secs_f64();
+    say(&conversion);
+    if !tuning.is_improved {
+        note("training did not help on the images held back; the model is as it was converted");
+    }
+    let more = More::of_tuning(json);
+    report(&conversion, &chosen, &path, &written, more, seconds)
+}
+
+/// How training went.
+#[derive(Serialize)]
+pub(super) struct TuningJson {
+    is_improved: bool,
+    curve: Vec<EpochJson>,
+}
+
+#[derive(Serialize)]
+struct EpochJson {
+    loss: Option<f64>,
+    agreement: Option<f64>,
+    divergence: Option<f64>,
+}
+
+impl TuningJson {
+    fn new(tuning: &Tuning) -> Self {
+        let epoch = |epoch: &Epoch| EpochJson {
+            loss: epoch.loss,
+            agreement: epoch.judgement.map(|found| found.agreement_percent()),
+            divergence: epoch.judgement.map(|found| found.divergence),
+        };
+        Self { is_improved: tuning.is_improved, curve: tuning.curve.iter().map(epoch).collect() }
+    }
+
+    /// The start and the best epoch, in one line.
+    pub(super) fn line(&self) -> String {
+        let divergence = |epoch: &EpochJson| epoch.divergence.unwrap_or(f64::INFINITY);
+        let say = |epoch: &EpochJson| {
+            format!("{:.1}% (divergence {:.4})", epoch.agreement.unwrap_or(f64::NAN), divergence(epoch))
+        };
+        let best = self.curve.iter().enumerate().min_by(|(_, a), (_, b)| divergence(a).total_cmp(&divergence(b)));
+        match (self.curve.first(), best) {
+            (Some(first), Some((epoch, best))) => {
+                format!("{} before, {} after {epoch} of {} epochs", say(first), say(best), self.curve.len() - 1)
+            }
+            _ => "nothing".into(),
+        }
+    }
+}
