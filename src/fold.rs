@@ -231,9 +231,8 @@ fn absorb_flatten(conv: &mut Conv, input: Shape) -> Result<bool> {
         return Ok(false);
     }
     let dim = (conv.weight.dim().0, input.channels, input.height, input.width);
-    let weight = std::mem::take(&mut conv.weight);
-    let weight = if weight.is_standard_layout() { weight } else { weight.as_standard_layout().into_owned() };
-    conv.weight = weight
+    conv.straighten();
+    conv.weight = std::mem::take(&mut conv.weight)
         .into_shape_with_order(dim)
         .map_err(|e| Error::new(ErrorKind::Shape, "weights do not fit the flattened input").because(e))?;
     conv.window = Window::new([input.height, input.width]);

@@ -55,6 +55,33 @@ impl Width {
     }
 }
 
+/// A function of every value; one that the compiler should be able to inline.
+#[cfg(feature = "convert")]
+#[inline(always)]
+pub(crate) fn map(values: &[f32], function: impl Fn(f32) -> f32) -> Vec<f32> {
+    let mut results = vec![0.0; values.len()];
+    Width::widest().run(
+        #[inline(always)]
+        || results.iter_mut().zip(values).for_each(|(result, &value)| *result = function(value)),
+    );
+    results
+}
+
+/// A function of every pair of values; one that the compiler should be able to inline.
+#[cfg(feature = "convert")]
+#[inline(always)]
+pub(crate) fn map_pairs(left: &[f32], right: &[f32], function: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+    let mut results = vec![0.0; left.len()];
+    Width::widest().run(
+        #[inline(always)]
+        || {
+            let pairs = left.iter().zip(right);
+            results.iter_mut().zip(pairs).for_each(|(result, (&a, &b))| *result = function(a, b));
+        },
+    );
+    results
+}
+
 /// Running sums of [`sums`], whatever the width.
 #[cfg(feature = "convert")]
 const LANES: usize = 8;

@@ -54,6 +54,7 @@ impl ChannelAxis {
             if let Op::Conv(conv) = &mut graph.nodes[reader.node].op {
                 let places = places(conv.weight.dim().1, order, reader.first);
                 conv.weight = conv.weight.select(Axis(1), &places);
+                conv.straighten();
             }
         }
     }
@@ -69,6 +70,7 @@ fn permute(op: &mut Op, order: &[usize], first: usize) {
     match op {
         Op::Conv(conv) => {
             conv.weight = conv.weight.select(Axis(0), &places(conv.gain.len(), order, first));
+            conv.straighten();
             [&mut conv.gain, &mut conv.bias].into_iter().for_each(change);
         }
         Op::BatchNorm(norm) => {

@@ -28,7 +28,11 @@ pub fn normalise(pixels: &[u8], preprocess: &Preprocess) -> Result<Array3<f32>> 
     }
     let Preprocess { mean, std, .. } = preprocess;
     let divisor = preprocess.scale.divisor();
-    Ok(Array3::from_shape_fn((channels, height, width), |(c, y, x)| {
-        (f32::from(pixels[(y * width + x) * channels + c]) / divisor - mean[c]) / std[c]
-    }))
+    let mut values = Array3::zeros((channels, height, width));
+    for (channel, mut plane) in values.outer_iter_mut().enumerate() {
+        let pixels = pixels.iter().skip(channel).step_by(channels);
+        let (mean, std) = (mean[channel], std[channel]);
+        plane.iter_mut().zip(pixels).for_each(|(value, &pixel)| *value = (f32::from(pixel) / divisor - mean) / std);
+    }
+    Ok(values)
 }

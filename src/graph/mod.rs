@@ -130,6 +130,16 @@ pub struct Conv {
     pub groups: usize,
 }
 
+impl Conv {
+    /// Weights lie in the order of their axes from here on. Whoever multiplies with them would otherwise have to copy them,
+    /// image by image.
+    pub(crate) fn straighten(&mut self) {
+        if !self.weight.is_standard_layout() {
+            self.weight = self.weight.as_standard_layout().into_owned();
+        }
+    }
+}
+
 /// Batch normalization `gamma·(x − mean)/√(variance + epsilon) + beta`, per channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNorm {

@@ -63,10 +63,8 @@ impl Network {
 
     /// Adds a layer, the weights of a convolution in order.
     pub(super) fn push(&mut self, name: &str, mut function: Function, inputs: Vec<NodeId>, shape: Shape) -> NodeId {
-        if let Function::Op(Op::Conv(conv)) = &mut function
-            && !conv.weight.is_standard_layout()
-        {
-            conv.weight = conv.weight.as_standard_layout().into_owned();
+        if let Function::Op(Op::Conv(conv)) = &mut function {
+            conv.straighten();
         }
         self.layers.push(Layer { name: name.to_owned(), function, inputs, shape, trainable: true });
         self.layers.len() - 1

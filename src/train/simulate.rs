@@ -198,7 +198,8 @@ impl Builder<'_> {
         }
         let [low, high] = conv.clamp;
         if low.is_finite() || high.is_finite() {
-            place = self.push(node, Function::Op(Op::Unary(Unary::Clip(low, high))), vec![place]);
+            let clamp = if conv.clamp == [0.0, f32::INFINITY] { Unary::Relu } else { Unary::Clip(low, high) };
+            place = self.push(node, Function::Op(Op::Unary(clamp)), vec![place]);
         }
         if conv.logits { place } else { self.quantize(id, node, place) }
     }
@@ -265,9 +266,15 @@ impl Builder<'_> {
 /// From output channel, row, column, input channel to output channel, input channel, row, column.
 fn in_graph_order(weights: &[f32], arrangement: Arrangement, kernel: &[usize; 2]) -> Array4<f32> {
     let Arrangement { outputs, positions, inputs } = arrangement;
-    Array4::from_shape_fn((outputs, inputs, kernel[0], kernel[1]), |(output, input, row, column)| {
-        weights[(output * positions + row * kernel[1] + column) * inputs + input]
-    })
+    let mut result = Array4::zeros((outputs, inputs, kernel[0], kernel[1]));
+    let channels = weights.chunks_exact((positions * inputs).max(1));
+    let targets = result.as_slice_mut().unwrap_or_default().chunks_exact_mut((positions * inputs).max(1));
+    for (target, channel) in targets.zip(channels) {
+        for (position, line) in channel.chunks_exact(inputs).enumerate() {
+            target[position..].iter_mut().step_by(positions).zip(line).for_each(|(to, from)| *to = *from);
+        }
+    }
+    result
 }
 
 /// The other way.

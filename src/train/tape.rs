@@ -190,13 +190,12 @@ impl Function {
         match self {
             Self::Op(op) => return backward(op, examples, layer.shape, wanted),
             Self::Quantize(quantizer) => {
-                let mut step = 0.0;
-                for example in examples {
-                    let (input, of_step) = quantizer.backward(example.inputs[0].0, example.gradient);
-                    result.inputs.push(vec![input]);
-                    step += of_step;
+                let pairs = || examples.iter().map(|example| (example.inputs[0].0, example.gradient));
+                result.inputs = pairs().map(|(values, dy)| vec![quantizer.backward(values, dy)]).collect();
+                if wanted.parameters {
+                    let step = pairs().map(|(values, dy)| quantizer.step_gradient(values, dy)).sum();
+                    result.parameters = vec![vec![step]];
                 }
-                result.parameters = if wanted.parameters { vec![vec![step]] } else { Vec::new() };
             }
             Self::Lookup(lookup) => {
                 let input = |example: &Example| {

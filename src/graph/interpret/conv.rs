@@ -6,6 +6,7 @@ use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
 use crate::error::Result;
 use crate::tensor::{Shape, Window};
+use crate::wide::Width;
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use std::cell::Cell;
@@ -24,7 +25,10 @@ pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<V
     let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
     for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
         let (gain, bias) = (conv.gain[channel], conv.bias[channel]);
-        plane.iter_mut().for_each(|value| *value = gain * *value + bias);
+        Width::widest().run(
+            #[inline(always)]
+            || plane.iter_mut().for_each(|value| *value = gain * *value + bias),
+        );
     }
     Ok(values)
 }

@@ -3,6 +3,7 @@
 use super::super::{Affine, BatchNorm, Binary, Unary};
 use super::ValueView;
 use crate::tensor::Shape;
+use crate::wide;
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 impl Unary {
@@ -90,8 +91,8 @@ fn hard_sigmoid(alpha: f32, beta: f32, x: f32) -> f32 {
 /// `unary` of every value. The common functions get loops of their own, which the compiler can vectorise.
 pub(super) fn unary(unary: Unary, values: &[f32]) -> Vec<f32> {
     match unary {
-        Unary::Relu => values.iter().map(|&x| Unary::Relu.apply(x)).collect(),
-        Unary::Clip(low, high) => values.iter().map(|&x| Unary::Clip(low, high).apply(x)).collect(),
+        Unary::Relu => wide::map(values, |x| x.max(0.0)),
+        Unary::Clip(low, high) => wide::map(values, |x| x.max(low).min(high)),
         Unary::HardSwish => values.iter().map(|&x| Unary::HardSwish.apply(x)).collect(),
         _ => values.iter().map(|&x| unary.apply(x)).collect(),
     }
@@ -142,11 +143,10 @@ pub(super) fn binary(binary: Binary, a: ValueView<'_>, b: ValueView<'_>, output:
 }
 
 fn combine(binary: Binary, a: &[f32], b: &[f32]) -> Vec<f32> {
-    let pairs = a.iter().zip(b);
     match binary {
-        Binary::Add => pairs.map(|(a, b)| a + b).collect(),
-        Binary::Mul => pairs.map(|(a, b)| a * b).collect(),
-        Binary::Sub | Binary::Div => pairs.map(|(&a, &b)| binary.apply(a, b)).collect(),
+        Binary::Add => wide::map_pairs(a, b, |a, b| a + b),
+        Binary::Mul => wide::map_pairs(a, b, |a, b| a * b),
+        Binary::Sub | Binary::Div => wide::map_pairs(a, b, |a, b| binary.apply(a, b)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Derivatives of functions of one number.
 
 use crate::graph::Unary;
+use crate::wide;
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 impl Unary {
@@ -45,10 +46,11 @@ fn sigmoid_slope(x: f32) -> f32 {
 
 /// Gradients of the inputs. The common functions get loops of their own, which the compiler can vectorise.
 pub(super) fn unary(unary: Unary, values: &[f32], gradient: &[f32]) -> Vec<f32> {
-    let pairs = values.iter().zip(gradient);
     match unary {
-        Unary::Relu => pairs.map(|(&x, &dy)| if x > 0.0 { dy } else { 0.0 }).collect(),
-        Unary::Clip(low, high) => pairs.map(|(&x, &dy)| if x > low && x < high { dy } else { 0.0 }).collect(),
-        _ => pairs.map(|(&x, &dy)| dy * unary.derivative(x)).collect(),
+        Unary::Relu => wide::map_pairs(values, gradient, |x, dy| if x > 0.0 { dy } else { 0.0 }),
+        Unary::Clip(low, high) => {
+            wide::map_pairs(values, gradient, |x, dy| if x > low && x < high { dy } else { 0.0 })
+        }
+        _ => wide::map_pairs(values, gradient, |x, dy| dy * unary.derivative(x)),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::parameters::Kind;
 use crate::format::Quantizer;
+use crate::wide;
 
 /// Rounds values to the codes of a [`Quantizer`] and back to real numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,26 +38,35 @@ impl ActivationQuantizer {
         [-zero, f32::from(self.max) - zero]
     }
 
-    /// Every value as its code stands for it.
+    /// Every value as its code stands for it; halves go to the even code, where the runtime, which does not see them exactly,
+    /// may take either.
     pub(in crate::train) fn apply(&self, values: &[f32]) -> Vec<f32> {
         let (step, [low, high]) = (self.step[0], self.bounds());
         let inverse = 1.0 / step;
-        values.iter().map(|x| step * (x * inverse).round().clamp(low, high)).collect()
+        wide::map(values, |x| step * (x * inverse).round_ties_even().clamp(low, high))
     }
 
-    /// Gradients of the values, and of the step (Esser et al., arXiv 1902.08153, equations 3 and 5, without the factor
+    /// Gradients of the values.
+    pub(in crate::train) fn backward(&self, values: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let [low, high] = self.bounds();
+        let inverse = 1.0 / self.step[0];
+        wide::map_pairs(values, gradient, |x, dy| {
+            let code = (x * inverse).round_ties_even();
+            if code >= low && code <= high { dy } else { 0.0 }
+        })
+    }
+
+    /// Gradient of the step (Esser et al., arXiv 1902.08153, equations 3 and 5, without the factor
     /// that balances them: the optimiser does).
-    pub(in crate::train) fn backward(&self, values: &[f32], gradient: &[f32]) -> (Vec<f32>, f32) {
-        let (step, [low, high]) = (self.step[0], self.bounds());
-        let inverse = 1.0 / step;
-        let mut sum = 0.0;
-        let input = values.iter().zip(gradient).map(|(x, dy)| {
-            let steps = x * inverse;
-            let code = steps.round();
+    pub(in crate::train) fn step_gradient(&self, values: &[f32], gradient: &[f32]) -> f32 {
+        let [low, high] = self.bounds();
+        let inverse = 1.0 / self.step[0];
+        let of_value = |place: usize| {
+            let (steps, dy) = (values[place] * inverse, gradient[place]);
+            let code = steps.round_ties_even();
             let inside = code >= low && code <= high;
-            sum += dy * if inside { code - steps } else { code.clamp(low, high) };
-            if inside { *dy } else { 0.0 }
-        });
-        (input.collect(), sum)
+            [f64::from(dy * if inside { code - steps } else { code.clamp(low, high) })]
+        };
+        wide::sums(values.len(), of_value)[0] as f32
     }
 }

@@ -11,6 +11,11 @@ const MARGIN: f32 = 0.05;
 pub(in crate::train) struct WeightQuantizer {
     precision: Precision,
     arrangement: Arrangement,
+    rounding: Rounding,
+    /// The largest level.
+    largest: f32,
+    /// The largest scale in each plane.
+    most: Vec<u8>,
     /// In units of a group's scale, in the order of [`Weights::levels`].
     pub latent: Vec<f32>,
     /// Scales of groups before rounding, in the order of [`Weights::scales`].
@@ -29,6 +34,9 @@ impl WeightQuantizer {
         let mut own = Self {
             precision: *precision,
             arrangement,
+            rounding: Rounding::to(precision.levels()),
+            largest: f32::from(precision.levels().largest()),
+            most: precision.plane_scales(),
             latent: levels.iter().map(|&level| f32::from(level)).collect(),
             scales: scales.iter().map(|&scale| f32::from(scale)).collect(),
             factors,
@@ -40,7 +48,7 @@ impl WeightQuantizer {
     }
 
     fn lean_towards(&mut self, trained: &[f32]) {
-        let largest = f32::from(self.precision.levels().largest());
+        let largest = self.largest;
         let steps = self.steps();
         for ((latent, step), trained) in self.latent.iter_mut().zip(&steps).zip(trained) {
             let wanted = if *step == 0.0 { *latent } else { trained / step };
@@ -65,7 +73,7 @@ impl WeightQuantizer {
     }
 
     fn rounded(&self, plane: usize, scale: f32) -> f32 {
-        let most = self.precision.plane_scales().get(plane).copied().unwrap_or(1);
+        let most = self.most.get(plane).copied().unwrap_or(1);
         scale.round().clamp(0.0, f32::from(most))
     }
 
@@ -80,13 +88,12 @@ impl WeightQuantizer {
 
     /// What a change of one means: the distance between ternary levels, and of finer ones about what a usual weight is.
     pub(in crate::train) fn unit(&self) -> f32 {
-        (f32::from(self.precision.levels().largest()) / 4.0).max(1.0)
+        (self.largest / 4.0).max(1.0)
     }
 
     /// The codes and scales as they would be packed.
     pub(in crate::train) fn weights(&self) -> Weights {
-        let rounding = Rounding::to(self.precision.levels());
-        let levels = self.latent.iter().map(|&latent| rounding.level(f64::from(latent), 1.0)).collect();
+        let levels = self.latent.iter().map(|&latent| self.rounding.level(f64::from(latent), 1.0)).collect();
         let mut scales = vec![0; self.scales.len()];
         self.each_group(|plane, group, _| {
             if let Some(scale) = self.scales.get(plane.scales + group) {
@@ -108,7 +115,7 @@ impl WeightQuantizer {
     /// gradients on unchanged, but not beyond the outermost levels (Bengio et al., arXiv 1308.3432).
     pub(in crate::train) fn backward(&self, gradient: &[f32]) -> [Vec<f32>; 2] {
         let Weights { levels, .. } = self.weights();
-        let beyond = f32::from(self.precision.levels().largest()) + 0.5;
+        let beyond = self.largest + 0.5;
         let mut latent = self.steps();
         let mut scales = vec![0.0; self.scales.len()];
         self.each_group(|plane, group, range| {
