@@ -116,6 +116,8 @@ mod plan;
 #[cfg(feature = "convert")]
 mod prepare;
 #[cfg(feature = "convert")]
+mod products;
+#[cfg(feature = "convert")]
 mod progress;
 #[cfg(feature = "convert")]
 mod quantize;

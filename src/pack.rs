@@ -287,7 +287,7 @@ impl PackedChannels {
     /// constant, so that the bias is what matters: the gain gives way.
     fn limit_units(&mut self, conv: &QuantizedConv, output: &Quantizer) {
         if !conv.logits {
-            let limit = output.scale * 32767.0 / 32768.0;
+            let limit = largest_unit(output);
             self.units.iter_mut().for_each(|unit| *unit = unit.clamp(-limit, limit));
         }
     }
@@ -340,6 +340,11 @@ impl PackedChannels {
         let len = self.arrangement.channel_groups(self.weights.precision);
         in_planes(&mut self.weights.scales, self.arrangement.outputs, len, channel)
     }
+}
+
+/// The largest real value that one unit of a sum can stand for.
+pub(crate) fn largest_unit(output: &Quantizer) -> f64 {
+    output.scale * 32767.0 / 32768.0
 }
 
 /// The `len` values of a channel in every plane of `channels` channels.

@@ -55,6 +55,77 @@ impl Width {
     }
 }
 
+/// How `a·b + c` is computed.
+#[cfg(feature = "convert")]
+pub(crate) trait MultiplyAdd {
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// Rounded once, where the CPU has an instruction for it.
+#[cfg(feature = "convert")]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+struct Fused;
+
+/// Rounded twice.
+#[cfg(feature = "convert")]
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
+struct Separate;
+
+#[cfg(feature = "convert")]
+impl MultiplyAdd for Fused {
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+#[cfg(feature = "convert")]
+impl MultiplyAdd for Separate {
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+/// Products of real numbers, in blocks of `VECTORS` times 16 lanes that the registers hold four times.
+#[cfg(feature = "convert")]
+pub(crate) trait Products {
+    /// To be inlined.
+    fn run<M: MultiplyAdd, const VECTORS: usize>(self);
+}
+
+/// Runs `products` as fast as this machine can; the rounding depends on the machine, on nothing else.
+#[cfg(feature = "convert")]
+#[inline]
+pub(crate) fn multiply(products: impl Products) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static HAS_FUSED: LazyLock<bool> = LazyLock::new(|| std::arch::is_x86_feature_detected!("fma"));
+        // SAFETY: the CPU has the registers, see above, and the instruction.
+        match Width::widest() {
+            Width::Avx512 if *HAS_FUSED => unsafe { avx512_fused(products) },
+            Width::Avx2 if *HAS_FUSED => unsafe { avx2_fused(products) },
+            _ => products.run::<Separate, 1>(),
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    products.run::<Fused, 1>();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    products.run::<Separate, 1>();
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "convert"))]
+#[target_feature(enable = "avx2,fma")]
+fn avx2_fused(products: impl Products) {
+    products.run::<Fused, 1>();
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "convert"))]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+fn avx512_fused(products: impl Products) {
+    products.run::<Fused, 4>();
+}
+
 /// A function of every value; one that the compiler should be able to inline.
 #[cfg(feature = "convert")]
 #[inline(always)]
@@ -80,6 +151,17 @@ pub(crate) fn map_pairs(left: &[f32], right: &[f32], function: impl Fn(f32, f32)
         },
     );
     results
+}
+
+/// Whether all values are numbers and none is infinite.
+#[cfg(feature = "convert")]
+pub(crate) fn are_finite(values: &[f32]) -> bool {
+    let mut largest = 0;
+    Width::widest().run(
+        #[inline(always)]
+        || values.iter().for_each(|value| largest = largest.max(value.to_bits() & 0x7FFF_FFFF)),
+    );
+    largest < f32::INFINITY.to_bits()
 }
 
 /// Running sums of [`sums`], whatever the width.
@@ -120,6 +202,16 @@ fn avx512<T>(work: impl FnOnce() -> T) -> T {
 #[cfg(all(test, feature = "convert"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_finite_and_others_are_not() {
+        assert!(are_finite(&[]) && are_finite(&[0.0, -f32::MAX, f32::MIN_POSITIVE / 2.0]));
+        for other in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![1.0; 100];
+            values[63] = other;
+            assert!(!are_finite(&values));
+        }
+    }
 
     #[test]
     fn sums_miss_nothing() {

@@ -60,6 +60,9 @@ struct CourseArgs {
     /// Pixels by which images move at most
     #[arg(long, value_name = "PIXELS", default_value_t = Course::default().shift)]
     shift: usize,
+    /// Share of images that are laid over another one, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().mix)]
+    mix: f64,
     /// Where randomness starts
     #[arg(long, value_name = "N", default_value_t = Course::default().seed)]
     seed: u64,
@@ -71,6 +74,7 @@ impl CourseArgs {
         ensure!(self.batch > 0, "--batch 0 leaves a step nothing; give at least 1");
         ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}; give more than 0, as 0.001", self.rate);
         ensure!(self.temperature >= 1.0, "--temperature {}; give at least 1", self.temperature);
+        ensure!((0.0..=1.0).contains(&self.mix), "--mix {}; give a share from 0 to 1", self.mix);
         Ok(Course {
             epochs: self.epochs,
             minutes: self.minutes,
@@ -79,6 +83,7 @@ impl CourseArgs {
             temperature: self.temperature,
             flips: !self.no_flips,
             shift: self.shift,
+            mix: self.mix,
             seed: self.seed,
         })
     }

@@ -1,7 +1,7 @@
 //! Refinement of a converted network: what its codes come from, gains, biases and steps move so that it answers like full
 //! precision, without labels.
 
-use super::augment::Augment;
+use super::augment::{Augment, mixed};
 use super::loss::{Loss, Target};
 use super::optimise::{Method, Optimiser, Parameter, Schedule};
 use super::parameters::Kind;
@@ -49,13 +49,15 @@ pub struct Course {
     pub flips: bool,
     /// Pixels by which images move at most.
     pub shift: usize,
+    /// Share of images that are laid over another one, 0 to 1.
+    pub mix: f64,
     /// Where randomness starts.
     pub seed: u64,
 }
 
 impl Default for Course {
     fn default() -> Self {
-        Self { epochs: 20, minutes: None, batch: 16, rate: 1e-3, temperature: 2.0, flips: true, shift: 0, seed: 0 }
+        Self { epochs: 20, minutes: None, batch: 16, rate: 1e-3, temperature: 2.0, flips: true, shift: 0, mix: 0.5, seed: 0 }
     }
 }
 
@@ -248,12 +250,19 @@ impl<'a> Training<'a> {
 
     /// An image as the network in training reads it, and full precision's logits of it.
     fn image(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, Vec<f32>)> {
-        let shape = self.full.graph.input;
         let mut random = Random::new(self.course.seed, &[epoch as u64, image as u64]);
-        let augment = Augment { flips: self.course.flips, shift: self.course.shift };
-        let pixels = augment.apply(&self.pixels.image(image)?, shape, &mut random);
+        let mut pixels = self.augmented(image, &mut random)?;
+        if random.unit() < self.course.mix {
+            let other = random.below(self.pixels.images());
+            pixels = mixed(&pixels, &self.augmented(other, &mut random)?, random.unit());
+        }
         let input = normalise(&pixels, self.full.preprocess)?.into_raw_vec_and_offset().0;
-        Ok((channel_first(&pixels, shape), self.teacher.run(&input)?))
+        Ok((channel_first(&pixels, self.full.graph.input), self.teacher.run(&input)?))
+    }
+
+    fn augmented(&self, image: usize, random: &mut Random) -> Result<Vec<u8>> {
+        let augment = Augment { flips: self.course.flips, shift: self.course.shift };
+        Ok(augment.apply(&self.pixels.image(image)?, self.full.graph.input, random))
     }
 }
 

@@ -8,6 +8,7 @@ use super::quantizers::{ActivationQuantizer, Lookup, WeightQuantizer};
 use super::tape::Gradients;
 use crate::format::Quantizer;
 use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
+use crate::pack::largest_unit;
 use crate::precision::Arrangement;
 use crate::quantize::{OperatorId, PerOperator, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
 use ndarray::Array4;
@@ -15,6 +16,8 @@ use ndarray::Array4;
 /// A quantized network in training.
 pub(super) struct Simulation {
     pub network: Network,
+    /// Layers that hold the operators' values.
+    places: PerOperator<NodeId>,
     convs: Vec<SimulatedConv>,
     /// Quantizers whose step is learned: operator, and layer.
     steps: Vec<(OperatorId, NodeId)>,
@@ -41,7 +44,7 @@ pub(super) struct Learned<'a> {
 impl Simulation {
     /// `trained` is the full-precision graph that `graph` was made from.
     pub(super) fn new(graph: &QuantizedGraph, trained: &Graph) -> Self {
-        let mut builder = Builder { graph, trained, own: Self::empty(), places: PerOperator::default(), pixels: None };
+        let mut builder = Builder { graph, trained, own: Self::empty(), pixels: None };
         graph.nodes.ids().for_each(|id| builder.operator(id));
         let mut own = builder.own;
         own.refresh();
@@ -49,7 +52,7 @@ impl Simulation {
     }
 
     fn empty() -> Self {
-        Self { network: Network::default(), convs: Vec::new(), steps: Vec::new() }
+        Self { network: Network::default(), places: PerOperator::default(), convs: Vec::new(), steps: Vec::new() }
     }
 
     /// Rounds the weights to codes again.
@@ -131,8 +134,6 @@ struct Builder<'a> {
     graph: &'a QuantizedGraph,
     trained: &'a Graph,
     own: Simulation,
-    /// Layers that hold the operators' values.
-    places: PerOperator<NodeId>,
     /// The layer of pixels counted from the code that stands for zero.
     pixels: Option<NodeId>,
 }
@@ -140,7 +141,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn operator(&mut self, id: OperatorId) {
         let node = &self.graph.nodes[id];
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| self.places[input]).collect();
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| self.own.places[input]).collect();
         let place = match &node.op {
             QuantizedOp::Input { pad } => self.input(node, pad),
             QuantizedOp::Conv(conv) => self.conv(id, node, conv, inputs),
@@ -152,7 +153,7 @@ impl Builder<'_> {
             }
             QuantizedOp::Plain(plain) => self.plain(id, node, plain, inputs),
         };
-        self.places.push(place);
+        self.own.places.push(place);
     }
 
     fn push(&mut self, node: &QuantizedNode, function: Function, inputs: Vec<NodeId>) -> NodeId {
@@ -184,7 +185,7 @@ impl Builder<'_> {
             channels.flat_map(|(channel, factor)| channel.iter().map(move |&w| (f64::from(w) * factor) as f32)).collect();
         let layer = Conv {
             weight: in_graph_order(&real, arrangement, &conv.window.kernel),
-            gain: conv.gain.iter().map(|&gain| gain as f32).collect(),
+            gain: self.gains(node, conv),
             bias: conv.bias.iter().map(|&bias| bias as f32).collect(),
             window: conv.window,
             groups: conv.groups,
@@ -202,6 +203,16 @@ impl Builder<'_> {
             place = self.push(node, Function::Op(Op::Unary(clamp)), vec![place]);
         }
         if conv.logits { place } else { self.quantize(id, node, place) }
+    }
+
+    /// Gains as far as multipliers can follow.
+    fn gains(&self, node: &QuantizedNode, conv: &QuantizedConv) -> Vec<f32> {
+        let input = self.graph.nodes[node.inputs[0]].quantizer.scale;
+        let gain = |(&gain, &factor): (&f64, &f64)| {
+            let limit = largest_unit(&node.quantizer) / (factor * input).abs();
+            (if conv.logits || limit.is_nan() { gain } else { gain.clamp(-limit, limit) }) as f32
+        };
+        conv.gain.iter().zip(&conv.factors).map(gain).collect()
     }
 
     /// Trained weights in storage order, as the fitted gain leaves them.

@@ -5,6 +5,7 @@ use super::network::{Function, Layer, Network, Statistics};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{BatchNorm, NodeId, Op, ValueView};
 use crate::liveness::last_readers;
+use crate::wide;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -85,8 +86,7 @@ impl<'n> Tape<'n> {
                 let Some(gradient) = gradients[id].take().filter(|_| reached[id]) else { continue };
                 let layer = &self.network.layers[id];
                 let step = self.step(id, &gradient, &reached).map_err(|error| error.at_node(&layer.name))?;
-                let finite = step.parameters.iter().flatten().all(|value| value.is_finite());
-                if !finite {
+                if !step.parameters.iter().all(|values| wide::are_finite(values)) {
                     return Err(not_finite("a gradient").at_node(&layer.name));
                 }
                 result[id] = step.parameters;
@@ -117,8 +117,7 @@ impl<'n> Tape<'n> {
         }
         let value = |image: usize| {
             let value = layer.function.apply(&self.operands(layer, image)?, layer.shape)?;
-            let finite = value.iter().fold(0.0, |sum, x| sum + x * 0.0) == 0.0;
-            if finite { Ok(value) } else { Err(not_finite("a value")) }
+            if wide::are_finite(&value) { Ok(value) } else { Err(not_finite("a value")) }
         };
         (0..self.images).into_par_iter().map(value).collect()
     }

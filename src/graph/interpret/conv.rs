@@ -1,10 +1,12 @@
-//! Convolutions: matrix products over patches of the input, or a direct loop for depthwise ones.
+//! Convolutions: matrix products over planes or patches of the input, or a direct loop for depthwise ones.
 
 use super::super::Conv;
 use super::super::patches::{Columns, gather, tap_start, taps};
+use super::super::planes::Planes;
 use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
 use crate::error::Result;
+use crate::products::product;
 use crate::tensor::{Shape, Window};
 use crate::wide::Width;
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
@@ -13,6 +15,9 @@ use std::cell::Cell;
 
 /// Size of the patch matrix: small enough to stay in the second-level cache.
 const PATCH_VALUES: usize = 1 << 18;
+
+/// Outputs of a channel from which on reading at a shift is faster than a copy for every kernel position.
+const PLANE_POSITIONS: usize = if cfg!(test) { 12 } else { 128 };
 
 thread_local! {
     /// The patch matrix, kept so that not every convolution pays for fresh memory.
@@ -74,11 +79,27 @@ fn by_products(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Re
             let input =
                 ArrayView2::from_shape((per_group, output.positions()), input).map_err(layout_error)?;
             multiply(weight, input, target);
+        } else if output.positions() >= PLANE_POSITIONS {
+            let planes = Planes::new(&conv.window, group_shape, Shape { channels: rows, ..output });
+            multiply_planes(&planes, weight, input, target);
         } else {
             multiply_patches(&conv.window, weight, (input, group_shape), target, output)?;
         }
     }
     Ok(result.into_raw_vec_and_offset().0)
+}
+
+fn multiply_planes(planes: &Planes, weight: ArrayView2<'_, f32>, input: &[f32], mut target: ArrayViewMut2<'_, f32>) {
+    let mut values = PATCHES.take();
+    planes.fill(input, &mut values);
+    let mut lines = vec![0.0; weight.nrows() * planes.length()];
+    let weights = weight.to_slice().unwrap_or_default();
+    product(weights, &planes.starts(), &values, planes.length(), &mut lines);
+    for (mut target, line) in target.rows_mut().into_iter().zip(lines.chunks_exact(planes.length())) {
+        let rows = planes.output_rows(line).flatten();
+        target.iter_mut().zip(rows).for_each(|(target, value)| *target = *value);
+    }
+    PATCHES.set(values);
 }
 
 fn multiply_patches(

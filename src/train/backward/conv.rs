@@ -2,7 +2,8 @@
 
 use super::{Backward, Example, Wanted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Columns, Conv, ValueView, gather, outputs_reading, scatter, tap_start, taps};
+use crate::graph::{Columns, Conv, Planes, ValueView, gather, outputs_reading, scatter, tap_start, taps};
+use crate::products::{Lines, SLACK, add_dots, product};
 use crate::tensor::{Shape, Window};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -10,6 +11,9 @@ use std::ops::Range;
 
 /// Size of the patch matrix: small enough to stay in the second-level cache.
 const PATCH_VALUES: usize = 1 << 18;
+
+/// Outputs of a channel from which on reading at a shift is faster than patches.
+const PLANE_POSITIONS: usize = if cfg!(test) { 12 } else { 128 };
 
 /// Gradients of inputs, and of weights, gain and bias.
 pub(super) fn conv(conv: &Conv, examples: &[Example], output: Shape, wanted: Wanted) -> Result<Backward> {
@@ -29,7 +33,11 @@ pub(super) fn conv(conv: &Conv, examples: &[Example], output: Shape, wanted: Wan
     } else {
         let layer = Dense::new(conv, shape, output);
         for group in 0..conv.groups {
-            layer.group(group, &gained, examples, &mut inputs, &mut sums)?;
+            if conv.window.is_pointwise() || output.positions() < PLANE_POSITIONS {
+                layer.group(group, &gained, examples, &mut inputs, &mut sums)?;
+            } else {
+                layer.group_in_planes(group, &gained, examples, &mut inputs, &mut sums);
+            }
         }
     }
     Ok(Backward {
@@ -123,6 +131,42 @@ impl<'w> Dense<'w> {
             }
         }
         Ok(())
+    }
+
+    /// The same without patches: inputs and outputs' gradients are read at a shift.
+    fn group_in_planes(
+        &self,
+        group: usize,
+        gained: &[f32],
+        examples: &[Example],
+        inputs: &mut [Vec<f32>],
+        sums: &mut [f32],
+    ) {
+        let planes = Planes::new(self.window, self.shape, self.output);
+        let weights = self.output.channels * self.depth;
+        let own = group * weights..(group + 1) * weights;
+        let [starts, line_starts] = [planes.starts(), planes.line_starts()];
+        let adjoint = if inputs.is_empty() { Vec::new() } else { planes.adjoint(&gained[own.clone()]) };
+        let (mut values, mut lines) = (Vec::new(), Vec::new());
+        for (image, example) in examples.iter().enumerate() {
+            let gradient = &example.gradient[group * self.output.len()..][..self.output.len()];
+            planes.fill_lines(gradient, &mut lines);
+            if let Some(sums) = sums.get_mut(own.clone()) {
+                planes.fill(&example.inputs[0].0[group * self.shape.len()..][..self.shape.len()], &mut values);
+                let left = Lines { data: &lines, starts: &line_starts };
+                add_dots(left, Lines { data: &values, starts: &starts }, planes.length(), sums);
+            }
+            if let Some(input) = inputs.get_mut(image) {
+                values.clear();
+                values.resize(planes.planes_length() + SLACK, 0.0);
+                for (phase, (matrix, starts)) in adjoint.iter().enumerate() {
+                    let mut computed = vec![0.0; self.shape.channels * planes.plane_length()];
+                    product(matrix, starts, &lines, planes.plane_length(), &mut computed);
+                    planes.place_phase(phase, &computed, &mut values);
+                }
+                planes.take(&values, &mut input[group * self.shape.len()..][..self.shape.len()]);
+            }
+        }
     }
 
     /// The gradients of a group's outputs: one line per channel, image after image.

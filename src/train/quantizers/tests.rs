@@ -1,0 +1,123 @@
+use super::*;
+use crate::choices::noise;
+use crate::format::Quantizer;
+use crate::precision::Precision;
+use crate::quantize::{QuantizedConv, closed_form};
+use crate::tensor::Window;
+use ndarray::Array4;
+
+const QUANTIZER: Quantizer = Quantizer { scale: 0.25, zero_point: 3, max: 15 };
+
+/// Straight through the rounding in PyTorch (double precision, autograd): `s·(r + (round(r) − r).detach())` with
+/// `r = clamp(x / s, −3, 12)`, of which the sum is weighted by the gradients below.
+#[test]
+fn activations_and_their_gradients_equal_pytorch() {
+    let quantizer = ActivationQuantizer::new(&QUANTIZER);
+    let values = [0.3, -0.6, 5.0, -2.0, 0.11, 1.99];
+    let gradient = [1.0, -2.0, 0.5, 3.0, -1.0, 0.25];
+    assert_eq!(quantizer.apply(&values), [0.25, -0.5, 3.0, -0.75, 0.0, 2.0]);
+    assert_eq!(quantizer.backward(&values, &gradient), [1.0, -2.0, 0.0, 0.0, -1.0, 0.25]);
+    // 1·(1 − 1.2) − 2·(−2 + 2.4) + 0.5·12 + 3·(−3) − 1·(0 − 0.44) + 0.25·(8 − 7.96)
+    assert!((quantizer.step_gradient(&values, &gradient) + 3.55).abs() < 1e-5);
+}
+
+#[test]
+fn tables_have_the_slope_between_codes() {
+    let outputs: Vec<f32> = (0..256u16).map(|code| ((f32::from(code) - 3.0) * 0.25).powi(2)).collect();
+    let lookup = Lookup { outputs, quantizer: QUANTIZER };
+    let shape = crate::tensor::Shape::flat(4);
+    let values = [0.0, 1.0, -0.5, 3.0];
+    assert_eq!(lookup.apply(&values, shape), [0.0, 1.0, 0.25, 9.0]);
+    // At the last code only the one below counts.
+    assert_eq!(lookup.backward(&values, shape, &[1.0; 4]), [0.0, 2.0, -1.0, 5.75]);
+}
+
+fn conv(precision: Precision, trained: &[f32]) -> QuantizedConv {
+    let (outputs, group_inputs) = (3, 10);
+    let weights = Array4::from_shape_vec((outputs, group_inputs, 2, 2), trained.to_vec()).unwrap();
+    let precision = precision.within(group_inputs);
+    let (weights, factors) = closed_form(weights.view(), precision).unwrap();
+    QuantizedConv {
+        weights,
+        factors,
+        gain: vec![1.0; outputs],
+        bias: vec![0.0; outputs],
+        window: Window::new([2, 2]),
+        groups: 1,
+        group_inputs,
+        outputs,
+        clamp: [f32::NEG_INFINITY, f32::INFINITY],
+        logits: false,
+        source: 0,
+        choice: crate::plan::Choice { precision, reason: crate::plan::Reason::Default },
+    }
+}
+
+const PRECISIONS: [&str; 7] = ["ternary:4", "ternary:4/4", "ternary:64/4*2", "int3", "int4:4", "int8", "pow2:4"];
+
+#[test]
+fn weights_start_at_their_codes() {
+    let trained = noise(120, 7);
+    for precision in PRECISIONS {
+        let conv = conv(precision.parse().unwrap(), &trained);
+        // In storage order or not: where weights start must not change what they are rounded to.
+        let quantizer = WeightQuantizer::new(&conv, &trained);
+        assert_eq!(quantizer.weights(), conv.weights, "{precision}");
+        let real = conv.expand();
+        let expected: Vec<f32> = real
+            .chunks_exact(40)
+            .zip(&conv.factors)
+            .flat_map(|(channel, factor)| channel.iter().map(move |&w| *factor as f32 * f32::from(w)))
+            .collect();
+        assert_eq!(quantizer.expand(), expected, "{precision}");
+    }
+}
+
+/// As if rounding were not there, latent weights and scales would change the real weights by their products.
+#[test]
+fn gradients_pass_straight_through_the_rounding() {
+    let trained = noise(120, 8);
+    for precision in PRECISIONS {
+        let conv = conv(precision.parse().unwrap(), &trained);
+        let quantizer = WeightQuantizer::new(&conv, &trained);
+        let gradient = noise(120, 9);
+        let [latent, scales] = quantizer.backward(&gradient);
+        let weighted = |quantizer: &WeightQuantizer| -> f64 {
+            quantizer.expand().iter().zip(&gradient).map(|(w, dw)| f64::from(*w) * f64::from(*dw)).sum()
+        };
+        let before = weighted(&quantizer);
+        // A whole step in a latent weight or a scale is what rounding shows.
+        for place in 0..quantizer.latent.len() {
+            let mut moved = quantizer.clone();
+            let level = quantizer.weights().levels[place];
+            if level.unsigned_abs() > 1 || precision == "pow2:4" {
+                continue;
+            }
+            moved.latent[place] -= f32::from(level.signum().max(0) * 2 - 1);
+            let difference = before - weighted(&moved);
+            let expected = f64::from(latent[place]) * f64::from(level.signum().max(0) * 2 - 1);
+            if moved.weights().levels[place] != level && latent[place] != 0.0 {
+                assert!((difference - expected).abs() < 1e-4, "{precision}: {difference} instead of {expected}");
+            }
+        }
+        for place in 0..scales.len() {
+            let mut moved = quantizer.clone();
+            moved.scales[place] -= 1.0;
+            if moved.scales[place] >= 0.0 {
+                let difference = before - weighted(&moved);
+                assert!((difference - f64::from(scales[place])).abs() < 1e-3, "{precision}");
+            }
+        }
+    }
+}
+
+/// A weight beyond the outermost level moves back but not further out.
+#[test]
+fn weights_do_not_run_away() {
+    let conv = conv("ternary:4".parse().unwrap(), &noise(120, 10));
+    let mut quantizer = WeightQuantizer::new(&conv, &[]);
+    quantizer.latent.fill(1.6);
+    let [out, _] = quantizer.backward(&vec![-1.0; 120]);
+    let [back, _] = quantizer.backward(&vec![1.0; 120]);
+    assert!(out.iter().all(|&dw| dw == 0.0) && back.iter().any(|&dw| dw > 0.0));
+}
