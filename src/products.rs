@@ -15,8 +15,12 @@ pub(crate) const SLACK: usize = 4 * LANES;
 ///
 /// `data` must go on for [`SLACK`] values after the last line.
 pub(crate) fn product(weights: &[f32], starts: &[usize], data: &[f32], length: usize, out: &mut [f32]) {
+    if weights.len() == starts.len() {
+        let weights = weights.as_chunks::<1>().0;
+        return multiply(Panel { weights, starts, data, length, out });
+    }
     let depth = starts.len().max(1);
-    let mut panel = Vec::with_capacity(depth);
+    let mut panel: Vec<[f32; LINES]> = Vec::with_capacity(depth);
     let outputs = weights.chunks(LINES * depth).zip(out.chunks_mut(LINES * length.max(1)));
     for (weights, out) in outputs {
         panel.clear();
@@ -27,15 +31,15 @@ pub(crate) fn product(weights: &[f32], starts: &[usize], data: &[f32], length: u
 }
 
 /// Some lines of a product.
-struct Panel<'a> {
-    weights: &'a [[f32; LINES]],
+struct Panel<'a, const L: usize> {
+    weights: &'a [[f32; L]],
     starts: &'a [usize],
     data: &'a [f32],
     length: usize,
     out: &'a mut [f32],
 }
 
-impl Products for Panel<'_> {
+impl<const L: usize> Products for Panel<'_, L> {
     #[inline(always)]
     fn run<M: MultiplyAdd, const VECTORS: usize>(self) {
         let step = LANES * VECTORS;
@@ -49,15 +53,15 @@ impl Products for Panel<'_> {
     }
 }
 
-impl Panel<'_> {
+impl<const L: usize> Panel<'_, L> {
     #[inline(always)]
-    fn block<M: MultiplyAdd, const VECTORS: usize>(&self, first: usize) -> [[[f32; LANES]; VECTORS]; LINES] {
-        let mut sums = [[[0.0; LANES]; VECTORS]; LINES];
+    fn block<M: MultiplyAdd, const VECTORS: usize>(&self, first: usize) -> [[[f32; LANES]; VECTORS]; L] {
+        let mut sums = [[[0.0; LANES]; VECTORS]; L];
         for (weights, &start) in self.weights.iter().zip(self.starts) {
             let (values, _) = self.data[start + first..][..LANES * VECTORS].as_chunks::<LANES>();
             for vector in 0..VECTORS {
                 let values = values[vector];
-                for line in 0..LINES {
+                for line in 0..L {
                     for lane in 0..LANES {
                         let sum = &mut sums[line][vector][lane];
                         *sum = M::multiply_add(weights[line], values[lane], *sum);
@@ -91,12 +95,27 @@ struct Dots<'a> {
 impl Products for Dots<'_> {
     #[inline(always)]
     fn run<M: MultiplyAdd, const VECTORS: usize>(self) {
+        match self.left.starts.len() {
+            1 => self.in_blocks::<M, 1>(),
+            _ => self.in_blocks::<M, LINES>(),
+        }
+    }
+}
+
+/// So many from `first` on, the last of all repeated.
+#[inline(always)]
+fn some_of<const L: usize>(starts: &[usize], first: usize) -> [usize; L] {
+    std::array::from_fn(|line| starts[(first + line).min(starts.len() - 1)])
+}
+
+impl<'a> Dots<'a> {
+    #[inline(always)]
+    fn in_blocks<M: MultiplyAdd, const L: usize>(self) {
         let depth = self.right.starts.len();
-        for first in (0..self.left.starts.len()).step_by(LINES) {
-            let left = some_of(self.left.starts, first);
+        for first in (0..self.left.starts.len()).step_by(L) {
+            let left = some_of::<L>(self.left.starts, first);
             for second in (0..depth).step_by(LINES) {
-                let right = some_of(self.right.starts, second);
-                let dots = self.block::<M>(left, right);
+                let dots = self.block::<M, L>(left, some_of(self.right.starts, second));
                 for (line, dots) in dots.iter().enumerate().take(self.left.starts.len() - first) {
                     let sums = &mut self.sums[(first + line) * depth + second..];
                     sums.iter_mut().take(depth - second).zip(dots).for_each(|(sum, dot)| *sum += dot);
@@ -104,21 +123,13 @@ impl Products for Dots<'_> {
             }
         }
     }
-}
 
-/// So many from `first` on, the last of all repeated.
-#[inline(always)]
-fn some_of(starts: &[usize], first: usize) -> [usize; LINES] {
-    std::array::from_fn(|line| starts[(first + line).min(starts.len() - 1)])
-}
-
-impl<'a> Dots<'a> {
     #[inline(always)]
-    fn block<M: MultiplyAdd>(&self, left: [usize; LINES], right: [usize; LINES]) -> [[f32; LINES]; LINES] {
+    fn block<M: MultiplyAdd, const L: usize>(&self, left: [usize; L], right: [usize; LINES]) -> [[f32; LINES]; L] {
         let whole = self.length / LANES * LANES;
         let vectors = |data: &'a [f32], start: usize| data[start..][..whole].as_chunks().0;
         let lefts = left.map(|start| vectors(self.left.data, start));
-        let sums = sums::<M>(lefts, right.map(|start| vectors(self.right.data, start)), whole / LANES);
+        let sums = sums::<M, L>(lefts, right.map(|start| vectors(self.right.data, start)), whole / LANES);
         let rest = |data: &'a [f32], start: usize| &data[start..][whole..self.length];
         std::array::from_fn(|line| {
             std::array::from_fn(|column| {
@@ -131,16 +142,16 @@ impl<'a> Dots<'a> {
 
 /// The products of every pair, summed lane by lane. In a function of its own, or the compiler keeps the sums in memory.
 #[inline(always)]
-fn sums<M: MultiplyAdd>(
-    lefts: [&[[f32; LANES]]; LINES],
+fn sums<M: MultiplyAdd, const L: usize>(
+    lefts: [&[[f32; LANES]]; L],
     rights: [&[[f32; LANES]]; LINES],
     vectors: usize,
-) -> [[[f32; LANES]; LINES]; LINES] {
-    let mut sums = [[[0.0; LANES]; LINES]; LINES];
+) -> [[[f32; LANES]; LINES]; L] {
+    let mut sums = [[[0.0; LANES]; LINES]; L];
     for place in 0..vectors {
         for column in 0..LINES {
             let b = rights[column][place];
-            for line in 0..LINES {
+            for line in 0..L {
                 let a = lefts[line][place];
                 for lane in 0..LANES {
                     let sum = &mut sums[line][column][lane];

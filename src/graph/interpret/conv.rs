@@ -5,7 +5,7 @@ use super::super::patches::{Columns, gather, tap_start, taps};
 use super::super::planes::Planes;
 use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::products::product;
 use crate::tensor::{Shape, Window};
 use crate::wide::Width;
@@ -27,7 +27,13 @@ thread_local! {
 /// The convolution of one image.
 pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
-    let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
+    let mut values = if !conv.window.is_pointwise() && output.positions() >= PLANE_POSITIONS {
+        in_planes(conv, input, output)?
+    } else if depthwise {
+        direct(conv, input, output)
+    } else {
+        by_products(conv, input, output)?
+    };
     for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
         let (gain, bias) = (conv.gain[channel], conv.bias[channel]);
         Width::widest().run(
@@ -79,9 +85,6 @@ fn by_products(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Re
             let input =
                 ArrayView2::from_shape((per_group, output.positions()), input).map_err(layout_error)?;
             multiply(weight, input, target);
-        } else if output.positions() >= PLANE_POSITIONS {
-            let planes = Planes::new(&conv.window, group_shape, Shape { channels: rows, ..output });
-            multiply_planes(&planes, weight, input, target);
         } else {
             multiply_patches(&conv.window, weight, (input, group_shape), target, output)?;
         }
@@ -89,17 +92,27 @@ fn by_products(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Re
     Ok(result.into_raw_vec_and_offset().0)
 }
 
-fn multiply_planes(planes: &Planes, weight: ArrayView2<'_, f32>, input: &[f32], mut target: ArrayViewMut2<'_, f32>) {
-    let mut values = PATCHES.take();
-    planes.fill(input, &mut values);
-    let mut lines = vec![0.0; weight.nrows() * planes.length()];
-    let weights = weight.to_slice().unwrap_or_default();
-    product(weights, &planes.starts(), &values, planes.length(), &mut lines);
-    for (mut target, line) in target.rows_mut().into_iter().zip(lines.chunks_exact(planes.length())) {
-        let rows = planes.output_rows(line).flatten();
-        target.iter_mut().zip(rows).for_each(|(target, value)| *target = *value);
+/// A convolution as products of every group's weights with its padded input, read at a shift for every kernel position.
+fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
+    let weights = conv.weight.as_standard_layout();
+    let weights = weights.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "weights are not in order"))?;
+    let of_group = |shape: Shape| Shape { channels: shape.channels / conv.groups, ..shape };
+    let (shape, output) = (of_group(shape), of_group(output));
+    let planes = Planes::new(&conv.window, shape, output);
+    let starts = planes.starts();
+    let mut padded = PATCHES.take();
+    let mut lines = vec![0.0; output.channels * planes.length()];
+    let mut result = Vec::with_capacity(conv.groups * output.len());
+    let groups = values.chunks_exact(shape.len()).zip(weights.chunks_exact(output.channels * starts.len()));
+    for (values, weights) in groups {
+        planes.fill(values, &mut padded);
+        product(weights, &starts, &padded, planes.length(), &mut lines);
+        for line in lines.chunks_exact(planes.length()) {
+            planes.output_rows(line).for_each(|row| result.extend_from_slice(row));
+        }
     }
-    PATCHES.set(values);
+    PATCHES.set(padded);
+    Ok(result)
 }
 
 fn multiply_patches(

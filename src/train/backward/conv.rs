@@ -24,20 +24,18 @@ pub(super) fn conv(conv: &Conv, examples: &[Example], output: Shape, wanted: Wan
     let blank = |_| vec![0.0; shape.len()];
     let mut inputs: Vec<Vec<f32>> = if wanted.inputs { examples.iter().map(blank).collect() } else { Vec::new() };
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
-    if depthwise {
+    let layer = Dense::new(conv, shape, output);
+    if !conv.window.is_pointwise() && output.positions() >= PLANE_POSITIONS {
+        layer.in_planes(&gained, examples, &mut inputs, &mut sums);
+    } else if depthwise {
         let layer = Depthwise { window: &conv.window, multiplier: output.channels / conv.groups, shape, output };
         for (image, example) in examples.iter().enumerate() {
             let target = inputs.get_mut(image).map(Vec::as_mut_slice);
             layer.image(&gained, example, target, &mut sums);
         }
     } else {
-        let layer = Dense::new(conv, shape, output);
         for group in 0..conv.groups {
-            if conv.window.is_pointwise() || output.positions() < PLANE_POSITIONS {
-                layer.group(group, &gained, examples, &mut inputs, &mut sums)?;
-            } else {
-                layer.group_in_planes(group, &gained, examples, &mut inputs, &mut sums);
-            }
+            layer.group(group, &gained, examples, &mut inputs, &mut sums)?;
         }
     }
     Ok(Backward {
@@ -133,38 +131,33 @@ impl<'w> Dense<'w> {
         Ok(())
     }
 
-    /// The same without patches: inputs and outputs' gradients are read at a shift.
-    fn group_in_planes(
-        &self,
-        group: usize,
-        gained: &[f32],
-        examples: &[Example],
-        inputs: &mut [Vec<f32>],
-        sums: &mut [f32],
-    ) {
+    /// All groups without patches: inputs and outputs' gradients are read at a shift.
+    fn in_planes(&self, gained: &[f32], examples: &[Example], inputs: &mut [Vec<f32>], sums: &mut [f32]) {
         let planes = Planes::new(self.window, self.shape, self.output);
-        let weights = self.output.channels * self.depth;
-        let own = group * weights..(group + 1) * weights;
         let [starts, line_starts] = [planes.starts(), planes.line_starts()];
-        let adjoint = if inputs.is_empty() { Vec::new() } else { planes.adjoint(&gained[own.clone()]) };
-        let (mut values, mut lines) = (Vec::new(), Vec::new());
-        for (image, example) in examples.iter().enumerate() {
-            let gradient = &example.gradient[group * self.output.len()..][..self.output.len()];
-            planes.fill_lines(gradient, &mut lines);
-            if let Some(sums) = sums.get_mut(own.clone()) {
-                planes.fill(&example.inputs[0].0[group * self.shape.len()..][..self.shape.len()], &mut values);
-                let left = Lines { data: &lines, starts: &line_starts };
-                add_dots(left, Lines { data: &values, starts: &starts }, planes.length(), sums);
-            }
-            if let Some(input) = inputs.get_mut(image) {
-                values.clear();
+        let (mut values, mut lines, mut computed) = (Vec::new(), Vec::new(), Vec::new());
+        for (group, weights) in gained.chunks_exact(self.output.channels * self.depth).enumerate() {
+            let adjoint = if inputs.is_empty() { Vec::new() } else { planes.adjoint(weights) };
+            let [own_input, own_output] = [&self.shape, &self.output].map(|s| group * s.len()..(group + 1) * s.len());
+            for (image, example) in examples.iter().enumerate() {
+                planes.fill_lines(&example.gradient[own_output.clone()], &mut lines);
+                if let Some(sums) = sums.get_mut(group * weights.len()..(group + 1) * weights.len()) {
+                    planes.fill(&example.inputs[0].0[own_input.clone()], &mut values);
+                    let left = Lines { data: &lines, starts: &line_starts };
+                    add_dots(left, Lines { data: &values, starts: &starts }, planes.length(), sums);
+                }
+                let Some(input) = inputs.get_mut(image) else { continue };
                 values.resize(planes.planes_length() + SLACK, 0.0);
+                computed.resize(self.shape.channels * planes.plane_length(), 0.0);
                 for (phase, (matrix, starts)) in adjoint.iter().enumerate() {
-                    let mut computed = vec![0.0; self.shape.channels * planes.plane_length()];
-                    product(matrix, starts, &lines, planes.plane_length(), &mut computed);
+                    if starts.is_empty() {
+                        computed.fill(0.0);
+                    } else {
+                        product(matrix, starts, &lines, planes.plane_length(), &mut computed);
+                    }
                     planes.place_phase(phase, &computed, &mut values);
                 }
-                planes.take(&values, &mut input[group * self.shape.len()..][..self.shape.len()]);
+                planes.take(&values, &mut input[own_input.clone()]);
             }
         }
     }
