@@ -238,7 +238,8 @@ impl<'a> Fitted<'a> {
         model.shapes()?;
         let held_back = packed.pixels.held_back.as_ref();
         let remedy = packed.what_if.as_ref().zip(held_back);
-        let remedy = remedy.map(|(what_if, pixels)| remedy::remedy(&model, what_if, pixels)).transpose()?.flatten();
+        let remedy =
+            remedy.map(|(what_if, pixels)| remedy::remedy(&model, what_if, pixels)).transpose()?.flatten();
         let is_uniform = options.plan.is_none();
         let lossy =
             model.fidelity.as_ref().filter(|_| is_uniform).and_then(|it| Note::on_uniform(it, &packed.notes));

@@ -2,12 +2,14 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, Preprocess,
-    Provenance, Quantizer, Rescale, Store,
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights,
+    Preprocess, Provenance, Quantizer, Rescale, Store,
 };
 use crate::graph::GroupNorm;
 use crate::precision::Arrangement;
-use crate::quantize::{OperatorId, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights};
+use crate::quantize::{
+    OperatorId, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights,
+};
 use crate::tensor::Shape;
 
 /// Bits of a multiplier whose result is stored at once: the least error for 8-bit results.

@@ -25,7 +25,8 @@ pub(crate) fn product(weights: &[f32], starts: &[usize], data: &[f32], length: u
     for (weights, out) in outputs {
         panel.clear();
         let lines = weights.len() / depth;
-        panel.extend((0..depth).map(|k| std::array::from_fn(|line| weights[line.min(lines - 1) * depth + k])));
+        panel
+            .extend((0..depth).map(|k| std::array::from_fn(|line| weights[line.min(lines - 1) * depth + k])));
         multiply(Panel { weights: &panel, starts, data, length, out });
     }
 }
@@ -125,7 +126,11 @@ impl<'a> Dots<'a> {
     }
 
     #[inline(always)]
-    fn block<M: MultiplyAdd, const L: usize>(&self, left: [usize; L], right: [usize; LINES]) -> [[f32; LINES]; L] {
+    fn block<M: MultiplyAdd, const L: usize>(
+        &self,
+        left: [usize; L],
+        right: [usize; LINES],
+    ) -> [[f32; LINES]; L] {
         let whole = self.length / LANES * LANES;
         let vectors = |data: &'a [f32], start: usize| data[start..][..whole].as_chunks().0;
         let lefts = left.map(|start| vectors(self.left.data, start));
@@ -184,22 +189,32 @@ mod tests {
 
     #[test]
     fn products_and_dots_equal_their_definition() {
-        for (outputs, depth, length) in [(1, 1, 1), (3, 5, 16), (4, 4, 63), (5, 9, 64), (9, 2, 129), (7, 13, 200)] {
+        for (outputs, depth, length) in
+            [(1, 1, 1), (3, 5, 16), (4, 4, 63), (5, 9, 64), (9, 2, 129), (7, 13, 200)]
+        {
             let data = noise(400 + SLACK, 1);
             let starts: Vec<usize> = (0..depth).map(|k| k * 37 % (400 - length)).collect();
             let weights = noise(outputs * depth, 2);
             let mut out = vec![9.0; outputs * length];
             product(&weights, &starts, &data, length, &mut out);
-            let sum = |o: usize, q: usize| -> f32 { (0..depth).map(|k| weights[o * depth + k] * data[starts[k] + q]).sum() };
-            let expected: Vec<f32> = (0..outputs).flat_map(|o| (0..length).map(move |q| (o, q))).map(|(o, q)| sum(o, q)).collect();
+            let sum = |o: usize, q: usize| -> f32 {
+                (0..depth).map(|k| weights[o * depth + k] * data[starts[k] + q]).sum()
+            };
+            let expected: Vec<f32> =
+                (0..outputs).flat_map(|o| (0..length).map(move |q| (o, q))).map(|(o, q)| sum(o, q)).collect();
             assert!(close(&out, &expected), "{outputs} {depth} {length}");
             let other = noise(outputs * length, 3);
             let left: Vec<usize> = (0..outputs).map(|o| o * length).collect();
             let mut sums = vec![0.5; outputs * depth];
             let lines = Lines { data: &other, starts: &left };
             add_dots(lines, Lines { data: &data, starts: &starts }, length, &mut sums);
-            let dot = |o: usize, k: usize| -> f32 { (0..length).map(|q| other[o * length + q] * data[starts[k] + q]).sum() };
-            let expected: Vec<f32> = (0..outputs).flat_map(|o| (0..depth).map(move |k| (o, k))).map(|(o, k)| 0.5 + dot(o, k)).collect();
+            let dot = |o: usize, k: usize| -> f32 {
+                (0..length).map(|q| other[o * length + q] * data[starts[k] + q]).sum()
+            };
+            let expected: Vec<f32> = (0..outputs)
+                .flat_map(|o| (0..depth).map(move |k| (o, k)))
+                .map(|(o, k)| 0.5 + dot(o, k))
+                .collect();
             assert!(close(&sums, &expected), "{outputs} {depth} {length}");
         }
     }

@@ -50,5 +50,26 @@ pub fn tune(
         fitted.quantized = graph;
         fitted.packed = packed;
     }
-    Ok(Tuning { conversion: fitted.conversion(&options.convert)?, is_improved, curve })
+    let mut conversion = fitted.conversion(&options.convert)?;
+    if is_improved {
+        conversion.model.provenance.options.extend(record(&options.course));
+    }
+    Ok(Tuning { conversion, is_improved, curve })
+}
+
+/// The course as text, for the record in the file.
+fn record(course: &Course) -> [(String, String); 8] {
+    let Course { epochs, minutes, batch, rate, temperature, flips, shift, mix, seed } = course;
+    let limit = minutes.map_or_else(String::new, |minutes| format!(" within {minutes} minutes"));
+    [
+        ("epochs", format!("{epochs}{limit}")),
+        ("batch", batch.to_string()),
+        ("rate", rate.to_string()),
+        ("temperature", temperature.to_string()),
+        ("flips", flips.to_string()),
+        ("shift", shift.to_string()),
+        ("mix", mix.to_string()),
+        ("seed", seed.to_string()),
+    ]
+    .map(|(key, value)| (format!("tuned_{key}"), value))
 }

@@ -147,10 +147,16 @@ impl TuningJson {
         let say = |epoch: &EpochJson| {
             format!("{:.1}% (divergence {:.4})", epoch.agreement.unwrap_or(f64::NAN), divergence(epoch))
         };
-        let best = self.curve.iter().enumerate().min_by(|(_, a), (_, b)| divergence(a).total_cmp(&divergence(b)));
+        let best =
+            self.curve.iter().enumerate().min_by(|(_, a), (_, b)| divergence(a).total_cmp(&divergence(b)));
         match (self.curve.first(), best) {
             (Some(first), Some((epoch, best))) => {
-                format!("{} before, {} after {epoch} of {} epochs", say(first), say(best), self.curve.len() - 1)
+                format!(
+                    "{} before, {} after {epoch} of {} epochs",
+                    say(first),
+                    say(best),
+                    self.curve.len() - 1
+                )
             }
             _ => "nothing".into(),
         }

@@ -32,7 +32,10 @@ pub fn normalise(pixels: &[u8], preprocess: &Preprocess) -> Result<Array3<f32>> 
     for (channel, mut plane) in values.outer_iter_mut().enumerate() {
         let pixels = pixels.iter().skip(channel).step_by(channels);
         let (mean, std) = (mean[channel], std[channel]);
-        plane.iter_mut().zip(pixels).for_each(|(value, &pixel)| *value = (f32::from(pixel) / divisor - mean) / std);
+        plane
+            .iter_mut()
+            .zip(pixels)
+            .for_each(|(value, &pixel)| *value = (f32::from(pixel) / divisor - mean) / std);
     }
     Ok(values)
 }

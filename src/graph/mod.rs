@@ -13,8 +13,8 @@ mod taps;
 
 pub use interpret::Interpreter;
 pub(crate) use interpret::{ValueView, evaluate};
-pub(crate) use planes::Planes;
 pub(crate) use patches::{Columns, gather, scatter, tap_start, taps};
+pub(crate) use planes::Planes;
 pub(crate) use shape::all_finite;
 pub(crate) use taps::{WindowSpan, outputs_reading, spans};
 

@@ -39,7 +39,15 @@ impl Planes {
             Tap { phase, shift: at[0] / stride[0] * pitch + at[1] / stride[1] }
         };
         let taps = taps(window).map(tap).collect();
-        Self { input, output, stride, pads: [window.pads[0], window.pads[1]], pitch, rows: output.height + reach(0), taps }
+        Self {
+            input,
+            output,
+            stride,
+            pads: [window.pads[0], window.pads[1]],
+            pitch,
+            rows: output.height + reach(0),
+            taps,
+        }
     }
 
     fn phases(&self) -> usize {
@@ -92,7 +100,8 @@ impl Planes {
             }
             for column in 0..self.stride[1].min(width) {
                 let padded = column + self.pads[1];
-                let (phase, first) = (phase * self.stride[1] + padded % self.stride[1], padded / self.stride[1]);
+                let (phase, first) =
+                    (phase * self.stride[1] + padded % self.stride[1], padded / self.stride[1]);
                 let fitting = self.pitch.saturating_sub(first);
                 let end = width.min(column + fitting * self.stride[1]);
                 if fitting == 0 {
@@ -120,7 +129,9 @@ impl Planes {
     pub(crate) fn fill_lines(&self, gradient: &[f32], lines: &mut Vec<f32>) {
         lines.clear();
         lines.resize(self.output.channels * self.spaced() + SLACK, 0.0);
-        for (start, plane) in self.line_starts().into_iter().zip(gradient.chunks_exact(self.output.positions())) {
+        for (start, plane) in
+            self.line_starts().into_iter().zip(gradient.chunks_exact(self.output.positions()))
+        {
             for (row, values) in plane.chunks_exact(self.output.width).enumerate() {
                 lines[start + row * self.pitch..][..values.len()].copy_from_slice(values);
             }
@@ -145,7 +156,8 @@ impl Planes {
                 }
             }
             let lines = self.line_starts();
-            let starts = lines.iter().flat_map(|start| taps.iter().map(move |&tap| start - self.taps[tap].shift));
+            let starts =
+                lines.iter().flat_map(|start| taps.iter().map(move |&tap| start - self.taps[tap].shift));
             (matrix, starts.collect())
         };
         (0..self.phases()).map(phase).collect()
@@ -159,7 +171,8 @@ impl Planes {
     /// Takes what was computed for a phase, plane after plane, to where [`Planes::take`] looks for it.
     pub(crate) fn place_phase(&self, phase: usize, computed: &[f32], planes: &mut [f32]) {
         for (channel, values) in computed.chunks_exact(self.plane()).enumerate() {
-            planes[(channel * self.phases() + phase) * self.plane()..][..values.len()].copy_from_slice(values);
+            planes[(channel * self.phases() + phase) * self.plane()..][..values.len()]
+                .copy_from_slice(values);
         }
     }
 

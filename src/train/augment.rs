@@ -34,7 +34,9 @@ impl Augment {
             for column in 0..shape.width {
                 let column = source(column, 1, shape.width);
                 let column = if flip { shape.width - 1 - column } else { column };
-                result.extend_from_slice(&pixels[(row * shape.width + column) * shape.channels..][..shape.channels]);
+                result.extend_from_slice(
+                    &pixels[(row * shape.width + column) * shape.channels..][..shape.channels],
+                );
             }
         }
         result
@@ -59,12 +61,14 @@ mod tests {
         let plain = Augment::default().apply(&pixels, shape, &mut Random::new(0, &[]));
         assert_eq!(plain, pixels);
         let flips = Augment { flips: true, shift: 0 };
-        let mut seen: Vec<Vec<u8>> = (0..20).map(|seed| flips.apply(&pixels, shape, &mut Random::new(seed, &[]))).collect();
+        let mut seen: Vec<Vec<u8>> =
+            (0..20).map(|seed| flips.apply(&pixels, shape, &mut Random::new(seed, &[]))).collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen, [pixels.clone(), vec![4, 5, 2, 3, 0, 1, 10, 11, 8, 9, 6, 7]]);
         let shifts = Augment { flips: false, shift: 1 };
-        let mut seen: Vec<Vec<u8>> = (0..200).map(|seed| shifts.apply(&pixels, shape, &mut Random::new(seed, &[]))).collect();
+        let mut seen: Vec<Vec<u8>> =
+            (0..200).map(|seed| shifts.apply(&pixels, shape, &mut Random::new(seed, &[]))).collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 9);

@@ -32,9 +32,13 @@ impl Loss {
     /// The loss of one image's logits and its gradient; none where the target is of another kind.
     pub(super) fn of(self, logits: &[f32], target: Target<'_>) -> Option<(f64, Vec<f32>)> {
         match (self, target) {
-            (Self::Divergence { temperature }, Target::Logits(wanted)) => Some(divergence(logits, wanted, temperature)),
+            (Self::Divergence { temperature }, Target::Logits(wanted)) => {
+                Some(divergence(logits, wanted, temperature))
+            }
             (Self::Distance, Target::Logits(wanted)) => Some(distance(logits, wanted)),
-            (Self::CrossEntropy { smoothing }, Target::Class(class)) => Some(cross_entropy(logits, class, smoothing)),
+            (Self::CrossEntropy { smoothing }, Target::Class(class)) => {
+                Some(cross_entropy(logits, class, smoothing))
+            }
             _ => None,
         }
     }
@@ -48,7 +52,8 @@ fn divergence(logits: &[f32], wanted: &[f32], temperature: f64) -> (f64, Vec<f32
 }
 
 fn distance(logits: &[f32], wanted: &[f32]) -> (f64, Vec<f32>) {
-    let differences: Vec<f64> = logits.iter().zip(wanted).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
+    let differences: Vec<f64> =
+        logits.iter().zip(wanted).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
     let count = differences.len().max(1) as f64;
     let mean = differences.iter().sum::<f64>() / count;
     let loss = differences.iter().map(|difference| (difference - mean).powi(2)).sum::<f64>() / count;

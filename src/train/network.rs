@@ -62,7 +62,13 @@ impl Network {
     }
 
     /// Adds a layer, the weights of a convolution in order.
-    pub(super) fn push(&mut self, name: &str, mut function: Function, inputs: Vec<NodeId>, shape: Shape) -> NodeId {
+    pub(super) fn push(
+        &mut self,
+        name: &str,
+        mut function: Function,
+        inputs: Vec<NodeId>,
+        shape: Shape,
+    ) -> NodeId {
         if let Function::Op(Op::Conv(conv)) = &mut function {
             conv.straighten();
         }

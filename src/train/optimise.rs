@@ -112,7 +112,8 @@ impl Parameter<'_> {
 
 /// Scales all gradients so that their norm is at most `limit` (Pascanu et al., arXiv 1211.5063, algorithm 1).
 pub(super) fn clip(gradients: &mut [&mut [f32]], limit: f64) {
-    let square: f64 = gradients.iter().flat_map(|values| values.iter()).map(|&value| f64::from(value).powi(2)).sum();
+    let square: f64 =
+        gradients.iter().flat_map(|values| values.iter()).map(|&value| f64::from(value).powi(2)).sum();
     let factor = (limit / square.sqrt()) as f32;
     if square.sqrt() > limit {
         gradients.iter_mut().flat_map(|values| values.iter_mut()).for_each(|value| *value *= factor);

@@ -7,7 +7,9 @@ pub(super) struct Random(u64);
 impl Random {
     /// The stream that `seed` and a path of numbers (step, image, layer …) lead to.
     pub(super) fn new(seed: u64, path: &[u64]) -> Self {
-        path.iter().fold(Self(seed), |mut random, &step| Self(random.next() ^ step.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+        path.iter().fold(Self(seed), |mut random, &step| {
+            Self(random.next() ^ step.wrapping_mul(0xD6E8_FEB8_6659_FD93))
+        })
     }
 
     pub(super) fn next(&mut self) -> u64 {

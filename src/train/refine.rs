@@ -12,10 +12,10 @@ use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::data::normalise;
 use crate::error::Result;
+use crate::format::Preprocess;
 use crate::graph::Interpreter;
 use crate::judge::{Answers, Judgement};
 use crate::pack::pack_graph;
-use crate::format::Preprocess;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
@@ -57,7 +57,17 @@ pub struct Course {
 
 impl Default for Course {
     fn default() -> Self {
-        Self { epochs: 20, minutes: None, batch: 16, rate: 1e-3, temperature: 2.0, flips: true, shift: 0, mix: 0.5, seed: 0 }
+        Self {
+            epochs: 20,
+            minutes: None,
+            batch: 16,
+            rate: 1e-3,
+            temperature: 2.0,
+            flips: true,
+            shift: 0,
+            mix: 0.5,
+            seed: 0,
+        }
     }
 }
 
@@ -152,10 +162,12 @@ impl<'a> Judge<'a> {
         let mut answers = Vec::with_capacity(self.logits.len());
         let images: Vec<usize> = (0..self.pixels.images()).collect();
         for batch in images.chunks(JUDGED) {
-            let pixels: Vec<Vec<u8>> = batch.iter().map(|&image| self.pixels.image(image)).collect::<Result<_>>()?;
+            let pixels: Vec<Vec<u8>> =
+                batch.iter().map(|&image| self.pixels.image(image)).collect::<Result<_>>()?;
             let logits = session.run(&pixels.concat())?;
             for (place, &image) in batch.iter().enumerate() {
-                let real: Vec<f64> = logits.image(place).iter().map(|&logit| f64::from(logit) * model.logit_scale).collect();
+                let real: Vec<f64> =
+                    logits.image(place).iter().map(|&logit| f64::from(logit) * model.logit_scale).collect();
                 answers.push(Answers::of(&self.logits[image], &real));
             }
         }
@@ -227,7 +239,11 @@ impl<'a> Training<'a> {
         self.simulation.refresh();
         let mut tape = Tape::forward(&self.simulation.network, inputs, BUDGET)?;
         let loss = Loss::Divergence { temperature: self.course.temperature };
-        let losses = tape.logits().iter().zip(&targets).filter_map(|(own, wanted)| loss.of(own, Target::Logits(wanted)));
+        let losses = tape
+            .logits()
+            .iter()
+            .zip(&targets)
+            .filter_map(|(own, wanted)| loss.of(own, Target::Logits(wanted)));
         let (losses, mut seeds): (Vec<f64>, BatchValue) = losses.unzip();
         let share = 1.0 / batch.len() as f32;
         seeds.iter_mut().flatten().for_each(|seed| *seed *= share);
@@ -274,6 +290,7 @@ fn rate_of(kind: Kind) -> f32 {
 }
 
 fn channel_first(pixels: &[u8], shape: Shape) -> Vec<f32> {
-    let channel = |channel: usize| pixels.iter().skip(channel).step_by(shape.channels).map(|&pixel| f32::from(pixel));
+    let channel =
+        |channel: usize| pixels.iter().skip(channel).step_by(shape.channels).map(|&pixel| f32::from(pixel));
     (0..shape.channels).flat_map(channel).collect()
 }

@@ -10,7 +10,9 @@ use crate::format::Quantizer;
 use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
 use crate::pack::largest_unit;
 use crate::precision::Arrangement;
-use crate::quantize::{OperatorId, PerOperator, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp};
+use crate::quantize::{
+    OperatorId, PerOperator, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp,
+};
 use ndarray::Array4;
 
 /// A quantized network in training.
@@ -52,7 +54,12 @@ impl Simulation {
     }
 
     fn empty() -> Self {
-        Self { network: Network::default(), places: PerOperator::default(), convs: Vec::new(), steps: Vec::new() }
+        Self {
+            network: Network::default(),
+            places: PerOperator::default(),
+            convs: Vec::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// Rounds the weights to codes again.
@@ -95,7 +102,9 @@ impl Simulation {
     pub(super) fn store(&self, graph: &mut QuantizedGraph) {
         for conv in &self.convs {
             let layer = &self.network.layers[conv.layer].function;
-            if let (QuantizedOp::Conv(target), Function::Op(Op::Conv(layer))) = (&mut graph.nodes[conv.operator].op, layer) {
+            if let (QuantizedOp::Conv(target), Function::Op(Op::Conv(layer))) =
+                (&mut graph.nodes[conv.operator].op, layer)
+            {
                 target.gain = layer.gain.iter().copied().map(f64::from).collect();
                 target.bias = layer.bias.iter().copied().map(f64::from).collect();
                 if let Some(weights) = &conv.weights {
@@ -115,8 +124,10 @@ impl WeightQuantizer {
     fn learned(&mut self, gradient: &[f32]) -> impl Iterator<Item = Learned<'_>> {
         let [latent, scales] = self.backward(gradient);
         let unit = self.unit();
-        let of_latent = Learned { kind: Kind::Weight, values: &mut self.latent, gradient: latent, units: vec![unit] };
-        let of_scales = Learned { kind: Kind::Step, values: &mut self.scales, gradient: scales, units: vec![1.0] };
+        let of_latent =
+            Learned { kind: Kind::Weight, values: &mut self.latent, gradient: latent, units: vec![unit] };
+        let of_scales =
+            Learned { kind: Kind::Step, values: &mut self.scales, gradient: scales, units: vec![1.0] };
         [of_latent, of_scales].into_iter().filter(|learned| !learned.values.is_empty())
     }
 }
@@ -169,11 +180,18 @@ impl Builder<'_> {
     fn input(&mut self, node: &QuantizedNode, pad: &[u8]) -> NodeId {
         let place = self.frozen(node, Op::Input, Vec::new());
         let shift = pad.iter().map(|&zero| -f32::from(zero)).collect();
-        self.pixels = Some(self.frozen(node, Op::Affine(Affine { scale: vec![1.0; pad.len()], shift }), vec![place]));
+        self.pixels =
+            Some(self.frozen(node, Op::Affine(Affine { scale: vec![1.0; pad.len()], shift }), vec![place]));
         place
     }
 
-    fn conv(&mut self, id: OperatorId, node: &QuantizedNode, conv: &QuantizedConv, mut inputs: Vec<NodeId>) -> NodeId {
+    fn conv(
+        &mut self,
+        id: OperatorId,
+        node: &QuantizedNode,
+        conv: &QuantizedConv,
+        mut inputs: Vec<NodeId>,
+    ) -> NodeId {
         let reads_pixels = node.inputs[0] == OperatorId::INPUT;
         if let Some(pixels) = self.pixels.filter(|_| reads_pixels) {
             inputs[0] = pixels;
@@ -181,8 +199,9 @@ impl Builder<'_> {
         let arrangement = conv.arrangement();
         let real = conv.expand();
         let channels = real.chunks_exact(arrangement.channel_len()).zip(&conv.factors);
-        let real: Vec<f32> =
-            channels.flat_map(|(channel, factor)| channel.iter().map(move |&w| (f64::from(w) * factor) as f32)).collect();
+        let real: Vec<f32> = channels
+            .flat_map(|(channel, factor)| channel.iter().map(move |&w| (f64::from(w) * factor) as f32))
+            .collect();
         let layer = Conv {
             weight: in_graph_order(&real, arrangement, &conv.window.kernel),
             gain: self.gains(node, conv),
@@ -222,14 +241,22 @@ impl Builder<'_> {
         let weights: Vec<f32> = trained.weight.iter().copied().collect();
         let mut weights = in_storage_order(&weights, arrangement);
         let gains = trained.gain.iter().zip(&conv.gain);
-        for (channel, (&of_trained, &fitted)) in weights.chunks_exact_mut(arrangement.channel_len()).zip(gains) {
+        for (channel, (&of_trained, &fitted)) in
+            weights.chunks_exact_mut(arrangement.channel_len()).zip(gains)
+        {
             let ratio = if fitted == 0.0 { 0.0 } else { (f64::from(of_trained) / fitted) as f32 };
             channel.iter_mut().for_each(|weight| *weight *= ratio);
         }
         Some(weights)
     }
 
-    fn plain(&mut self, id: OperatorId, node: &QuantizedNode, plain: &Plain, mut inputs: Vec<NodeId>) -> NodeId {
+    fn plain(
+        &mut self,
+        id: OperatorId,
+        node: &QuantizedNode,
+        plain: &Plain,
+        mut inputs: Vec<NodeId>,
+    ) -> NodeId {
         let op = match plain {
             Plain::Add { negate } => {
                 if negate[0] {
@@ -262,9 +289,11 @@ impl Builder<'_> {
     fn quantize(&mut self, id: OperatorId, node: &QuantizedNode, input: NodeId) -> NodeId {
         let quantizer: &Quantizer = &node.quantizer;
         let place = self.push(node, Function::Quantize(ActivationQuantizer::new(quantizer)), vec![input]);
-        let tabled = self.graph.nodes.iter().any(|reader| {
-            reader.inputs.contains(&id) && matches!(reader.op, QuantizedOp::Table { .. })
-        });
+        let tabled = self
+            .graph
+            .nodes
+            .iter()
+            .any(|reader| reader.inputs.contains(&id) && matches!(reader.op, QuantizedOp::Table { .. }));
         let learned = node.range.is_some() && quantizer.max < u8::MAX && !tabled;
         self.own.network.layers[place].trainable = learned;
         if learned {

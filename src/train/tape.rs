@@ -1,6 +1,8 @@
 //! Reverse mode: a forward pass that keeps what the backward pass needs.
 
-use super::backward::{Backward, Example, Moments, Wanted, add, add_all, backward, batch_norm, batch_norm_by};
+use super::backward::{
+    Backward, Example, Moments, Wanted, add, add_all, backward, batch_norm, batch_norm_by,
+};
 use super::network::{Function, Layer, Network, Statistics};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{BatchNorm, NodeId, Op, ValueView};
@@ -130,9 +132,8 @@ impl<'n> Tape<'n> {
     }
 
     fn operands(&self, layer: &Layer, image: usize) -> Result<Vec<ValueView<'_>>> {
-        let operand = |&input: &NodeId| {
-            Ok((self.kept(input)?[image].as_slice(), self.network.layers[input].shape))
-        };
+        let operand =
+            |&input: &NodeId| Ok((self.kept(input)?[image].as_slice(), self.network.layers[input].shape));
         layer.inputs.iter().map(operand).collect()
     }
 
@@ -147,7 +148,8 @@ impl<'n> Tape<'n> {
         if segment.end > last {
             return;
         }
-        let read_later = |id: NodeId| self.network.layers[segment.end..].iter().any(|layer| layer.inputs.contains(&id));
+        let read_later =
+            |id: NodeId| self.network.layers[segment.end..].iter().any(|layer| layer.inputs.contains(&id));
         for id in segment.clone().filter(|&id| id > 0 && !read_later(id)) {
             self.values[id] = None;
         }
@@ -168,8 +170,9 @@ impl<'n> Tape<'n> {
         let parts = PARTS.min(PART_BYTES / (4 * length.max(1))).clamp(1, self.images);
         let part = |part: usize| {
             let images = part * self.images / parts..(part + 1) * self.images / parts;
-            let example =
-                |image: usize| Ok(Example { inputs: self.operands(layer, image)?, gradient: &gradient[image] });
+            let example = |image: usize| {
+                Ok(Example { inputs: self.operands(layer, image)?, gradient: &gradient[image] })
+            };
             let examples: Vec<Example> = images.map(example).collect::<Result<_>>()?;
             layer.function.backward(&examples, layer, wanted)
         };
@@ -249,7 +252,10 @@ fn segments(network: &Network, images: usize, budget: usize) -> Vec<Range<NodeId
     let divided = |count: usize| -> Vec<Range<NodeId>> {
         (0..count).map(|part| part * layers / count..(part + 1) * layers / count).collect()
     };
-    (1..layers).map(divided).find(|segments| needed(network, &bytes, segments) <= budget).unwrap_or_else(|| divided(layers))
+    (1..layers)
+        .map(divided)
+        .find(|segments| needed(network, &bytes, segments) <= budget)
+        .unwrap_or_else(|| divided(layers))
 }
 
 /// Bytes that a pass with these segments keeps at most: what crosses their ends, and all of the largest.
@@ -258,7 +264,8 @@ fn needed(network: &Network, bytes: &[usize], segments: &[Range<NodeId>]) -> usi
     let crossing = |segment: &Range<NodeId>| -> usize {
         segment.clone().filter(|&id| last_reader[id] >= segment.end).map(|id| bytes[id]).sum()
     };
-    let whole = segments.iter().map(|segment| bytes[segment.clone()].iter().sum::<usize>()).max().unwrap_or(0);
+    let whole =
+        segments.iter().map(|segment| bytes[segment.clone()].iter().sum::<usize>()).max().unwrap_or(0);
     segments.iter().map(crossing).sum::<usize>() + whole
 }
 

@@ -279,3 +279,26 @@ fn unreadable_images_are_counted_and_named() {
     assert!(run.stderr.contains("error: ") && run.stderr.contains("empty.png"), "{}", run.stderr);
     assert!(run.stdout.contains("test/1/"), "readable ones are classified all the same");
 }
+
+#[test]
+fn a_network_is_tuned() {
+    let digits = Digits::new();
+    let model = repository(DIGITS);
+    let tune = |more: &[&str]| {
+        let base = ["tune", &model, "--calib", "train", "-o", "tuned.fgq", "--group", "64"];
+        digits.run(&[&base[..], &crate::support::DIGITS_VALUES[..], more].concat())
+    };
+    let json = tune(&["--epochs", "2", "--batch", "8", "--json"]).json();
+    let curve = json["tuning"]["curve"].as_array().unwrap();
+    assert_eq!(curve.len(), 3);
+    assert!(curve[0]["loss"].is_null() && curve[1]["loss"].as_f64().unwrap() > 0.0);
+    assert!(curve.iter().all(|epoch| epoch["divergence"].as_f64().unwrap() >= 0.0));
+    assert_eq!(names(digits.path()), ["test", "train", "tuned.fgq"]);
+    let text = tune(&["--epochs", "1", "--minutes", "5"]).stdout;
+    assert!(text.contains("\ntuning "), "{text}");
+    for (option, value) in
+        [("--epochs", "0"), ("--batch", "0"), ("--rate", "-1"), ("--mix", "2"), ("--temperature", "0.5")]
+    {
+        tune(&[&format!("{option}={value}")]).fails_with(&[option]);
+    }
+}

@@ -64,7 +64,8 @@ fn add_tap(window: &Window, tap: [usize; 2], weight: f32, input: ValueView<'_>, 
     let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
     for row in outputs_reading(window, 0, tap[0], shape.height, output.height) {
         let target = &mut plane[row * output.width..][..output.width][columns.clone()];
-        let source = values.get(tap_start(window, tap, row, columns.start, shape.width)..).unwrap_or_default();
+        let source =
+            values.get(tap_start(window, tap, row, columns.start, shape.width)..).unwrap_or_default();
         for (target, source) in target.iter_mut().zip(source.iter().step_by(window.stride[1])) {
             *target += weight * source;
         }
@@ -95,7 +96,8 @@ fn by_products(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Re
 /// A convolution as products of every group's weights with its padded input, read at a shift for every kernel position.
 fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
     let weights = conv.weight.as_standard_layout();
-    let weights = weights.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "weights are not in order"))?;
+    let weights =
+        weights.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "weights are not in order"))?;
     let of_group = |shape: Shape| Shape { channels: shape.channels / conv.groups, ..shape };
     let (shape, output) = (of_group(shape), of_group(output));
     let planes = Planes::new(&conv.window, shape, output);

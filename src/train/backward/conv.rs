@@ -22,13 +22,15 @@ pub(super) fn conv(conv: &Conv, examples: &[Example], output: Shape, wanted: Wan
     let shape = examples.first().and_then(|example| example.inputs.first()).map(|(_, shape)| *shape);
     let shape = shape.ok_or_else(super::operands)?;
     let blank = |_| vec![0.0; shape.len()];
-    let mut inputs: Vec<Vec<f32>> = if wanted.inputs { examples.iter().map(blank).collect() } else { Vec::new() };
+    let mut inputs: Vec<Vec<f32>> =
+        if wanted.inputs { examples.iter().map(blank).collect() } else { Vec::new() };
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
     let layer = Dense::new(conv, shape, output);
     if !conv.window.is_pointwise() && output.positions() >= PLANE_POSITIONS {
         layer.in_planes(&gained, examples, &mut inputs, &mut sums);
     } else if depthwise {
-        let layer = Depthwise { window: &conv.window, multiplier: output.channels / conv.groups, shape, output };
+        let layer =
+            Depthwise { window: &conv.window, multiplier: output.channels / conv.groups, shape, output };
         for (image, example) in examples.iter().enumerate() {
             let target = inputs.get_mut(image).map(Vec::as_mut_slice);
             layer.image(&gained, example, target, &mut sums);
@@ -46,7 +48,8 @@ pub(super) fn conv(conv: &Conv, examples: &[Example], output: Shape, wanted: Wan
 
 /// `gain·W`, output channel by output channel.
 fn gained_weights(conv: &Conv) -> Result<Vec<f32>> {
-    let weights = conv.weight.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "weights are not in order"))?;
+    let weights =
+        conv.weight.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "weights are not in order"))?;
     let length = weights.len() / conv.gain.len().max(1);
     let rows = weights.chunks_exact(length.max(1)).zip(&conv.gain);
     Ok(rows.flat_map(|(row, gain)| row.iter().map(move |weight| gain * weight)).collect())
@@ -56,7 +59,9 @@ fn gained_weights(conv: &Conv) -> Result<Vec<f32>> {
 fn parameters(conv: &Conv, mut sums: Vec<f32>, examples: &[Example], output: Shape) -> Vec<Vec<f32>> {
     let length = (sums.len() / output.channels.max(1)).max(1);
     let weights = conv.weight.as_slice().unwrap_or_default();
-    let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32;
+    let dot = |(a, b): (&[f32], &[f32])| {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32
+    };
     let gain = weights.chunks_exact(length).zip(sums.chunks_exact(length)).map(dot).collect();
     for (row, gain) in sums.chunks_exact_mut(length).zip(&conv.gain) {
         row.iter_mut().for_each(|sum| *sum *= gain);
@@ -105,7 +110,8 @@ impl<'w> Dense<'w> {
         let weights = self.output.channels * self.depth;
         let own = group * weights..(group + 1) * weights;
         let weight = matrix(&gained[own.clone()], self.output.channels)?;
-        let mut sum = if sums.is_empty() { None } else { Some(matrix_mut(&mut sums[own], self.output.channels)?) };
+        let mut sum =
+            if sums.is_empty() { None } else { Some(matrix_mut(&mut sums[own], self.output.channels)?) };
         let lines = (PATCH_VALUES / (self.depth * self.output.width)).max(1);
         let images = (lines / self.output.height).max(1);
         let rows = lines.min(self.output.height);
@@ -123,7 +129,13 @@ impl<'w> Dense<'w> {
                 }
                 if !inputs.is_empty() {
                     patches.resize(self.depth * gradient.ncols(), 0.0);
-                    general_mat_mul(1.0, &weight.t(), &gradient, 0.0, &mut matrix_mut(&mut patches, self.depth)?);
+                    general_mat_mul(
+                        1.0,
+                        &weight.t(),
+                        &gradient,
+                        0.0,
+                        &mut matrix_mut(&mut patches, self.depth)?,
+                    );
                     self.scatter_inputs(&block, group, &mut patches, &mut inputs[first..]);
                 }
             }
@@ -138,7 +150,8 @@ impl<'w> Dense<'w> {
         let (mut values, mut lines, mut computed) = (Vec::new(), Vec::new(), Vec::new());
         for (group, weights) in gained.chunks_exact(self.output.channels * self.depth).enumerate() {
             let adjoint = if inputs.is_empty() { Vec::new() } else { planes.adjoint(weights) };
-            let [own_input, own_output] = [&self.shape, &self.output].map(|s| group * s.len()..(group + 1) * s.len());
+            let [own_input, own_output] =
+                [&self.shape, &self.output].map(|s| group * s.len()..(group + 1) * s.len());
             for (image, example) in examples.iter().enumerate() {
                 planes.fill_lines(&example.gradient[own_output.clone()], &mut lines);
                 if let Some(sums) = sums.get_mut(group * weights.len()..(group + 1) * weights.len()) {
@@ -260,7 +273,8 @@ impl Depthwise<'_> {
 
     /// Every row of outputs that read an input through a tap, with the place of the first such input.
     fn rows(&self, tap: [usize; 2], mut visit: impl FnMut(Range<usize>, usize)) {
-        let reading = |axis: usize, size, outputs| outputs_reading(self.window, axis, tap[axis], size, outputs);
+        let reading =
+            |axis: usize, size, outputs| outputs_reading(self.window, axis, tap[axis], size, outputs);
         let columns = reading(1, self.shape.width, self.output.width);
         if columns.is_empty() {
             return;

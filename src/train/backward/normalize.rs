@@ -15,7 +15,8 @@ pub(super) fn running(norm: &BatchNorm, (values, shape): ValueView<'_>, gradient
         let scale = (f64::from(norm.gamma[channel]) * factor) as f32;
         input.extend(dys.iter().map(|dy| scale * dy));
         let mean = f64::from(norm.mean[channel]);
-        let gamma: f64 = xs.iter().zip(dys).map(|(&x, &dy)| (f64::from(x) - mean) * factor * f64::from(dy)).sum();
+        let gamma: f64 =
+            xs.iter().zip(dys).map(|(&x, &dy)| (f64::from(x) - mean) * factor * f64::from(dy)).sum();
         parameters[0].push(gamma as f32);
         parameters[1].push(dys.iter().map(|&dy| f64::from(dy)).sum::<f64>() as f32);
     }
@@ -37,7 +38,11 @@ pub(in crate::train) struct Moments {
 }
 
 /// A batch normalised by its own moments (Ioffe and Szegedy, arXiv 1502.03167, algorithm 1).
-pub(in crate::train) fn batch_norm(norm: &BatchNorm, batch: &[&[f32]], shape: Shape) -> (Vec<Vec<f32>>, Moments) {
+pub(in crate::train) fn batch_norm(
+    norm: &BatchNorm,
+    batch: &[&[f32]],
+    shape: Shape,
+) -> (Vec<Vec<f32>>, Moments) {
     let moments = Moments::of(batch, shape);
     let apply = |values: &&[f32]| {
         let mut result = Vec::with_capacity(values.len());
@@ -67,7 +72,8 @@ impl Moments {
     /// Moves running statistics towards these, the variance being that of a sample (as PyTorch does it).
     pub(in crate::train) fn blend_into(&self, norm: &mut BatchNorm, momentum: f64) {
         let sample = self.count as f64 / (self.count.max(2) - 1) as f64;
-        let blend = |old: &mut f32, new: f64| *old = ((1.0 - momentum) * f64::from(*old) + momentum * new) as f32;
+        let blend =
+            |old: &mut f32, new: f64| *old = ((1.0 - momentum) * f64::from(*old) + momentum * new) as f32;
         norm.mean.iter_mut().zip(&self.mean).for_each(|(old, new)| blend(old, *new));
         norm.variance.iter_mut().zip(&self.variance).for_each(|(old, new)| blend(old, new * sample));
     }
@@ -120,7 +126,14 @@ fn plane<'a>(values: &&'a [f32], channel: usize, shape: Shape) -> &'a [f32] {
 /// By an image's own statistics: gradients of the input, and of gamma and beta.
 pub(super) fn group_norm(norm: &GroupNorm, (values, shape): ValueView<'_>, gradient: &[f32]) -> Single {
     let (positions, size) = (shape.positions(), shape.channels / norm.groups);
-    let mut own = Group { norm, values, gradient, positions, input: vec![0.0; values.len()], sums: vec![[0.0; 2]; shape.channels] };
+    let mut own = Group {
+        norm,
+        values,
+        gradient,
+        positions,
+        input: vec![0.0; values.len()],
+        sums: vec![[0.0; 2]; shape.channels],
+    };
     for group in 0..norm.groups {
         let channels = group * size..(group + 1) * size;
         match norm.span {

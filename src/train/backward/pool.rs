@@ -4,7 +4,12 @@ use crate::graph::{ValueView, WindowSpan, spans};
 use crate::tensor::{Shape, Window};
 
 /// To the first of the largest, in the order of rows.
-pub(super) fn max(window: &Window, (values, shape): ValueView<'_>, output: Shape, gradient: &[f32]) -> Vec<f32> {
+pub(super) fn max(
+    window: &Window,
+    (values, shape): ValueView<'_>,
+    output: Shape,
+    gradient: &[f32],
+) -> Vec<f32> {
     let mut input = vec![0.0; shape.len()];
     let planes = values.chunks_exact(shape.positions()).zip(input.chunks_exact_mut(shape.positions()));
     for ((plane, target), gradient) in planes.zip(gradient.chunks_exact(output.positions())) {
@@ -48,7 +53,12 @@ pub(super) fn global_average(shape: Shape, gradient: &[f32]) -> Vec<f32> {
 }
 
 /// Calls `each` with the place of every output and its window.
-fn visit(window: &Window, shape: Shape, output: Shape, mut each: impl FnMut(usize, &WindowSpan, &WindowSpan)) {
+fn visit(
+    window: &Window,
+    shape: Shape,
+    output: Shape,
+    mut each: impl FnMut(usize, &WindowSpan, &WindowSpan),
+) {
     let rows = spans(window, 0, shape.height, output.height);
     let columns = spans(window, 1, shape.width, output.width);
     for (y, row) in rows.iter().enumerate() {

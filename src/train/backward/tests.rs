@@ -44,7 +44,10 @@ fn shape_of(op: &Op, inputs: &[(Vec<f32>, Shape)]) -> Option<Shape> {
     let operands = (0..inputs.len()).collect();
     nodes.push(Node { name: "op".into(), op: op.clone(), inputs: operands });
     let output = nodes.len() - 1;
-    Graph { name: "one".into(), input: first, nodes, output }.shapes().ok().and_then(|shapes| shapes.last().copied())
+    Graph { name: "one".into(), input: first, nodes, output }
+        .shapes()
+        .ok()
+        .and_then(|shapes| shapes.last().copied())
 }
 
 /// Compares gradients along a random direction with differences of the function, for inputs and for parameters.
@@ -86,7 +89,13 @@ fn check(op: &Op, inputs: &[(Vec<f32>, Shape)], seed: u64) {
     }
 }
 
-fn convolution(choices: &mut Choices, groups: usize, per_group: usize, per_output: usize, window: Window) -> Conv {
+fn convolution(
+    choices: &mut Choices,
+    groups: usize,
+    per_group: usize,
+    per_output: usize,
+    window: Window,
+) -> Conv {
     let outputs = groups * per_output;
     let dim = (outputs, per_group, window.kernel[0], window.kernel[1]);
     Conv {
@@ -163,9 +172,22 @@ proptest! {
 fn functions_of_one_number() {
     let shape = Shape::new(1, 16, 16);
     let all = [
-        Unary::Relu, Unary::LeakyRelu(0.25), Unary::Clip(-1.0, 2.0), Unary::HardSwish, Unary::HardSigmoid(0.25, 0.5),
-        Unary::Sigmoid, Unary::Silu, Unary::Tanh, Unary::Elu(0.5), Unary::Gelu, Unary::GeluTanh, Unary::Erf,
-        Unary::Softplus, Unary::Exp, Unary::Abs, Unary::Pow(2.0),
+        Unary::Relu,
+        Unary::LeakyRelu(0.25),
+        Unary::Clip(-1.0, 2.0),
+        Unary::HardSwish,
+        Unary::HardSigmoid(0.25, 0.5),
+        Unary::Sigmoid,
+        Unary::Silu,
+        Unary::Tanh,
+        Unary::Elu(0.5),
+        Unary::Gelu,
+        Unary::GeluTanh,
+        Unary::Erf,
+        Unary::Softplus,
+        Unary::Exp,
+        Unary::Abs,
+        Unary::Pow(2.0),
     ];
     for (seed, unary) in all.into_iter().enumerate() {
         check(&Op::Unary(unary), &[(smooth(shape.len(), seed as u64), shape)], seed as u64);
@@ -196,7 +218,8 @@ fn images_add_up() {
     for (groups, kernel) in [(1, [3, 3]), (2, [1, 1]), (6, [3, 3])] {
         let conv = convolution(&mut choices, groups, 6 / groups, 2, Window::new(kernel));
         let output = shape_of(&Op::Conv(conv.clone()), &[(vec![0.0; shape.len()], shape)]).unwrap();
-        let data: Vec<_> = (0..5).map(|_| (choices.values(shape.len()), choices.values(output.len()))).collect();
+        let data: Vec<_> =
+            (0..5).map(|_| (choices.values(shape.len()), choices.values(output.len()))).collect();
         let examples: Vec<Example> =
             data.iter().map(|(x, dy)| Example { inputs: vec![(x, shape)], gradient: dy }).collect();
         let wanted = Wanted { inputs: true, parameters: true };

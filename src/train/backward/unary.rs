@@ -10,14 +10,26 @@ impl Unary {
         let step = |inside: bool| if inside { 1.0 } else { 0.0 };
         match self {
             Self::Relu => step(x > 0.0),
-            Self::LeakyRelu(alpha) => if x > 0.0 { 1.0 } else { alpha },
+            Self::LeakyRelu(alpha) => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    alpha
+                }
+            }
             Self::Clip(low, high) => step(x > low && x < high),
             Self::HardSwish => (x / 6.0 + 0.5).clamp(0.0, 1.0) + step(x.abs() < 3.0) * x / 6.0,
             Self::HardSigmoid(alpha, beta) => step((0.0..1.0).contains(&(alpha * x + beta))) * alpha,
             Self::Sigmoid => sigmoid_slope(x),
             Self::Silu => Self::Sigmoid.apply(x) + x * sigmoid_slope(x),
             Self::Tanh => 1.0 - x.tanh().powi(2),
-            Self::Elu(alpha) => if x > 0.0 { 1.0 } else { alpha * x.exp() },
+            Self::Elu(alpha) => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    alpha * x.exp()
+                }
+            }
             Self::Gelu => {
                 let density = 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (-0.5 * x * x).exp();
                 0.5 * libm::erfcf(-x * FRAC_1_SQRT_2) + x * density
@@ -32,7 +44,13 @@ impl Unary {
             Self::Exp => x.exp(),
             Self::Log => 1.0 / x,
             Self::Sqrt => 0.5 / x.sqrt(),
-            Self::Abs => if x == 0.0 { 0.0 } else { x.signum() },
+            Self::Abs => {
+                if x == 0.0 {
+                    0.0
+                } else {
+                    x.signum()
+                }
+            }
             Self::Reciprocal => -1.0 / (x * x),
             Self::Pow(exponent) => exponent * x.powf(exponent - 1.0),
         }

@@ -53,7 +53,8 @@ fn conv(precision: Precision, trained: &[f32]) -> QuantizedConv {
     }
 }
 
-const PRECISIONS: [&str; 7] = ["ternary:4", "ternary:4/4", "ternary:64/4*2", "int3", "int4:4", "int8", "pow2:4"];
+const PRECISIONS: [&str; 7] =
+    ["ternary:4", "ternary:4/4", "ternary:64/4*2", "int3", "int4:4", "int8", "pow2:4"];
 
 #[test]
 fn weights_start_at_their_codes() {
@@ -97,7 +98,10 @@ fn gradients_pass_straight_through_the_rounding() {
             let difference = before - weighted(&moved);
             let expected = f64::from(latent[place]) * f64::from(level.signum().max(0) * 2 - 1);
             if moved.weights().levels[place] != level && latent[place] != 0.0 {
-                assert!((difference - expected).abs() < 1e-4, "{precision}: {difference} instead of {expected}");
+                assert!(
+                    (difference - expected).abs() < 1e-4,
+                    "{precision}: {difference} instead of {expected}"
+                );
             }
         }
         for place in 0..scales.len() {

@@ -65,7 +65,8 @@ impl WeightQuantizer {
     fn steps(&self) -> Vec<f32> {
         let mut steps = vec![0.0; self.latent.len()];
         self.each_group(|plane, group, range| {
-            let scale = self.scales.get(plane.scales + group).map_or(1.0, |scale| self.rounded(plane.index, *scale));
+            let scale =
+                self.scales.get(plane.scales + group).map_or(1.0, |scale| self.rounded(plane.index, *scale));
             let factor = self.factors[range.start / self.arrangement.channel_len()];
             steps[plane.levels + range.start..plane.levels + range.end].fill(scale * factor);
         });
@@ -82,7 +83,9 @@ impl WeightQuantizer {
         let groups = self.arrangement.outputs * self.arrangement.channel_groups(self.precision);
         for index in 0..self.precision.planes() {
             let plane = Plane { index, levels: index * self.arrangement.len(), scales: index * groups };
-            self.arrangement.groups(self.precision, 0..self.arrangement.outputs, |group, range| visit(plane, group, range));
+            self.arrangement.groups(self.precision, 0..self.arrangement.outputs, |group, range| {
+                visit(plane, group, range)
+            });
         }
     }
 
@@ -108,7 +111,9 @@ impl WeightQuantizer {
         let Weights { precision, levels, scales } = self.weights();
         let weights = self.arrangement.expand(precision, &levels, &scales);
         let channels = weights.chunks_exact(self.arrangement.channel_len()).zip(&self.factors);
-        channels.flat_map(|(channel, factor)| channel.iter().map(move |&weight| factor * f32::from(weight))).collect()
+        channels
+            .flat_map(|(channel, factor)| channel.iter().map(move |&weight| factor * f32::from(weight)))
+            .collect()
     }
 
     /// Gradients of latent weights and of scales, given those of the real weights in storage order: rounding passes

@@ -23,7 +23,12 @@ fn images(seed: u64, graph: &Graph) -> PixelImages {
     PixelImages { pixels: (0..IMAGES).map(|_| image(&mut choices)).collect(), labels: Vec::new() }
 }
 
-fn fitted<'a>(graph: Graph, preprocess: &'a Preprocess, images: &PixelImages, options: &ConvertOptions) -> Option<Fitted<'a>> {
+fn fitted<'a>(
+    graph: Graph,
+    preprocess: &'a Preprocess,
+    images: &PixelImages,
+    options: &ConvertOptions,
+) -> Option<Fitted<'a>> {
     Fitted::new(graph, preprocess, images, options, &()).ok()
 }
 
@@ -50,7 +55,8 @@ fn compare(graph: &QuantizedGraph, simulation: &Simulation, model: &PackedModel,
     let layers = &simulation.network.layers;
     let mut values: Vec<Vec<f32>> = vec![channel_first(pixels, graph.input, f32::from)];
     for (id, node) in graph.nodes.enumerate().skip(1) {
-        let operand = |&input: &OperatorId| Operand::of(&model.nodes[input.index()], graph.nodes[input].shape);
+        let operand =
+            |&input: &OperatorId| Operand::of(&model.nodes[input.index()], graph.nodes[input].shape);
         let operands: Vec<Operand> = node.inputs.iter().map(operand).collect();
         let step = Step::new(&model.nodes[id.index()], &operands, node.shape, Kernels::default());
         let inputs: Vec<&Batch<u8>> = node.inputs.iter().map(|input| &codes[input.index()]).collect();
@@ -86,7 +92,11 @@ fn every_operator_computes_what_the_runtime_does() {
         let model = pack_graph(&fitted.quantized, &preprocess).unwrap();
         assert_eq!(model.nodes, fitted.packed.nodes);
         let simulation = Simulation::new(&fitted.quantized, &fitted.full.graph);
-        images.pixels.iter().take(2).for_each(|pixels| compare(&fitted.quantized, &simulation, &model, pixels));
+        images
+            .pixels
+            .iter()
+            .take(2)
+            .for_each(|pixels| compare(&fitted.quantized, &simulation, &model, pixels));
         compared += 1;
     }
     assert!(compared > 40, "{compared}");
@@ -102,7 +112,9 @@ fn storing_what_was_not_trained_changes_no_code() {
         let mut stored = fitted.quantized.clone();
         Simulation::new(&fitted.quantized, &fitted.full.graph).store(&mut stored);
         for (before, after) in fitted.quantized.nodes.iter().zip(&stored.nodes) {
-            let (QuantizedOp::Conv(before), QuantizedOp::Conv(after)) = (&before.op, &after.op) else { continue };
+            let (QuantizedOp::Conv(before), QuantizedOp::Conv(after)) = (&before.op, &after.op) else {
+                continue;
+            };
             assert_eq!(before.weights, after.weights);
             let pairs = before.bias.iter().zip(&after.bias);
             pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-7 * a.abs()));
@@ -122,18 +134,33 @@ fn simulation_and_runtime_give_the_same_class() {
     let test = pixels("test_images");
     let train = PixelImages { pixels: pixels("train_images"), labels: Vec::new() };
     let defaults = Preprocess::default_for(1, 8, 8).unwrap();
-    let preprocess =
-        Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: crate::format::Channels::Grey, ..defaults };
+    let preprocess = Preprocess {
+        mean: vec![0.3053],
+        std: vec![0.3758],
+        channels: crate::format::Channels::Grey,
+        ..defaults
+    };
     for which in 0..2 {
-        let graph = crate::source::load_onnx(bytes.to_vec(), "digits", &crate::source::LoadOptions::default()).unwrap().graph;
+        let graph =
+            crate::source::load_onnx(bytes.to_vec(), "digits", &crate::source::LoadOptions::default())
+                .unwrap()
+                .graph;
         let fitted = fitted(graph, &preprocess, &train, &options(which)).unwrap();
         let model = pack_graph(&fitted.quantized, &preprocess).unwrap();
         let logits = Session::new(&model).unwrap().run(&test.concat()).unwrap();
         let simulation = Simulation::new(&fitted.quantized, &fitted.full.graph);
-        let inputs = test.iter().map(|image| channel_first(image, fitted.full.graph.input, f32::from)).collect();
+        let inputs =
+            test.iter().map(|image| channel_first(image, fitted.full.graph.input, f32::from)).collect();
         let tape = Tape::forward(&simulation.network, inputs, usize::MAX).unwrap();
-        let best = |logits: &Vec<f32>| crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1);
-        let agreeing = tape.logits().iter().enumerate().filter(|(image, own)| best(own) == logits.top(*image, 1)).count();
+        let best = |logits: &Vec<f32>| {
+            crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1)
+        };
+        let agreeing = tape
+            .logits()
+            .iter()
+            .enumerate()
+            .filter(|(image, own)| best(own) == logits.top(*image, 1))
+            .count();
         assert!(1000 * agreeing >= 995 * test.len(), "{agreeing} of {}", test.len());
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::graph::arbitrary::{classifier, noise};
 use crate::graph::Interpreter;
+use crate::graph::arbitrary::{classifier, noise};
 
 fn images(network: &Network, count: usize) -> BatchValue {
     (0..count as u64).map(|seed| noise(network.layers[0].shape.len(), seed)).collect()
@@ -76,7 +76,8 @@ fn gradients_of_whole_networks_equal_differences() {
         for (id, layer) in gradients.iter().enumerate() {
             for (place, gradient) in layer.iter().enumerate() {
                 let direction = noise(gradient.len(), (id * 10 + place) as u64);
-                slope += gradient.iter().zip(direction).map(|(g, d)| f64::from(*g) * f64::from(d)).sum::<f64>();
+                slope +=
+                    gradient.iter().zip(direction).map(|(g, d)| f64::from(*g) * f64::from(d)).sum::<f64>();
             }
         }
         let difference = |by: f32| Some((moved(by)? - moved(-by)?) / f64::from(2.0 * by));
