@@ -197,6 +197,8 @@ pub(crate) struct Fitted<'a> {
     pub full: Full<'a>,
     pub quantized: QuantizedGraph,
     pub packed: Packed,
+    /// Places of the fitted images among those given.
+    pub fitting: Vec<usize>,
     unreadable: Unreadable,
 }
 
@@ -212,15 +214,16 @@ impl<'a> Fitted<'a> {
         let draft = options.draft(graph, preprocess)?;
         let wanted = options.calibration(&draft);
         let draft = if options.reorder { in_order(draft)? } else { draft };
-        let Prepared { full, choices, pixels, unreadable } = draft.calibrate(images, &wanted, progress)?;
+        let Prepared { full, choices, pixels, fitting, unreadable } =
+            draft.calibrate(images, &wanted, progress)?;
         let mut quantized = full.assemble(&choices, options.range, &options.rules, &pixels.fitting)?;
         let packed = fit_and_pack(&mut quantized, &full, options.method, pixels, None, progress)?;
-        Ok(Self { full, quantized, packed, unreadable })
+        Ok(Self { full, quantized, packed, fitting, unreadable })
     }
 
     /// The packed model with what is to be said of it.
     pub(crate) fn conversion(self, options: &ConvertOptions) -> Result<Conversion> {
-        let Self { full, quantized, packed, unreadable } = self;
+        let Self { full, quantized, packed, unreadable, .. } = self;
         let all = packed.pixels.images();
         let model = PackedModel {
             name: quantized.name.clone(),

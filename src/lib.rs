@@ -187,7 +187,7 @@ pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
 #[cfg(feature = "train")]
-pub use train::{Course, Epoch};
+pub use train::{Course, Descent, Epoch, Imitation, Schedule};
 #[cfg(feature = "train")]
 pub use tune::{TuneOptions, Tuning, tune};
 

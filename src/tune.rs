@@ -2,12 +2,13 @@
 
 use crate::convert::{Conversion, ConvertOptions, Fitted};
 use crate::data::Images;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
 use crate::train::{Course, Epoch, Refinement, refine};
+use std::collections::BTreeMap;
 
 /// How [`tune`] converts and trains.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +17,8 @@ pub struct TuneOptions {
     pub convert: ConvertOptions,
     /// How it is trained then.
     pub course: Course,
+    /// Whether the images' labels are learned too (cross entropy besides full precision's answers).
+    pub labels: bool,
 }
 
 /// What [`tune`] made.
@@ -41,9 +44,13 @@ pub fn tune(
     options: &TuneOptions,
     progress: &dyn Progress,
 ) -> Result<Tuning> {
+    options.course.check()?;
+    let labels = if options.labels { labels_of(images)? } else { Vec::new() };
     let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
+    let labels: Vec<usize> = fitted.fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
+    let Fitted { quantized, full, packed, .. } = &fitted;
     let Refinement { graph, curve } =
-        refine(&fitted.quantized, &fitted.full, &fitted.packed.pixels, &options.course, progress)?;
+        refine(quantized, full, &packed.pixels, &labels, &options.course, progress)?;
     let is_improved = graph.is_some();
     if let Some(mut graph) = graph {
         let packed = measure_and_pack(&mut graph, &fitted.full, fitted.packed.pixels, progress)?;
@@ -52,24 +59,40 @@ pub fn tune(
     }
     let mut conversion = fitted.conversion(&options.convert)?;
     if is_improved {
-        conversion.model.provenance.options.extend(record(&options.course));
+        conversion.model.provenance.options.extend(record(&options.course, options.labels));
     }
     Ok(Tuning { conversion, is_improved, curve })
 }
 
+fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
+    let label = |image: usize| {
+        let message = format!("image '{}' has no label; give class folders", images.name(image));
+        images.label(image).ok_or_else(|| Error::new(ErrorKind::Argument, message))
+    };
+    (0..images.len()).map(label).collect()
+}
+
 /// The course as text, for the record in the file.
-fn record(course: &Course) -> [(String, String); 8] {
-    let Course { epochs, minutes, batch, rate, temperature, flips, shift, mix, seed } = course;
-    let limit = minutes.map_or_else(String::new, |minutes| format!(" within {minutes} minutes"));
-    [
-        ("epochs", format!("{epochs}{limit}")),
-        ("batch", batch.to_string()),
-        ("rate", rate.to_string()),
-        ("temperature", temperature.to_string()),
-        ("flips", flips.to_string()),
-        ("shift", shift.to_string()),
-        ("mix", mix.to_string()),
-        ("seed", seed.to_string()),
-    ]
-    .map(|(key, value)| (format!("tuned_{key}"), value))
+fn record(course: &Course, labels: bool) -> BTreeMap<String, String> {
+    let mut record = BTreeMap::new();
+    let mut note = |key: &str, value: String| record.insert(format!("tuned_{key}"), value);
+    note("epochs", course.epochs.to_string());
+    note("batch", course.batch.to_string());
+    note("rate", course.rate.to_string());
+    note("optimiser", format!("{:?}", course.optimiser));
+    note("schedule", format!("{:?}", course.schedule));
+    note("imitation", format!("{:?}", course.imitation));
+    note("decay", course.decay.to_string());
+    note("flips", course.flips.to_string());
+    note("shift", course.shift.to_string());
+    note("mix", course.mix.to_string());
+    note("seed", course.seed.to_string());
+    note("labels", labels.to_string());
+    if let Some(minutes) = course.minutes {
+        note("minutes", minutes.to_string());
+    }
+    if let Some(clip) = course.clip {
+        note("clip", clip.to_string());
+    }
+    record
 }

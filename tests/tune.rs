@@ -29,7 +29,7 @@ fn images(count: usize) -> PixelImages {
 /// Large groups without compensation leave something to learn.
 fn options(course: Course) -> TuneOptions {
     let convert = ConvertOptions { group: 64, method: Method::ClosedForm, ..ConvertOptions::default() };
-    TuneOptions { convert, course }
+    TuneOptions { convert, course, labels: false }
 }
 
 fn tuned(course: Course, threads: usize) -> Tuning {
@@ -39,7 +39,7 @@ fn tuned(course: Course, threads: usize) -> Tuning {
 }
 
 fn course() -> Course {
-    Course { epochs: 6, flips: false, ..Course::default() }
+    Course { epochs: 6, rate: 1e-3, flips: false, ..Course::default() }
 }
 
 fn divergence(epoch: &Epoch) -> f64 {
@@ -68,6 +68,23 @@ fn what_training_spoils_stays_as_it_was_converted() {
     let options = options(course()).convert;
     let converted = convert(graph, &preprocess, &images(300), &options, &()).unwrap().model;
     assert_eq!(tuning.conversion.model, converted);
+}
+
+/// Labels change what is learned, and are asked for before the work begins.
+#[test]
+fn labels_are_learned_too() {
+    let (graph, preprocess) = network();
+    let course = Course { epochs: 1, rate: 1e-3, ..course() };
+    let options = TuneOptions { labels: true, ..options(course.clone()) };
+    let bytes = std::fs::read(fixture("digits.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let classes = file.tensor("train_labels").unwrap();
+    let labels = classes.data().iter().take(300).map(|&class| usize::from(class)).collect();
+    let labelled = PixelImages { labels, ..images(300) };
+    let with = tune(graph.clone(), &preprocess, &labelled, &options, &()).unwrap().curve;
+    assert!(with[1].loss.unwrap() > tuned(course, 2).curve[1].loss.unwrap());
+    let error = tune(graph, &preprocess, &images(300), &options, &()).unwrap_err();
+    assert!(error.to_string().contains("has no label"), "{error}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Parts {
         if held_back == 0 {
             return Ok(Self { fitting: all, held_back: None });
         }
-        let judging = spread(all.images(), held_back);
+        let judging = Self::judging_places(all.images(), held_back);
         let mut fitting = Spool::new(all.shape(), all.images() - judging.len())?;
         let mut held_back = Spool::new(all.shape(), judging.len())?;
         for image in 0..all.images() {
@@ -30,6 +30,11 @@ impl Parts {
             part.push(&all.image(image)?)?;
         }
         Ok(Self { fitting, held_back: Some(held_back) })
+    }
+
+    /// Which of so many images judge.
+    pub(crate) fn judging_places(images: usize, held_back: usize) -> Vec<usize> {
+        spread(images, held_back)
     }
 
     /// Of the images that judge: all, if none could be held back.

@@ -3,11 +3,13 @@
 use regex_lite::{Captures, Regex};
 
 /// Fields and functions that messages of the library name between backticks, and what they are in the command.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 25] = [
     ("activation_bits", "--act-bits"),
     ("agreement", "--keep"),
+    ("batch", "--batch"),
     ("bit_ops", "--bitops"),
     ("compression_ratio", "--compression-ratio"),
+    ("epochs", "--epochs"),
     ("group", "--group"),
     ("indicate", "`fgq plan MODEL --calib DIR`"),
     ("input_size", "--input-size"),
@@ -20,9 +22,13 @@ const NAMES: [(&str, &str); 19] = [
     ("max_total_activation", "--max-total-activation"),
     ("mean_bits", "--mean-bits"),
     ("method", "--method"),
+    ("minutes", "--minutes"),
+    ("mix", "--mix"),
     ("overrides", "--set"),
     ("plan", "--plan"),
+    ("rate", "--rate"),
     ("rules", "--act"),
+    ("temperature", "--temperature"),
 ];
 
 /// A message with options in place of fields: `` `max_size = 7` `` becomes `--max-size 7`.

@@ -5,9 +5,9 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, note};
 use super::progress::Bars;
 use anyhow::ensure;
-use fgq::{Course, Dataset, Epoch, TuneOptions, Tuning};
+use fgq::{Course, Dataset, Descent, Epoch, Graph, Imitation, Schedule, TuneOptions, Tuning};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Arguments of `fgq tune`.
@@ -45,15 +45,33 @@ struct CourseArgs {
     /// Minutes of training at most; the result then depends on the machine's speed
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
+    /// Learn the images' labels too; --calib must have class folders
+    #[arg(long)]
+    labels: bool,
     /// Images of a step
     #[arg(long, value_name = "N", default_value_t = Course::default().batch)]
     batch: usize,
     /// Change of weights in a step at the start, in distances between levels
     #[arg(long, value_name = "RATE", default_value_t = Course::default().rate)]
     rate: f64,
-    /// Softens the class probabilities that are compared
-    #[arg(long, value_name = "T", default_value_t = Course::default().temperature)]
+    /// adamw or sgd (momentum 0.9)
+    #[arg(long, value_enum, default_value_t = OptimiserArg::Adamw)]
+    optimiser: OptimiserArg,
+    /// cosine, or steps: a tenth after a half and after three quarters
+    #[arg(long, value_enum, default_value_t = ScheduleArg::Cosine)]
+    schedule: ScheduleArg,
+    /// Share by which weights shrink per unit of rate
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().decay)]
+    decay: f64,
+    /// Norm that all gradients together have at most
+    #[arg(long, value_name = "NORM")]
+    clip: Option<f64>,
+    /// Softens the class probabilities that are compared with full precision's
+    #[arg(long, value_name = "T", default_value_t = 2.0)]
     temperature: f64,
+    /// Compare logits by their squared distance instead
+    #[arg(long, conflicts_with = "temperature")]
+    distance: bool,
     /// Do not mirror images
     #[arg(long)]
     no_flips: bool,
@@ -68,24 +86,51 @@ struct CourseArgs {
     seed: u64,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum OptimiserArg {
+    Adamw,
+    Sgd,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ScheduleArg {
+    Cosine,
+    Steps,
+}
+
 impl CourseArgs {
-    fn course(&self) -> anyhow::Result<Course> {
-        ensure!(self.epochs > 0, "--epochs 0 trains nothing; `fgq convert` does that");
-        ensure!(self.batch > 0, "--batch 0 leaves a step nothing; give at least 1");
-        ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}; give more than 0, as 0.001", self.rate);
-        ensure!(self.temperature >= 1.0, "--temperature {}; give at least 1", self.temperature);
-        ensure!((0.0..=1.0).contains(&self.mix), "--mix {}; give a share from 0 to 1", self.mix);
-        Ok(Course {
+    fn course(&self) -> Course {
+        let temperature = self.temperature;
+        Course {
             epochs: self.epochs,
             minutes: self.minutes,
             batch: self.batch,
             rate: self.rate,
-            temperature: self.temperature,
+            optimiser: match self.optimiser {
+                OptimiserArg::Adamw => Descent::ADAM_W,
+                OptimiserArg::Sgd => Descent::Sgd { momentum: 0.9 },
+            },
+            schedule: match self.schedule {
+                ScheduleArg::Cosine => Course::default().schedule,
+                ScheduleArg::Steps => Schedule::Steps(vec![0.5, 0.75]),
+            },
+            decay: self.decay,
+            clip: self.clip,
+            imitation: if self.distance {
+                Imitation::Distance
+            } else {
+                Imitation::Divergence { temperature }
+            },
             flips: !self.no_flips,
             shift: self.shift,
             mix: self.mix,
             seed: self.seed,
-        })
+        }
+    }
+
+    fn images(&self, folder: &Path, graph: &Graph) -> anyhow::Result<Dataset> {
+        let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
+        Ok(if self.labels { Dataset::labelled(folder, None, classes)? } else { Dataset::unlabelled(folder)? })
     }
 }
 
@@ -94,11 +139,14 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = output_path(&args.model, args.output.as_deref())?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let course = args.course.course()?;
     let (graph, chosen) = args.network.load(&args.model)?;
     let classes = args.classes.names(&graph, &args.calib)?;
-    let images = Dataset::unlabelled(&args.calib)?.spread(args.samples);
-    let options = TuneOptions { convert: args.precision.options()?, course };
+    let images = args.course.images(&args.calib, &graph)?.spread(args.samples);
+    let options = TuneOptions {
+        convert: args.precision.options()?,
+        course: args.course.course(),
+        labels: args.course.labels,
+    };
     let tuning = fgq::tune(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| place(error, &args.calib, &args.model))?;
     let json = TuningJson::new(&tuning);

@@ -53,6 +53,8 @@ pub(crate) struct Prepared<'a> {
     /// By node: the precision of a convolution.
     pub choices: Vec<Option<Choice>>,
     pub pixels: Parts,
+    /// Places of the fitted images among those given.
+    pub fitting: Vec<usize>,
     pub unreadable: Unreadable,
 }
 
@@ -95,8 +97,11 @@ impl<'a> Draft<'a> {
         progress: &dyn Progress,
     ) -> Result<Prepared<'a>> {
         let Self { graph, structure, choices, preprocess } = self;
-        let (pixels, unreadable) = read_pixels(graph.input, preprocess, images, progress)?;
+        let (pixels, readable, unreadable) = read_pixels(graph.input, preprocess, images, progress)?;
         let held_back = wanted.held_back.of(pixels.images());
+        let judging = Parts::judging_places(pixels.images(), held_back);
+        let fitting = |(place, &image): (usize, &usize)| (!judging.contains(&place)).then_some(image);
+        let fitting = readable.iter().enumerate().filter_map(fitting).collect();
         let pixels = Parts::split(pixels, held_back)?;
         let graph = equalise(graph, preprocess, &pixels.fitting, &wanted.equalised)?;
         let observer = Observer {
@@ -107,7 +112,7 @@ impl<'a> Draft<'a> {
         };
         let observation = observer.run(&pixels.fitting, progress)?;
         let full = Full { graph, structure, preprocess, observation };
-        Ok(Prepared { full, choices, pixels, unreadable })
+        Ok(Prepared { full, choices, pixels, fitting, unreadable })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 
-/// Pixels of all readable images, and the names of the others.
+/// Pixels of all readable images, their places among all, and the names of the others.
 ///
 /// # Errors
 /// No readable image; a temporary file that cannot be written.
@@ -17,10 +17,10 @@ pub(super) fn read_pixels(
     preprocess: &Preprocess,
     images: &dyn Images,
     progress: &dyn Progress,
-) -> Result<(Spool, Unreadable)> {
+) -> Result<(Spool, Vec<usize>, Unreadable)> {
     progress.start("reading images", images.len());
     let mut spool = Spool::new(input, images.len())?;
-    let (mut pending, mut unreadable) = (Vec::new(), Vec::new());
+    let (mut pending, mut readable, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for first in (0..images.len()).step_by(CHUNK) {
         let indices = first..images.len().min(first + CHUNK);
         let count = indices.len();
@@ -28,7 +28,10 @@ pub(super) fn read_pixels(
             indices.into_par_iter().map(|index| (index, images.pixels(index, preprocess))).collect();
         for (index, pixels) in read {
             match pixels {
-                Ok(pixels) => pending.extend(pixels),
+                Ok(pixels) => {
+                    pending.extend(pixels);
+                    readable.push(index);
+                }
                 Err(error) => unreadable.push((images.name(index), error)),
             }
         }
@@ -36,7 +39,11 @@ pub(super) fn read_pixels(
         progress.advance(count);
     }
     spool.push(&pending)?;
-    if spool.images() == 0 { Err(none_readable(images, unreadable)) } else { Ok((spool, unreadable)) }
+    if spool.images() == 0 {
+        Err(none_readable(images, unreadable))
+    } else {
+        Ok((spool, readable, unreadable))
+    }
 }
 
 /// Moves whole chunks to the spool.

@@ -2,6 +2,7 @@
 
 mod augment;
 mod backward;
+mod course;
 mod loss;
 mod network;
 mod optimise;
@@ -12,5 +13,7 @@ mod refine;
 mod simulate;
 mod tape;
 
-pub use refine::{Course, Epoch};
+pub use course::{Course, Imitation};
+pub use optimise::{Descent, Schedule};
+pub use refine::Epoch;
 pub(crate) use refine::{Refinement, refine};

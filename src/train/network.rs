@@ -47,6 +47,7 @@ pub(super) struct Network {
 }
 
 impl Network {
+    #[cfg_attr(not(test), expect(dead_code, reason = "what is tuned are quantized graphs"))]
     /// All of a graph, everything learned.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 /// How gradients become changes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Method {
+pub enum Descent {
     /// Stochastic gradient descent with momentum `v ← μv + g` (Sutskever et al., 2013, as PyTorch writes it).
     Sgd {
         /// 0 to below 1.
@@ -17,8 +17,9 @@ pub(super) enum Method {
     },
 }
 
-impl Method {
-    pub(super) const ADAM_W: Self = Self::AdamW { betas: [0.9, 0.999], epsilon: 1e-8 };
+impl Descent {
+    /// AdamW with the usual means.
+    pub const ADAM_W: Self = Self::AdamW { betas: [0.9, 0.999], epsilon: 1e-8 };
 }
 
 /// One tensor of parameters in one step.
@@ -44,7 +45,7 @@ pub(super) struct Means {
 /// An optimiser with its memory.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Optimiser {
-    method: Method,
+    method: Descent,
     /// Steps taken.
     pub steps: u64,
     /// By tensor, in the order in which they are given at every step.
@@ -52,7 +53,7 @@ pub(super) struct Optimiser {
 }
 
 impl Optimiser {
-    pub(super) fn new(method: Method) -> Self {
+    pub(super) fn new(method: Descent) -> Self {
         Self { method, steps: 0, means: Vec::new() }
     }
 
@@ -64,8 +65,8 @@ impl Optimiser {
         for (parameter, means) in parameters.iter_mut().zip(&mut self.means) {
             parameter.decay(rate);
             match method {
-                Method::Sgd { momentum } => parameter.sgd(means, momentum, rate),
-                Method::AdamW { betas, epsilon } => parameter.adam(means, betas, epsilon, steps, rate),
+                Descent::Sgd { momentum } => parameter.sgd(means, momentum, rate),
+                Descent::AdamW { betas, epsilon } => parameter.adam(means, betas, epsilon, steps, rate),
             }
         }
     }
@@ -122,7 +123,7 @@ pub(super) fn clip(gradients: &mut [&mut [f32]], limit: f64) {
 
 /// How the rate goes over the course of training, from 0 at its start to 1 at its end.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Schedule {
+pub enum Schedule {
     /// A tenth after each of these points.
     Steps(Vec<f64>),
     /// Half a cosine down to nothing (Loshchilov and Hutter, arXiv 1608.03983, equation 5), after a linear start.

@@ -2,9 +2,9 @@
 //! precision, without labels.
 
 use super::augment::{Augment, mixed};
+use super::course::Course;
 use super::loss::{Loss, Target};
-use super::optimise::{Method, Optimiser, Parameter, Schedule};
-use super::parameters::Kind;
+use super::optimise::{Optimiser, Parameter, clip};
 use super::random::Random;
 use super::simulate::Simulation;
 use super::tape::{BatchValue, Tape};
@@ -27,49 +27,11 @@ use std::fmt;
 /// Bytes of values that a step may keep.
 const BUDGET: usize = 1 << 30;
 
+/// Share of a label that is spread over all classes.
+const SMOOTHING: f64 = 0.1;
+
 /// Images that are judged together.
 const JUDGED: usize = 16;
-
-/// How a network is refined.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Course {
-    /// How often every image is seen.
-    pub epochs: usize,
-    /// Minutes after which it ends, whether or not all epochs are done; the rate falls accordingly. With a limit results
-    /// depend on the machine.
-    pub minutes: Option<f64>,
-    /// Images of a step.
-    pub batch: usize,
-    /// By how much parameters change in a step at the start: weights in distances between levels, gains and steps in
-    /// shares of themselves.
-    pub rate: f64,
-    /// Softens the class probabilities that are compared.
-    pub temperature: f64,
-    /// Half of the images are mirrored from left to right.
-    pub flips: bool,
-    /// Pixels by which images move at most.
-    pub shift: usize,
-    /// Share of images that are laid over another one, 0 to 1.
-    pub mix: f64,
-    /// Where randomness starts.
-    pub seed: u64,
-}
-
-impl Default for Course {
-    fn default() -> Self {
-        Self {
-            epochs: 20,
-            minutes: None,
-            batch: 16,
-            rate: 1e-3,
-            temperature: 2.0,
-            flips: true,
-            shift: 0,
-            mix: 0.5,
-            seed: 0,
-        }
-    }
-}
 
 /// The state of a refinement after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,7 +62,8 @@ pub(crate) struct Refinement {
     pub curve: Vec<Epoch>,
 }
 
-/// Refines `graph`, which was fitted to `full`; the images held back choose among the epochs.
+/// Refines `graph`, which was fitted to `full`; the images held back choose among the epochs. `labels` are those of the
+/// fitted images, or none.
 ///
 /// # Errors
 /// Values or gradients that are not finite; parameters that integers cannot hold.
@@ -108,6 +71,7 @@ pub(crate) fn refine(
     graph: &QuantizedGraph,
     full: &Full,
     pixels: &Parts,
+    labels: &[usize],
     course: &Course,
     progress: &dyn Progress,
 ) -> Result<Refinement> {
@@ -117,7 +81,7 @@ pub(crate) fn refine(
     let mut curve = vec![Epoch { loss: None, judgement: start }];
     let mut best: Option<(f64, QuantizedGraph)> = None;
     let mut lowest = start.map_or(f64::INFINITY, |start| start.divergence);
-    let mut training = Training::new(graph, full, &teacher, &pixels.fitting, course)?;
+    let mut training = Training::new(graph, full, &teacher, &pixels.fitting, labels, course);
     progress.start("training", course.epochs * pixels.fitting.images());
     for epoch in 0..course.epochs {
         let loss = training.epoch(epoch, progress)?;
@@ -175,15 +139,24 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// What the logits of an image should be.
+struct Wanted {
+    /// Full precision's.
+    logits: Vec<f32>,
+    /// Classes with their shares, where labels are known.
+    classes: Vec<(usize, f64)>,
+}
+
 /// A simulation on its course.
 struct Training<'a> {
     simulation: Simulation,
     optimiser: Optimiser,
-    schedule: Schedule,
     course: &'a Course,
     full: &'a Full<'a>,
     teacher: &'a Interpreter<'a>,
     pixels: &'a Spool,
+    /// Of each image; empty if they are not to be used.
+    labels: &'a [usize],
     start: Instant,
 }
 
@@ -193,18 +166,19 @@ impl<'a> Training<'a> {
         full: &'a Full<'a>,
         teacher: &'a Interpreter<'a>,
         pixels: &'a Spool,
+        labels: &'a [usize],
         course: &'a Course,
-    ) -> Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             simulation: Simulation::new(graph, &full.graph),
-            optimiser: Optimiser::new(Method::ADAM_W),
-            schedule: Schedule::Cosine { warm_up: 0.02 },
+            optimiser: Optimiser::new(course.optimiser),
             course,
             full,
             teacher,
             pixels,
+            labels,
             start: Instant::now(),
-        })
+        }
     }
 
     /// How much of the course is over, `within` an epoch.
@@ -233,59 +207,66 @@ impl<'a> Training<'a> {
 
     /// One change of all parameters; the sum of the images' losses.
     fn step(&mut self, epoch: usize, batch: &[usize], progress: f64) -> Result<f64> {
-        let images: Vec<(Vec<f32>, Vec<f32>)> =
-            batch.par_iter().map(|&image| self.image(epoch, image)).collect::<Result<_>>()?;
-        let (inputs, targets): (BatchValue, Vec<Vec<f32>>) = images.into_iter().unzip();
+        let examples: Vec<(Vec<f32>, Wanted)> =
+            batch.par_iter().map(|&image| self.example(epoch, image)).collect::<Result<_>>()?;
+        let (inputs, wanted): (BatchValue, Vec<Wanted>) = examples.into_iter().unzip();
         self.simulation.refresh();
         let mut tape = Tape::forward(&self.simulation.network, inputs, BUDGET)?;
-        let loss = Loss::Divergence { temperature: self.course.temperature };
-        let losses = tape
-            .logits()
-            .iter()
-            .zip(&targets)
-            .filter_map(|(own, wanted)| loss.of(own, Target::Logits(wanted)));
+        let losses = tape.logits().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
         let (losses, mut seeds): (Vec<f64>, BatchValue) = losses.unzip();
         let share = 1.0 / batch.len() as f32;
         seeds.iter_mut().flatten().for_each(|seed| *seed *= share);
         let gradients = tape.backward(vec![(self.simulation.network.layers.len() - 1, seeds)])?;
         let mut learned = self.simulation.learned(gradients);
+        if let Some(limit) = self.course.clip {
+            clip(&mut learned.iter_mut().map(|learned| &mut learned.gradient[..]).collect::<Vec<_>>(), limit);
+        }
         let mut parameters: Vec<Parameter> = learned
             .iter_mut()
             .map(|learned| Parameter {
-                rate: rate_of(learned.kind),
+                rate: 1.0,
+                decay: self.course.decay_of(learned.kind),
                 values: &mut *learned.values,
                 gradient: &learned.gradient,
                 units: &learned.units,
-                decay: 0.0,
             })
             .collect();
-        let rate = self.course.rate * self.schedule.at(progress);
+        let rate = self.course.rate * self.course.schedule.at(progress);
         self.optimiser.step(&mut parameters, rate as f32);
         Ok(losses.iter().sum())
     }
 
-    /// An image as the network in training reads it, and full precision's logits of it.
-    fn image(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+    /// Loss of an image's logits, and its gradient.
+    fn loss(&self, logits: &[f32], wanted: &Wanted) -> (f64, Vec<f32>) {
+        let (mut sum, mut gradient) = self.course.imitation.of(logits, Target::Logits(&wanted.logits));
+        for &(class, share) in &wanted.classes {
+            let (loss, own) = Loss::CrossEntropy { smoothing: SMOOTHING }.of(logits, Target::Class(class));
+            sum += share * loss;
+            gradient.iter_mut().zip(own).for_each(|(sum, own)| *sum += share as f32 * own);
+        }
+        (sum, gradient)
+    }
+
+    /// An image as the network in training reads it, and what its logits should be.
+    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, Wanted)> {
         let mut random = Random::new(self.course.seed, &[epoch as u64, image as u64]);
         let mut pixels = self.augmented(image, &mut random)?;
+        let mut shares = vec![(image, 1.0)];
         if random.unit() < self.course.mix {
-            let other = random.below(self.pixels.images());
-            pixels = mixed(&pixels, &self.augmented(other, &mut random)?, random.unit());
+            let (other, share) = (random.below(self.pixels.images()), random.unit());
+            pixels = mixed(&pixels, &self.augmented(other, &mut random)?, share);
+            shares = vec![(image, share), (other, 1.0 - share)];
         }
         let input = normalise(&pixels, self.full.preprocess)?.into_raw_vec_and_offset().0;
-        Ok((channel_first(&pixels, self.full.graph.input), self.teacher.run(&input)?))
+        let class = |(image, share): (usize, f64)| Some((*self.labels.get(image)?, share));
+        let classes = shares.into_iter().filter_map(class).collect();
+        let wanted = Wanted { logits: self.teacher.run(&input)?, classes };
+        Ok((channel_first(&pixels, self.full.graph.input), wanted))
     }
 
     fn augmented(&self, image: usize, random: &mut Random) -> Result<Vec<u8>> {
         let augment = Augment { flips: self.course.flips, shift: self.course.shift };
         Ok(augment.apply(&self.pixels.image(image)?, self.full.graph.input, random))
-    }
-}
-
-/// Rates of kinds of parameters beside the common one.
-fn rate_of(kind: Kind) -> f32 {
-    match kind {
-        Kind::Weight | Kind::Step | Kind::Gain | Kind::Bias => 1.0,
     }
 }
 

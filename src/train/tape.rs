@@ -58,17 +58,13 @@ impl<'n> Tape<'n> {
         Ok(tape)
     }
 
-    /// A layer's value, if it is kept; that of the last layer is.
-    pub(super) fn value(&self, id: NodeId) -> Option<&BatchValue> {
-        self.values[id].as_ref()
-    }
-
     /// The logits.
     pub(super) fn logits(&self) -> &[Vec<f32>] {
         self.values.last().and_then(Option::as_deref).unwrap_or_default()
     }
 
     /// The batch's statistics where a layer used them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "networks that are tuned have their batch norm folded"))]
     pub(super) fn moments(&self) -> &[Option<Moments>] {
         &self.moments
     }

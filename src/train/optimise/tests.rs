@@ -2,7 +2,7 @@ use super::*;
 
 const GRADIENTS: [[f32; 3]; 3] = [[0.1, -0.4, 2.0], [0.3, 0.2, -1.0], [-0.5, 0.1, 0.25]];
 
-fn after(method: Method, decay: f32, units: &[f32]) -> Vec<f32> {
+fn after(method: Descent, decay: f32, units: &[f32]) -> Vec<f32> {
     let mut values: Vec<f32> = [1.0, -2.0, 0.5].to_vec();
     let mut optimiser = Optimiser::new(method);
     for gradient in &GRADIENTS {
@@ -19,9 +19,9 @@ fn close(found: &[f32], expected: &[f32]) -> bool {
 /// `torch.optim.SGD(lr=0.1, momentum=0.9)` and `torch.optim.AdamW(lr=0.1, weight_decay=0.02)` in double precision.
 #[test]
 fn optimisers_equal_pytorch() {
-    let found = after(Method::Sgd { momentum: 0.9 }, 0.0, &[1.0]);
+    let found = after(Descent::Sgd { momentum: 0.9 }, 0.0, &[1.0]);
     assert!(close(&found, &[0.9659, -1.9396, 0.123]), "{found:?}");
-    let found = after(Method::ADAM_W, 0.02, &[1.0]);
+    let found = after(Descent::ADAM_W, 0.02, &[1.0]);
     assert!(close(&found, &[0.818_908_5, -1.855_704_3, 0.343_260_7]), "{found:?}");
 }
 
@@ -30,7 +30,7 @@ fn optimisers_equal_pytorch() {
 fn rates_are_in_units_of_the_parameter() {
     let units = [2.0, 0.5, 4.0];
     let start = [1.0, -2.0, 0.5];
-    for method in [Method::Sgd { momentum: 0.5 }, Method::ADAM_W] {
+    for method in [Descent::Sgd { momentum: 0.5 }, Descent::ADAM_W] {
         let found = after(method, 0.0, &units);
         let mut values: Vec<f32> = start.iter().zip(units).map(|(value, unit)| value / unit).collect();
         let mut optimiser = Optimiser::new(method);
