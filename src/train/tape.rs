@@ -63,12 +63,6 @@ impl<'n> Tape<'n> {
         self.values.last().and_then(Option::as_deref).unwrap_or_default()
     }
 
-    /// The batch's statistics where a layer used them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "networks that are tuned have their batch norm folded"))]
-    pub(super) fn moments(&self) -> &[Option<Moments>] {
-        &self.moments
-    }
-
     /// The gradients of a loss, given those of some layers' values.
     ///
     /// # Errors

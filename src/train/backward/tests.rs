@@ -280,3 +280,151 @@ fn batch_statistics() {
     assert!((f64::from(running.variance[0]) - variance).abs() < 1e-6);
     assert!((f64::from(running.mean[0]) - 0.1 * moments.mean[0]).abs() < 1e-6);
 }
+
+/// The cases of `fixtures/train/make_gradients.py`, which writes their parameters.
+fn stored_cases() -> Vec<(&'static str, Op)> {
+    let conv = |outputs: usize, inputs: usize, groups: usize, window: Window| {
+        let weight = Array4::zeros((outputs, inputs, window.kernel[0], window.kernel[1]));
+        Op::Conv(Conv { weight, gain: vec![0.0; outputs], bias: vec![0.0; outputs], window, groups })
+    };
+    let square = Window::new([3, 3]);
+    let norm = |groups: usize, span: Span| {
+        Op::GroupNorm(GroupNorm { groups, span, gamma: vec![0.0; 4], beta: vec![0.0; 4], epsilon: 1e-3 })
+    };
+    let pool = square.with_stride([2, 2]).with_pads([1; 4]);
+    let average = |count_include_pad| Op::AveragePool { window: pool, count_include_pad };
+    let mut cases = vec![
+        ("conv", conv(5, 4, 1, square.with_pads([1; 4]))),
+        ("conv_strided", conv(5, 4, 1, square.with_stride([2, 2]).with_pads([1; 4]))),
+        ("conv_dilated", conv(5, 4, 1, Window { dilation: [2, 2], ..square.with_pads([2; 4]) })),
+        ("conv_grouped", conv(6, 2, 2, Window::new([3, 2]))),
+        ("conv_pointwise", conv(5, 4, 1, Window::new([1, 1]))),
+        ("conv_depthwise", conv(4, 1, 4, square.with_stride([2, 2]).with_pads([1; 4]))),
+        ("group_norm", norm(2, Span::Image)),
+        ("layer_norm", norm(1, Span::Position)),
+        ("affine", Op::Affine(Affine { scale: vec![0.0; 4], shift: vec![0.0; 4] })),
+        ("prelu", Op::PRelu(vec![0.0; 4])),
+        ("concat", Op::Concat),
+        ("slice", Op::Slice(Slice { start: [1, 0, 1], end: [4, 7, 6], step: [2, 1, 3] })),
+        ("pad", Op::Pad(Pad { before: [1, 0, 2], after: [0, 1, 1], value: 3.0 })),
+        ("max_pool", Op::MaxPool(pool)),
+        ("average_pool", average(false)),
+        ("average_pool_padded", average(true)),
+        ("global_average_pool", Op::GlobalAveragePool),
+        ("flatten", Op::Flatten),
+        ("channel_shuffle", Op::ChannelShuffle { groups: 2 }),
+    ];
+    let unaries = [
+        ("relu", Unary::Relu),
+        ("leaky_relu", Unary::LeakyRelu(0.1)),
+        ("clip", Unary::Clip(-1.0, 1.5)),
+        ("hard_swish", Unary::HardSwish),
+        ("hard_sigmoid", Unary::HardSigmoid(1.0 / 6.0, 0.5)),
+        ("sigmoid", Unary::Sigmoid),
+        ("silu", Unary::Silu),
+        ("tanh", Unary::Tanh),
+        ("elu", Unary::Elu(0.5)),
+        ("gelu", Unary::Gelu),
+        ("gelu_tanh", Unary::GeluTanh),
+        ("erf", Unary::Erf),
+        ("softplus", Unary::Softplus),
+        ("exp", Unary::Exp),
+        ("abs", Unary::Abs),
+        ("pow", Unary::Pow(3.0)),
+        ("log", Unary::Log),
+        ("sqrt", Unary::Sqrt),
+        ("reciprocal", Unary::Reciprocal),
+    ];
+    cases.extend(unaries.map(|(name, unary)| (name, Op::Unary(unary))));
+    let binaries = [
+        ("add", Binary::Add),
+        ("add_broadcast", Binary::Add),
+        ("sub", Binary::Sub),
+        ("sub_broadcast", Binary::Sub),
+        ("mul", Binary::Mul),
+        ("mul_broadcast", Binary::Mul),
+        ("div", Binary::Div),
+        ("div_broadcast", Binary::Div),
+    ];
+    cases.extend(binaries.map(|(name, binary)| (name, Op::Binary(binary))));
+    cases
+}
+
+struct Stored<'a>(safetensors::SafeTensors<'a>);
+
+impl Stored<'_> {
+    fn values(&self, name: &str) -> Option<Vec<f32>> {
+        Some(bytemuck::pod_collect_to_vec(self.0.tensor(name).ok()?.data()))
+    }
+
+    /// A tensor's two images and the shape of each.
+    fn images(&self, name: &str) -> Option<(Vec<Vec<f32>>, Shape)> {
+        let tensor = self.0.tensor(name).ok()?;
+        let &[_, channels, height, width] = tensor.shape() else { return None };
+        let shape = Shape::new(channels, height, width);
+        Some((self.values(name)?.chunks(shape.len()).map(<[f32]>::to_vec).collect(), shape))
+    }
+}
+
+#[track_caller]
+fn assert_close(name: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+    for (a, b) in found.iter().zip(expected) {
+        assert!((a - b).abs() <= 2e-5 * largest, "{name}: {a} instead of {b}");
+    }
+}
+
+#[test]
+fn gradients_equal_pytorch() {
+    let bytes = include_bytes!("../../../fixtures/train/gradients.safetensors");
+    let stored = Stored(safetensors::SafeTensors::deserialize(bytes).unwrap());
+    let mut cases = stored_cases();
+    let norm = BatchNorm {
+        gamma: vec![0.0; 4],
+        beta: vec![0.0; 4],
+        mean: stored.values("batch_norm.mean").unwrap(),
+        variance: stored.values("batch_norm.variance").unwrap(),
+        epsilon: 1e-3,
+    };
+    cases.push(("batch_norm", Op::BatchNorm(norm.clone())));
+    for (name, mut op) in cases {
+        for (place, (_, values)) in parameters_mut(&mut op).into_iter().enumerate() {
+            values.copy_from_slice(&stored.values(&format!("{name}.p{place}")).unwrap());
+        }
+        let inputs: Vec<_> = (0..2).filter_map(|place| stored.images(&format!("{name}.x{place}"))).collect();
+        let (gradients, output) = stored.images(&format!("{name}.dy")).unwrap();
+        let example = |image: usize| Example {
+            inputs: inputs.iter().map(|(values, shape)| (values[image].as_slice(), *shape)).collect(),
+            gradient: &gradients[image],
+        };
+        let wanted = Wanted { inputs: true, parameters: true };
+        let found = backward(&op, &[example(0), example(1)], output, wanted).unwrap();
+        for place in 0..inputs.len() {
+            let (expected, _) = stored.images(&format!("{name}.dx{place}")).unwrap();
+            for image in 0..2 {
+                assert_close(name, &found.inputs[image][place], &expected[image]);
+            }
+        }
+        for (place, found) in found.parameters.iter().enumerate() {
+            assert_close(name, found, &stored.values(&format!("{name}.dp{place}")).unwrap());
+        }
+    }
+    let name = "batch_norm_batch";
+    let [gamma, beta] = ["p0", "p1"].map(|key| stored.values(&format!("{name}.{key}")).unwrap());
+    let norm = BatchNorm { gamma, beta, ..norm };
+    let [(values, shape), (gradients, _)] =
+        ["x0", "dy"].map(|key| stored.images(&format!("{name}.{key}")).unwrap());
+    let [values, gradients] =
+        [&values, &gradients].map(|images| images.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (_, moments) = batch_norm(&norm, &values, shape);
+    let found = batch_norm_by(&norm, &moments, &values, &gradients, shape);
+    let (expected, _) = stored.images(&format!("{name}.dx0")).unwrap();
+    (0..2).for_each(|image| assert_close(name, &found.inputs[image][0], &expected[image]));
+    let parameters = ["dp0", "dp1"].map(|key| stored.values(&format!("{name}.{key}")).unwrap());
+    found
+        .parameters
+        .iter()
+        .zip(&parameters)
+        .for_each(|(found, expected)| assert_close(name, found, expected));
+}
