@@ -79,6 +79,7 @@ fn record(course: &Course, labels: bool) -> BTreeMap<String, String> {
     note("epochs", course.epochs.to_string());
     note("batch", course.batch.to_string());
     note("rate", course.rate.to_string());
+    note("weight_rate", course.weight_rate.to_string());
     note("optimiser", format!("{:?}", course.optimiser));
     note("schedule", format!("{:?}", course.schedule));
     note("imitation", format!("{:?}", course.imitation));

@@ -39,7 +39,7 @@ fn tuned(course: Course, threads: usize) -> Tuning {
 }
 
 fn course() -> Course {
-    Course { epochs: 6, rate: 1e-3, flips: false, ..Course::default() }
+    Course { epochs: 6, rate: 1e-3, weight_rate: 1.0, flips: false, ..Course::default() }
 }
 
 fn divergence(epoch: &Epoch) -> f64 {

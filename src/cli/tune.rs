@@ -51,9 +51,12 @@ struct CourseArgs {
     /// Images of a step
     #[arg(long, value_name = "N", default_value_t = Course::default().batch)]
     batch: usize,
-    /// Change of weights in a step at the start, in distances between levels
+    /// Change of parameters in a step at the start, in shares of themselves
     #[arg(long, value_name = "RATE", default_value_t = Course::default().rate)]
     rate: f64,
+    /// Rate of the weights behind the codes, as a share of --rate: distances between levels; 0 leaves all codes
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().weight_rate)]
+    weight_rate: f64,
     /// adamw or sgd (momentum 0.9)
     #[arg(long, value_enum, default_value_t = OptimiserArg::Adamw)]
     optimiser: OptimiserArg,
@@ -106,6 +109,7 @@ impl CourseArgs {
             minutes: self.minutes,
             batch: self.batch,
             rate: self.rate,
+            weight_rate: self.weight_rate,
             optimiser: match self.optimiser {
                 OptimiserArg::Adamw => Descent::ADAM_W,
                 OptimiserArg::Sgd => Descent::Sgd { momentum: 0.9 },

@@ -15,9 +15,11 @@ pub struct Course {
     pub minutes: Option<f64>,
     /// Images of a step.
     pub batch: usize,
-    /// By how much parameters change in a step at the start: weights in distances between levels, gains and steps in
-    /// shares of themselves.
+    /// By how much parameters change in a step at the start: weights in distances between levels, scales of groups in whole
+    /// numbers, gains and steps in shares of themselves, biases in shares of the largest.
     pub rate: f64,
+    /// The rate of weights, which decides their codes, as a share of the others'; 0 leaves all codes.
+    pub weight_rate: f64,
     /// How gradients become changes.
     pub optimiser: Descent,
     /// How the rate goes over the course.
@@ -66,6 +68,7 @@ impl Default for Course {
             minutes: None,
             batch: 16,
             rate: 1e-4,
+            weight_rate: 0.0,
             optimiser: Descent::ADAM_W,
             schedule: Schedule::Cosine { warm_up: 0.02 },
             decay: 0.0,
@@ -104,6 +107,11 @@ impl Course {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A kind's rate beside the common one.
+    pub(super) fn rate_of(&self, kind: Kind) -> f32 {
+        if kind == Kind::Weight { self.weight_rate as f32 } else { 1.0 }
     }
 
     pub(super) fn decay_of(&self, kind: Kind) -> f32 {

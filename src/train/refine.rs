@@ -224,7 +224,7 @@ impl<'a> Training<'a> {
         let mut parameters: Vec<Parameter> = learned
             .iter_mut()
             .map(|learned| Parameter {
-                rate: 1.0,
+                rate: self.course.rate_of(learned.kind),
                 decay: self.course.decay_of(learned.kind),
                 values: &mut *learned.values,
                 gradient: &learned.gradient,
