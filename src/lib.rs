@@ -51,6 +51,7 @@
 //! The default is `command`, which the command needs and a library does not: take `default-features = false` and
 //!
 //! - `convert` for networks, images, conversion, plans, measurements and writing models;
+//! - `train` for that and [`tune()`];
 //! - without it, what reads and runs a model: [`read_model`], [`PackedModel::from_bytes`], [`pixels_of`], [`Session`]. It needs
 //!   no crates but serde and serde_json and works where there is no system, such as `wasm32-unknown-unknown`;
 //! - `threads`, part of `convert`: a model runs on the threads of the current `rayon` pool, not on the calling one alone;
@@ -62,8 +63,8 @@
 //! they are known, a file and a node; a field in a message stands between backticks: `` `max_size = 7` ``. Results do not
 //! depend on the number of threads, which come from the current `rayon` pool. The same input and options give the same bytes.
 
-// What only the converter needs of the runtime half is no mistake without it.
-#![cfg_attr(not(feature = "convert"), allow(dead_code, unused_imports))]
+// What only the converter needs of the runtime half, or training of the converter, is no mistake without it.
+#![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]
 
 // What runs a model, and the ground that both halves stand on.
 #[cfg(test)]

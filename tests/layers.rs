@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["error", "clock", "threads", "wide"],
-    &["files", "fixed", "judge", "knapsack", "liveness", "precision", "progress", "tensor"],
+    &["files", "fixed", "judge", "knapsack", "liveness", "precision", "products", "progress", "tensor"],
     &["format"],
     &["kernels", "pixels"],
     &["runtime"],
@@ -22,9 +22,10 @@ const LAYERS: [&[&str]; 18] = [
     &["channels", "quantize"],
     &["pack"],
     &["prepare"],
+    &["train"],
     &["layerwise"],
     &["bench", "check", "convert", "eval", "report"],
-    &["indicate"],
+    &["indicate", "tune"],
     &["reach"],
 ];
 /// The deployed half: what a device that only runs models needs.

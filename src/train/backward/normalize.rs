@@ -8,7 +8,7 @@ use rayon::prelude::*;
 /// With running statistics: gradients of the input, and of gamma and beta.
 pub(super) fn running(norm: &BatchNorm, (values, shape): ValueView<'_>, gradient: &[f32]) -> Single {
     let mut input = Vec::with_capacity(values.len());
-    let mut parameters = vec![Vec::with_capacity(shape.channels); 2];
+    let mut parameters = vec![Vec::new(); 2];
     let planes = values.chunks_exact(shape.positions()).zip(gradient.chunks_exact(shape.positions()));
     for (channel, (xs, dys)) in planes.enumerate() {
         let factor = factor(norm, f64::from(norm.variance[channel]));
@@ -103,10 +103,10 @@ pub(in crate::train) fn batch_norm_by(
     let count = moments.count as f64;
     let input = |(values, gradient): (&&[f32], &&[f32])| {
         let mut input = Vec::with_capacity(values.len());
-        for channel in 0..shape.channels {
+        for (channel, sums) in sums.iter().enumerate() {
             let (mean, factor) = (moments.mean[channel], factor(norm, moments.variance[channel]));
             let scale = f64::from(norm.gamma[channel]) * factor;
-            let [gamma, beta] = sums[channel].map(|sum| sum / count);
+            let [gamma, beta] = sums.map(|sum| sum / count);
             let pairs = plane(values, channel, shape).iter().zip(plane(gradient, channel, shape));
             input.extend(pairs.map(|(&x, &dy)| {
                 (scale * (f64::from(dy) - beta - (f64::from(x) - mean) * factor * gamma)) as f32
