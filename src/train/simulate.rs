@@ -217,7 +217,7 @@ impl Builder<'_> {
             place = self.push(node, Function::Op(Op::Binary(Binary::Add)), vec![place, residual]);
         }
         let [low, high] = conv.clamp;
-        if low.is_finite() || high.is_finite() {
+        if cuts(conv.clamp, &node.quantizer) {
             let clamp = if conv.clamp == [0.0, f32::INFINITY] { Unary::Relu } else { Unary::Clip(low, high) };
             place = self.push(node, Function::Op(Op::Unary(clamp)), vec![place]);
         }
@@ -301,6 +301,13 @@ impl Builder<'_> {
         }
         place
     }
+}
+
+/// Whether a clamp changes anything before codes are rounded to.
+fn cuts([low, high]: [f32; 2], quantizer: &Quantizer) -> bool {
+    let Quantizer { scale, zero_point, max } = *quantizer;
+    let real = |code: f64| (code - f64::from(zero_point)) * scale;
+    f64::from(low) > real(0.5) || f64::from(high) < real(f64::from(max) - 0.5)
 }
 
 /// From output channel, row, column, input channel to output channel, input channel, row, column.

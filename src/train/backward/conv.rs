@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Columns, Conv, Planes, ValueView, gather, outputs_reading, scatter, tap_start, taps};
 use crate::products::{Lines, SLACK, add_dots, product};
 use crate::tensor::{Shape, Window};
+use crate::wide::sums;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::ops::Range;
@@ -56,23 +57,23 @@ fn gained_weights(conv: &Conv) -> Result<Vec<f32>> {
 }
 
 /// Of `y = gain·s + bias` with `s = W * x`, from `Σ dy·x` by weight: `dW = gain·Σ dy·x`, `dgain = Σ dy·s = ⟨W, Σ dy·x⟩`.
-fn parameters(conv: &Conv, mut sums: Vec<f32>, examples: &[Example], output: Shape) -> Vec<Vec<f32>> {
-    let length = (sums.len() / output.channels.max(1)).max(1);
+fn parameters(conv: &Conv, mut products: Vec<f32>, examples: &[Example], output: Shape) -> Vec<Vec<f32>> {
+    let length = (products.len() / output.channels.max(1)).max(1);
     let weights = conv.weight.as_slice().unwrap_or_default();
     let dot = |(a, b): (&[f32], &[f32])| {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32
     };
-    let gain = weights.chunks_exact(length).zip(sums.chunks_exact(length)).map(dot).collect();
-    for (row, gain) in sums.chunks_exact_mut(length).zip(&conv.gain) {
-        row.iter_mut().for_each(|sum| *sum *= gain);
+    let gain = weights.chunks_exact(length).zip(products.chunks_exact(length)).map(dot).collect();
+    for (row, gain) in products.chunks_exact_mut(length).zip(&conv.gain) {
+        row.iter_mut().for_each(|product| *product *= gain);
     }
     let mut bias = vec![0.0f32; output.channels];
     for example in examples {
         for (sum, plane) in bias.iter_mut().zip(example.gradient.chunks_exact(output.positions())) {
-            *sum += plane.iter().sum::<f32>();
+            *sum += sums(plane.len(), |place| [f64::from(plane[place])])[0] as f32;
         }
     }
-    vec![sums, gain, bias]
+    vec![products, gain, bias]
 }
 
 /// A convolution whose groups are matrix products.
