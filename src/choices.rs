@@ -1,16 +1,14 @@
 //! Reproducible choices for property tests.
 
+use crate::random::splitmix;
 use crate::tensor::Window;
 
-/// A stream of numbers (splitmix64).
+/// A stream of numbers.
 pub(crate) struct Choices(pub(crate) u64);
 
 impl Choices {
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        splitmix(&mut self.0)
     }
 
     /// A number below `bound`.

@@ -78,6 +78,8 @@ mod kernels;
 mod liveness;
 mod pixels;
 mod precision;
+#[cfg(any(test, feature = "train"))]
+mod random;
 mod runtime;
 mod tensor;
 mod threads;

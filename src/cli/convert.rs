@@ -31,14 +31,8 @@ const ENDINGS: [&str; 8] =
 /// Arguments of `fgq convert`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
-    model: PathBuf,
-    /// Sample images, a folder or one file; they need no labels
-    #[arg(long, value_name = "DIR")]
-    calib: PathBuf,
-    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
-    #[arg(short, long, value_name = "OUT.fgq")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
     /// How many images to use at most, spread evenly over the sorted list: most are fitted, one in eight is held back
     /// to judge the result
     #[arg(long, value_name = "N", default_value_t = 1024)]
@@ -51,6 +45,51 @@ pub struct Args {
     classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+}
+
+/// What a conversion reads and writes.
+#[derive(Debug, clap::Args)]
+pub(super) struct FileArgs {
+    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
+    pub(super) model: PathBuf,
+    /// Sample images, a folder or one file; they need no labels
+    #[arg(long, value_name = "DIR")]
+    pub(super) calib: PathBuf,
+    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
+    #[arg(short, long, value_name = "OUT.fgq")]
+    output: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// Where the packed model goes; checked before any work that a file can be written there.
+    pub(super) fn output(&self) -> anyhow::Result<PathBuf> {
+        output_path(&self.model, self.output.as_deref())
+    }
+
+    /// Which input an error of the conversion concerns, where it does not say so itself.
+    pub(super) fn place(&self, error: fgq::Error) -> fgq::Error {
+        match error.kind() {
+            ErrorKind::Image | ErrorKind::Io => error.at_path(&self.calib),
+            _ => error.at_path(&self.model),
+        }
+    }
+
+    /// Writes the model with what the library does not know.
+    pub(super) fn write(
+        &self,
+        path: &Path,
+        conversion: &mut Conversion,
+        classes: Vec<String>,
+        network: &NetworkArgs,
+        plan: Option<&Plan>,
+    ) -> anyhow::Result<Written> {
+        let model = &mut conversion.model;
+        model.classes = classes;
+        model.provenance.set_source(&self.model)?;
+        warn_of_other_network(plan, &model.provenance.source_sha256);
+        model.provenance.options.extend(network.record());
+        Ok(fgq::write_model(model, path)?)
+    }
 }
 
 /// What the model should be; precisions are then chosen layer by layer.
@@ -180,11 +219,11 @@ impl PrecisionArgs {
 /// Converts and writes.
 pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
-    let path = output_path(&args.model, args.output.as_deref())?;
+    let path = args.files.output()?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let (graph, chosen) = args.network.load(&args.model)?;
-    let classes = args.classes.names(&graph, &args.calib)?;
-    let images = args.goal.images(&args.calib, &graph)?.spread(args.samples);
+    let (graph, chosen) = args.network.load(&args.files.model)?;
+    let classes = args.classes.names(&graph, &args.files.calib)?;
+    let images = args.goal.images(&args.files.calib, &graph)?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     // Of too few images none can judge; then layers get what they get by default.
     let has_goal =
@@ -199,16 +238,12 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         Some(goal) => towards(&goal, graph, &chosen.preprocess, &images, &options),
         None => fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new()).map(|it| (it, None)),
     }
-    .map_err(|error| place(error, &args.calib, &args.model))?;
-    conversion.model.classes = classes;
-    conversion.model.provenance.set_source(&args.model)?;
-    warn_of_other_network(options.plan.as_ref(), &conversion.model.provenance.source_sha256);
-    conversion.model.provenance.options.extend(args.network.record());
-    let written = fgq::write_model(&conversion.model, &path)?;
+    .map_err(|error| args.files.place(error))?;
+    let written = args.files.write(&path, &mut conversion, classes, &args.network, options.plan.as_ref())?;
     warn_of_size(options.plan.as_ref(), written.bytes);
     let uniform = match &options.plan {
         Some(plan) if !no_uniform => {
-            let graph = args.network.reload(&args.model)?;
+            let graph = args.network.reload(&args.files.model)?;
             Some(uniform::compare(graph, &chosen.preprocess, &images, (&options, plan), &conversion)?)
         }
         _ => None,
@@ -258,7 +293,7 @@ fn towards(
     Ok((reached.conversion, Some(json)))
 }
 
-pub(super) fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
+fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
     if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
         warn("the plan was made for another file of this network");
     }
@@ -275,16 +310,7 @@ fn warn_of_size(plan: Option<&Plan>, bytes: usize) {
     }
 }
 
-/// Which input an error of the conversion concerns, where it does not say so itself.
-pub(super) fn place(error: fgq::Error, images: &Path, model: &Path) -> fgq::Error {
-    match error.kind() {
-        ErrorKind::Image | ErrorKind::Io => error.at_path(images),
-        _ => error.at_path(model),
-    }
-}
-
-/// Where the packed model goes; checked before any work that a file can be written there.
-pub(super) fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
+fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = chosen.map_or_else(|| default_output(model), Path::to_owned);
     let same =
         |a: &Path, b: &Path| fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a));

@@ -1,26 +1,20 @@
 //! `fgq tune`: a trained network and sample images → a packed model that was trained to answer like the network.
 
-use super::convert::{More, PrecisionArgs, output_path, place, report, say, warn_of_other_network};
+use super::convert::{FileArgs, More, PrecisionArgs, report, say};
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, note};
 use super::progress::Bars;
 use anyhow::ensure;
 use fgq::{Course, Dataset, Descent, Epoch, Graph, Imitation, Schedule, TuneOptions, Tuning};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Arguments of `fgq tune`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
-    model: PathBuf,
-    /// Sample images, a folder or one file; they need no labels
-    #[arg(long, value_name = "DIR")]
-    calib: PathBuf,
-    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
-    #[arg(short, long, value_name = "OUT.fgq")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
     /// How many images to use at most, spread evenly over the sorted list: most are fitted and trained with, one in eight
     /// is held back to choose the epoch
     #[arg(long, value_name = "N", default_value_t = 4096)]
@@ -141,25 +135,22 @@ impl CourseArgs {
 /// Converts, trains and writes.
 pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
-    let path = output_path(&args.model, args.output.as_deref())?;
+    let path = args.files.output()?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let (graph, chosen) = args.network.load(&args.model)?;
-    let classes = args.classes.names(&graph, &args.calib)?;
-    let images = args.course.images(&args.calib, &graph)?.spread(args.samples);
+    let (graph, chosen) = args.network.load(&args.files.model)?;
+    let classes = args.classes.names(&graph, &args.files.calib)?;
+    let images = args.course.images(&args.files.calib, &graph)?.spread(args.samples);
     let options = TuneOptions {
         convert: args.precision.options()?,
         course: args.course.course(),
         labels: args.course.labels,
     };
     let tuning = fgq::tune(graph, &chosen.preprocess, &images, &options, &Bars::new())
-        .map_err(|error| place(error, &args.calib, &args.model))?;
+        .map_err(|error| args.files.place(error))?;
     let json = TuningJson::new(&tuning);
     let mut conversion = tuning.conversion;
-    conversion.model.classes = classes;
-    conversion.model.provenance.set_source(&args.model)?;
-    warn_of_other_network(options.convert.plan.as_ref(), &conversion.model.provenance.source_sha256);
-    conversion.model.provenance.options.extend(args.network.record());
-    let written = fgq::write_model(&conversion.model, &path)?;
+    let plan = options.convert.plan.as_ref();
+    let written = args.files.write(&path, &mut conversion, classes, &args.network, plan)?;
     let seconds = start.elapsed().as_secs_f64();
     say(&conversion);
     if !tuning.is_improved {

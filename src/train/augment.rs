@@ -1,6 +1,6 @@
 //! Random changes of images that leave what they show.
 
-use super::random::Random;
+use crate::random::Random;
 use crate::tensor::Shape;
 
 /// Which changes are made of the pixels of an image.

@@ -8,7 +8,6 @@ mod network;
 mod optimise;
 mod parameters;
 mod quantizers;
-mod random;
 mod refine;
 mod simulate;
 mod tape;
