@@ -30,20 +30,16 @@ pub(crate) fn gather(
     rows: Range<usize>,
     mut patches: Columns<'_>,
 ) {
-    let mut lines = patches.lines(rows.len() * output.width);
-    for plane in values.chunks_exact(shape.positions()) {
-        for (tap, line) in taps(window).zip(&mut lines) {
-            let inside = outputs_reading(window, 0, tap[0], shape.height, output.height);
-            let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
-            for (row, part) in rows.clone().zip(line.chunks_exact_mut(output.width)) {
-                if !inside.contains(&row) || columns.is_empty() {
-                    part.fill(0.0);
-                    continue;
-                }
-                part[..columns.start].fill(0.0);
-                part[columns.end..].fill(0.0);
+    let lines = patches.lines(rows.len() * output.width);
+    for (line, (plane, tap)) in lines.zip(plane_taps(window, shape)) {
+        let plane = &values[plane * shape.positions()..][..shape.positions()];
+        for (row, part) in rows.clone().zip(line.chunks_exact_mut(output.width)) {
+            let columns = reading(window, tap, row, shape, output);
+            part[..columns.start].fill(0.0);
+            part[columns.end..].fill(0.0);
+            if !columns.is_empty() {
                 let start = tap_start(window, tap, row, columns.start, shape.width);
-                copy_strided(&mut part[columns.clone()], &plane[start..], window.stride[1]);
+                copy_strided(&mut part[columns], &plane[start..], window.stride[1]);
             }
         }
     }
@@ -57,19 +53,29 @@ pub(crate) fn scatter(
     rows: Range<usize>,
     mut patches: Columns<'_>,
 ) {
-    let mut lines = patches.lines(rows.len() * output.width);
-    for plane in values.chunks_exact_mut(shape.positions()) {
-        for (tap, line) in taps(window).zip(&mut lines) {
-            let inside = outputs_reading(window, 0, tap[0], shape.height, output.height);
-            let columns = outputs_reading(window, 1, tap[1], shape.width, output.width);
-            for (row, part) in rows.clone().zip(line.chunks_exact(output.width)) {
-                if inside.contains(&row) && !columns.is_empty() {
-                    let start = tap_start(window, tap, row, columns.start, shape.width);
-                    add_strided(&mut plane[start..], &part[columns.clone()], window.stride[1]);
-                }
+    let lines = patches.lines(rows.len() * output.width);
+    for (line, (plane, tap)) in lines.zip(plane_taps(window, shape)) {
+        let plane = &mut values[plane * shape.positions()..][..shape.positions()];
+        for (row, part) in rows.clone().zip(line.chunks_exact(output.width)) {
+            let columns = reading(window, tap, row, shape, output);
+            if !columns.is_empty() {
+                let start = tap_start(window, tap, row, columns.start, shape.width);
+                add_strided(&mut plane[start..], &part[columns], window.stride[1]);
             }
         }
     }
+}
+
+/// The channel and the kernel position of every line of patches.
+fn plane_taps(window: &Window, shape: Shape) -> impl Iterator<Item = (usize, [usize; 2])> + use<> {
+    let window = *window;
+    (0..shape.channels).flat_map(move |plane| taps(&window).map(move |tap| (plane, tap)))
+}
+
+/// The columns of an output row for which a kernel position is inside the input.
+fn reading(window: &Window, tap: [usize; 2], row: usize, shape: Shape, output: Shape) -> Range<usize> {
+    let inside = outputs_reading(window, 0, tap[0], shape.height, output.height).contains(&row);
+    if inside { outputs_reading(window, 1, tap[1], shape.width, output.width) } else { 0..0 }
 }
 
 /// Where in its plane the input lies that kernel position `tap` reads for output `row` and `column`.
