@@ -137,7 +137,9 @@ pub(crate) fn unpack_bits(packed: &[u8], bits: u32, range: Range<usize>) -> Vec<
         8 => packed[range].to_vec(),
         4 if range.start.is_multiple_of(2) => {
             let bytes = &packed[range.start / 2..range.end.div_ceil(2)];
-            let mut numbers: Vec<u8> = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect();
+            let mut numbers = vec![0; 2 * bytes.len()];
+            let (pairs, _) = numbers.as_chunks_mut::<2>();
+            pairs.iter_mut().zip(bytes).for_each(|(pair, byte)| *pair = [byte & 15, byte >> 4]);
             numbers.truncate(range.len());
             numbers
         }

@@ -48,13 +48,11 @@ impl PackedConv {
             let start = plane * self.outputs * each;
             start + channels.start * each..start + channels.end * each
         };
-        let planes = 0..precision.planes();
-        let levels: Vec<i8> = planes
-            .clone()
-            .flat_map(|plane| unpack(precision.levels(), &self.weights.codes, part(plane, len)))
-            .collect();
-        let scales: Vec<u8> =
-            planes.flat_map(|plane| self.weights.unpacked_scales(part(plane, groups))).collect();
+        let (mut levels, mut scales) = (Vec::new(), Vec::new());
+        for plane in 0..precision.planes() {
+            levels.append(&mut unpack(precision.levels(), &self.weights.codes, part(plane, len)));
+            scales.append(&mut self.weights.unpacked_scales(part(plane, groups)));
+        }
         Arrangement { outputs: channels.len(), ..all }.expand(precision, &levels, &scales)
     }
 
