@@ -85,6 +85,10 @@ fn labels_are_learned_too() {
     assert!(with[1].loss.unwrap() > tuned(course, 2).curve[1].loss.unwrap());
     let error = tune(graph, &preprocess, &images(300), &options, &()).unwrap_err();
     assert!(error.to_string().contains("has no label"), "{error}");
+    let (graph, preprocess) = network();
+    let error =
+        tune(graph, &preprocess, &images(3), &TuneOptions { labels: false, ..options }, &()).unwrap_err();
+    assert!(error.to_string().contains("too few images"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::pixels::Picture;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
-use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, PixelFormat};
+use libjpeg_turbo_rs::{ColorSpace, ComponentInfo, DecodeLimits, Decoder, PixelFormat};
 use std::io::Cursor;
 
 /// Most pixels of one image, to stop decompression bombs; the size at which Pillow warns.
@@ -96,11 +96,24 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
         ColorSpace::Cmyk | ColorSpace::Ycck => PixelFormat::Cmyk,
         _ => PixelFormat::Rgb,
     };
+    if !sampling_is_usual(&decoder.header().components) {
+        return Err(broken("a JPEG of four channels that are sampled in an unusual way; convert it to PNG"));
+    }
     decoder.set_output_format(target);
     decoder.set_block_smoothing(true);
     let image = decoder.decode_image().map_err(|e| unreadable("JPEG", e))?;
     let data = if target == PixelFormat::Cmyk { cmyk_to_rgb(&image.data) } else { image.data };
     picture(image.height, image.width, if target == PixelFormat::Grayscale { 1 } else { 3 }, data)
+}
+
+/// Whether the decoder can put channels together: of four the first and the last have the image's size and the others one
+/// size, which it does not check.
+fn sampling_is_usual(components: &[ComponentInfo]) -> bool {
+    let sampling = |of: &ComponentInfo| [of.horizontal_sampling, of.vertical_sampling];
+    let all: Vec<[u8; 2]> = components.iter().map(sampling).collect();
+    let &[first, second, third, last] = all.as_slice() else { return true };
+    let divides = (0..2).all(|axis| second[axis] > 0 && first[axis].is_multiple_of(second[axis]));
+    first == last && second == third && divides
 }
 
 /// Pillow takes every four-channel JPEG as Adobe writes it, with inverted inks.

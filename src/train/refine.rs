@@ -10,7 +10,7 @@ use super::tape::{BatchValue, Tape};
 use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::data::normalise;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::Interpreter;
 use crate::judge::{Answers, Judgement};
@@ -75,6 +75,10 @@ pub(crate) fn refine(
     course: &Course,
     progress: &dyn Progress,
 ) -> Result<Refinement> {
+    if pixels.held_back.is_none() {
+        let message = "too few images to hold some back, which training needs to judge it; give at least 4";
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
     let teacher = Interpreter::new(&full.graph)?;
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let start = judge.of(graph)?;

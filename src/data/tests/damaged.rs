@@ -69,6 +69,25 @@ fn bombs_are_refused_by_their_header() {
     assert!(text.contains("exceeds limit"), "{text}");
 }
 
+/// Every sampling of every channel: the decoder relies on four channels to fit each other.
+#[test]
+fn channels_that_are_sampled_differently_never_panic() {
+    for name in ["cmyk.jpg", "ycck.jpg", "rgb_420.jpg", "grey.jpg"] {
+        let jpeg = std::fs::read(fixture("images").join(name)).unwrap();
+        let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
+        let channels = usize::from(jpeg[frame + 9]);
+        for channel in 0..channels {
+            for sampling in 0..=0x55 {
+                let mut damaged = jpeg.clone();
+                damaged[frame + 11 + 3 * channel] = sampling;
+                if let Err(error) = decode(&damaged) {
+                    assert!(!error.to_string().contains("decoder failed"), "{name} {channel} {sampling:x}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
