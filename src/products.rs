@@ -17,7 +17,7 @@ pub(crate) const SLACK: usize = 4 * LANES;
 pub(crate) fn product(weights: &[f32], starts: &[usize], data: &[f32], length: usize, out: &mut [f32]) {
     if weights.len() == starts.len() {
         let weights = weights.as_chunks::<1>().0;
-        return multiply(Panel { weights, starts, data, length, out });
+        return multiply(ProductPanel { weights, starts, data, length, out });
     }
     let depth = starts.len().max(1);
     let mut panel: Vec<[f32; LINES]> = Vec::with_capacity(depth);
@@ -27,12 +27,12 @@ pub(crate) fn product(weights: &[f32], starts: &[usize], data: &[f32], length: u
         let lines = weights.len() / depth;
         panel
             .extend((0..depth).map(|k| std::array::from_fn(|line| weights[line.min(lines - 1) * depth + k])));
-        multiply(Panel { weights: &panel, starts, data, length, out });
+        multiply(ProductPanel { weights: &panel, starts, data, length, out });
     }
 }
 
 /// Some lines of a product.
-struct Panel<'a, const L: usize> {
+struct ProductPanel<'a, const L: usize> {
     weights: &'a [[f32; L]],
     starts: &'a [usize],
     data: &'a [f32],
@@ -40,7 +40,7 @@ struct Panel<'a, const L: usize> {
     out: &'a mut [f32],
 }
 
-impl<const L: usize> Products for Panel<'_, L> {
+impl<const L: usize> Products for ProductPanel<'_, L> {
     #[inline(always)]
     fn run<M: MultiplyAdd, const VECTORS: usize>(self) {
         let step = LANES * VECTORS;
@@ -54,7 +54,7 @@ impl<const L: usize> Products for Panel<'_, L> {
     }
 }
 
-impl<const L: usize> Panel<'_, L> {
+impl<const L: usize> ProductPanel<'_, L> {
     #[inline(always)]
     fn block<M: MultiplyAdd, const VECTORS: usize>(&self, first: usize) -> [[[f32; LANES]; VECTORS]; L] {
         let mut sums = [[[0.0; LANES]; VECTORS]; L];

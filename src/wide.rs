@@ -64,15 +64,15 @@ pub(crate) trait MultiplyAdd {
 /// Rounded once, where the CPU has an instruction for it.
 #[cfg(feature = "convert")]
 #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
-struct Fused;
+struct RoundedOnce;
 
 /// Rounded twice.
 #[cfg(feature = "convert")]
 #[cfg_attr(target_arch = "aarch64", allow(dead_code))]
-struct Separate;
+struct RoundedTwice;
 
 #[cfg(feature = "convert")]
-impl MultiplyAdd for Fused {
+impl MultiplyAdd for RoundedOnce {
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
@@ -80,7 +80,7 @@ impl MultiplyAdd for Fused {
 }
 
 #[cfg(feature = "convert")]
-impl MultiplyAdd for Separate {
+impl MultiplyAdd for RoundedTwice {
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
@@ -105,25 +105,25 @@ pub(crate) fn multiply(products: impl Products) {
         match Width::widest() {
             Width::Avx512 if *HAS_FUSED => unsafe { avx512_fused(products) },
             Width::Avx2 if *HAS_FUSED => unsafe { avx2_fused(products) },
-            _ => products.run::<Separate, 1>(),
+            _ => products.run::<RoundedTwice, 1>(),
         }
     }
     #[cfg(target_arch = "aarch64")]
-    products.run::<Fused, 1>();
+    products.run::<RoundedOnce, 1>();
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    products.run::<Separate, 1>();
+    products.run::<RoundedTwice, 1>();
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "convert"))]
 #[target_feature(enable = "avx2,fma")]
 fn avx2_fused(products: impl Products) {
-    products.run::<Fused, 1>();
+    products.run::<RoundedOnce, 1>();
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "convert"))]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
 fn avx512_fused(products: impl Products) {
-    products.run::<Fused, 4>();
+    products.run::<RoundedOnce, 4>();
 }
 
 /// A function of every value; one that the compiler should be able to inline.

@@ -5,7 +5,7 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, note};
 use super::progress::Bars;
 use anyhow::ensure;
-use fgq::{Course, Dataset, Descent, Epoch, Graph, Imitation, Schedule, TuneOptions, Tuning};
+use fgq::{Course, Dataset, Descent, Epoch, Graph, Imitation, RateSchedule, TuneOptions, Tuning};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -110,7 +110,7 @@ impl CourseArgs {
             },
             schedule: match self.schedule {
                 ScheduleArg::Cosine => Course::default().schedule,
-                ScheduleArg::Steps => Schedule::Steps(vec![0.5, 0.75]),
+                ScheduleArg::Steps => RateSchedule::Steps(vec![0.5, 0.75]),
             },
             decay: self.decay,
             clip: self.clip,

@@ -1,7 +1,7 @@
 //! What training is told.
 
-use super::loss::Loss;
-use super::optimise::{Descent, Schedule};
+use super::loss::Criterion;
+use super::optimise::{Descent, RateSchedule};
 use super::parameters::Kind;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,7 +23,7 @@ pub struct Course {
     /// How gradients become changes.
     pub optimiser: Descent,
     /// How the rate goes over the course.
-    pub schedule: Schedule,
+    pub schedule: RateSchedule,
     /// Share by which weights shrink per unit of rate; nothing else does.
     pub decay: f64,
     /// Norm that all gradients together have at most.
@@ -53,10 +53,10 @@ pub enum Imitation {
 }
 
 impl Imitation {
-    pub(super) fn of(self, logits: &[f32], wanted: super::loss::Target<'_>) -> (f64, Vec<f32>) {
+    pub(super) fn of(self, logits: &[f32], wanted: super::loss::LossTarget<'_>) -> (f64, Vec<f32>) {
         match self {
-            Self::Divergence { temperature } => Loss::Divergence { temperature }.of(logits, wanted),
-            Self::Distance => Loss::Distance.of(logits, wanted),
+            Self::Divergence { temperature } => Criterion::Divergence { temperature }.of(logits, wanted),
+            Self::Distance => Criterion::Distance.of(logits, wanted),
         }
     }
 }
@@ -70,7 +70,7 @@ impl Default for Course {
             rate: 1e-4,
             weight_rate: 0.0,
             optimiser: Descent::ADAM_W,
-            schedule: Schedule::Cosine { warm_up: 0.02 },
+            schedule: RateSchedule::Cosine { warm_up: 0.02 },
             decay: 0.0,
             clip: None,
             imitation: Imitation::Divergence { temperature: 2.0 },

@@ -2,7 +2,7 @@
 
 /// A loss of the logits of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Loss {
+pub(super) enum Criterion {
     /// Divergence of the class probabilities from those of full precision, both softened by a temperature, times its
     /// square, which keeps gradients alike (Hinton et al., arXiv 1503.02531, section 2).
     Divergence {
@@ -21,22 +21,22 @@ pub(super) enum Loss {
 
 /// What an image's logits should be.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Target<'a> {
+pub(super) enum LossTarget<'a> {
     /// Full precision's logits.
     Logits(&'a [f32]),
     /// The class.
     Class(usize),
 }
 
-impl Loss {
+impl Criterion {
     /// The loss of one image's logits and its gradient; nothing where the target is of another kind.
-    pub(super) fn of(self, logits: &[f32], target: Target<'_>) -> (f64, Vec<f32>) {
+    pub(super) fn of(self, logits: &[f32], target: LossTarget<'_>) -> (f64, Vec<f32>) {
         match (self, target) {
-            (Self::Divergence { temperature }, Target::Logits(wanted)) => {
+            (Self::Divergence { temperature }, LossTarget::Logits(wanted)) => {
                 divergence(logits, wanted, temperature)
             }
-            (Self::Distance, Target::Logits(wanted)) => distance(logits, wanted),
-            (Self::CrossEntropy { smoothing }, Target::Class(class)) => {
+            (Self::Distance, LossTarget::Logits(wanted)) => distance(logits, wanted),
+            (Self::CrossEntropy { smoothing }, LossTarget::Class(class)) => {
                 cross_entropy(logits, class, smoothing)
             }
             _ => (0.0, vec![0.0; logits.len()]),
@@ -90,14 +90,14 @@ mod tests {
     /// `mse_loss` of what is left without the means, `cross_entropy(x, 2, label_smoothing=0.1)`, with autograd.
     #[test]
     fn losses_and_gradients_equal_pytorch() {
-        let of = |loss: Loss, target| loss.of(&LOGITS, target);
-        let (loss, gradient) = of(Loss::Divergence { temperature: 2.0 }, Target::Logits(&WANTED));
+        let of = |loss: Criterion, target| loss.of(&LOGITS, target);
+        let (loss, gradient) = of(Criterion::Divergence { temperature: 2.0 }, LossTarget::Logits(&WANTED));
         assert!((loss - DIVERGENCE.0).abs() < 1e-6 && close(&gradient, &DIVERGENCE.1), "{loss} {gradient:?}");
-        let (loss, gradient) = of(Loss::Distance, Target::Logits(&WANTED));
+        let (loss, gradient) = of(Criterion::Distance, LossTarget::Logits(&WANTED));
         assert!((loss - DISTANCE.0).abs() < 1e-6 && close(&gradient, &DISTANCE.1), "{loss} {gradient:?}");
-        let (loss, gradient) = of(Loss::CrossEntropy { smoothing: 0.1 }, Target::Class(2));
+        let (loss, gradient) = of(Criterion::CrossEntropy { smoothing: 0.1 }, LossTarget::Class(2));
         assert!((loss - ENTROPY.0).abs() < 1e-6 && close(&gradient, &ENTROPY.1), "{loss} {gradient:?}");
-        assert_eq!(of(Loss::Distance, Target::Class(1)), (0.0, vec![0.0; 4]));
+        assert_eq!(of(Criterion::Distance, LossTarget::Class(1)), (0.0, vec![0.0; 4]));
     }
 
     const DIVERGENCE: (f64, [f64; 4]) =

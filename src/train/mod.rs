@@ -13,6 +13,6 @@ mod simulate;
 mod tape;
 
 pub use course::{Course, Imitation};
-pub use optimise::{Descent, Schedule};
+pub use optimise::{Descent, RateSchedule};
 pub use refine::Epoch;
 pub(crate) use refine::{Refinement, refine};

@@ -19,7 +19,7 @@ pub(super) enum Function {
 
 /// One step of the forward pass.
 #[derive(Debug, Clone)]
-pub(super) struct Layer {
+pub(super) struct TrainedLayer {
     pub name: String,
     pub function: Function,
     /// Earlier layers.
@@ -42,7 +42,7 @@ pub(super) enum Statistics {
 /// Layers in execution order; layer 0 is the input, the last yields the logits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Network {
-    pub layers: Vec<Layer>,
+    pub layers: Vec<TrainedLayer>,
     pub statistics: Statistics,
 }
 
@@ -73,7 +73,7 @@ impl Network {
         if let Function::Op(Op::Conv(conv)) = &mut function {
             conv.straighten();
         }
-        self.layers.push(Layer { name: name.to_owned(), function, inputs, shape, trainable: true });
+        self.layers.push(TrainedLayer { name: name.to_owned(), function, inputs, shape, trainable: true });
         self.layers.len() - 1
     }
 

@@ -123,7 +123,7 @@ pub(super) fn clip(gradients: &mut [&mut [f32]], limit: f64) {
 
 /// How the rate goes over the course of training, from 0 at its start to 1 at its end.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Schedule {
+pub enum RateSchedule {
     /// A tenth after each of these points.
     Steps(Vec<f64>),
     /// Half a cosine down to nothing (Loshchilov and Hutter, arXiv 1608.03983, equation 5), after a linear start.
@@ -133,7 +133,7 @@ pub enum Schedule {
     },
 }
 
-impl Schedule {
+impl RateSchedule {
     /// The share of the full rate at `progress`.
     pub(super) fn at(&self, progress: f64) -> f64 {
         match self {

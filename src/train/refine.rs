@@ -3,7 +3,7 @@
 
 use super::augment::{Augment, mixed};
 use super::course::Course;
-use super::loss::{Loss, Target};
+use super::loss::{Criterion, LossTarget};
 use super::optimise::{Optimiser, Parameter, clip};
 use super::simulate::Simulation;
 use super::tape::{BatchValue, Tape};
@@ -144,7 +144,7 @@ impl<'a> Judge<'a> {
 }
 
 /// What the logits of an image should be.
-struct Wanted {
+struct ExampleTarget {
     /// Full precision's.
     logits: Vec<f32>,
     /// Classes with their shares, where labels are known.
@@ -211,9 +211,9 @@ impl<'a> Training<'a> {
 
     /// One change of all parameters; the sum of the images' losses.
     fn step(&mut self, epoch: usize, batch: &[usize], progress: f64) -> Result<f64> {
-        let examples: Vec<(Vec<f32>, Wanted)> =
+        let examples: Vec<(Vec<f32>, ExampleTarget)> =
             batch.par_iter().map(|&image| self.example(epoch, image)).collect::<Result<_>>()?;
-        let (inputs, wanted): (BatchValue, Vec<Wanted>) = examples.into_iter().unzip();
+        let (inputs, wanted): (BatchValue, Vec<ExampleTarget>) = examples.into_iter().unzip();
         self.simulation.refresh();
         let mut tape = Tape::forward(&self.simulation.network, inputs, BUDGET)?;
         let losses = tape.logits().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
@@ -240,11 +240,12 @@ impl<'a> Training<'a> {
         Ok(losses.iter().sum())
     }
 
-    /// Loss of an image's logits, and its gradient.
-    fn loss(&self, logits: &[f32], wanted: &Wanted) -> (f64, Vec<f32>) {
-        let (mut sum, mut gradient) = self.course.imitation.of(logits, Target::Logits(&wanted.logits));
+    /// Criterion of an image's logits, and its gradient.
+    fn loss(&self, logits: &[f32], wanted: &ExampleTarget) -> (f64, Vec<f32>) {
+        let (mut sum, mut gradient) = self.course.imitation.of(logits, LossTarget::Logits(&wanted.logits));
         for &(class, share) in &wanted.classes {
-            let (loss, own) = Loss::CrossEntropy { smoothing: SMOOTHING }.of(logits, Target::Class(class));
+            let (loss, own) =
+                Criterion::CrossEntropy { smoothing: SMOOTHING }.of(logits, LossTarget::Class(class));
             sum += share * loss;
             gradient.iter_mut().zip(own).for_each(|(sum, own)| *sum += share as f32 * own);
         }
@@ -252,7 +253,7 @@ impl<'a> Training<'a> {
     }
 
     /// An image as the network in training reads it, and what its logits should be.
-    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, Wanted)> {
+    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, ExampleTarget)> {
         let mut random = Random::new(self.course.seed, &[epoch as u64, image as u64]);
         let mut pixels = self.augmented(image, &mut random)?;
         let mut shares = vec![(image, 1.0)];
@@ -264,7 +265,7 @@ impl<'a> Training<'a> {
         let input = normalise(&pixels, self.full.preprocess)?.into_raw_vec_and_offset().0;
         let class = |(image, share): (usize, f64)| Some((*self.labels.get(image)?, share));
         let classes = shares.into_iter().filter_map(class).collect();
-        let wanted = Wanted { logits: self.teacher.run(&input)?, classes };
+        let wanted = ExampleTarget { logits: self.teacher.run(&input)?, classes };
         Ok((channel_first(&pixels, self.full.graph.input), wanted))
     }
 

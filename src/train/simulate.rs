@@ -46,7 +46,7 @@ pub(super) struct Learned<'a> {
 impl Simulation {
     /// `trained` is the full-precision graph that `graph` was made from.
     pub(super) fn new(graph: &QuantizedGraph, trained: &Graph) -> Self {
-        let mut builder = Builder { graph, trained, own: Self::empty(), pixels: None };
+        let mut builder = SimulationBuilder { graph, trained, own: Self::empty(), pixels: None };
         graph.nodes.ids().for_each(|id| builder.operator(id));
         let mut own = builder.own;
         own.refresh();
@@ -141,7 +141,7 @@ fn units(kind: Kind, values: &[f32]) -> Vec<f32> {
     }
 }
 
-struct Builder<'a> {
+struct SimulationBuilder<'a> {
     graph: &'a QuantizedGraph,
     trained: &'a Graph,
     own: Simulation,
@@ -149,7 +149,7 @@ struct Builder<'a> {
     pixels: Option<NodeId>,
 }
 
-impl Builder<'_> {
+impl SimulationBuilder<'_> {
     fn operator(&mut self, id: OperatorId) {
         let node = &self.graph.nodes[id];
         let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| self.own.places[input]).collect();

@@ -1,9 +1,9 @@
 //! Reverse mode: a forward pass that keeps what the backward pass needs.
 
 use super::backward::{
-    Backward, Example, Moments, Wanted, add, add_all, backward, batch_norm, batch_norm_by,
+    Backward, Example, Moments, WantedGradients, add, add_all, backward, batch_norm, batch_norm_by,
 };
-use super::network::{Function, Layer, Network, Statistics};
+use super::network::{Function, Network, Statistics, TrainedLayer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{BatchNorm, NodeId, Op, ValueView};
 use crate::liveness::last_readers;
@@ -114,14 +114,14 @@ impl<'n> Tape<'n> {
         (0..self.images).into_par_iter().map(value).collect()
     }
 
-    fn by_batch(&self, layer: &'n Layer) -> Option<&'n BatchNorm> {
+    fn by_batch(&self, layer: &'n TrainedLayer) -> Option<&'n BatchNorm> {
         match &layer.function {
             Function::Op(Op::BatchNorm(norm)) if self.network.statistics == Statistics::Batch => Some(norm),
             _ => None,
         }
     }
 
-    fn operands(&self, layer: &Layer, image: usize) -> Result<Vec<ValueView<'_>>> {
+    fn operands(&self, layer: &TrainedLayer, image: usize) -> Result<Vec<ValueView<'_>>> {
         let operand =
             |&input: &NodeId| Ok((self.kept(input)?[image].as_slice(), self.network.layers[input].shape));
         layer.inputs.iter().map(operand).collect()
@@ -148,7 +148,7 @@ impl<'n> Tape<'n> {
     /// Gradients of a layer's inputs and parameters.
     fn step(&self, id: NodeId, gradient: &BatchValue, reached: &[bool]) -> Result<Backward> {
         let layer = &self.network.layers[id];
-        let wanted = Wanted {
+        let wanted = WantedGradients {
             inputs: layer.inputs.iter().any(|&input| reached[input]),
             parameters: layer.trainable && !layer.function.parameters().is_empty(),
         };
@@ -177,7 +177,12 @@ impl<'n> Tape<'n> {
 }
 
 impl Function {
-    fn backward(&self, examples: &[Example], layer: &Layer, wanted: Wanted) -> Result<Backward> {
+    fn backward(
+        &self,
+        examples: &[Example],
+        layer: &TrainedLayer,
+        wanted: WantedGradients,
+    ) -> Result<Backward> {
         let mut result = Backward::default();
         match self {
             Self::Op(op) => return backward(op, examples, layer.shape, wanted),
@@ -203,7 +208,7 @@ impl Function {
 
 /// Adds every image's gradients of a layer's inputs to those that others have left there.
 fn distribute(
-    layer: &Layer,
+    layer: &TrainedLayer,
     inputs: Vec<Vec<Vec<f32>>>,
     reached: &[bool],
     gradients: &mut [Option<BatchValue>],

@@ -1,6 +1,6 @@
 //! Convolutions: matrix products over patches of several images, or direct loops for depthwise ones.
 
-use super::{Backward, Example, Wanted};
+use super::{Backward, Example, WantedGradients};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Columns, Conv, Planes, ValueView, gather, outputs_reading, scatter, tap_start, taps};
 use crate::products::{Lines, SLACK, add_dots, product};
@@ -17,7 +17,12 @@ const PATCH_VALUES: usize = 1 << 18;
 const PLANE_POSITIONS: usize = if cfg!(test) { 12 } else { 128 };
 
 /// Gradients of inputs, and of weights, gain and bias.
-pub(super) fn conv(conv: &Conv, examples: &[Example], output: Shape, wanted: Wanted) -> Result<Backward> {
+pub(super) fn conv(
+    conv: &Conv,
+    examples: &[Example],
+    output: Shape,
+    wanted: WantedGradients,
+) -> Result<Backward> {
     let gained = gained_weights(conv)?;
     let mut sums = if wanted.parameters { vec![0.0; gained.len()] } else { Vec::new() };
     let shape = examples.first().and_then(|example| example.inputs.first()).map(|(_, shape)| *shape);
@@ -88,7 +93,7 @@ struct Dense<'a> {
 }
 
 /// Some output rows of some images.
-struct Block<'e, 'a> {
+struct RowBlock<'e, 'a> {
     examples: &'e [Example<'a>],
     rows: Range<usize>,
 }
@@ -121,7 +126,7 @@ impl<'w> Dense<'w> {
         for first in (0..examples.len()).step_by(images) {
             let examples = &examples[first..examples.len().min(first + images)];
             for start in (0..self.output.height).step_by(rows) {
-                let block = Block { examples, rows: start..self.output.height.min(start + rows) };
+                let block = RowBlock { examples, rows: start..self.output.height.min(start + rows) };
                 self.gather_gradients(&block, group, &mut gradients);
                 let gradient = matrix(&gradients, self.output.channels)?;
                 if let Some(sum) = &mut sum {
@@ -177,7 +182,7 @@ impl<'w> Dense<'w> {
     }
 
     /// The gradients of a group's outputs: one line per channel, image after image.
-    fn gather_gradients(&self, block: &Block, group: usize, lines: &mut Vec<f32>) {
+    fn gather_gradients(&self, block: &RowBlock, group: usize, lines: &mut Vec<f32>) {
         lines.clear();
         let (positions, width) = (self.output.positions(), self.output.width);
         let columns = block.rows.start * width..block.rows.end * width;
@@ -188,7 +193,7 @@ impl<'w> Dense<'w> {
         }
     }
 
-    fn gather_inputs(&self, block: &Block, group: usize, patches: &mut Vec<f32>) {
+    fn gather_inputs(&self, block: &RowBlock, group: usize, patches: &mut Vec<f32>) {
         let columns = block.rows.len() * self.output.width;
         let stride = columns * block.examples.len();
         patches.resize(self.depth * stride, 0.0);
@@ -204,7 +209,7 @@ impl<'w> Dense<'w> {
         gather(self.window, input, self.output, rows, target);
     }
 
-    fn scatter_inputs(&self, block: &Block, group: usize, patches: &mut [f32], inputs: &mut [Vec<f32>]) {
+    fn scatter_inputs(&self, block: &RowBlock, group: usize, patches: &mut [f32], inputs: &mut [Vec<f32>]) {
         let columns = block.rows.len() * self.output.width;
         let stride = columns * block.examples.len();
         for (image, input) in inputs.iter_mut().take(block.examples.len()).enumerate() {

@@ -28,7 +28,7 @@ pub(super) struct Example<'a> {
 
 /// What is wanted of a backward step.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct WantedGradients {
     pub inputs: bool,
     pub parameters: bool,
 }
@@ -43,7 +43,12 @@ pub(super) struct Backward {
 }
 
 /// Gradients of an operator's inputs and parameters, given those of its outputs of shape `output` on some images.
-pub(super) fn backward(op: &Op, examples: &[Example], output: Shape, wanted: Wanted) -> Result<Backward> {
+pub(super) fn backward(
+    op: &Op,
+    examples: &[Example],
+    output: Shape,
+    wanted: WantedGradients,
+) -> Result<Backward> {
     if let Op::Conv(conv) = op {
         return conv::conv(conv, examples, output, wanted);
     }

@@ -60,7 +60,7 @@ fn check(op: &Op, inputs: &[(Vec<f32>, Shape)], seed: u64) {
     };
     let views = inputs.iter().map(|(values, shape)| (values.as_slice(), *shape)).collect();
     let example = Example { inputs: views, gradient: &gradient };
-    let wanted = Wanted { inputs: true, parameters: true };
+    let wanted = WantedGradients { inputs: true, parameters: true };
     let found = backward(op, &[example], output, wanted).unwrap();
     let agree = |slope: f64, difference: f64| {
         let size = slope.abs().max(difference.abs()).max((output.len() as f64).sqrt() * 0.1);
@@ -222,7 +222,7 @@ fn images_add_up() {
             (0..5).map(|_| (choices.values(shape.len()), choices.values(output.len()))).collect();
         let examples: Vec<Example> =
             data.iter().map(|(x, dy)| Example { inputs: vec![(x, shape)], gradient: dy }).collect();
-        let wanted = Wanted { inputs: true, parameters: true };
+        let wanted = WantedGradients { inputs: true, parameters: true };
         let op = Op::Conv(conv);
         let whole = backward(&op, &examples, output, wanted).unwrap();
         let mut sums = Vec::new();
@@ -235,7 +235,8 @@ fn images_add_up() {
         for (sum, whole) in sums.iter().flatten().zip(whole.parameters.iter().flatten()) {
             assert!((sum - whole).abs() < 1e-3, "{sum} {whole}");
         }
-        let only = backward(&op, &examples, output, Wanted { inputs: false, parameters: true }).unwrap();
+        let only =
+            backward(&op, &examples, output, WantedGradients { inputs: false, parameters: true }).unwrap();
         assert!(only.inputs.is_empty() && only.parameters == whole.parameters);
     }
 }
@@ -398,7 +399,7 @@ fn gradients_equal_pytorch() {
             inputs: inputs.iter().map(|(values, shape)| (values[image].as_slice(), *shape)).collect(),
             gradient: &gradients[image],
         };
-        let wanted = Wanted { inputs: true, parameters: true };
+        let wanted = WantedGradients { inputs: true, parameters: true };
         let found = backward(&op, &[example(0), example(1)], output, wanted).unwrap();
         for place in 0..inputs.len() {
             let (expected, _) = stored.images(&format!("{name}.dx{place}")).unwrap();

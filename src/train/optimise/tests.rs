@@ -56,10 +56,10 @@ fn clipping_keeps_the_direction() {
 
 #[test]
 fn schedules_go_down() {
-    let steps = Schedule::Steps(vec![0.5, 0.75]);
+    let steps = RateSchedule::Steps(vec![0.5, 0.75]);
     assert_eq!([0.0, 0.49, 0.5, 0.8].map(|at| (1e9 * steps.at(at)).round() / 1e9), [1.0, 1.0, 0.1, 0.01]);
-    let cosine = Schedule::Cosine { warm_up: 0.2 };
+    let cosine = RateSchedule::Cosine { warm_up: 0.2 };
     let found = [0.1, 0.2, 0.6, 1.0].map(|at| (1e9 * cosine.at(at)).round() / 1e9);
     assert_eq!(found, [0.5, 1.0, 0.5, 0.0]);
-    assert_eq!(Schedule::Cosine { warm_up: 0.0 }.at(0.0), 1.0);
+    assert_eq!(RateSchedule::Cosine { warm_up: 0.0 }.at(0.0), 1.0);
 }
