@@ -96,7 +96,8 @@ pub(crate) fn divergence(reference: &[f64], other: &[f64]) -> f64 {
     reference.iter().zip(&other).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
-fn log_softmax(logits: &[f64]) -> Vec<f64> {
+/// Logarithms of the class probabilities.
+pub(crate) fn log_softmax(logits: &[f64]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
     logits.iter().map(|logit| logit - largest - sum.ln()).collect()

@@ -1,5 +1,6 @@
 //! Calibration: what activations look like on sample images.
 
+mod answers;
 mod histogram;
 mod observe;
 mod parts;
@@ -7,6 +8,7 @@ mod range;
 mod reading;
 mod spool;
 
+pub(crate) use answers::logits_of;
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
 pub(crate) use parts::Parts;

@@ -66,6 +66,13 @@ impl FileArgs {
         output_path(&self.model, self.output.as_deref())
     }
 
+    /// The images, with labels only where they are asked for.
+    pub(super) fn images(&self, graph: &Graph, labelled: bool) -> anyhow::Result<Dataset> {
+        let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
+        let labelled = labelled.then(|| Dataset::labelled(&self.calib, None, classes));
+        Ok(labelled.unwrap_or_else(|| Dataset::unlabelled(&self.calib))?)
+    }
+
     /// Which input an error of the conversion concerns, where it does not say so itself.
     pub(super) fn place(&self, error: fgq::Error) -> fgq::Error {
         match error.kind() {
@@ -111,15 +118,6 @@ struct GoalArgs {
 impl GoalArgs {
     fn is_given(&self) -> bool {
         self.keep.is_some() || self.max_drop.is_some() || self.budget.is_some()
-    }
-
-    /// With labels only where a drop is asked for.
-    fn images(&self, folder: &Path, graph: &Graph) -> anyhow::Result<Dataset> {
-        let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
-        Ok(match self.max_drop {
-            Some(_) => Dataset::labelled(folder, None, classes)?,
-            None => Dataset::unlabelled(folder)?,
-        })
     }
 }
 
@@ -223,7 +221,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
-    let images = args.goal.images(&args.files.calib, &graph)?.spread(args.samples);
+    let images = args.files.images(&graph, args.goal.max_drop.is_some())?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     // Of too few images none can judge; then layers get what they get by default.
     let has_goal =

@@ -5,9 +5,8 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, note};
 use super::progress::Bars;
 use anyhow::ensure;
-use fgq::{Course, Dataset, Descent, Epoch, Graph, Imitation, RateSchedule, TuneOptions, Tuning};
+use fgq::{Course, Descent, Epoch, Imitation, RateSchedule, TuneOptions, Tuning};
 use serde::Serialize;
-use std::path::Path;
 use std::time::Instant;
 
 /// Arguments of `fgq tune`.
@@ -125,11 +124,6 @@ impl CourseArgs {
             seed: self.seed,
         }
     }
-
-    fn images(&self, folder: &Path, graph: &Graph) -> anyhow::Result<Dataset> {
-        let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
-        Ok(if self.labels { Dataset::labelled(folder, None, classes)? } else { Dataset::unlabelled(folder)? })
-    }
 }
 
 /// Converts, trains and writes.
@@ -139,7 +133,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
-    let images = args.course.images(&args.files.calib, &graph)?.spread(args.samples);
+    let images = args.files.images(&graph, args.course.labels)?.spread(args.samples);
     let options = TuneOptions {
         convert: args.precision.options()?,
         course: args.course.course(),

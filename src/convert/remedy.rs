@@ -1,14 +1,10 @@
 //! Which layer, with more bits, would give back most answers: tried, not predicted.
 
-use crate::calibrate::Spool;
+use crate::calibrate::{Spool, logits_of};
 use crate::error::Result;
 use crate::format::{PackedModel, PackedNode, PackedOp};
 use crate::judge::best;
 use crate::layerwise::{Note, WhatIf};
-use crate::runtime::Session;
-
-/// Images that run together.
-const BATCH: usize = 16;
 
 /// The layer that would help most with 8 bits, if one of those tried does. With every answer kept nothing can.
 pub(super) fn remedy(model: &PackedModel, what_if: &WhatIf, pixels: &Spool) -> Result<Option<Note>> {
@@ -39,17 +35,9 @@ fn with(model: &PackedModel, node: usize, spare: &PackedNode) -> PackedModel {
 
 /// Images held back that get full precision's class.
 fn agreeing(model: &PackedModel, what_if: &WhatIf, pixels: &Spool) -> Result<usize> {
-    let session = Session::new(model)?;
-    let mut agreeing = 0;
-    let images: Vec<usize> = (0..pixels.images()).collect();
-    for batch in images.chunks(BATCH) {
-        let batch_pixels: Vec<Vec<u8>> =
-            batch.iter().map(|&image| pixels.image(image)).collect::<Result<_>>()?;
-        let logits = session.run(&batch_pixels.concat())?;
-        let agrees = |place: usize| logits.top(place, 1) == best(&what_if.logits[batch[place]], 1);
-        agreeing += (0..batch.len()).filter(|&place| agrees(place)).count();
-    }
-    Ok(agreeing)
+    let logits = logits_of(model, pixels)?;
+    let agrees = |&image: &usize| logits.top(image, 1) == best(&what_if.logits[image], 1);
+    Ok((0..pixels.images()).filter(agrees).count())
 }
 
 /// Of weights and scales.

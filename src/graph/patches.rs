@@ -4,6 +4,9 @@ use super::taps::outputs_reading;
 use crate::tensor::{Shape, Window};
 use std::ops::Range;
 
+/// Size of a matrix of patches: small enough to stay in the second-level cache.
+pub(crate) const PATCH_VALUES: usize = 1 << 18;
+
 /// Part of the columns of a matrix of patches.
 #[derive(Debug)]
 pub(crate) struct Columns<'a> {

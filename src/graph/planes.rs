@@ -5,6 +5,9 @@ use super::patches::taps;
 use crate::products::SLACK;
 use crate::tensor::{Shape, Window};
 
+/// Outputs of a channel from which on reading at a shift is faster than a copy for every kernel position.
+const PLANE_POSITIONS: usize = if cfg!(test) { 12 } else { 128 };
+
 /// How the planes of a convolution's input lie, and where its taps read.
 ///
 /// A plane has `pitch` columns; a line of outputs has as many, of which those beyond the output's width mean nothing.
@@ -28,6 +31,11 @@ struct Tap {
 }
 
 impl Planes {
+    /// Whether planes are faster than patches.
+    pub(crate) fn suit(window: &Window, output: Shape) -> bool {
+        !window.is_pointwise() && output.positions() >= PLANE_POSITIONS
+    }
+
     /// Of a dense convolution from `input` to `output`, which may be those of one group.
     pub(crate) fn new(window: &Window, input: Shape, output: Shape) -> Self {
         let stride = window.stride;

@@ -1,5 +1,7 @@
 //! What training makes small: losses of logits, with their gradients.
 
+use crate::judge::log_softmax;
+
 /// A loss of the logits of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Criterion {
@@ -45,7 +47,7 @@ impl Criterion {
 }
 
 fn divergence(logits: &[f32], wanted: &[f32], temperature: f64) -> (f64, Vec<f32>) {
-    let (own, wanted) = (log_softmax(logits, temperature), log_softmax(wanted, temperature));
+    let (own, wanted) = (softened(logits, temperature), softened(wanted, temperature));
     let loss: f64 = own.iter().zip(&wanted).map(|(q, p)| p.exp() * (p - q)).sum();
     let gradient = own.iter().zip(&wanted).map(|(q, p)| (temperature * (q.exp() - p.exp())) as f32).collect();
     (loss.max(0.0) * temperature.powi(2), gradient)
@@ -61,18 +63,15 @@ fn distance(logits: &[f32], wanted: &[f32]) -> (f64, Vec<f32>) {
 }
 
 fn cross_entropy(logits: &[f32], class: usize, smoothing: f64) -> (f64, Vec<f32>) {
-    let own = log_softmax(logits, 1.0);
+    let own = softened(logits, 1.0);
     let share = smoothing / own.len().max(1) as f64;
     let wanted = |index: usize| share + if index == class { 1.0 - smoothing } else { 0.0 };
     let loss = own.iter().enumerate().map(|(index, q)| -wanted(index) * q).sum();
     (loss, own.iter().enumerate().map(|(index, q)| (q.exp() - wanted(index)) as f32).collect())
 }
 
-fn log_softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
-    let scaled = logits.iter().map(|&logit| f64::from(logit) / temperature);
-    let largest = scaled.clone().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = scaled.clone().map(|logit| (logit - largest).exp()).sum();
-    scaled.map(|logit| logit - largest - sum.ln()).collect()
+fn softened(logits: &[f32], temperature: f64) -> Vec<f64> {
+    log_softmax(&logits.iter().map(|&logit| f64::from(logit) / temperature).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

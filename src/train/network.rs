@@ -47,11 +47,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    #[cfg_attr(not(test), expect(dead_code, reason = "what is tuned are quantized graphs"))]
     /// All of a graph, everything learned.
     ///
     /// # Errors
     /// Whatever [`Graph::validate`] finds.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what is tuned are quantized graphs"))]
     pub(super) fn of(graph: &Graph) -> Result<Self> {
         graph.validate()?;
         let shapes = graph.shapes()?;

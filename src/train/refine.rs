@@ -7,7 +7,7 @@ use super::loss::{Criterion, LossTarget};
 use super::optimise::{Optimiser, Parameter, clip};
 use super::simulate::Simulation;
 use super::tape::{BatchValue, Tape};
-use crate::calibrate::{Parts, Spool};
+use crate::calibrate::{Parts, Spool, logits_of};
 use crate::clock::Instant;
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +19,6 @@ use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
 use crate::random::Random;
-use crate::runtime::Session;
 use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::fmt;
@@ -29,9 +28,6 @@ const BUDGET: usize = 1 << 30;
 
 /// Share of a label that is spread over all classes.
 const SMOOTHING: f64 = 0.1;
-
-/// Images that are judged together.
-const JUDGED: usize = 16;
 
 /// The state of a refinement after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,7 +79,7 @@ pub(crate) fn refine(
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let start = judge.of(graph)?;
     let mut curve = vec![Epoch { loss: None, judgement: start }];
-    let mut best: Option<(f64, QuantizedGraph)> = None;
+    let mut best = None;
     let mut lowest = start.map_or(f64::INFINITY, |start| start.divergence);
     let mut training = Training::new(graph, full, &teacher, &pixels.fitting, labels, course);
     progress.start("training", course.epochs * pixels.fitting.images());
@@ -95,14 +91,14 @@ pub(crate) fn refine(
         curve.push(Epoch { loss: Some(loss), judgement });
         if let Some(found) = judgement.filter(|found| found.divergence < lowest) {
             lowest = found.divergence;
-            best = Some((lowest, refined));
+            best = Some(refined);
         }
         progress.status(&curve[epoch + 1].to_string());
         if training.progress_at(epoch + 1, 0.0) >= 1.0 {
             break;
         }
     }
-    Ok(Refinement { graph: best.map(|(_, graph)| graph), curve })
+    Ok(Refinement { graph: best, curve })
 }
 
 /// The images that judge, with full precision's logits.
@@ -126,19 +122,12 @@ impl<'a> Judge<'a> {
     /// What the integer runtime makes of `graph`.
     fn of(&self, graph: &QuantizedGraph) -> Result<Option<Judgement>> {
         let model = pack_graph(graph, self.preprocess)?;
-        let session = Session::new(&model)?;
-        let mut answers = Vec::with_capacity(self.logits.len());
-        let images: Vec<usize> = (0..self.pixels.images()).collect();
-        for batch in images.chunks(JUDGED) {
-            let pixels: Vec<Vec<u8>> =
-                batch.iter().map(|&image| self.pixels.image(image)).collect::<Result<_>>()?;
-            let logits = session.run(&pixels.concat())?;
-            for (place, &image) in batch.iter().enumerate() {
-                let real: Vec<f64> =
-                    logits.image(place).iter().map(|&logit| f64::from(logit) * model.logit_scale).collect();
-                answers.push(Answers::of(&self.logits[image], &real));
-            }
-        }
+        let logits = logits_of(&model, self.pixels)?;
+        let answer = |(image, reference): (usize, &Vec<f64>)| {
+            let real = logits.image(image).iter().map(|&logit| f64::from(logit) * model.logit_scale);
+            Answers::of(reference, &real.collect::<Vec<_>>())
+        };
+        let answers: Vec<Answers> = self.logits.iter().enumerate().map(answer).collect();
         Ok(Judgement::of(&answers))
     }
 }
@@ -240,7 +229,7 @@ impl<'a> Training<'a> {
         Ok(losses.iter().sum())
     }
 
-    /// Criterion of an image's logits, and its gradient.
+    /// Loss of an image's logits, and its gradient.
     fn loss(&self, logits: &[f32], wanted: &ExampleTarget) -> (f64, Vec<f32>) {
         let (mut sum, mut gradient) = self.course.imitation.of(logits, LossTarget::Logits(&wanted.logits));
         for &(class, share) in &wanted.classes {

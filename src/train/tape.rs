@@ -134,13 +134,12 @@ impl<'n> Tape<'n> {
 
     /// Drops what later segments do not read.
     fn forget(&mut self, segment: &Range<NodeId>) {
+        let last_reader = last_readers(self.network.layers.iter().map(|layer| layer.inputs.as_slice()));
         let last = self.network.layers.len() - 1;
         if segment.end > last {
             return;
         }
-        let read_later =
-            |id: NodeId| self.network.layers[segment.end..].iter().any(|layer| layer.inputs.contains(&id));
-        for id in segment.clone().filter(|&id| id > 0 && !read_later(id)) {
+        for id in segment.clone().filter(|&id| id > 0 && last_reader[id] < segment.end) {
             self.values[id] = None;
         }
     }

@@ -1,7 +1,7 @@
 //! Convolutions: matrix products over planes or patches of the input, or a direct loop for depthwise ones.
 
 use super::super::Conv;
-use super::super::patches::{Columns, gather, tap_start, taps};
+use super::super::patches::{Columns, PATCH_VALUES, gather, tap_start, taps};
 use super::super::planes::Planes;
 use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
@@ -13,12 +13,6 @@ use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use std::cell::Cell;
 
-/// Size of the patch matrix: small enough to stay in the second-level cache.
-const PATCH_VALUES: usize = 1 << 18;
-
-/// Outputs of a channel from which on reading at a shift is faster than a copy for every kernel position.
-const PLANE_POSITIONS: usize = if cfg!(test) { 12 } else { 128 };
-
 thread_local! {
     /// The patch matrix, kept so that not every convolution pays for fresh memory.
     static PATCHES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
@@ -27,7 +21,7 @@ thread_local! {
 /// The convolution of one image.
 pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
-    let mut values = if !conv.window.is_pointwise() && output.positions() >= PLANE_POSITIONS {
+    let mut values = if Planes::suit(&conv.window, output) {
         in_planes(conv, input, output)?
     } else if depthwise {
         direct(conv, input, output)

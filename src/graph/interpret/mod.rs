@@ -141,6 +141,6 @@ fn evaluate_single(op: &Op, input: ValueView<'_>, output: Shape) -> Result<Vec<f
     })
 }
 
-fn layout_error(source: ndarray::ShapeError) -> Error {
+pub(crate) fn layout_error(source: ndarray::ShapeError) -> Error {
     Error::new(ErrorKind::Shape, "values and shape do not fit together").because(source)
 }

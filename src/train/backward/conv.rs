@@ -2,19 +2,15 @@
 
 use super::{Backward, Example, WantedGradients};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Columns, Conv, Planes, ValueView, gather, outputs_reading, scatter, tap_start, taps};
+use crate::graph::{
+    Columns, Conv, PATCH_VALUES, Planes, gather, layout_error, outputs_reading, scatter, tap_start, taps,
+};
 use crate::products::{Lines, SLACK, add_dots, product};
 use crate::tensor::{Shape, Window};
 use crate::wide::sums;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::ops::Range;
-
-/// Size of the patch matrix: small enough to stay in the second-level cache.
-const PATCH_VALUES: usize = 1 << 18;
-
-/// Outputs of a channel from which on reading at a shift is faster than patches.
-const PLANE_POSITIONS: usize = if cfg!(test) { 12 } else { 128 };
 
 /// Gradients of inputs, and of weights, gain and bias.
 pub(super) fn conv(
@@ -32,7 +28,7 @@ pub(super) fn conv(
         if wanted.inputs { examples.iter().map(blank).collect() } else { Vec::new() };
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
     let layer = Dense::new(conv, shape, output);
-    if !conv.window.is_pointwise() && output.positions() >= PLANE_POSITIONS {
+    if Planes::suit(&conv.window, output) {
         layer.in_planes(&gained, examples, &mut inputs, &mut sums);
     } else if depthwise {
         let layer =
@@ -201,12 +197,8 @@ impl<'w> Dense<'w> {
             let (values, _) = example.inputs[0];
             let input = (&values[group * self.shape.len()..][..self.shape.len()], self.shape);
             let target = Columns { values: patches, stride, first: image * columns };
-            self.gather(input, block.rows.clone(), target);
+            gather(self.window, input, self.output, block.rows.clone(), target);
         }
-    }
-
-    fn gather(&self, input: ValueView<'_>, rows: Range<usize>, target: Columns<'_>) {
-        gather(self.window, input, self.output, rows, target);
     }
 
     fn scatter_inputs(&self, block: &RowBlock, group: usize, patches: &mut [f32], inputs: &mut [Vec<f32>]) {
@@ -226,10 +218,6 @@ fn matrix(values: &[f32], rows: usize) -> Result<ArrayView2<'_, f32>> {
 
 fn matrix_mut(values: &mut [f32], rows: usize) -> Result<ArrayViewMut2<'_, f32>> {
     ArrayViewMut2::from_shape((rows, values.len() / rows.max(1)), values).map_err(layout_error)
-}
-
-fn layout_error(error: ndarray::ShapeError) -> Error {
-    Error::new(ErrorKind::Shape, format!("internal layout: {error}"))
 }
 
 /// A convolution with one input channel per group.

@@ -69,8 +69,8 @@ impl Moments {
         Self { mean, variance, count }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "networks that are tuned have their batch norm folded"))]
     /// Moves running statistics towards these, the variance being that of a sample (as PyTorch does it).
+    #[cfg_attr(not(test), expect(dead_code, reason = "networks that are tuned have their batch norm folded"))]
     pub(in crate::train) fn blend_into(&self, norm: &mut BatchNorm, momentum: f64) {
         let sample = self.count as f64 / (self.count.max(2) - 1) as f64;
         let blend =
