@@ -3,6 +3,7 @@
 mod augment;
 mod backward;
 mod course;
+mod examples;
 mod loss;
 mod network;
 mod optimise;

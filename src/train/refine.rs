@@ -1,8 +1,9 @@
 //! Refinement of a converted network: what its codes come from, gains, biases and steps move so that it answers like full
 //! precision, without labels.
 
-use super::augment::{Augment, mixed};
+use super::augment::Augment;
 use super::course::Course;
+use super::examples::{Examples, channel_first};
 use super::loss::{Criterion, LossTarget};
 use super::optimise::{Optimiser, Parameter, clip};
 use super::simulate::Simulation;
@@ -19,7 +20,6 @@ use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
 use crate::random::Random;
-use crate::tensor::Shape;
 use rayon::prelude::*;
 use std::fmt;
 
@@ -133,7 +133,7 @@ impl<'a> Judge<'a> {
 }
 
 /// What the logits of an image should be.
-struct ExampleTarget {
+struct LogitTarget {
     /// Full precision's.
     logits: Vec<f32>,
     /// Classes with their shares, where labels are known.
@@ -145,11 +145,8 @@ struct Training<'a> {
     simulation: Simulation,
     optimiser: Optimiser,
     course: &'a Course,
-    full: &'a Full<'a>,
     teacher: &'a Interpreter<'a>,
-    pixels: &'a Spool,
-    /// Of each image; empty if they are not to be used.
-    labels: &'a [usize],
+    examples: Examples<'a>,
     start: Instant,
 }
 
@@ -166,10 +163,16 @@ impl<'a> Training<'a> {
             simulation: Simulation::new(graph, &full.graph),
             optimiser: Optimiser::new(course.optimiser),
             course,
-            full,
             teacher,
-            pixels,
-            labels,
+            examples: Examples {
+                pixels,
+                preprocess: full.preprocess,
+                input: full.graph.input,
+                labels,
+                augment: Augment { flips: course.flips, shift: course.shift },
+                mix: course.mix,
+                seed: course.seed,
+            },
             start: Instant::now(),
         }
     }
@@ -183,7 +186,7 @@ impl<'a> Training<'a> {
 
     /// Sees every image once; the mean loss.
     fn epoch(&mut self, epoch: usize, reports: &dyn Progress) -> Result<f64> {
-        let order = Random::new(self.course.seed, &[epoch as u64]).order(self.pixels.images());
+        let order = Random::new(self.course.seed, &[epoch as u64]).order(self.examples.pixels.images());
         let (mut sum, mut count) = (0.0, 0);
         for (step, batch) in order.chunks(self.course.batch.max(1)).enumerate() {
             let within = (step * self.course.batch) as f64 / order.len() as f64;
@@ -200,9 +203,13 @@ impl<'a> Training<'a> {
 
     /// One change of all parameters; the sum of the images' losses.
     fn step(&mut self, epoch: usize, batch: &[usize], progress: f64) -> Result<f64> {
-        let examples: Vec<(Vec<f32>, ExampleTarget)> =
-            batch.par_iter().map(|&image| self.example(epoch, image)).collect::<Result<_>>()?;
-        let (inputs, wanted): (BatchValue, Vec<ExampleTarget>) = examples.into_iter().unzip();
+        let example = |&image: &usize| {
+            let example = self.examples.of(epoch, image)?;
+            let logits = self.teacher.run(&example.input)?;
+            Ok((channel_first(&example.pixels, self.examples.input), LogitTarget { logits, classes: example.classes }))
+        };
+        let examples: Vec<(Vec<f32>, LogitTarget)> = batch.par_iter().map(example).collect::<Result<_>>()?;
+        let (inputs, wanted): (BatchValue, Vec<LogitTarget>) = examples.into_iter().unzip();
         self.simulation.refresh();
         let mut tape = Tape::forward(&self.simulation.network, inputs, BUDGET)?;
         let losses = tape.logits().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
@@ -230,7 +237,7 @@ impl<'a> Training<'a> {
     }
 
     /// Loss of an image's logits, and its gradient.
-    fn loss(&self, logits: &[f32], wanted: &ExampleTarget) -> (f64, Vec<f32>) {
+    fn loss(&self, logits: &[f32], wanted: &LogitTarget) -> (f64, Vec<f32>) {
         let (mut sum, mut gradient) = self.course.imitation.of(logits, LossTarget::Logits(&wanted.logits));
         for &(class, share) in &wanted.classes {
             let (loss, own) =
@@ -240,32 +247,4 @@ impl<'a> Training<'a> {
         }
         (sum, gradient)
     }
-
-    /// An image as the network in training reads it, and what its logits should be.
-    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, ExampleTarget)> {
-        let mut random = Random::new(self.course.seed, &[epoch as u64, image as u64]);
-        let mut pixels = self.augmented(image, &mut random)?;
-        let mut shares = vec![(image, 1.0)];
-        if random.unit() < self.course.mix {
-            let (other, share) = (random.below(self.pixels.images()), random.unit());
-            pixels = mixed(&pixels, &self.augmented(other, &mut random)?, share);
-            shares = vec![(image, share), (other, 1.0 - share)];
-        }
-        let input = normalise(&pixels, self.full.preprocess)?.into_raw_vec_and_offset().0;
-        let class = |(image, share): (usize, f64)| Some((*self.labels.get(image)?, share));
-        let classes = shares.into_iter().filter_map(class).collect();
-        let wanted = ExampleTarget { logits: self.teacher.run(&input)?, classes };
-        Ok((channel_first(&pixels, self.full.graph.input), wanted))
-    }
-
-    fn augmented(&self, image: usize, random: &mut Random) -> Result<Vec<u8>> {
-        let augment = Augment { flips: self.course.flips, shift: self.course.shift };
-        Ok(augment.apply(&self.pixels.image(image)?, self.full.graph.input, random))
-    }
-}
-
-fn channel_first(pixels: &[u8], shape: Shape) -> Vec<f32> {
-    let channel =
-        |channel: usize| pixels.iter().skip(channel).step_by(shape.channels).map(|&pixel| f32::from(pixel));
-    (0..shape.channels).flat_map(channel).collect()
 }
