@@ -192,7 +192,8 @@ def prepare(options, work):
     if not options.fgq.exists():
         subprocess.run(["cargo", "build", "--release", "--bin", "fgq"], cwd=ROOT, check=True, stdout=sys.stderr)
     name, shape = input_of(source)
-    int8, packed = work / f"{source.stem}.qdq.onnx", work / f"{source.stem}.{options.group}.fgq"
+    precision = options.group.replace("/", "-")
+    int8, packed = work / f"{source.stem}.qdq.onnx", work / f"{source.stem}.{precision}.fgq"
     if any("int8" in peer for peer in options.peers) and not int8.exists():
         quantize(source, int8, name, shape)
     if not packed.exists():

@@ -190,7 +190,7 @@ pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
 #[cfg(feature = "train")]
-pub use train::{Course, Descent, Epoch, Imitation, RateSchedule};
+pub use train::{BlockError, Course, Descent, Epoch, Imitation, RateSchedule, Reconstruction};
 #[cfg(feature = "train")]
 pub use tune::{TuneOptions, Tuning, tune};
 

@@ -7,7 +7,7 @@ use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
-use crate::train::{Course, Epoch, Refinement, refine};
+use crate::train::{BlockError, Course, Epoch, Refinement, refine};
 use std::collections::BTreeMap;
 
 /// How [`tune`] converts and trains.
@@ -28,8 +28,10 @@ pub struct Tuning {
     pub conversion: Conversion,
     /// Whether the images held back like the tuned model better.
     pub is_improved: bool,
-    /// The converted model, then every epoch.
+    /// The converted model, then what blocks have learned, then every epoch.
     pub curve: Vec<Epoch>,
+    /// What every block learned.
+    pub blocks: Vec<BlockError>,
 }
 
 /// Converts a network and trains it without labels to answer like full precision, on `images`, of which some are held back
@@ -49,7 +51,7 @@ pub fn tune(
     let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
     let labels: Vec<usize> = fitted.fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
     let Fitted { quantized, full, packed, .. } = &fitted;
-    let Refinement { graph, curve } =
+    let Refinement { graph, blocks, curve } =
         refine(quantized, full, &packed.pixels, &labels, &options.course, progress)?;
     let is_improved = graph.is_some();
     if let Some(mut graph) = graph {
@@ -61,7 +63,7 @@ pub fn tune(
     if is_improved {
         conversion.model.provenance.options.extend(record(&options.course, options.labels));
     }
-    Ok(Tuning { conversion, is_improved, curve })
+    Ok(Tuning { conversion, is_improved, curve, blocks })
 }
 
 fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
@@ -89,6 +91,12 @@ fn record(course: &Course, labels: bool) -> BTreeMap<String, String> {
     note("mix", course.mix.to_string());
     note("seed", course.seed.to_string());
     note("labels", labels.to_string());
+    if let Some(blocks) = &course.reconstruction {
+        note("block_epochs", blocks.epochs.to_string());
+        note("block_rate", blocks.rate.to_string());
+        note("block_weight_rate", blocks.weight_rate.to_string());
+        note("drop", blocks.drop.to_string());
+    }
     if let Some(minutes) = course.minutes {
         note("minutes", minutes.to_string());
     }

@@ -15,4 +15,4 @@ pub(crate) use parts::Parts;
 pub use range::{ActivationRule, RangeMethod};
 pub(crate) use range::{quantizer_for, rounded};
 pub(crate) use reading::{WIDTHS, reading_errors};
-pub(crate) use spool::{CHUNK, Spool};
+pub(crate) use spool::{CHUNK, RealSpool, Spool};

@@ -115,6 +115,33 @@ impl Spool {
     }
 }
 
+/// Real values of many images, each in the order channel, row, column.
+#[derive(Debug)]
+pub(crate) struct RealSpool(Spool);
+
+impl RealSpool {
+    /// As [`Spool::of`].
+    pub(crate) fn of(
+        shape: Shape,
+        images: usize,
+        make: impl Fn(usize) -> Result<Vec<f32>> + Sync,
+    ) -> Result<Self> {
+        let Shape { channels, height, width } = shape;
+        let bytes = |image| Ok(bytemuck::cast_slice(&make(image)?).to_vec());
+        Ok(Self(Spool::of(Shape::new(4 * channels, height, width), images, bytes)?))
+    }
+
+    /// Number of images.
+    pub(crate) fn images(&self) -> usize {
+        self.0.images()
+    }
+
+    /// Image `index`.
+    pub(crate) fn image(&self, index: usize) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.0.image(index)?))
+    }
+}
+
 fn read_at(file: &File, offset: usize, len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     in_parts(len, ErrorKind::UnexpectedEof, |done| {

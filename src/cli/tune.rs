@@ -5,7 +5,7 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, note};
 use super::progress::Bars;
 use anyhow::ensure;
-use fgq::{Course, Descent, Epoch, Imitation, RateSchedule, TuneOptions, Tuning};
+use fgq::{BlockError, Course, Descent, Epoch, Imitation, RateSchedule, Reconstruction, TuneOptions, Tuning};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -77,6 +77,18 @@ struct CourseArgs {
     /// Share of images that are laid over another one, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = Course::default().mix)]
     mix: f64,
+    /// How often every image is seen by every block before, which learns to yield full precision's values; 0 for not at all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    blocks: usize,
+    /// --rate of blocks
+    #[arg(long, value_name = "RATE", default_value_t = Reconstruction::default().rate)]
+    block_rate: f64,
+    /// --weight-rate of blocks
+    #[arg(long, value_name = "SHARE", default_value_t = Reconstruction::default().weight_rate)]
+    block_weight_rate: f64,
+    /// Share of activations that are not rounded while blocks learn, others in every step
+    #[arg(long, value_name = "SHARE", default_value_t = Reconstruction::default().drop)]
+    drop: f64,
     /// Where randomness starts
     #[arg(long, value_name = "N", default_value_t = Course::default().seed)]
     seed: u64,
@@ -121,7 +133,18 @@ impl CourseArgs {
             flips: !self.no_flips,
             shift: self.shift,
             mix: self.mix,
+            reconstruction: (self.blocks > 0).then(|| self.reconstruction()),
+            memory: Course::default().memory,
             seed: self.seed,
+        }
+    }
+
+    fn reconstruction(&self) -> Reconstruction {
+        Reconstruction {
+            epochs: self.blocks,
+            rate: self.block_rate,
+            weight_rate: self.block_weight_rate,
+            drop: self.drop,
         }
     }
 }
@@ -158,7 +181,15 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
 #[derive(Serialize)]
 pub(super) struct TuningJson {
     is_improved: bool,
+    blocks: Vec<BlockJson>,
     curve: Vec<EpochJson>,
+}
+
+#[derive(Serialize)]
+struct BlockJson {
+    name: String,
+    before: f64,
+    after: f64,
 }
 
 #[derive(Serialize)]
@@ -175,7 +206,16 @@ impl TuningJson {
             agreement: epoch.judgement.map(|found| found.agreement_percent()),
             divergence: epoch.judgement.map(|found| found.divergence),
         };
-        Self { is_improved: tuning.is_improved, curve: tuning.curve.iter().map(epoch).collect() }
+        let block = |BlockError { name, before, after }: &BlockError| BlockJson {
+            name: name.clone(),
+            before: *before,
+            after: *after,
+        };
+        Self {
+            is_improved: tuning.is_improved,
+            blocks: tuning.blocks.iter().map(block).collect(),
+            curve: tuning.curve.iter().map(epoch).collect(),
+        }
     }
 
     /// The start and the best epoch, in one line.

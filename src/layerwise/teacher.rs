@@ -1,6 +1,6 @@
 //! The full-precision network, one layer at a time on all calibration images.
 
-use crate::calibrate::{CHUNK, Spool};
+use crate::calibrate::{CHUNK, RealSpool, Spool};
 use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
@@ -14,7 +14,7 @@ pub(super) struct Teacher<'a> {
     graph: &'a Graph,
     preprocess: &'a Preprocess,
     shapes: Vec<Shape>,
-    values: Vec<Option<Spool>>,
+    values: Vec<Option<RealSpool>>,
     /// Nodes that read a value, and the caller for each time it will release it.
     readers: Readers,
     /// Nodes computed so far.
@@ -79,53 +79,34 @@ impl<'a> Teacher<'a> {
 
     /// The values of node `id` on an image, in the order channel, row, column.
     pub(super) fn image(&self, id: NodeId, image: usize) -> Result<Vec<f32>> {
-        Ok(floats(&self.spooled(id)?.image(image)?))
+        self.spooled(id)?.image(image)
     }
 
     fn images(&self, id: NodeId) -> Result<usize> {
         Ok(self.spooled(id)?.images())
     }
 
-    fn spooled(&self, id: NodeId) -> Result<&Spool> {
+    fn spooled(&self, id: NodeId) -> Result<&RealSpool> {
         let freed = || Error::new(ErrorKind::Shape, "full-precision values were freed too early");
         self.values[id].as_ref().ok_or_else(freed)
     }
 
-    fn inputs(&self, pixels: &Spool) -> Result<Spool> {
-        self.spool(0, pixels.images(), |image| {
-            let values = normalise(&pixels.image(image)?, self.preprocess)?;
-            Ok(bytes(values.as_slice().unwrap_or_default()))
+    fn inputs(&self, pixels: &Spool) -> Result<RealSpool> {
+        RealSpool::of(self.shapes[0], pixels.images(), |image| {
+            Ok(normalise(&pixels.image(image)?, self.preprocess)?.into_raw_vec_and_offset().0)
         })
     }
 
-    fn compute(&self, id: NodeId) -> Result<Spool> {
+    fn compute(&self, id: NodeId) -> Result<RealSpool> {
         let node = &self.graph.nodes[id];
-        self.spool(id, self.images(node.inputs[0])?, |image| {
+        RealSpool::of(self.shapes[id], self.images(node.inputs[0])?, |image| {
             let inputs: Vec<Vec<f32>> =
                 node.inputs.iter().map(|&input| self.image(input, image)).collect::<Result<_>>()?;
             let shapes = node.inputs.iter().map(|&input| self.shapes[input]);
             let operands: Vec<_> = inputs.iter().map(Vec::as_slice).zip(shapes).collect();
-            Ok(bytes(&evaluate(&node.op, &operands, self.shapes[id])?))
+            evaluate(&node.op, &operands, self.shapes[id])
         })
     }
-
-    fn spool(
-        &self,
-        id: NodeId,
-        images: usize,
-        make: impl Fn(usize) -> Result<Vec<u8>> + Sync,
-    ) -> Result<Spool> {
-        let Shape { channels, height, width } = self.shapes[id];
-        Spool::of(Shape::new(4 * channels, height, width), images, make)
-    }
-}
-
-fn bytes(values: &[f32]) -> Vec<u8> {
-    bytemuck::cast_slice(values).to_vec()
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytemuck::pod_collect_to_vec(bytes)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What training is told.
 
 use super::loss::Criterion;
-use super::optimise::{Descent, RateSchedule};
+use super::optimise::{Descent, Optimiser, Parameter, RateSchedule, clip};
 use super::parameters::Kind;
+use super::simulate::Learned;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a network is trained.
@@ -36,8 +37,51 @@ pub struct Course {
     pub shift: usize,
     /// Share of images that are laid over another one, 0 to 1.
     pub mix: f64,
+    /// Whether blocks learn first, one after another.
+    pub reconstruction: Option<Reconstruction>,
+    /// Bytes of values that a step may keep; beyond it they are computed again.
+    pub memory: usize,
     /// Where randomness starts.
     pub seed: u64,
+}
+
+/// How blocks learn full precision's values, one after another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reconstruction {
+    /// How often every image is seen by a block.
+    pub epochs: usize,
+    /// As in [`Course`].
+    pub rate: f64,
+    /// As in [`Course`].
+    pub weight_rate: f64,
+    /// Share of activations whose rounding is dropped at random in every step, 0 to 1.
+    pub drop: f64,
+}
+
+impl Default for Reconstruction {
+    fn default() -> Self {
+        Self { epochs: 10, rate: 1e-3, weight_rate: 1.0, drop: 0.0 }
+    }
+}
+
+impl Reconstruction {
+    fn check(&self) -> Result<()> {
+        check_rate(self.rate)?;
+        if self.epochs > 0 && (0.0..=1.0).contains(&self.drop) {
+            return Ok(());
+        }
+        let Self { epochs, drop, .. } = self;
+        let message = format!(
+            "blocks with `epochs = {epochs}`, `drop = {drop}`; give at least 1, and a share from 0 to 1"
+        );
+        Err(Error::new(ErrorKind::Argument, message))
+    }
+
+    /// The course of a block.
+    pub(super) fn course(&self, course: &Course) -> Course {
+        let Self { epochs, rate, weight_rate, .. } = *self;
+        Course { epochs, rate, weight_rate, ..course.clone() }
+    }
 }
 
 /// How the distance of logits from full precision's is measured.
@@ -77,6 +121,8 @@ impl Default for Course {
             flips: true,
             shift: 0,
             mix: 0.5,
+            reconstruction: None,
+            memory: 1 << 30,
             seed: 0,
         }
     }
@@ -86,15 +132,16 @@ impl Course {
     /// Refuses what makes no sense.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::new(ErrorKind::Argument, what));
-        if self.epochs == 0 {
+        if self.epochs == 0 && self.reconstruction.is_none() {
             return refuse("`epochs = 0` trains nothing; give at least 1".into());
+        }
+        if let Some(blocks) = &self.reconstruction {
+            blocks.check()?;
         }
         if self.batch == 0 {
             return refuse("`batch = 0` leaves a step no image; give at least 1".into());
         }
-        if !(self.rate > 0.0 && self.rate.is_finite()) {
-            return refuse(format!("`rate = {}`; give more than 0, as 0.0001", self.rate));
-        }
+        check_rate(self.rate)?;
         if !(0.0..=1.0).contains(&self.mix) {
             return refuse(format!("`mix = {}`; give a share from 0 to 1", self.mix));
         }
@@ -109,12 +156,37 @@ impl Course {
         }
     }
 
+    /// Changes what is learned once, at this rate.
+    pub(super) fn change(&self, mut learned: Vec<Learned<'_>>, optimiser: &mut Optimiser, rate: f64) {
+        if let Some(limit) = self.clip {
+            clip(&mut learned.iter_mut().map(|learned| &mut learned.gradient[..]).collect::<Vec<_>>(), limit);
+        }
+        let mut parameters: Vec<Parameter> = learned
+            .iter_mut()
+            .map(|learned| Parameter {
+                rate: self.rate_of(learned.kind),
+                decay: self.decay_of(learned.kind),
+                values: &mut *learned.values,
+                gradient: &learned.gradient,
+                units: &learned.units,
+            })
+            .collect();
+        optimiser.step(&mut parameters, rate as f32);
+    }
+
     /// A kind's rate beside the common one.
-    pub(super) fn rate_of(&self, kind: Kind) -> f32 {
+    fn rate_of(&self, kind: Kind) -> f32 {
         if kind == Kind::Weight { self.weight_rate as f32 } else { 1.0 }
     }
 
-    pub(super) fn decay_of(&self, kind: Kind) -> f32 {
+    fn decay_of(&self, kind: Kind) -> f32 {
         if kind == Kind::Weight { self.decay as f32 } else { 0.0 }
     }
+}
+
+fn check_rate(rate: f64) -> Result<()> {
+    if rate > 0.0 && rate.is_finite() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Argument, format!("`rate = {rate}`; give more than 0, as 0.0001")))
 }

@@ -2,6 +2,7 @@
 
 mod augment;
 mod backward;
+mod blocks;
 mod course;
 mod examples;
 mod loss;
@@ -9,11 +10,13 @@ mod network;
 mod optimise;
 mod parameters;
 mod quantizers;
+mod reconstruct;
 mod refine;
 mod simulate;
 mod tape;
 
-pub use course::{Course, Imitation};
+pub use course::{Course, Imitation, Reconstruction};
 pub use optimise::{Descent, RateSchedule};
+pub use reconstruct::BlockError;
 pub use refine::Epoch;
 pub(crate) use refine::{Refinement, refine};

@@ -77,11 +77,11 @@ impl Network {
         self.layers.len() - 1
     }
 
-    /// For every layer whether its gradient is needed: it, or something before it, is learned.
-    pub(super) fn reached(&self) -> Vec<bool> {
+    /// For every layer whether its gradient is needed: it, or something before it but after layer `start`, is learned.
+    pub(super) fn reached(&self, start: NodeId) -> Vec<bool> {
         let mut reached: Vec<bool> = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            let own = layer.trainable && !layer.function.parameters().is_empty();
+        for (id, layer) in self.layers.iter().enumerate() {
+            let own = id > start && layer.trainable && !layer.function.parameters().is_empty();
             reached.push(own || layer.inputs.iter().any(|&input| reached[input]));
         }
         reached

@@ -5,7 +5,8 @@ use super::augment::Augment;
 use super::course::Course;
 use super::examples::{Examples, channel_first};
 use super::loss::{Criterion, LossTarget};
-use super::optimise::{Optimiser, Parameter, clip};
+use super::optimise::Optimiser;
+use super::reconstruct::{BlockError, reconstruct};
 use super::simulate::Simulation;
 use super::tape::{BatchValue, Tape};
 use crate::calibrate::{Parts, Spool, logits_of};
@@ -22,9 +23,6 @@ use crate::quantize::QuantizedGraph;
 use crate::random::Random;
 use rayon::prelude::*;
 use std::fmt;
-
-/// Bytes of values that a step may keep.
-const BUDGET: usize = 1 << 30;
 
 /// Share of a label that is spread over all classes.
 const SMOOTHING: f64 = 0.1;
@@ -54,7 +52,9 @@ impl fmt::Display for Epoch {
 pub(crate) struct Refinement {
     /// None if no epoch was better than the start.
     pub graph: Option<QuantizedGraph>,
-    /// The start, then epoch after epoch.
+    /// What every block learned before.
+    pub blocks: Vec<BlockError>,
+    /// The start, then epoch after epoch; where blocks learned before, the first.
     pub curve: Vec<Epoch>,
 }
 
@@ -79,26 +79,52 @@ pub(crate) fn refine(
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let start = judge.of(graph)?;
     let mut curve = vec![Epoch { loss: None, judgement: start }];
-    let mut best = None;
-    let mut lowest = start.map_or(f64::INFINITY, |start| start.divergence);
     let mut training = Training::new(graph, full, &teacher, &pixels.fitting, labels, course);
+    let mut best = Best { graph: None, divergence: start.map_or(f64::INFINITY, |start| start.divergence) };
+    let blocks = reconstruct(&mut training.simulation, full, &teacher, pixels, course, progress)?;
+    if !blocks.is_empty() {
+        curve.push(best.judge(&training, graph, &judge, None)?);
+        if best.graph.is_none() {
+            training.simulation = Simulation::new(graph, &full.graph);
+        }
+    }
     progress.start("training", course.epochs * pixels.fitting.images());
     for epoch in 0..course.epochs {
         let loss = training.epoch(epoch, progress)?;
-        let mut refined = graph.clone();
-        training.simulation.store(&mut refined);
-        let judgement = judge.of(&refined)?;
-        curve.push(Epoch { loss: Some(loss), judgement });
-        if let Some(found) = judgement.filter(|found| found.divergence < lowest) {
-            lowest = found.divergence;
-            best = Some(refined);
-        }
-        progress.status(&curve[epoch + 1].to_string());
+        let found = best.judge(&training, graph, &judge, Some(loss))?;
+        progress.status(&found.to_string());
+        curve.push(found);
         if training.progress_at(epoch + 1, 0.0) >= 1.0 {
             break;
         }
     }
-    Ok(Refinement { graph: best, curve })
+    Ok(Refinement { graph: best.graph, blocks, curve })
+}
+
+/// The best network so far.
+struct Best {
+    /// None while it is the one that training started from.
+    graph: Option<QuantizedGraph>,
+    divergence: f64,
+}
+
+impl Best {
+    /// Keeps what training has made of `graph` if it is better.
+    fn judge(
+        &mut self,
+        training: &Training,
+        graph: &QuantizedGraph,
+        judge: &Judge,
+        loss: Option<f64>,
+    ) -> Result<Epoch> {
+        let mut refined = graph.clone();
+        training.simulation.store(&mut refined);
+        let judgement = judge.of(&refined)?;
+        if let Some(found) = judgement.filter(|found| found.divergence < self.divergence) {
+            *self = Self { graph: Some(refined), divergence: found.divergence };
+        }
+        Ok(Epoch { loss, judgement })
+    }
 }
 
 /// The images that judge, with full precision's logits.
@@ -206,33 +232,23 @@ impl<'a> Training<'a> {
         let example = |&image: &usize| {
             let example = self.examples.of(epoch, image)?;
             let logits = self.teacher.run(&example.input)?;
-            Ok((channel_first(&example.pixels, self.examples.input), LogitTarget { logits, classes: example.classes }))
+            Ok((
+                channel_first(&example.pixels, self.examples.input),
+                LogitTarget { logits, classes: example.classes },
+            ))
         };
         let examples: Vec<(Vec<f32>, LogitTarget)> = batch.par_iter().map(example).collect::<Result<_>>()?;
         let (inputs, wanted): (BatchValue, Vec<LogitTarget>) = examples.into_iter().unzip();
-        self.simulation.refresh();
-        let mut tape = Tape::forward(&self.simulation.network, inputs, BUDGET)?;
-        let losses = tape.logits().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
+        let last = self.simulation.network.layers.len() - 1;
+        self.simulation.refresh([0, last]);
+        let mut tape = Tape::forward(&self.simulation.network, inputs, self.course.memory)?;
+        let losses = tape.outputs().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
         let (losses, mut seeds): (Vec<f64>, BatchValue) = losses.unzip();
         let share = 1.0 / batch.len() as f32;
         seeds.iter_mut().flatten().for_each(|seed| *seed *= share);
-        let gradients = tape.backward(vec![(self.simulation.network.layers.len() - 1, seeds)])?;
-        let mut learned = self.simulation.learned(gradients);
-        if let Some(limit) = self.course.clip {
-            clip(&mut learned.iter_mut().map(|learned| &mut learned.gradient[..]).collect::<Vec<_>>(), limit);
-        }
-        let mut parameters: Vec<Parameter> = learned
-            .iter_mut()
-            .map(|learned| Parameter {
-                rate: self.course.rate_of(learned.kind),
-                decay: self.course.decay_of(learned.kind),
-                values: &mut *learned.values,
-                gradient: &learned.gradient,
-                units: &learned.units,
-            })
-            .collect();
+        let gradients = tape.backward(vec![(last, seeds)])?;
         let rate = self.course.rate * self.course.schedule.at(progress);
-        self.optimiser.step(&mut parameters, rate as f32);
+        self.course.change(self.simulation.learned(gradients), &mut self.optimiser, rate);
         Ok(losses.iter().sum())
     }
 

@@ -4,7 +4,7 @@
 
 use super::network::{Function, Network};
 use super::parameters::Kind;
-use super::quantizers::{ActivationQuantizer, Lookup, WeightQuantizer};
+use super::quantizers::{ActivationQuantizer, Drop, Lookup, WeightQuantizer};
 use super::tape::Gradients;
 use crate::format::Quantizer;
 use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
@@ -34,6 +34,13 @@ struct SimulatedConv {
     weights: Option<WeightQuantizer>,
 }
 
+/// The state of some layers of a simulation.
+pub(super) struct SimulationPart {
+    ends: [NodeId; 2],
+    functions: Vec<Function>,
+    weights: Vec<Option<WeightQuantizer>>,
+}
+
 /// A tensor of parameters that training changes.
 pub(super) struct Learned<'a> {
     pub kind: Kind,
@@ -49,8 +56,48 @@ impl Simulation {
         let mut builder = SimulationBuilder { graph, trained, own: Self::empty(), pixels: None };
         graph.nodes.ids().for_each(|id| builder.operator(id));
         let mut own = builder.own;
-        own.refresh();
+        own.refresh([0, own.network.layers.len() - 1]);
         own
+    }
+
+    /// The layer that holds an operator's values.
+    pub(super) fn place(&self, id: OperatorId) -> NodeId {
+        self.places[id]
+    }
+
+    /// Layers whose codes may change.
+    pub(super) fn weighted(&self) -> Vec<NodeId> {
+        self.convs.iter().filter(|conv| conv.weights.is_some()).map(|conv| conv.layer).collect()
+    }
+
+    /// Layers after the first of `ends` up to the second, as they are now.
+    pub(super) fn part(&self, ends: [NodeId; 2]) -> SimulationPart {
+        let layers = &self.network.layers[ends[0] + 1..=ends[1]];
+        let weights =
+            self.convs.iter().filter(|conv| lies_within(conv, ends)).map(|conv| conv.weights.clone());
+        SimulationPart {
+            ends,
+            functions: layers.iter().map(|layer| layer.function.clone()).collect(),
+            weights: weights.collect(),
+        }
+    }
+
+    /// Layers as they were.
+    pub(super) fn restore(&mut self, part: SimulationPart) {
+        let SimulationPart { ends, functions, weights } = part;
+        let layers = &mut self.network.layers[ends[0] + 1..=ends[1]];
+        layers.iter_mut().zip(functions).for_each(|(layer, function)| layer.function = function);
+        let convs = self.convs.iter_mut().filter(|conv| lies_within(conv, ends));
+        convs.zip(weights).for_each(|(conv, weights)| conv.weights = weights);
+    }
+
+    /// Lets values within `ends` pass unrounded at random, or no more.
+    pub(super) fn drop(&mut self, ends: [NodeId; 2], drop: Option<Drop>) {
+        for (id, layer) in self.network.layers.iter_mut().enumerate().take(ends[1]).skip(ends[0] + 1) {
+            if let Function::Quantize(quantizer) = &mut layer.function {
+                quantizer.drop = drop.map(|drop| drop.at(id));
+            }
+        }
     }
 
     fn empty() -> Self {
@@ -62,9 +109,9 @@ impl Simulation {
         }
     }
 
-    /// Rounds the weights to codes again.
-    pub(super) fn refresh(&mut self) {
-        for conv in &self.convs {
+    /// Rounds the weights of layers after the first of `ends` up to the second to codes again.
+    pub(super) fn refresh(&mut self, ends: [NodeId; 2]) {
+        for conv in self.convs.iter().filter(|conv| lies_within(conv, ends)) {
             if let (Some(weights), Function::Op(Op::Conv(layer))) =
                 (&conv.weights, &mut self.network.layers[conv.layer].function)
             {
@@ -130,6 +177,10 @@ impl WeightQuantizer {
             Learned { kind: Kind::Step, values: &mut self.scales, gradient: scales, units: vec![1.0] };
         [of_latent, of_scales].into_iter().filter(|learned| !learned.values.is_empty())
     }
+}
+
+fn lies_within(conv: &SimulatedConv, ends: [NodeId; 2]) -> bool {
+    conv.layer > ends[0] && conv.layer <= ends[1]
 }
 
 /// Gains and steps change by shares of themselves, biases by shares of the largest of their layer.

@@ -27,6 +27,8 @@ const PART_BYTES: usize = 128 << 20;
 /// from one to the next is kept; the backward pass computes a segment's values again (Chen et al., arXiv 1604.06174).
 pub(super) struct Tape<'n> {
     network: &'n Network,
+    /// The layer whose values are given, and the last that is computed.
+    ends: [NodeId; 2],
     segments: Vec<Range<NodeId>>,
     values: Vec<Option<BatchValue>>,
     moments: Vec<Option<Moments>>,
@@ -42,15 +44,29 @@ impl<'n> Tape<'n> {
     /// # Errors
     /// [`ErrorKind::NonFinite`] with the layer's name where a value is not finite.
     pub(super) fn forward(network: &'n Network, images: BatchValue, budget: usize) -> Result<Self> {
-        let count = images.len();
+        Self::between(network, [0, network.layers.len() - 1], images, budget)
+    }
+
+    /// Runs a part of `network`: from the values of a layer, all that is read of it and of layers before it, to another.
+    ///
+    /// # Errors
+    /// As [`Tape::forward`].
+    pub(super) fn between(
+        network: &'n Network,
+        ends: [NodeId; 2],
+        values: BatchValue,
+        budget: usize,
+    ) -> Result<Self> {
+        let count = values.len();
         let mut tape = Self {
             network,
-            segments: segments(network, count, budget),
+            ends,
+            segments: segments(network, ends, count, budget),
             values: vec![None; network.layers.len()],
             moments: vec![None; network.layers.len()],
             images: count,
         };
-        tape.values[0] = Some(images);
+        tape.values[ends[0]] = Some(values);
         for segment in tape.segments.clone() {
             tape.compute(segment.clone())?;
             tape.forget(&segment);
@@ -58,9 +74,9 @@ impl<'n> Tape<'n> {
         Ok(tape)
     }
 
-    /// The logits.
-    pub(super) fn logits(&self) -> &[Vec<f32>] {
-        self.values.last().and_then(Option::as_deref).unwrap_or_default()
+    /// The values of the last layer: of a whole network the logits.
+    pub(super) fn outputs(&self) -> &[Vec<f32>] {
+        self.values[self.ends[1]].as_deref().unwrap_or_default()
     }
 
     /// The gradients of a loss, given those of some layers' values.
@@ -68,13 +84,13 @@ impl<'n> Tape<'n> {
     /// # Errors
     /// As [`Tape::forward`].
     pub(super) fn backward(&mut self, seeds: Vec<(NodeId, BatchValue)>) -> Result<Gradients> {
-        let reached = self.network.reached();
+        let reached = self.network.reached(self.ends[0]);
         let mut gradients: Vec<Option<BatchValue>> = vec![None; self.network.layers.len()];
         seeds.into_iter().for_each(|(id, seed)| accumulate(&mut gradients[id], seed));
         let mut result: Gradients = vec![Vec::new(); self.network.layers.len()];
         for segment in self.segments.clone().into_iter().rev() {
             self.compute(segment.clone())?;
-            for id in segment.rev().filter(|&id| id > 0) {
+            for id in segment.rev() {
                 let Some(gradient) = gradients[id].take().filter(|_| reached[id]) else { continue };
                 let layer = &self.network.layers[id];
                 let step = self.step(id, &gradient, &reached).map_err(|error| error.at_node(&layer.name))?;
@@ -91,7 +107,7 @@ impl<'n> Tape<'n> {
 
     /// Computes the values of a segment that are not there.
     fn compute(&mut self, segment: Range<NodeId>) -> Result<()> {
-        for id in segment.filter(|&id| id > 0) {
+        for id in segment {
             if self.values[id].is_none() {
                 let value = self.layer(id).map_err(|error| error.at_node(&self.network.layers[id].name))?;
                 self.values[id] = Some(value);
@@ -135,11 +151,10 @@ impl<'n> Tape<'n> {
     /// Drops what later segments do not read.
     fn forget(&mut self, segment: &Range<NodeId>) {
         let last_reader = last_readers(self.network.layers.iter().map(|layer| layer.inputs.as_slice()));
-        let last = self.network.layers.len() - 1;
-        if segment.end > last {
+        if segment.end > self.ends[1] {
             return;
         }
-        for id in segment.clone().filter(|&id| id > 0 && last_reader[id] < segment.end) {
+        for id in segment.clone().filter(|&id| last_reader[id] < segment.end) {
             self.values[id] = None;
         }
     }
@@ -240,11 +255,11 @@ fn not_finite(what: &str) -> Error {
 }
 
 /// As few segments of like length as keep a pass over `images` images within `budget` bytes, or one per layer.
-fn segments(network: &Network, images: usize, budget: usize) -> Vec<Range<NodeId>> {
-    let layers = network.layers.len();
+fn segments(network: &Network, ends: [NodeId; 2], images: usize, budget: usize) -> Vec<Range<NodeId>> {
+    let [first, layers] = [ends[0] + 1, ends[1] - ends[0]];
     let bytes: Vec<usize> = network.layers.iter().map(|layer| 4 * images * layer.shape.len()).collect();
     let divided = |count: usize| -> Vec<Range<NodeId>> {
-        (0..count).map(|part| part * layers / count..(part + 1) * layers / count).collect()
+        (0..count).map(|part| first + part * layers / count..first + (part + 1) * layers / count).collect()
     };
     (1..layers)
         .map(divided)

@@ -14,6 +14,7 @@ use crate::liveness::last_uses;
 use crate::tensor::Shape;
 use ndarray::{Array2, Array3};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Values of one image in the order channel, row, column, with their shape.
 pub(crate) type ValueView<'a> = (&'a [f32], Shape);
@@ -83,22 +84,48 @@ impl<'g> Interpreter<'g> {
             let message = format!("an image of {found} values; the network's input is {input}");
             return Err(Error::new(ErrorKind::Shape, message));
         }
-        let mut values: Vec<Vec<f32>> = vec![Vec::new(); self.graph.nodes.len()];
-        for (id, node) in self.graph.nodes.iter().enumerate() {
-            values[id] = match node.op {
-                Op::Input => image.to_vec(),
-                _ => {
-                    let inputs = node.inputs.iter().map(|&i| (values[i].as_slice(), self.shapes[i]));
-                    evaluate(&node.op, &inputs.collect::<Vec<_>>(), self.shapes[id])
-                        .map_err(|e| e.at_node(&node.name))?
-                }
-            };
-            observer(id, &values[id]);
-            for &dead in &self.dead_after[id] {
-                values[dead] = Vec::new();
+        let mut values = vec![Vec::new(); self.graph.nodes.len()];
+        values[0] = image.to_vec();
+        observer(0, image);
+        self.free_after(0, &mut values);
+        self.compute(1..self.graph.nodes.len(), &mut values, observer)
+    }
+
+    /// The value of node `to` for one image, given that of node `from`: all that nodes up to `to` read of earlier ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shape`] if they read others too.
+    pub(crate) fn resume(&self, from: NodeId, value: Vec<f32>, to: NodeId) -> Result<Vec<f32>> {
+        let mut values = vec![Vec::new(); self.graph.nodes.len()];
+        values[from] = value;
+        let mut result = Vec::new();
+        self.compute(from + 1..to + 1, &mut values, |id, values| {
+            if id == to {
+                result = values.to_vec();
             }
+        })?;
+        Ok(result)
+    }
+
+    fn compute(
+        &self,
+        nodes: Range<NodeId>,
+        values: &mut [Vec<f32>],
+        mut observer: impl FnMut(NodeId, &[f32]),
+    ) -> Result<()> {
+        for id in nodes {
+            let node = &self.graph.nodes[id];
+            let inputs = node.inputs.iter().map(|&i| (values[i].as_slice(), self.shapes[i]));
+            values[id] = evaluate(&node.op, &inputs.collect::<Vec<_>>(), self.shapes[id])
+                .map_err(|e| e.at_node(&node.name))?;
+            observer(id, &values[id]);
+            self.free_after(id, values);
         }
         Ok(())
+    }
+
+    fn free_after(&self, id: NodeId, values: &mut [Vec<f32>]) {
+        self.dead_after[id].iter().for_each(|&dead| values[dead] = Vec::new());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Activations rounded to codes, with a step that can be learned.
 
 use super::super::parameters::Kind;
+use super::drop::Drop;
 use crate::format::Quantizer;
 use crate::wide;
 
@@ -11,12 +12,14 @@ pub(in crate::train) struct ActivationQuantizer {
     step: Vec<f32>,
     zero_point: u8,
     max: u8,
+    /// Values that pass as they are.
+    pub drop: Option<Drop>,
 }
 
 impl ActivationQuantizer {
     pub(in crate::train) fn new(quantizer: &Quantizer) -> Self {
         let Quantizer { scale, zero_point, max } = *quantizer;
-        Self { step: vec![scale as f32], zero_point, max }
+        Self { step: vec![scale as f32], zero_point, max, drop: None }
     }
 
     /// The same codes with the step as it is now.
@@ -43,17 +46,25 @@ impl ActivationQuantizer {
     pub(in crate::train) fn apply(&self, values: &[f32]) -> Vec<f32> {
         let (step, [low, high]) = (self.step[0], self.bounds());
         let inverse = 1.0 / step;
-        wide::map(values, |x| step * (x * inverse).round_ties_even().clamp(low, high))
+        let rounded = wide::map(values, |x| step * (x * inverse).round_ties_even().clamp(low, high));
+        match self.drop {
+            Some(drop) => drop.mixed(values, rounded),
+            None => rounded,
+        }
     }
 
     /// Gradients of the values.
     pub(in crate::train) fn backward(&self, values: &[f32], gradient: &[f32]) -> Vec<f32> {
         let [low, high] = self.bounds();
         let inverse = 1.0 / self.step[0];
-        wide::map_pairs(values, gradient, |x, dy| {
+        let inside = wide::map_pairs(values, gradient, |x, dy| {
             let code = (x * inverse).round_ties_even();
             if code >= low && code <= high { dy } else { 0.0 }
-        })
+        });
+        match self.drop {
+            Some(drop) => drop.mixed(gradient, inside),
+            None => inside,
+        }
     }
 
     /// Gradient of the step (Esser et al., arXiv 1902.08153, equations 3 and 5, without the factor
@@ -62,6 +73,9 @@ impl ActivationQuantizer {
         let [low, high] = self.bounds();
         let inverse = 1.0 / self.step[0];
         let of_value = |place: usize| {
+            if self.drop.is_some_and(|drop| drop.spares(place)) {
+                return [0.0];
+            }
             let (steps, dy) = (values[place] * inverse, gradient[place]);
             let code = steps.round_ties_even();
             let inside = code >= low && code <= high;

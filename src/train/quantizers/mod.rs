@@ -1,11 +1,13 @@
 //! Quantizers in training: what the packed model's codes stand for, with gradients straight through the rounding.
 
 mod activation;
+mod drop;
 mod lookup;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub(super) use activation::ActivationQuantizer;
+pub(super) use drop::Drop;
 pub(super) use lookup::Lookup;
 pub(super) use weights::WeightQuantizer;

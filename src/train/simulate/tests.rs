@@ -156,7 +156,7 @@ fn simulation_and_runtime_give_the_same_class() {
             crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1)
         };
         let agreeing = tape
-            .logits()
+            .outputs()
             .iter()
             .enumerate()
             .filter(|(image, own)| best(own) == logits.top(*image, 1))

@@ -8,7 +8,7 @@ fn images(network: &Network, count: usize) -> BatchValue {
 
 fn gradients(network: &Network, count: usize, budget: usize) -> Result<(BatchValue, Gradients)> {
     let mut tape = Tape::forward(network, images(network, count), budget)?;
-    let logits = tape.logits().to_vec();
+    let logits = tape.outputs().to_vec();
     let seeds = logits.iter().map(|logits| noise(logits.len(), 5)).collect();
     let gradients = tape.backward(vec![(network.layers.len() - 1, seeds)])?;
     Ok((logits, gradients))
@@ -40,7 +40,7 @@ fn the_forward_pass_is_full_precision() {
         let network = Network::of(&graph).unwrap();
         let interpreter = Interpreter::new(&graph).unwrap();
         let Ok(tape) = Tape::forward(&network, images(&network, 3), 0) else { continue };
-        for (logits, image) in tape.logits().iter().zip(images(&network, 3)) {
+        for (logits, image) in tape.outputs().iter().zip(images(&network, 3)) {
             assert_eq!(*logits, interpreter.run(&image).unwrap());
         }
     }
@@ -57,7 +57,7 @@ fn gradients_of_whole_networks_equal_differences() {
             let dot = |logits: &Vec<f32>| -> f64 {
                 noise(logits.len(), 5).iter().zip(logits).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
             };
-            Some(tape.logits().iter().map(dot).sum())
+            Some(tape.outputs().iter().map(dot).sum())
         };
         if loss(&network).is_none_or(|loss| !loss.is_finite()) {
             continue;
@@ -108,4 +108,28 @@ fn what_is_not_finite_names_the_layer() {
         let error = error.unwrap();
         assert_eq!((error.kind(), error.node()), (ErrorKind::NonFinite, Some(name.as_str())));
     }
+}
+
+/// A part of a network, given what it reads, yields and learns what it does in the whole.
+#[test]
+fn parts_equal_the_whole() {
+    let mut compared = 0;
+    for seed in 0..40 {
+        let network = Network::of(&classifier(seed)).unwrap();
+        let last = network.layers.len() - 1;
+        let Ok(whole) = gradients(&network, 3, usize::MAX) else { continue };
+        let alone =
+            |&cut: &NodeId| network.layers[cut + 1..].iter().all(|it| it.inputs.iter().all(|&i| i >= cut));
+        for cut in (1..last).filter(alone) {
+            let head = Tape::between(&network, [0, cut], images(&network, 3), 0).unwrap();
+            let values = head.outputs().to_vec();
+            let mut tail = Tape::between(&network, [cut, last], values, 0).unwrap();
+            assert_eq!(tail.outputs(), whole.0);
+            let seeds = whole.0.iter().map(|logits| noise(logits.len(), 5)).collect();
+            let found = tail.backward(vec![(last, seeds)]).unwrap();
+            assert!(found[..=cut].iter().all(Vec::is_empty) && found[cut + 1..] == whole.1[cut + 1..]);
+            compared += found.iter().flatten().count();
+        }
+    }
+    assert!(compared > 100);
 }
