@@ -4,7 +4,7 @@
 pub(crate) const Z95: f64 = 1.959_963_984_540_054;
 
 /// What some images say of a converted network.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Judgement {
     /// Images.
     pub images: usize,

@@ -7,8 +7,9 @@ use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
-use crate::train::{BlockError, Course, Epoch, Refinement, refine};
+use crate::train::{BlockError, Course, Epoch, Lesson, Refinement, refine};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// How [`tune`] converts and trains.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,9 @@ pub struct TuneOptions {
     pub course: Course,
     /// Whether the images' labels are learned too (cross entropy besides full precision's answers).
     pub labels: bool,
+    /// A file that says after every epoch where training stands; if it is there at the start, training goes on from it, to
+    /// the same model as without a break.
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// What [`tune`] made.
@@ -51,8 +55,9 @@ pub fn tune(
     let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
     let labels: Vec<usize> = fitted.fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
     let Fitted { quantized, full, packed, .. } = &fitted;
-    let Refinement { graph, blocks, curve } =
-        refine(quantized, full, &packed.pixels, &labels, &options.course, progress)?;
+    let lesson =
+        Lesson { course: &options.course, labels: &labels, checkpoint: options.checkpoint.as_deref() };
+    let Refinement { graph, blocks, curve } = refine(quantized, full, &packed.pixels, lesson, progress)?;
     let is_improved = graph.is_some();
     if let Some(mut graph) = graph {
         let packed = measure_and_pack(&mut graph, &fitted.full, fitted.packed.pixels, progress)?;

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use fgq::{
-    Channels, ConvertOptions, Course, Epoch, Graph, LoadOptions, Method, PixelImages, Preprocess,
-    TuneOptions, Tuning, convert, load, tune,
+    BlockError, Channels, ConvertOptions, Course, Epoch, Graph, LoadOptions, Method, PixelImages, Preprocess,
+    Progress, Reconstruction, TuneOptions, Tuning, convert, load, tune,
 };
 use safetensors::SafeTensors;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits").join(path)
@@ -29,7 +32,7 @@ fn images(count: usize) -> PixelImages {
 /// Large groups without compensation leave something to learn.
 fn options(course: Course) -> TuneOptions {
     let convert = ConvertOptions { group: 64, method: Method::ClosedForm, ..ConvertOptions::default() };
-    TuneOptions { convert, course, labels: false }
+    TuneOptions { convert, course, labels: false, checkpoint: None }
 }
 
 fn tuned(course: Course, threads: usize) -> Tuning {
@@ -96,4 +99,72 @@ fn seeds_matter_and_repeat() {
     let curve = |seed: u64| tuned(Course { epochs: 1, seed, ..course() }, 2).curve;
     assert_eq!(curve(1), curve(1));
     assert_ne!(curve(1), curve(2));
+}
+
+/// Breaks the training of the whole network off after so many images.
+struct Break {
+    is_training: AtomicBool,
+    left: AtomicUsize,
+}
+
+impl Progress for Break {
+    fn start(&self, stage: &str, _: usize) {
+        self.is_training.store(stage == "training", Relaxed);
+    }
+
+    fn advance(&self, steps: usize) {
+        if self.is_training.load(Relaxed) {
+            let left = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(steps));
+            left.expect("broken off");
+        }
+    }
+}
+
+#[test]
+fn training_goes_on_from_a_checkpoint_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let reconstruction = Some(Reconstruction { epochs: 1, ..Reconstruction::default() });
+    let course = Course { epochs: 4, reconstruction, ..course() };
+    let straight = tuned(course.clone(), 2);
+    assert_eq!(straight.curve.len(), 6);
+    let options = TuneOptions { checkpoint: Some(folder.path().join("c")), ..options(course) };
+    let (graph, preprocess) = network();
+    let tuned = |options: &TuneOptions, progress: &dyn Progress| {
+        tune(graph.clone(), &preprocess, &images(300), options, progress)
+    };
+    // 262 or so train: in the first epoch, and in later ones.
+    for images in [100, 300, 700] {
+        let progress = Break { is_training: AtomicBool::new(false), left: AtomicUsize::new(images) };
+        assert!(catch_unwind(AssertUnwindSafe(|| tuned(&options, &progress))).is_err());
+    }
+    let resumed = tuned(&options, &()).unwrap();
+    assert_eq!(resumed.curve, straight.curve);
+    assert_eq!(resumed.blocks, straight.blocks);
+    assert_eq!(resumed.conversion.model, straight.conversion.model);
+    let other = Course { rate: 2e-3, ..options.course.clone() };
+    let error = tuned(&TuneOptions { course: other, ..options }, &()).unwrap_err();
+    assert!(error.to_string().contains("another training"), "{error}");
+}
+
+/// From codes of large groups without compensation blocks come closer to full precision on images held back.
+#[test]
+fn blocks_learn_what_full_precision_yields() {
+    let reconstruction = Reconstruction { epochs: 6, rate: 3e-3, drop: 0.0, ..Reconstruction::default() };
+    for drop in [0.0, 0.3] {
+        let reconstruction = Some(Reconstruction { drop, ..reconstruction.clone() });
+        let course = Course { epochs: 0, reconstruction, ..course() };
+        let tuning = tuned(course.clone(), 2);
+        assert!(tuning.blocks.len() > 1 && tuning.blocks.iter().all(|block| block.after <= block.before));
+        let [before, after] = [|block: &BlockError| block.before, |block: &BlockError| block.after]
+            .map(|of| tuning.blocks.iter().map(of).sum::<f64>());
+        assert!(after < 0.9 * before, "{:?}", tuning.blocks);
+        assert_eq!(tuning.is_improved, divergence(&tuning.curve[1]) < divergence(&tuning.curve[0]));
+        let again = tuned(course, 1);
+        assert_eq!((again.blocks, again.conversion.model), (tuning.blocks, tuning.conversion.model));
+    }
+    let (graph, preprocess) = network();
+    let wrong = Some(Reconstruction { drop: 1.5, ..reconstruction });
+    let options = options(Course { reconstruction: wrong, ..course() });
+    let error = tune(graph, &preprocess, &images(300), &options, &()).unwrap_err();
+    assert!(error.to_string().contains("drop"), "{error}");
 }

@@ -7,6 +7,7 @@ use super::progress::Bars;
 use anyhow::ensure;
 use fgq::{BlockError, Course, Descent, Epoch, Imitation, RateSchedule, Reconstruction, TuneOptions, Tuning};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Arguments of `fgq tune`.
@@ -18,6 +19,10 @@ pub struct Args {
     /// is held back to choose the epoch
     #[arg(long, value_name = "N", default_value_t = 4096)]
     samples: usize,
+    /// Write there after every epoch where training stands, and go on from there if the file exists, to the same model as
+    /// without a break
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     #[command(flatten)]
     course: CourseArgs,
     #[command(flatten)]
@@ -161,6 +166,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         convert: args.precision.options()?,
         course: args.course.course(),
         labels: args.course.labels,
+        checkpoint: args.checkpoint,
     };
     let tuning = fgq::tune(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| args.files.place(error))?;

@@ -31,6 +31,8 @@ mod tests;
 
 pub(crate) use fidelity::MAX_DECIBELS;
 pub use fidelity::{Fidelity, LayerFidelity};
+#[cfg(feature = "train")]
+pub(crate) use hash::hex;
 pub use model::{
     Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights,
     Quantizer, Rescale, Store,

@@ -3,8 +3,10 @@
 mod augment;
 mod backward;
 mod blocks;
+mod checkpoint;
 mod course;
 mod examples;
+mod held_back;
 mod loss;
 mod network;
 mod optimise;
@@ -15,8 +17,8 @@ mod refine;
 mod simulate;
 mod tape;
 
+pub use checkpoint::Epoch;
 pub use course::{Course, Imitation, Reconstruction};
 pub use optimise::{Descent, RateSchedule};
 pub use reconstruct::BlockError;
-pub use refine::Epoch;
-pub(crate) use refine::{Refinement, refine};
+pub(crate) use refine::{Lesson, Refinement, refine};

@@ -16,9 +16,10 @@ use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::random::Random;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// How far a block's values are from full precision's, as a share of these, on the images held back.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockError {
     /// The last layer of the block.
     pub name: String,

@@ -2,51 +2,28 @@
 //! precision, without labels.
 
 use super::augment::Augment;
+use super::checkpoint::{Checkpoint, Epoch, Standing, digest};
 use super::course::Course;
 use super::examples::{Examples, channel_first};
+use super::held_back::Judge;
 use super::loss::{Criterion, LossTarget};
 use super::optimise::Optimiser;
 use super::reconstruct::{BlockError, reconstruct};
 use super::simulate::Simulation;
 use super::tape::{BatchValue, Tape};
-use crate::calibrate::{Parts, Spool, logits_of};
+use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
-use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Preprocess;
 use crate::graph::Interpreter;
-use crate::judge::{Answers, Judgement};
-use crate::pack::pack_graph;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
 use crate::random::Random;
 use rayon::prelude::*;
-use std::fmt;
+use std::path::Path;
 
 /// Share of a label that is spread over all classes.
 const SMOOTHING: f64 = 0.1;
-
-/// The state of a refinement after an epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Epoch {
-    /// Mean loss of the images that were fitted; none before the first.
-    pub loss: Option<f64>,
-    /// What the images held back say.
-    pub judgement: Option<Judgement>,
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(loss) = self.loss {
-            write!(f, "loss {loss:.4}")?;
-        }
-        match &self.judgement {
-            Some(found) => write!(f, " {:.1}% {:.4}", found.agreement_percent(), found.divergence),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The best network found.
 pub(crate) struct Refinement {
@@ -58,17 +35,25 @@ pub(crate) struct Refinement {
     pub curve: Vec<Epoch>,
 }
 
-/// Refines `graph`, which was fitted to `full`; the images held back choose among the epochs. `labels` are those of the
-/// fitted images, or none.
+/// What a refinement is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lesson<'a> {
+    pub course: &'a Course,
+    /// Of the fitted images, or none.
+    pub labels: &'a [usize],
+    /// Where training stands is written there after every epoch, and read from there at the start.
+    pub checkpoint: Option<&'a Path>,
+}
+
+/// Refines `graph`, which was fitted to `full`; the images held back choose among the epochs.
 ///
 /// # Errors
-/// Values or gradients that are not finite; parameters that integers cannot hold.
+/// Values or gradients that are not finite; parameters that integers cannot hold; a checkpoint of another training.
 pub(crate) fn refine(
     graph: &QuantizedGraph,
     full: &Full,
     pixels: &Parts,
-    labels: &[usize],
-    course: &Course,
+    lesson: Lesson,
     progress: &dyn Progress,
 ) -> Result<Refinement> {
     if pixels.held_back.is_none() {
@@ -77,85 +62,52 @@ pub(crate) fn refine(
     }
     let teacher = Interpreter::new(&full.graph)?;
     let judge = Judge::new(&teacher, full, pixels.judging())?;
-    let start = judge.of(graph)?;
-    let mut curve = vec![Epoch { loss: None, judgement: start }];
-    let mut training = Training::new(graph, full, &teacher, &pixels.fitting, labels, course);
-    let mut best = Best { graph: None, divergence: start.map_or(f64::INFINITY, |start| start.divergence) };
-    let blocks = reconstruct(&mut training.simulation, full, &teacher, pixels, course, progress)?;
-    if !blocks.is_empty() {
-        curve.push(best.judge(&training, graph, &judge, None)?);
-        if best.graph.is_none() {
-            training.simulation = Simulation::new(graph, &full.graph);
-        }
-    }
+    let mut training = Training::new(graph, full, &teacher, &pixels.fitting, lesson);
+    let subject = training.subject(lesson);
+    let found = lesson.checkpoint.map(|path| Checkpoint::read(path, &subject)).transpose()?.flatten();
+    let mut standing = match found {
+        Some(found) => found.standing,
+        None => start(&mut training, graph, full, pixels, &judge, progress)?,
+    };
+    let course = lesson.course;
+    training.resume(&standing)?;
     progress.start("training", course.epochs * pixels.fitting.images());
-    for epoch in 0..course.epochs {
-        let loss = training.epoch(epoch, progress)?;
-        let found = best.judge(&training, graph, &judge, Some(loss))?;
-        progress.status(&found.to_string());
-        curve.push(found);
-        if training.progress_at(epoch + 1, 0.0) >= 1.0 {
-            break;
+    progress.advance(standing.epoch * pixels.fitting.images());
+    while standing.epoch < course.epochs && training.progress_at(standing.epoch, 0.0) < 1.0 {
+        let loss = training.epoch(standing.epoch, progress)?;
+        let judgement = judge.of(&training.refined(graph))?;
+        standing.add(Epoch { loss: Some(loss), judgement }, &mut training);
+        progress.status(&standing.curve[standing.curve.len() - 1].to_string());
+        if let Some(path) = lesson.checkpoint {
+            Checkpoint { subject: subject.clone(), standing: standing.clone() }.write(path)?;
         }
     }
-    Ok(Refinement { graph: best.graph, blocks, curve })
+    let Standing { best, blocks, curve, .. } = standing;
+    let best =
+        best.map(|best| training.simulation.set(&best).map(|()| training.refined(graph))).transpose()?;
+    Ok(Refinement { graph: best, blocks, curve })
 }
 
-/// The best network so far.
-struct Best {
-    /// None while it is the one that training started from.
-    graph: Option<QuantizedGraph>,
-    divergence: f64,
-}
-
-impl Best {
-    /// Keeps what training has made of `graph` if it is better.
-    fn judge(
-        &mut self,
-        training: &Training,
-        graph: &QuantizedGraph,
-        judge: &Judge,
-        loss: Option<f64>,
-    ) -> Result<Epoch> {
-        let mut refined = graph.clone();
-        training.simulation.store(&mut refined);
-        let judgement = judge.of(&refined)?;
-        if let Some(found) = judgement.filter(|found| found.divergence < self.divergence) {
-            *self = Self { graph: Some(refined), divergence: found.divergence };
-        }
-        Ok(Epoch { loss, judgement })
+/// Where training stands before its first epoch: blocks have learned, if they are to.
+fn start(
+    training: &mut Training,
+    graph: &QuantizedGraph,
+    full: &Full,
+    pixels: &Parts,
+    judge: &Judge,
+    progress: &dyn Progress,
+) -> Result<Standing> {
+    let before = training.simulation.tensors();
+    let mut standing = Standing::at(Epoch { loss: None, judgement: judge.of(graph)? }, before.clone());
+    let course = training.course;
+    standing.blocks =
+        reconstruct(&mut training.simulation, full, training.teacher, pixels, course, progress)?;
+    if !standing.blocks.is_empty() {
+        let judgement = judge.of(&training.refined(graph))?;
+        standing.judge(Epoch { loss: None, judgement }, training.simulation.tensors());
     }
-}
-
-/// The images that judge, with full precision's logits.
-struct Judge<'a> {
-    preprocess: &'a Preprocess,
-    pixels: &'a Spool,
-    logits: Vec<Vec<f64>>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(teacher: &Interpreter, full: &Full<'a>, pixels: &'a Spool) -> Result<Self> {
-        let logits = |image: usize| {
-            let input = normalise(&pixels.image(image)?, full.preprocess)?;
-            let logits = teacher.run(&input.into_raw_vec_and_offset().0)?;
-            Ok(logits.into_iter().map(f64::from).collect())
-        };
-        let logits = (0..pixels.images()).into_par_iter().map(logits).collect::<Result<_>>()?;
-        Ok(Self { preprocess: full.preprocess, pixels, logits })
-    }
-
-    /// What the integer runtime makes of `graph`.
-    fn of(&self, graph: &QuantizedGraph) -> Result<Option<Judgement>> {
-        let model = pack_graph(graph, self.preprocess)?;
-        let logits = logits_of(&model, self.pixels)?;
-        let answer = |(image, reference): (usize, &Vec<f64>)| {
-            let real = logits.image(image).iter().map(|&logit| f64::from(logit) * model.logit_scale);
-            Answers::of(reference, &real.collect::<Vec<_>>())
-        };
-        let answers: Vec<Answers> = self.logits.iter().enumerate().map(answer).collect();
-        Ok(Judgement::of(&answers))
-    }
+    standing.now = standing.best.clone().unwrap_or(before);
+    Ok(standing)
 }
 
 /// What the logits of an image should be.
@@ -174,6 +126,8 @@ struct Training<'a> {
     teacher: &'a Interpreter<'a>,
     examples: Examples<'a>,
     start: Instant,
+    /// Seconds of training before this process.
+    spent: f64,
 }
 
 impl<'a> Training<'a> {
@@ -182,9 +136,9 @@ impl<'a> Training<'a> {
         full: &'a Full<'a>,
         teacher: &'a Interpreter<'a>,
         pixels: &'a Spool,
-        labels: &'a [usize],
-        course: &'a Course,
+        lesson: Lesson<'a>,
     ) -> Self {
+        let Lesson { course, labels, .. } = lesson;
         Self {
             simulation: Simulation::new(graph, &full.graph),
             optimiser: Optimiser::new(course.optimiser),
@@ -200,13 +154,40 @@ impl<'a> Training<'a> {
                 seed: course.seed,
             },
             start: Instant::now(),
+            spent: 0.0,
         }
+    }
+
+    /// What training depends on, in a few digits.
+    fn subject(&self, lesson: Lesson) -> String {
+        let course = Course { epochs: 0, minutes: None, memory: 0, ..lesson.course.clone() };
+        digest(&self.simulation.tensors(), &format!("{course:?} {:?}", lesson.labels))
+    }
+
+    /// Goes on from where training stood.
+    fn resume(&mut self, standing: &Standing) -> Result<()> {
+        self.simulation.set(&standing.now)?;
+        self.optimiser.steps = standing.steps;
+        self.optimiser.means = standing.means.clone();
+        self.spent = standing.seconds;
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.spent + self.start.elapsed().as_secs_f64()
+    }
+
+    /// What training has made of `graph`.
+    fn refined(&self, graph: &QuantizedGraph) -> QuantizedGraph {
+        let mut refined = graph.clone();
+        self.simulation.store(&mut refined);
+        refined
     }
 
     /// How much of the course is over, `within` an epoch.
     fn progress_at(&self, epoch: usize, within: f64) -> f64 {
         let by_epochs = (epoch as f64 + within) / self.course.epochs.max(1) as f64;
-        let minutes = self.start.elapsed().as_secs_f64() / 60.0;
+        let minutes = self.seconds() / 60.0;
         self.course.minutes.map_or(by_epochs, |limit| by_epochs.max(minutes / limit))
     }
 
@@ -262,5 +243,17 @@ impl<'a> Training<'a> {
             gradient.iter_mut().zip(own).for_each(|(sum, own)| *sum += share as f32 * own);
         }
         (sum, gradient)
+    }
+}
+
+impl Standing {
+    /// After another epoch.
+    fn add(&mut self, epoch: Epoch, training: &mut Training) {
+        self.epoch += 1;
+        self.seconds = training.seconds();
+        self.steps = training.optimiser.steps;
+        self.means = training.optimiser.means.clone();
+        self.now = training.simulation.tensors();
+        self.judge(epoch, self.now.clone());
     }
 }

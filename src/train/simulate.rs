@@ -6,6 +6,7 @@ use super::network::{Function, Network};
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, Drop, Lookup, WeightQuantizer};
 use super::tape::Gradients;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Quantizer;
 use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
 use crate::pack::largest_unit;
@@ -68,6 +69,35 @@ impl Simulation {
     /// Layers whose codes may change.
     pub(super) fn weighted(&self) -> Vec<NodeId> {
         self.convs.iter().filter(|conv| conv.weights.is_some()).map(|conv| conv.layer).collect()
+    }
+
+    /// Everything that is learned, or stays beside it.
+    pub(super) fn tensors(&self) -> Vec<Vec<f32>> {
+        let of_layers = self.network.layers.iter().flat_map(|layer| layer.function.parameters());
+        let of_layers =
+            of_layers.filter(|(kind, _)| *kind != Kind::Weight).map(|(_, values)| values.to_vec());
+        let weights = self.convs.iter().filter_map(|conv| conv.weights.as_ref());
+        let of_weights = weights.flat_map(|weights| [weights.latent.clone(), weights.scales.clone()]);
+        of_layers.chain(of_weights).collect()
+    }
+
+    /// Takes what [`Simulation::tensors`] once gave.
+    ///
+    /// # Errors
+    /// Tensors of another network.
+    pub(super) fn set(&mut self, tensors: &[Vec<f32>]) -> Result<()> {
+        let of_layers = self.network.layers.iter_mut().flat_map(|layer| layer.function.parameters_mut());
+        let of_layers = of_layers.filter(|(kind, _)| *kind != Kind::Weight).map(|(_, values)| values);
+        let weights = self.convs.iter_mut().filter_map(|conv| conv.weights.as_mut());
+        let of_weights = weights.flat_map(|weights| [&mut weights.latent[..], &mut weights.scales[..]]);
+        let own: Vec<&mut [f32]> = of_layers.chain(of_weights).collect();
+        let is_same = |(own, tensor): (&&mut [f32], &Vec<f32>)| own.len() == tensor.len();
+        if own.len() != tensors.len() || !own.iter().zip(tensors).all(is_same) {
+            return Err(Error::new(ErrorKind::Shape, "parameters of another network"));
+        }
+        own.into_iter().zip(tensors).for_each(|(own, tensor)| own.copy_from_slice(tensor));
+        self.refresh([0, self.network.layers.len() - 1]);
+        Ok(())
     }
 
     /// Layers after the first of `ends` up to the second, as they are now.
