@@ -9,7 +9,7 @@ const CONVOLUTIONS: usize = 2;
 
 /// A part of a simulated network, and the same part of full precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Block {
+pub(super) struct NetworkBlock {
     /// The layer whose values it reads and the last of its own.
     pub layers: [NodeId; 2],
     /// The nodes of the full-precision graph with the same values.
@@ -17,7 +17,7 @@ pub(super) struct Block {
 }
 
 /// All of the network but what follows the last convolution whose codes may change.
-pub(super) fn blocks(simulation: &Simulation, structure: &Structure, graph: &Graph) -> Vec<Block> {
+pub(super) fn blocks(simulation: &Simulation, structure: &Structure, graph: &Graph) -> Vec<NetworkBlock> {
     let layers = &simulation.network.layers;
     let layer_cuts = cuts(layers.iter().map(|layer| layer.inputs.as_slice()));
     let node_cuts = cuts(graph.nodes.iter().map(|node| node.inputs.as_slice()));
@@ -29,7 +29,7 @@ pub(super) fn blocks(simulation: &Simulation, structure: &Structure, graph: &Gra
         let end = [simulation.place(id), operator.value];
         let inside = convolutions.iter().filter(|&&layer| layer > start[0] && layer <= end[0]).count();
         if inside > 0 && layer_cuts[end[0]] && node_cuts[end[1]] {
-            let block = Block { layers: [start[0], end[0]], nodes: [start[1], end[1]] };
+            let block = NetworkBlock { layers: [start[0], end[0]], nodes: [start[1], end[1]] };
             last = Some(block);
             if inside >= CONVOLUTIONS {
                 blocks.push(block);

@@ -1,11 +1,11 @@
 //! Block-wise reconstruction (Li et al., arXiv 2102.05426, section 3.2): block after block learns to yield full precision's
 //! values from what the converted blocks before it yield.
 
-use super::blocks::{Block, blocks};
+use super::blocks::{NetworkBlock, blocks};
 use super::course::{Course, Reconstruction};
 use super::examples::channel_first;
 use super::optimise::Optimiser;
-use super::quantizers::Drop;
+use super::quantizers::DropMask;
 use super::simulate::Simulation;
 use super::tape::{BatchValue, Gradients, Tape};
 use crate::calibrate::{CHUNK, Parts, RealSpool, Spool};
@@ -93,7 +93,7 @@ impl Stream {
     }
 
     /// What the block should yield.
-    fn target(&self, teacher: &Interpreter, block: Block) -> Result<RealSpool> {
+    fn target(&self, teacher: &Interpreter, block: NetworkBlock) -> Result<RealSpool> {
         let [from, to] = block.nodes;
         RealSpool::of(teacher.shapes()[to], self.full.images(), |image| {
             teacher.resume(from, self.full.image(image)?, to)
@@ -101,7 +101,7 @@ impl Stream {
     }
 
     /// What the block yields.
-    fn output(&self, simulation: &Simulation, block: Block) -> Result<RealSpool> {
+    fn output(&self, simulation: &Simulation, block: NetworkBlock) -> Result<RealSpool> {
         let shape = simulation.network.layers[block.layers[1]].shape;
         RealSpool::of(shape, self.converted.images(), |image| {
             let tape =
@@ -122,7 +122,7 @@ fn power(values: &RealSpool) -> Result<f64> {
 /// A block that learns.
 struct BlockStudy<'a> {
     simulation: &'a mut Simulation,
-    block: Block,
+    block: NetworkBlock,
     /// Of the images that are fitted, and of those held back.
     inputs: &'a [Stream],
     targets: &'a [RealSpool],
@@ -162,7 +162,7 @@ impl BlockStudy<'_> {
         let order = Random::new(self.seed, &[epoch as u64]).order(images);
         for (step, batch) in order.chunks(course.batch).enumerate() {
             let done = (epoch * images + step * course.batch) as f64 / (course.epochs * images) as f64;
-            let drop = Drop::new(self.reconstruction.drop, self.seed, (epoch * images + step) as u64);
+            let drop = DropMask::new(self.reconstruction.drop, self.seed, (epoch * images + step) as u64);
             self.simulation.refresh(self.block.layers);
             self.simulation.drop(self.block.layers, drop);
             let gradients = self.gradients(batch, drop);
@@ -174,7 +174,7 @@ impl BlockStudy<'_> {
         Ok(())
     }
 
-    fn gradients(&self, batch: &[usize], drop: Option<Drop>) -> Result<Gradients> {
+    fn gradients(&self, batch: &[usize], drop: Option<DropMask>) -> Result<Gradients> {
         let input = |&image: &usize| {
             let converted = self.inputs[0].converted.image(image)?;
             let dropped = drop.filter(|_| self.block.layers[0] > 0);

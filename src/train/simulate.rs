@@ -4,7 +4,7 @@
 
 use super::network::{Function, Network};
 use super::parameters::Kind;
-use super::quantizers::{ActivationQuantizer, Drop, Lookup, WeightQuantizer};
+use super::quantizers::{ActivationQuantizer, DropMask, Lookup, WeightQuantizer};
 use super::tape::Gradients;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Quantizer;
@@ -122,7 +122,7 @@ impl Simulation {
     }
 
     /// Lets values within `ends` pass unrounded at random, or no more.
-    pub(super) fn drop(&mut self, ends: [NodeId; 2], drop: Option<Drop>) {
+    pub(super) fn drop(&mut self, ends: [NodeId; 2], drop: Option<DropMask>) {
         for (id, layer) in self.network.layers.iter_mut().enumerate().take(ends[1]).skip(ends[0] + 1) {
             if let Function::Quantize(quantizer) = &mut layer.function {
                 quantizer.drop = drop.map(|drop| drop.at(id));

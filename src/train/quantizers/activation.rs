@@ -1,7 +1,7 @@
 //! Activations rounded to codes, with a step that can be learned.
 
 use super::super::parameters::Kind;
-use super::drop::Drop;
+use super::drop::DropMask;
 use crate::format::Quantizer;
 use crate::wide;
 
@@ -13,7 +13,7 @@ pub(in crate::train) struct ActivationQuantizer {
     zero_point: u8,
     max: u8,
     /// Values that pass as they are.
-    pub drop: Option<Drop>,
+    pub drop: Option<DropMask>,
 }
 
 impl ActivationQuantizer {

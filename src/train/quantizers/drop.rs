@@ -3,13 +3,13 @@
 
 /// Which values pass unrounded in a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::train) struct Drop {
+pub(in crate::train) struct DropMask {
     /// Of 2³².
     share: u32,
     seed: u32,
 }
 
-impl Drop {
+impl DropMask {
     /// A share of 0 to 1 of all values, others in every step; none if it is 0.
     pub(in crate::train) fn new(share: f64, seed: u64, step: u64) -> Option<Self> {
         let share = (share * f64::from(u32::MAX)) as u32;
@@ -47,16 +47,16 @@ mod tests {
 
     #[test]
     fn the_wanted_share_passes_and_others_in_every_step_and_layer() {
-        assert_eq!(Drop::new(0.0, 1, 2), None);
-        let places = |drop: Drop| (0..10_000).filter(|&place| drop.spares(place)).collect::<Vec<_>>();
-        let drop = Drop::new(0.3, 1, 2).unwrap();
+        assert_eq!(DropMask::new(0.0, 1, 2), None);
+        let places = |drop: DropMask| (0..10_000).filter(|&place| drop.spares(place)).collect::<Vec<_>>();
+        let drop = DropMask::new(0.3, 1, 2).unwrap();
         let found = places(drop);
         assert!((2800..3200).contains(&found.len()), "{}", found.len());
-        assert_eq!(places(Drop::new(0.3, 1, 2).unwrap()), found);
-        for other in [Drop::new(0.3, 1, 3).unwrap(), drop.at(1)] {
+        assert_eq!(places(DropMask::new(0.3, 1, 2).unwrap()), found);
+        for other in [DropMask::new(0.3, 1, 3).unwrap(), drop.at(1)] {
             let both = places(other).iter().filter(|place| found.contains(place)).count();
             assert!((700..1100).contains(&both), "{both}");
         }
-        assert_eq!(places(Drop::new(1.0, 1, 2).unwrap()).len(), 10_000);
+        assert_eq!(places(DropMask::new(1.0, 1, 2).unwrap()).len(), 10_000);
     }
 }

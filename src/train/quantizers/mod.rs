@@ -8,6 +8,6 @@ mod tests;
 mod weights;
 
 pub(super) use activation::ActivationQuantizer;
-pub(super) use drop::Drop;
+pub(super) use drop::DropMask;
 pub(super) use lookup::Lookup;
 pub(super) use weights::WeightQuantizer;
