@@ -7,6 +7,7 @@ use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
+use crate::report::training_page;
 use crate::train::{BlockError, Course, Epoch, Lesson, Refinement, refine};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -71,6 +72,13 @@ pub fn tune(
     Ok(Tuning { conversion, is_improved, curve, blocks })
 }
 
+impl Tuning {
+    /// A self-contained web page on how training went.
+    pub fn to_html(&self) -> String {
+        training_page(&format!("Training of {}", self.conversion.model.name), &self.curve, &self.blocks)
+    }
+}
+
 fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
     let label = |image: usize| {
         let message = format!("image '{}' has no label; give class folders", images.name(image));
@@ -94,6 +102,9 @@ fn record(course: &Course, labels: bool) -> BTreeMap<String, String> {
     note("flips", course.flips.to_string());
     note("shift", course.shift.to_string());
     note("mix", course.mix.to_string());
+    note("crop", course.crop.to_string());
+    note("colour", course.colour.to_string());
+    note("features", course.features.to_string());
     note("seed", course.seed.to_string());
     note("labels", labels.to_string());
     if let Some(blocks) = &course.reconstruction {

@@ -2,7 +2,7 @@
 
 use super::convert::{FileArgs, More, PrecisionArgs, report, say};
 use super::network::{ClassArgs, NetworkArgs};
-use super::output::{Output, note};
+use super::output::{Output, check_writable, note};
 use super::progress::Bars;
 use anyhow::ensure;
 use fgq::{BlockError, Course, Descent, Epoch, Imitation, RateSchedule, Reconstruction, TuneOptions, Tuning};
@@ -23,6 +23,9 @@ pub struct Args {
     /// without a break
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Write a web page on how training went
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     course: CourseArgs,
     #[command(flatten)]
@@ -82,6 +85,15 @@ struct CourseArgs {
     /// Share of images that are laid over another one, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = Course::default().mix)]
     mix: f64,
+    /// Smallest share of an image's area that is cut out and enlarged; 1 for no cut
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().crop)]
+    crop: f64,
+    /// Share by which brightness, contrast and saturation change at most
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().colour)]
+    colour: f64,
+    /// Weight of the distance of blocks' values from full precision's, besides the logits
+    #[arg(long, value_name = "WEIGHT", default_value_t = Course::default().features)]
+    features: f64,
     /// How often every image is seen by every block before, which learns to yield full precision's values; 0 for not at all
     #[arg(long, value_name = "N", default_value_t = 0)]
     blocks: usize,
@@ -138,6 +150,9 @@ impl CourseArgs {
             flips: !self.no_flips,
             shift: self.shift,
             mix: self.mix,
+            crop: self.crop,
+            colour: self.colour,
+            features: self.features,
             reconstruction: (self.blocks > 0).then(|| self.reconstruction()),
             memory: Course::default().memory,
             seed: self.seed,
@@ -158,6 +173,9 @@ impl CourseArgs {
 pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
+    for (path, option) in [(&args.report, "--report"), (&args.checkpoint, "--checkpoint")] {
+        path.iter().try_for_each(|path| check_writable(path, option))?;
+    }
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
@@ -170,6 +188,9 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     };
     let tuning = fgq::tune(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| args.files.place(error))?;
+    if let Some(path) = &args.report {
+        fgq::replace_file(path, tuning.to_html().as_bytes())?;
+    }
     let json = TuningJson::new(&tuning);
     let mut conversion = tuning.conversion;
     let plan = options.convert.plan.as_ref();

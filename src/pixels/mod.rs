@@ -6,7 +6,9 @@ mod resize;
 
 pub use apply::pixels_of;
 pub use picture::Picture;
-#[cfg(test)]
+#[cfg(feature = "train")]
+pub(crate) use picture::luma;
+#[cfg(any(test, feature = "train"))]
 pub(crate) use resize::resize;
 
 #[cfg(test)]

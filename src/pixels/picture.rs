@@ -39,7 +39,7 @@ impl Picture {
     pub fn into_grey(self) -> Self {
         match self.channels {
             1 => self,
-            _ => self.map_pixels(1, |pixel, out| out.push(luma(pixel))),
+            _ => self.map_pixels(1, |pixel, out| out.push(luma([pixel[0], pixel[1], pixel[2]]))),
         }
     }
 
@@ -50,7 +50,8 @@ impl Picture {
     }
 }
 
-fn luma(pixel: &[u8]) -> u8 {
+/// Pillow's fixed-point ITU-R 601 luma of red, green and blue.
+pub(crate) fn luma(pixel: [u8; 3]) -> u8 {
     let weighted = pixel.iter().zip([19595u32, 38470, 7471]).map(|(&p, w)| u32::from(p) * w);
     ((weighted.sum::<u32>() + 0x8000) >> 16) as u8
 }

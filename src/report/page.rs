@@ -1,12 +1,11 @@
-//! A plan as a web page: bits per layer, and the frontier of size against damage.
+//! What all web pages share: a page in one file without scripts, light or dark, and drawings.
 
-use crate::plan::{FrontierPoint, Plan, PlannedLayer};
 use std::fmt::Write;
 
 /// Width and height of the drawings' content, and the margin around it.
-const WIDTH: f64 = 920.0;
-const HEIGHT: f64 = 240.0;
-const MARGIN: f64 = 48.0;
+pub(super) const WIDTH: f64 = 920.0;
+pub(super) const HEIGHT: f64 = 240.0;
+pub(super) const MARGIN: f64 = 48.0;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #ffffff; --line: #c9d1dc; --weight: #2563ab; --activation: #c2570c; }
@@ -22,44 +21,18 @@ table { border-collapse: collapse; width: 100%; } td, th { padding: 2px 8px; bor
   text-align: right; } td:first-child, th:first-child { text-align: left; }
 ";
 
-impl Plan {
-    /// A self-contained HTML page with a bar per layer and, if there are points, the frontier.
-    pub fn to_html(&self, frontier: &[FrontierPoint]) -> String {
-        let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
-        page +=
-            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>Plan</title>";
-        // Writing to a string cannot fail.
-        let _ = write!(page, "<style>{STYLE}</style></head><body>");
-        let _ = write!(page, "<h1>Plan</h1>{}", self.summary());
-        let _ = write!(page, "<h2>Bits per layer</h2>{}", bars(&self.layers));
-        if frontier.len() > 1 {
-            let _ = write!(page, "<h2>Size against predicted damage</h2>{}", curve(self, frontier));
-        }
-        let _ = writeln!(page, "<h2>Layers</h2>{}</body></html>", table(&self.layers));
-        page
-    }
-
-    fn summary(&self) -> String {
-        let proven = if self.is_proven() { "proven to be the least" } else { "not proven to be the least" };
-        let uses = &self.uses;
-        let budgets: Vec<String> =
-            self.budgets.record().into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let budgets = if budgets.is_empty() { "none".to_owned() } else { budgets.join(", ") };
-        format!(
-            "<p>Predicted damage {:.6} ({proven} within the budgets). {} bytes, {:.3} bits per weight, {:.2} times smaller \
-             than 32 bits. {} bit operations, {} multiplications per image.</p><p>Budgets: {budgets}.</p>",
-            self.objective,
-            uses.bytes,
-            uses.mean_bits,
-            uses.compression_ratio,
-            uses.bit_ops,
-            uses.multiplications
-        )
-    }
+/// A self-contained page.
+pub(super) fn page(title: &str, body: &str) -> String {
+    let title = escaped(title);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>{title}</title>\
+         <style>{STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
+    )
 }
 
 /// A drawing with its axes; `content` is drawn upright with the origin at the lower left corner of the axes.
-fn drawing(label: &str, content: &str, bottom: &str) -> String {
+pub(super) fn drawing(label: &str, content: &str, bottom: &str) -> String {
     let (width, height) = (WIDTH + 2.0 * MARGIN, HEIGHT + 2.0 * MARGIN);
     format!(
         "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\
@@ -73,109 +46,52 @@ fn drawing(label: &str, content: &str, bottom: &str) -> String {
     )
 }
 
-fn bars(layers: &[PlannedLayer]) -> String {
-    let most = layers
-        .iter()
-        .map(|layer| layer.weight_bits.max(f64::from(layer.activation_bits)))
-        .fold(1.0, f64::max);
-    let (unit, step) = (HEIGHT / most, WIDTH / layers.len().max(1) as f64);
-    let mut content = String::new();
-    for bits in (0..=most.ceil() as u32).filter(|bits| most <= 8.0 || bits % 4 == 0) {
-        let y = MARGIN + HEIGHT - unit * f64::from(bits);
-        let _ = write!(
-            content,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{bits}</text>",
-            MARGIN - 6.0,
-            y + 4.0
-        );
-    }
-    for (index, layer) in layers.iter().enumerate() {
-        let x = MARGIN + step * index as f64;
-        let _ = write!(content, "<g><title>{}</title>", escaped(&description(layer)));
-        let bar = |class: &str, bits: f64, left: f64| {
-            let (x, y, width, height) =
-                (x + left * step, MARGIN + HEIGHT - bits * unit, 0.38 * step, bits * unit);
-            format!(
-                "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\"/>"
-            )
-        };
-        content += &bar("weight", layer.weight_bits, 0.1);
-        content += &bar("activation", f64::from(layer.activation_bits), 0.5);
-        content += "</g>";
-    }
-    drawing("bits per layer", &content, "layers in execution order")
-        + "<p><svg viewBox=\"0 0 14 14\" style=\"width:14px\"><rect class=\"weight\" width=\"14\" height=\"14\"/></svg> weights \
-           <svg viewBox=\"0 0 14 14\" style=\"width:14px\"><rect class=\"activation\" width=\"14\" height=\"14\"/></svg> activations</p>"
+/// A place in a chart, and what is said of it.
+#[derive(Debug, Clone)]
+pub(super) struct ChartPoint {
+    pub x: f64,
+    pub y: f64,
+    pub text: String,
 }
 
-fn description(layer: &PlannedLayer) -> String {
-    let PlannedLayer { name, weights, weight_bits, activation_bits, .. } = layer;
-    format!("{name}: weights {weights} ({weight_bits:.3} bits), activations {activation_bits} bits")
-}
-
-fn curve(plan: &Plan, frontier: &[FrontierPoint]) -> String {
-    let span = |values: &[f64]| {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (low, if high > low { high - low } else { 1.0 })
-    };
-    let sizes: Vec<f64> =
-        frontier.iter().map(|point| point.bytes as f64).chain([plan.uses.bytes as f64]).collect();
-    let damages: Vec<f64> = frontier.iter().map(|point| point.objective).chain([plan.objective]).collect();
-    let ((size_low, size_span), (damage_low, damage_span)) = (span(&sizes), span(&damages));
-    let place = |bytes: f64, damage: f64| {
-        let x = MARGIN + WIDTH * (bytes - size_low) / size_span;
-        (x, MARGIN + HEIGHT * (1.0 - (damage - damage_low) / damage_span))
+/// A line through `points`, and one point that stands out.
+pub(super) fn chart(label: &str, unit: &str, points: &[ChartPoint], marked: &ChartPoint) -> String {
+    let all = || points.iter().chain([marked]);
+    let ((left, width), (low, height)) = (span(all().map(|point| point.x)), span(all().map(|point| point.y)));
+    let place = |point: &ChartPoint| {
+        let x = MARGIN + WIDTH * (point.x - left) / width;
+        (x, MARGIN + HEIGHT * (1.0 - (point.y - low) / height))
     };
     let mut content = String::from("<polyline class=\"curve\" points=\"");
-    for point in frontier {
-        let (x, y) = place(point.bytes as f64, point.objective);
+    for (x, y) in points.iter().map(place) {
         let _ = write!(content, "{x:.1},{y:.1} ");
     }
     content += "\"/>";
-    for point in frontier {
-        let (x, y) = place(point.bytes as f64, point.objective);
-        let text = format!(
-            "{} bytes, {:.3} bits per weight, damage {:.5}",
-            point.bytes, point.mean_bits, point.objective
-        );
+    let own = all()
+        .enumerate()
+        .map(|(at, point)| (point, if at == points.len() { ("activation", 6) } else { ("weight", 4) }));
+    for (point, (class, radius)) in own {
+        let ((x, y), text) = (place(point), escaped(&point.text));
         let _ = write!(
             content,
-            "<circle class=\"weight\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{text}</title></circle>"
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"><title>{text}</title></circle>"
         );
     }
-    let (x, y) = place(plan.uses.bytes as f64, plan.objective);
-    let _ = write!(
-        content,
-        "<circle class=\"activation\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"6\"><title>this plan</title></circle>"
-    );
-    for (damage, y) in [(damage_low, MARGIN + HEIGHT), (damage_low + damage_span, MARGIN)] {
-        let _ = write!(
-            content,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{damage:.3}</text>",
-            MARGIN - 6.0,
-            y + 4.0
-        );
+    for (value, y) in [(low, MARGIN + HEIGHT), (low + height, MARGIN)] {
+        let (x, y) = (MARGIN - 6.0, y + 4.0);
+        let _ = write!(content, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{value:.3}</text>");
     }
-    let range = format!("bytes: {size_low} to {}; orange: this plan", size_low + size_span);
-    drawing("size against predicted damage", &content, &range)
+    let range = format!("{unit}: {left} to {}; orange: {}", left + width, escaped(&marked.text));
+    drawing(label, &content, &range)
 }
 
-fn table(layers: &[PlannedLayer]) -> String {
-    let mut table = String::from(
-        "<table><tr><th>layer</th><th>weights</th><th>bits</th><th>activations</th><th>number</th><th>damage</th></tr>",
-    );
-    for PlannedLayer { name, weights, weight_bits, activation_bits, parameters, damage, .. } in layers {
-        let (name, weights) = (escaped(name), escaped(weights));
-        let _ = write!(
-            table,
-            "<tr><td>{name}</td><td>{weights}</td><td>{weight_bits:.3}</td><td>{activation_bits}</td>\
-             <td>{parameters}</td><td>{damage:.5}</td></tr>"
-        );
-    }
-    table + "</table>"
+/// The lowest of some values, and how far the highest is from it.
+fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    (low, if high > low { high - low } else { 1.0 })
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

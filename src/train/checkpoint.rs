@@ -46,7 +46,7 @@ impl fmt::Display for Epoch {
 }
 
 /// Everything that is learned, in the order of the layers.
-pub(super) type Tensors = Vec<Vec<f32>>;
+pub(super) type LearnedTensors = Vec<Vec<f32>>;
 
 /// All that training goes on from.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,9 +59,9 @@ pub(super) struct Standing {
     pub steps: u64,
     /// The optimiser's means.
     pub means: Vec<Means>,
-    pub now: Tensors,
+    pub now: LearnedTensors,
     /// None while the start is best.
-    pub best: Option<Tensors>,
+    pub best: Option<LearnedTensors>,
     /// The start, then epoch after epoch; where blocks learned before, the first.
     pub curve: Vec<Epoch>,
     pub blocks: Vec<BlockError>,
@@ -69,12 +69,12 @@ pub(super) struct Standing {
 
 impl Standing {
     /// At the start.
-    pub(super) fn at(start: Epoch, now: Tensors) -> Self {
+    pub(super) fn at(start: Epoch, now: LearnedTensors) -> Self {
         Self { now, curve: vec![start], ..Self::default() }
     }
 
     /// Adds to the curve, and keeps `tensors` if nothing was better before.
-    pub(super) fn judge(&mut self, epoch: Epoch, tensors: Tensors) {
+    pub(super) fn judge(&mut self, epoch: Epoch, tensors: LearnedTensors) {
         let lowest = self.curve.iter().map(Epoch::divergence).fold(f64::INFINITY, f64::min);
         if epoch.divergence() < lowest {
             self.best = Some(tensors);
@@ -174,7 +174,7 @@ impl Checkpoint {
         let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
         let record: CheckpointRecord = serde_json::from_str(header.metadata().as_ref()?.get(KEY)?).ok()?;
         let file = SafeTensors::deserialize(bytes).ok()?;
-        let tensors = |name: &str| -> Tensors {
+        let tensors = |name: &str| -> LearnedTensors {
             let tensor = |at: usize| file.tensor(&format!("{name}.{at}")).ok();
             let value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap_or_default());
             (0..).map_while(tensor).map(|tensor| tensor.data().chunks_exact(4).map(value).collect()).collect()
@@ -196,7 +196,7 @@ impl Checkpoint {
 }
 
 /// SHA-256 of what training starts from and is told.
-pub(super) fn digest(tensors: &Tensors, told: &str) -> String {
+pub(super) fn digest(tensors: &LearnedTensors, told: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(told);
     for tensor in tensors {
@@ -214,7 +214,7 @@ fn unwritable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 mod tests {
     use super::*;
 
-    fn checkpoint(best: Option<Tensors>) -> Checkpoint {
+    fn checkpoint(best: Option<LearnedTensors>) -> Checkpoint {
         let judgement =
             Judgement { images: 7, agreeing: 5, divergence: 0.1, divergence_error: Some(1.0 / 3.0) };
         let curve = vec![

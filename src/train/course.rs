@@ -1,10 +1,12 @@
 //! What training is told.
 
+use super::augment::Augment;
 use super::loss::Criterion;
 use super::optimise::{Descent, Optimiser, Parameter, RateSchedule, clip};
 use super::parameters::Kind;
 use super::simulate::Learned;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Channels, Preprocess};
 
 /// How a network is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,13 @@ pub struct Course {
     pub shift: usize,
     /// Share of images that are laid over another one, 0 to 1.
     pub mix: f64,
+    /// The smallest share of an image's area that is cut out and enlarged; 1 for no cut.
+    pub crop: f64,
+    /// How far brightness, contrast and saturation change at most, as a share of themselves.
+    pub colour: f64,
+    /// Weight of the squared distance of blocks' values from full precision's, as a share of these; 0 for the logits
+    /// alone.
+    pub features: f64,
     /// Whether blocks learn first, one after another.
     pub reconstruction: Option<Reconstruction>,
     /// Bytes of values that a step may keep; beyond it they are computed again.
@@ -121,6 +130,9 @@ impl Default for Course {
             flips: true,
             shift: 0,
             mix: 0.5,
+            crop: 1.0,
+            colour: 0.0,
+            features: 0.0,
             reconstruction: None,
             memory: 1 << 30,
             seed: 0,
@@ -142,8 +154,12 @@ impl Course {
             return refuse("`batch = 0` leaves a step no image; give at least 1".into());
         }
         check_rate(self.rate)?;
-        if !(0.0..=1.0).contains(&self.mix) {
-            return refuse(format!("`mix = {}`; give a share from 0 to 1", self.mix));
+        let shares = [("mix", self.mix), ("crop", self.crop), ("colour", self.colour)];
+        if let Some((name, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return refuse(format!("`{name} = {share}`; give a share from 0 to 1"));
+        }
+        if !(self.features >= 0.0 && self.features.is_finite()) {
+            return refuse(format!("`features = {}`; give 0 or more", self.features));
         }
         if self.minutes.is_some_and(|minutes| minutes.is_nan() || minutes <= 0.0) {
             return refuse("`minutes` must be more than 0".into());
@@ -153,6 +169,17 @@ impl Course {
                 refuse(format!("`temperature = {temperature}`; give at least 1"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// How images are varied that were prepared like this.
+    pub(super) fn augment(&self, preprocess: &Preprocess) -> Augment {
+        Augment {
+            flips: self.flips,
+            shift: self.shift,
+            crop: self.crop,
+            colour: self.colour,
+            is_bgr: preprocess.channels == Channels::Bgr,
         }
     }
 

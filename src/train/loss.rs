@@ -62,6 +62,15 @@ fn distance(logits: &[f32], wanted: &[f32]) -> (f64, Vec<f32>) {
     (loss, differences.iter().map(|difference| (2.0 * (difference - mean) / count) as f32).collect())
 }
 
+/// Squared distance of some values from those wanted as a share of their squares, times `weight`, and its gradient.
+pub(super) fn relative_distance(values: &[f32], wanted: &[f32], weight: f64) -> (f64, Vec<f32>) {
+    let power: f64 = wanted.iter().map(|&value| f64::from(value).powi(2)).sum();
+    let factor = weight / power.max(1e-12);
+    let square: f64 = values.iter().zip(wanted).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let slope = (2.0 * factor) as f32;
+    (factor * square, values.iter().zip(wanted).map(|(a, b)| slope * (a - b)).collect())
+}
+
 fn cross_entropy(logits: &[f32], class: usize, smoothing: f64) -> (f64, Vec<f32>) {
     let own = softened(logits, 1.0);
     let share = smoothing / own.len().max(1) as f64;
@@ -97,6 +106,13 @@ mod tests {
         let (loss, gradient) = of(Criterion::CrossEntropy { smoothing: 0.1 }, LossTarget::Class(2));
         assert!((loss - ENTROPY.0).abs() < 1e-6 && close(&gradient, &ENTROPY.1), "{loss} {gradient:?}");
         assert_eq!(of(Criterion::Distance, LossTarget::Class(1)), (0.0, vec![0.0; 4]));
+    }
+
+    #[test]
+    fn distances_are_shares_of_what_is_wanted() {
+        let (loss, gradient) = relative_distance(&[1.0, 2.0], &[3.0, 4.0], 0.5);
+        assert!((loss - 0.5 * 8.0 / 25.0).abs() < 1e-9 && close(&gradient, &[-0.08, -0.08]), "{loss}");
+        assert_eq!(relative_distance(&[0.0], &[0.0], 1.0), (0.0, vec![0.0]));
     }
 
     const DIVERGENCE: (f64, [f64; 4]) =

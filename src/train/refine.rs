@@ -1,12 +1,12 @@
 //! Refinement of a converted network: what its codes come from, gains, biases and steps move so that it answers like full
 //! precision, without labels.
 
-use super::augment::Augment;
+use super::blocks::{NetworkBlock, blocks};
 use super::checkpoint::{Checkpoint, Epoch, Standing, digest};
 use super::course::Course;
-use super::examples::{Examples, channel_first};
+use super::examples::{Examples, VariedImage, channel_first};
 use super::held_back::Judge;
-use super::loss::{Criterion, LossTarget};
+use super::loss::{self, Criterion, LossTarget};
 use super::optimise::Optimiser;
 use super::reconstruct::{BlockError, reconstruct};
 use super::simulate::Simulation;
@@ -14,7 +14,7 @@ use super::tape::{BatchValue, Tape};
 use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::Interpreter;
+use crate::graph::{Interpreter, NodeId};
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
@@ -110,10 +110,12 @@ fn start(
     Ok(standing)
 }
 
-/// What the logits of an image should be.
-struct LogitTarget {
+/// What is wanted of an image.
+struct Wanted {
     /// Full precision's.
     logits: Vec<f32>,
+    /// Full precision's values at the end of every block.
+    features: Vec<Vec<f32>>,
     /// Classes with their shares, where labels are known.
     classes: Vec<(usize, f64)>,
 }
@@ -125,6 +127,10 @@ struct Training<'a> {
     course: &'a Course,
     teacher: &'a Interpreter<'a>,
     examples: Examples<'a>,
+    /// Full precision's.
+    output: NodeId,
+    /// Blocks whose last values are to be full precision's too.
+    blocks: Vec<NetworkBlock>,
     start: Instant,
     /// Seconds of training before this process.
     spent: f64,
@@ -139,8 +145,15 @@ impl<'a> Training<'a> {
         lesson: Lesson<'a>,
     ) -> Self {
         let Lesson { course, labels, .. } = lesson;
+        let simulation = Simulation::new(graph, &full.graph);
+        let blocks = match course.features > 0.0 {
+            true => blocks(&simulation, &full.structure, &full.graph),
+            false => Vec::new(),
+        };
         Self {
-            simulation: Simulation::new(graph, &full.graph),
+            simulation,
+            output: full.graph.output,
+            blocks,
             optimiser: Optimiser::new(course.optimiser),
             course,
             teacher,
@@ -149,7 +162,7 @@ impl<'a> Training<'a> {
                 preprocess: full.preprocess,
                 input: full.graph.input,
                 labels,
-                augment: Augment { flips: course.flips, shift: course.shift },
+                augment: course.augment(full.preprocess),
                 mix: course.mix,
                 seed: course.seed,
             },
@@ -210,31 +223,52 @@ impl<'a> Training<'a> {
 
     /// One change of all parameters; the sum of the images' losses.
     fn step(&mut self, epoch: usize, batch: &[usize], progress: f64) -> Result<f64> {
-        let example = |&image: &usize| {
-            let example = self.examples.of(epoch, image)?;
-            let logits = self.teacher.run(&example.input)?;
-            Ok((
-                channel_first(&example.pixels, self.examples.input),
-                LogitTarget { logits, classes: example.classes },
-            ))
-        };
-        let examples: Vec<(Vec<f32>, LogitTarget)> = batch.par_iter().map(example).collect::<Result<_>>()?;
-        let (inputs, wanted): (BatchValue, Vec<LogitTarget>) = examples.into_iter().unzip();
+        let example = |&image: &usize| self.example(epoch, image);
+        let examples: Vec<(Vec<f32>, Wanted)> = batch.par_iter().map(example).collect::<Result<_>>()?;
+        let (inputs, wanted): (BatchValue, Vec<Wanted>) = examples.into_iter().unzip();
         let last = self.simulation.network.layers.len() - 1;
         self.simulation.refresh([0, last]);
-        let mut tape = Tape::forward(&self.simulation.network, inputs, self.course.memory)?;
+        let layers: Vec<NodeId> = self.blocks.iter().map(|block| block.layers[1]).collect();
+        let network = &self.simulation.network;
+        let mut tape = Tape::with_features(network, &layers, inputs, self.course.memory)?;
         let losses = tape.outputs().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
-        let (losses, mut seeds): (Vec<f64>, BatchValue) = losses.unzip();
+        let (losses, seeds): (Vec<f64>, BatchValue) = losses.unzip();
+        let mut sum: f64 = losses.iter().sum();
+        let mut seeds = vec![(last, seeds)];
+        for (at, &layer) in layers.iter().enumerate() {
+            let weight = self.course.features / layers.len() as f64;
+            let losses = tape.feature(layer).iter().zip(&wanted);
+            let losses =
+                losses.map(|(values, wanted)| loss::relative_distance(values, &wanted.features[at], weight));
+            let (losses, own): (Vec<f64>, BatchValue) = losses.unzip();
+            sum += losses.iter().sum::<f64>();
+            seeds.push((layer, own));
+        }
         let share = 1.0 / batch.len() as f32;
-        seeds.iter_mut().flatten().for_each(|seed| *seed *= share);
-        let gradients = tape.backward(vec![(last, seeds)])?;
+        seeds.iter_mut().flat_map(|(_, seeds)| seeds).flatten().for_each(|seed| *seed *= share);
+        let gradients = tape.backward(seeds)?;
         let rate = self.course.rate * self.course.schedule.at(progress);
         self.course.change(self.simulation.learned(gradients), &mut self.optimiser, rate);
-        Ok(losses.iter().sum())
+        Ok(sum)
+    }
+
+    /// An image as the simulation reads it, and what is wanted of it.
+    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, Wanted)> {
+        let VariedImage { pixels, input, classes } = self.examples.of(epoch, image)?;
+        let mut features = vec![Vec::new(); self.blocks.len()];
+        let mut logits = Vec::new();
+        self.teacher.observe(&input, |node, values| {
+            let places = self.blocks.iter().zip(&mut features);
+            places.filter(|(block, _)| block.nodes[1] == node).for_each(|(_, to)| *to = values.to_vec());
+            if node == self.output {
+                logits = values.to_vec();
+            }
+        })?;
+        Ok((channel_first(&pixels, self.examples.input), Wanted { logits, features, classes }))
     }
 
     /// Loss of an image's logits, and its gradient.
-    fn loss(&self, logits: &[f32], wanted: &LogitTarget) -> (f64, Vec<f32>) {
+    fn loss(&self, logits: &[f32], wanted: &Wanted) -> (f64, Vec<f32>) {
         let (mut sum, mut gradient) = self.course.imitation.of(logits, LossTarget::Logits(&wanted.logits));
         for &(class, share) in &wanted.classes {
             let (loss, own) =

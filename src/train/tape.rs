@@ -29,6 +29,8 @@ pub(super) struct Tape<'n> {
     network: &'n Network,
     /// The layer whose values are given, and the last that is computed.
     ends: [NodeId; 2],
+    /// Layers whose values are wanted besides the last's.
+    wanted: &'n [NodeId],
     segments: Vec<Range<NodeId>>,
     values: Vec<Option<BatchValue>>,
     moments: Vec<Option<Moments>>,
@@ -44,7 +46,20 @@ impl<'n> Tape<'n> {
     /// # Errors
     /// [`ErrorKind::NonFinite`] with the layer's name where a value is not finite.
     pub(super) fn forward(network: &'n Network, images: BatchValue, budget: usize) -> Result<Self> {
-        Self::between(network, [0, network.layers.len() - 1], images, budget)
+        Self::with_features(network, &[], images, budget)
+    }
+
+    /// As [`Tape::forward`], keeping the values of `wanted` layers.
+    ///
+    /// # Errors
+    /// As [`Tape::forward`].
+    pub(super) fn with_features(
+        network: &'n Network,
+        wanted: &'n [NodeId],
+        images: BatchValue,
+        budget: usize,
+    ) -> Result<Self> {
+        Self::run(network, [0, network.layers.len() - 1], wanted, images, budget)
     }
 
     /// Runs a part of `network`: from the values of a layer, all that is read of it and of layers before it, to another.
@@ -57,10 +72,21 @@ impl<'n> Tape<'n> {
         values: BatchValue,
         budget: usize,
     ) -> Result<Self> {
+        Self::run(network, ends, &[], values, budget)
+    }
+
+    fn run(
+        network: &'n Network,
+        ends: [NodeId; 2],
+        wanted: &'n [NodeId],
+        values: BatchValue,
+        budget: usize,
+    ) -> Result<Self> {
         let count = values.len();
         let mut tape = Self {
             network,
             ends,
+            wanted,
             segments: segments(network, ends, count, budget),
             values: vec![None; network.layers.len()],
             moments: vec![None; network.layers.len()],
@@ -76,7 +102,12 @@ impl<'n> Tape<'n> {
 
     /// The values of the last layer: of a whole network the logits.
     pub(super) fn outputs(&self) -> &[Vec<f32>] {
-        self.values[self.ends[1]].as_deref().unwrap_or_default()
+        self.feature(self.ends[1])
+    }
+
+    /// The values of a layer that is kept.
+    pub(super) fn feature(&self, id: NodeId) -> &[Vec<f32>] {
+        self.values[id].as_deref().unwrap_or_default()
     }
 
     /// The gradients of a loss, given those of some layers' values.
@@ -154,7 +185,7 @@ impl<'n> Tape<'n> {
         if segment.end > self.ends[1] {
             return;
         }
-        for id in segment.clone().filter(|&id| last_reader[id] < segment.end) {
+        for id in segment.clone().filter(|&id| last_reader[id] < segment.end && !self.wanted.contains(&id)) {
             self.values[id] = None;
         }
     }
