@@ -112,6 +112,8 @@ mod indicate;
 mod knapsack;
 #[cfg(feature = "convert")]
 mod layerwise;
+#[cfg(feature = "train")]
+mod learn;
 #[cfg(feature = "convert")]
 mod pack;
 #[cfg(feature = "convert")]
@@ -174,6 +176,8 @@ pub use graph::{Graph, Interpreter};
 pub use indicate::{Indicator, IndicatorOptions, candidates, indicate};
 #[cfg(feature = "convert")]
 pub use layerwise::{Method, Note};
+#[cfg(feature = "train")]
+pub use learn::{LearnOptions, Learning, learn};
 #[cfg(feature = "convert")]
 pub use plan::{
     Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Outliers, Pattern, Plan, PlanOptions,
@@ -190,7 +194,9 @@ pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
 #[cfg(feature = "train")]
-pub use train::{Course, Descent, Epoch, Imitation, RateSchedule};
+pub use train::{
+    Course, Descent, Epoch, Imitation, LearnedEpoch, MemoryBudgets, MemoryUse, Parametrization, RateSchedule,
+};
 #[cfg(feature = "train")]
 pub use tune::{TuneOptions, Tuning, tune};
 

@@ -1,14 +1,13 @@
 //! Conversion with training after it: the converted network learns to answer like full precision.
 
 use crate::convert::{Conversion, ConvertOptions, Fitted};
-use crate::data::Images;
-use crate::error::{Error, ErrorKind, Result};
+use crate::data::{Images, labels_of};
+use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
 use crate::train::{Course, Epoch, Refinement, refine};
-use std::collections::BTreeMap;
 
 /// How [`tune`] converts and trains.
 #[derive(Debug, Clone, Default)]
@@ -59,41 +58,9 @@ pub fn tune(
     }
     let mut conversion = fitted.conversion(&options.convert)?;
     if is_improved {
-        conversion.model.provenance.options.extend(record(&options.course, options.labels));
+        let options_used = &mut conversion.model.provenance.options;
+        options_used.extend(options.course.record("tuned"));
+        options_used.insert("tuned_labels".into(), options.labels.to_string());
     }
     Ok(Tuning { conversion, is_improved, curve })
-}
-
-fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
-    let label = |image: usize| {
-        let message = format!("image '{}' has no label; give class folders", images.name(image));
-        images.label(image).ok_or_else(|| Error::new(ErrorKind::Argument, message))
-    };
-    (0..images.len()).map(label).collect()
-}
-
-/// The course as text, for the record in the file.
-fn record(course: &Course, labels: bool) -> BTreeMap<String, String> {
-    let mut record = BTreeMap::new();
-    let mut note = |key: &str, value: String| record.insert(format!("tuned_{key}"), value);
-    note("epochs", course.epochs.to_string());
-    note("batch", course.batch.to_string());
-    note("rate", course.rate.to_string());
-    note("weight_rate", course.weight_rate.to_string());
-    note("optimiser", format!("{:?}", course.optimiser));
-    note("schedule", format!("{:?}", course.schedule));
-    note("imitation", format!("{:?}", course.imitation));
-    note("decay", course.decay.to_string());
-    note("flips", course.flips.to_string());
-    note("shift", course.shift.to_string());
-    note("mix", course.mix.to_string());
-    note("seed", course.seed.to_string());
-    note("labels", labels.to_string());
-    if let Some(minutes) = course.minutes {
-        note("minutes", minutes.to_string());
-    }
-    if let Some(clip) = course.clip {
-        note("clip", clip.to_string());
-    }
-    record
 }

@@ -2,11 +2,12 @@
 //! precision, without labels.
 
 use super::augment::Augment;
-use super::course::Course;
+use super::course::{Course, Imitation};
 use super::examples::{Examples, channel_first};
 use super::loss::{Criterion, LossTarget};
 use super::optimise::{Optimiser, Parameter, clip};
 use super::simulate::Simulation;
+use super::student::Student;
 use super::tape::{BatchValue, Tape};
 use crate::calibrate::{Parts, Spool, logits_of};
 use crate::clock::Instant;
@@ -26,8 +27,19 @@ use std::fmt;
 /// Bytes of values that a step may keep.
 const BUDGET: usize = 1 << 30;
 
-/// Share of a label that is spread over all classes.
+/// Of a label, see [`Lesson::smoothing`].
 const SMOOTHING: f64 = 0.1;
+
+/// What a network in training should answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lesson<'a> {
+    /// How it should answer like full precision, if it should.
+    pub imitation: Option<Imitation>,
+    /// Classes of the fitted images; empty if they are not learned.
+    pub labels: &'a [usize],
+    /// Share of a label that is spread over all classes.
+    pub smoothing: f64,
+}
 
 /// The state of a refinement after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,22 +83,21 @@ pub(crate) fn refine(
     course: &Course,
     progress: &dyn Progress,
 ) -> Result<Refinement> {
-    if pixels.held_back.is_none() {
-        let message = "too few images to hold some back, which training needs to judge it; give at least 4";
-        return Err(Error::new(ErrorKind::Argument, message));
-    }
+    check_held_back(pixels)?;
     let teacher = Interpreter::new(&full.graph)?;
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let start = judge.of(graph)?;
     let mut curve = vec![Epoch { loss: None, judgement: start }];
     let mut best = None;
     let mut lowest = start.map_or(f64::INFINITY, |start| start.divergence);
-    let mut training = Training::new(graph, full, &teacher, &pixels.fitting, labels, course);
+    let lesson = Lesson { imitation: Some(course.imitation), labels, smoothing: SMOOTHING };
+    let simulation = Simulation::new(graph, &full.graph);
+    let mut training = Training::new(simulation, full, &teacher, &pixels.fitting, lesson, course);
     progress.start("training", course.epochs * pixels.fitting.images());
     for epoch in 0..course.epochs {
         let loss = training.epoch(epoch, progress)?;
         let mut refined = graph.clone();
-        training.simulation.store(&mut refined);
+        training.student.store(&mut refined);
         let judgement = judge.of(&refined)?;
         curve.push(Epoch { loss: Some(loss), judgement });
         if let Some(found) = judgement.filter(|found| found.divergence < lowest) {
@@ -101,15 +112,22 @@ pub(crate) fn refine(
     Ok(Refinement { graph: best, curve })
 }
 
+/// Refuses images so few that none judges.
+pub(super) fn check_held_back(pixels: &Parts) -> Result<()> {
+    let message = "too few images to hold some back, which training needs to judge it; give at least 4";
+    let missing = || Error::new(ErrorKind::Argument, message);
+    pixels.held_back.as_ref().map(|_| ()).ok_or_else(missing)
+}
+
 /// The images that judge, with full precision's logits.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     preprocess: &'a Preprocess,
     pixels: &'a Spool,
     logits: Vec<Vec<f64>>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(teacher: &Interpreter, full: &Full<'a>, pixels: &'a Spool) -> Result<Self> {
+    pub(super) fn new(teacher: &Interpreter, full: &Full<'a>, pixels: &'a Spool) -> Result<Self> {
         let logits = |image: usize| {
             let input = normalise(&pixels.image(image)?, full.preprocess)?;
             let logits = teacher.run(&input.into_raw_vec_and_offset().0)?;
@@ -120,7 +138,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What the integer runtime makes of `graph`.
-    fn of(&self, graph: &QuantizedGraph) -> Result<Option<Judgement>> {
+    pub(super) fn of(&self, graph: &QuantizedGraph) -> Result<Option<Judgement>> {
         let model = pack_graph(graph, self.preprocess)?;
         let logits = logits_of(&model, self.pixels)?;
         let answer = |(image, reference): (usize, &Vec<f64>)| {
@@ -140,27 +158,29 @@ struct LogitTarget {
     classes: Vec<(usize, f64)>,
 }
 
-/// A simulation on its course.
-struct Training<'a> {
-    simulation: Simulation,
+/// A student on its course.
+pub(super) struct Training<'a, S> {
+    pub student: S,
     optimiser: Optimiser,
     course: &'a Course,
     teacher: &'a Interpreter<'a>,
+    lesson: Lesson<'a>,
     examples: Examples<'a>,
     start: Instant,
 }
 
-impl<'a> Training<'a> {
-    fn new(
-        graph: &QuantizedGraph,
+impl<'a, S: Student> Training<'a, S> {
+    pub(super) fn new(
+        student: S,
         full: &'a Full<'a>,
         teacher: &'a Interpreter<'a>,
         pixels: &'a Spool,
-        labels: &'a [usize],
+        lesson: Lesson<'a>,
         course: &'a Course,
     ) -> Self {
         Self {
-            simulation: Simulation::new(graph, &full.graph),
+            student,
+            lesson,
             optimiser: Optimiser::new(course.optimiser),
             course,
             teacher,
@@ -168,7 +188,7 @@ impl<'a> Training<'a> {
                 pixels,
                 preprocess: full.preprocess,
                 input: full.graph.input,
-                labels,
+                labels: lesson.labels,
                 augment: Augment { flips: course.flips, shift: course.shift },
                 mix: course.mix,
                 seed: course.seed,
@@ -178,14 +198,14 @@ impl<'a> Training<'a> {
     }
 
     /// How much of the course is over, `within` an epoch.
-    fn progress_at(&self, epoch: usize, within: f64) -> f64 {
+    pub(super) fn progress_at(&self, epoch: usize, within: f64) -> f64 {
         let by_epochs = (epoch as f64 + within) / self.course.epochs.max(1) as f64;
         let minutes = self.start.elapsed().as_secs_f64() / 60.0;
         self.course.minutes.map_or(by_epochs, |limit| by_epochs.max(minutes / limit))
     }
 
     /// Sees every image once; the mean loss.
-    fn epoch(&mut self, epoch: usize, reports: &dyn Progress) -> Result<f64> {
+    pub(super) fn epoch(&mut self, epoch: usize, reports: &dyn Progress) -> Result<f64> {
         let order = Random::new(self.course.seed, &[epoch as u64]).order(self.examples.pixels.images());
         let (mut sum, mut count) = (0.0, 0);
         for (step, batch) in order.chunks(self.course.batch.max(1)).enumerate() {
@@ -206,18 +226,21 @@ impl<'a> Training<'a> {
         let example = |&image: &usize| {
             let example = self.examples.of(epoch, image)?;
             let logits = self.teacher.run(&example.input)?;
-            Ok((channel_first(&example.pixels, self.examples.input), LogitTarget { logits, classes: example.classes }))
+            Ok((
+                channel_first(&example.pixels, self.examples.input),
+                LogitTarget { logits, classes: example.classes },
+            ))
         };
         let examples: Vec<(Vec<f32>, LogitTarget)> = batch.par_iter().map(example).collect::<Result<_>>()?;
         let (inputs, wanted): (BatchValue, Vec<LogitTarget>) = examples.into_iter().unzip();
-        self.simulation.refresh();
-        let mut tape = Tape::forward(&self.simulation.network, inputs, BUDGET)?;
+        self.student.refresh();
+        let mut tape = Tape::forward(self.student.network(), inputs, BUDGET)?;
         let losses = tape.logits().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
         let (losses, mut seeds): (Vec<f64>, BatchValue) = losses.unzip();
         let share = 1.0 / batch.len() as f32;
         seeds.iter_mut().flatten().for_each(|seed| *seed *= share);
-        let gradients = tape.backward(vec![(self.simulation.network.layers.len() - 1, seeds)])?;
-        let mut learned = self.simulation.learned(gradients);
+        let gradients = tape.backward(vec![(self.student.network().layers.len() - 1, seeds)])?;
+        let mut learned = self.student.learned(gradients);
         if let Some(limit) = self.course.clip {
             clip(&mut learned.iter_mut().map(|learned| &mut learned.gradient[..]).collect::<Vec<_>>(), limit);
         }
@@ -238,10 +261,12 @@ impl<'a> Training<'a> {
 
     /// Loss of an image's logits, and its gradient.
     fn loss(&self, logits: &[f32], wanted: &LogitTarget) -> (f64, Vec<f32>) {
-        let (mut sum, mut gradient) = self.course.imitation.of(logits, LossTarget::Logits(&wanted.logits));
+        let imitated = |imitation: Imitation| imitation.of(logits, LossTarget::Logits(&wanted.logits));
+        let nothing = || (0.0, vec![0.0; logits.len()]);
+        let (mut sum, mut gradient) = self.lesson.imitation.map_or_else(nothing, imitated);
         for &(class, share) in &wanted.classes {
-            let (loss, own) =
-                Criterion::CrossEntropy { smoothing: SMOOTHING }.of(logits, LossTarget::Class(class));
+            let (loss, own) = Criterion::CrossEntropy { smoothing: self.lesson.smoothing }
+                .of(logits, LossTarget::Class(class));
             sum += share * loss;
             gradient.iter_mut().zip(own).for_each(|(sum, own)| *sum += share as f32 * own);
         }

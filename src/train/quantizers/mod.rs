@@ -2,10 +2,13 @@
 
 mod activation;
 mod lookup;
+mod parametrized;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub(super) use activation::ActivationQuantizer;
 pub(super) use lookup::Lookup;
+pub use parametrized::Parametrization;
+pub(super) use parametrized::{ParametrizedQuantizer, QuantizerStart, nearest_step};
 pub(super) use weights::WeightQuantizer;

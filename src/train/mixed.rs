@@ -1,0 +1,366 @@
+//! A network whose precision is learned: every tensor of weights and of activations has its own quantizer (Uhlich et al.,
+//! arXiv 1905.11452).
+
+use super::memory::{MemoryBudgets, MemoryUse, pressure};
+use super::network::{Function, Network};
+use super::parameters::Kind;
+use super::quantizers::{Parametrization, ParametrizedQuantizer, QuantizerStart, nearest_step};
+use super::simulate::{Learned, Simulation, in_graph_order, in_storage_order, learned_of};
+use super::student::Student;
+use super::tape::Gradients;
+use crate::format::Quantizer;
+use crate::graph::{Graph, NodeId, Op};
+use crate::plan::{Choice, Reason};
+use crate::precision::{Arrangement, Precision};
+use crate::quantize::{
+    OperatorId, PerOperator, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights,
+};
+
+/// Root mean square of the weights of an output channel: its gain takes the rest. Of weights spread like these, powers of two
+/// are the nearest steps for every number of bits (½ for 2, ¼ for 3, …).
+const SPREAD: f32 = 0.4;
+
+/// How precision is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PrecisionRules {
+    pub parametrization: Parametrization,
+    /// Bits of weights at the start.
+    pub weight_bits: u8,
+    /// Whether bits stay as they start.
+    pub fixed: bool,
+    pub budgets: MemoryBudgets,
+}
+
+/// A simulation with learned quantizers in place of its own.
+pub(super) struct MixedPrecision {
+    simulation: Simulation,
+    weights: Vec<LatentWeights>,
+    /// Operators whose codes have a learned quantizer, and its layer.
+    activations: Vec<(OperatorId, NodeId)>,
+    tensors: Vec<ActivationTensor>,
+    budgets: MemoryBudgets,
+}
+
+/// The weights of a convolution before they are rounded.
+struct LatentWeights {
+    operator: OperatorId,
+    layer: NodeId,
+    arrangement: Arrangement,
+    kernel: [usize; 2],
+    /// In storage order.
+    latent: Vec<f32>,
+    quantizer: ParametrizedQuantizer,
+}
+
+/// What an operator yields.
+struct ActivationTensor {
+    values: u64,
+    /// The layer of its quantizer, if that is learned.
+    quantizer: Option<NodeId>,
+    /// Bits otherwise.
+    bits: u64,
+}
+
+/// Operators whose codes no other operator, table or logit determines: their quantizers can be learned.
+pub(crate) fn free_makers(graph: &QuantizedGraph) -> Vec<OperatorId> {
+    let makers = makers(graph);
+    let mut bound = vec![makers.last().copied().flatten(), Some(OperatorId::INPUT)];
+    for (node, maker) in graph.nodes.iter().zip(&makers) {
+        if maker.is_none() || matches!(node.op, QuantizedOp::Table { .. }) {
+            bound.extend(node.inputs.iter().map(|&input| makers[input]));
+        }
+    }
+    let is_free = |&id: &OperatorId| {
+        let own = makers[id] == Some(id) && !bound.contains(&Some(id));
+        own && !graph.nodes.is_last(id) && clamp(&graph.nodes[id]).is_none_or(|[low, _]| low <= 0.0)
+    };
+    graph.nodes.ids().filter(is_free).collect()
+}
+
+/// The operator that made the codes that each operator yields; none where several did.
+fn makers(graph: &QuantizedGraph) -> PerOperator<Option<OperatorId>> {
+    let mut makers: PerOperator<Option<OperatorId>> = PerOperator::default();
+    for (id, node) in graph.nodes.enumerate() {
+        let of_inputs = || {
+            let first = makers[node.inputs[0]];
+            first.filter(|_| node.inputs.iter().all(|&input| makers[input] == first))
+        };
+        let maker = if node.keeps_codes() { of_inputs() } else { Some(id) };
+        makers.push(maker);
+    }
+    makers
+}
+
+fn clamp(node: &QuantizedNode) -> Option<[f32; 2]> {
+    match &node.op {
+        QuantizedOp::Conv(conv) => Some(conv.clamp),
+        _ => None,
+    }
+}
+
+impl MixedPrecision {
+    /// Starts at `graph`, whose weights have 8 bits and whose quantizers say how many bits activations start with.
+    pub(super) fn new(graph: &QuantizedGraph, trained: &Graph, rules: &PrecisionRules) -> Self {
+        let mut own = Self {
+            simulation: Simulation::new(graph, trained),
+            weights: Vec::new(),
+            activations: Vec::new(),
+            tensors: Vec::new(),
+            budgets: rules.budgets,
+        };
+        own.free_weights(graph, rules);
+        own.free_activations(graph, rules);
+        if rules.fixed {
+            own.fix_bits();
+        }
+        own.refresh();
+        own
+    }
+
+    fn free_weights(&mut self, graph: &QuantizedGraph, rules: &PrecisionRules) {
+        for conv in &mut self.simulation.convs {
+            conv.weights = None;
+            let function = &mut self.simulation.network.layers[conv.layer].function;
+            if let (QuantizedOp::Conv(quantized), Function::Op(Op::Conv(layer))) =
+                (&graph.nodes[conv.operator].op, function)
+            {
+                let latent = spread(quantized, &mut layer.gain);
+                let step = nearest_step(rules.parametrization, rules.weight_bits, &latent);
+                let start =
+                    QuantizerStart { bits: rules.weight_bits, is_signed: true, step, bound: f32::INFINITY };
+                self.weights.push(LatentWeights {
+                    operator: conv.operator,
+                    layer: conv.layer,
+                    arrangement: conv.arrangement,
+                    kernel: layer.window.kernel,
+                    latent,
+                    quantizer: ParametrizedQuantizer::new(rules.parametrization, start),
+                });
+            }
+        }
+    }
+
+    fn free_activations(&mut self, graph: &QuantizedGraph, rules: &PrecisionRules) {
+        let (free, makers) = (free_makers(graph), makers(graph));
+        for &id in &free {
+            let (node, layer) = (&graph.nodes[id], self.simulation.places[id]);
+            let quantizer = starting(node, rules.parametrization.uniform());
+            let target = &mut self.simulation.network.layers[layer];
+            target.function = Function::Parametrized(quantizer);
+            target.trainable = true;
+            self.activations.push((id, layer));
+        }
+        for (id, node) in graph.nodes.enumerate().skip(1).filter(|(id, _)| !graph.nodes.is_last(*id)) {
+            let maker = makers[id].filter(|maker| free.contains(maker));
+            self.tensors.push(ActivationTensor {
+                values: node.shape.len() as u64,
+                quantizer: maker.map(|maker| self.simulation.places[maker]),
+                bits: u64::from(u8::BITS - node.quantizer.max.leading_zeros()),
+            });
+        }
+    }
+
+    /// From here on bits stay as they are.
+    pub(super) fn fix_bits(&mut self) {
+        self.weights.iter_mut().for_each(|weights| weights.quantizer.fix_bits());
+        for &(_, layer) in &self.activations {
+            if let Function::Parametrized(quantizer) = &mut self.simulation.network.layers[layer].function {
+                quantizer.fix_bits();
+            }
+        }
+    }
+
+    /// What the network takes as it is.
+    pub(super) fn memory(&self) -> MemoryUse {
+        let activations = || self.tensors.iter().map(|tensor| self.bytes(tensor));
+        MemoryUse {
+            weights: self.weights.iter().map(LatentWeights::bytes).sum(),
+            largest_activation: activations().max().unwrap_or(0),
+            activations: activations().sum(),
+        }
+    }
+
+    fn bytes(&self, tensor: &ActivationTensor) -> u64 {
+        let learned = tensor.quantizer.and_then(|layer| self.learned_quantizer(layer));
+        let bits = learned.map_or(tensor.bits, |quantizer| u64::from(quantizer.bits()));
+        (tensor.values * bits).div_ceil(8)
+    }
+
+    fn learned_quantizer(&self, layer: NodeId) -> Option<&ParametrizedQuantizer> {
+        match &self.simulation.network.layers[layer].function {
+            Function::Parametrized(quantizer) => Some(quantizer),
+            _ => None,
+        }
+    }
+
+    /// By layer, how much a bit of an activation's code costs.
+    fn activation_pressure(&self, used: &MemoryUse) -> Vec<(NodeId, f32)> {
+        let of_all = pressure(used.activations, self.budgets.activations);
+        let of_one = |tensor: &ActivationTensor| {
+            let of_largest = pressure(self.bytes(tensor), self.budgets.largest_activation);
+            Some((tensor.quantizer?, tensor.values as f32 * (of_all + of_largest)))
+        };
+        self.tensors.iter().filter_map(of_one).collect()
+    }
+
+    /// Adds what exceeded budgets say to the gradients of activations' quantizers.
+    fn press_activations(&self, gradients: &mut Gradients, used: &MemoryUse) {
+        for (layer, cost) in self.activation_pressure(used) {
+            if let (Some(quantizer), [gradient]) = (self.learned_quantizer(layer), &mut gradients[layer][..])
+            {
+                add_scaled(gradient, quantizer.bits_gradient(), cost);
+            }
+        }
+        for &(_, layer) in self.activations.iter().filter(|_| self.budgets.is_any()) {
+            if let (Some(quantizer), [gradient]) = (self.learned_quantizer(layer), &mut gradients[layer][..])
+            {
+                *gradient = quantizer.clip([gradient[0], gradient[1]]).to_vec();
+            }
+        }
+    }
+
+    /// Writes what was learned to the network that this one simulates.
+    pub(super) fn store(&self, graph: &mut QuantizedGraph) {
+        self.simulation.store(graph);
+        for weights in &self.weights {
+            if let QuantizedOp::Conv(conv) = &mut graph.nodes[weights.operator].op {
+                weights.store(conv);
+            }
+        }
+        for &(operator, layer) in &self.activations {
+            if let Some(quantizer) = self.learned_quantizer(layer) {
+                graph.nodes[operator].quantizer = packed(quantizer);
+            }
+        }
+        for id in graph.nodes.ids() {
+            if graph.nodes[id].keeps_codes() {
+                graph.nodes[id].quantizer = graph.nodes[graph.nodes[id].inputs[0]].quantizer;
+            }
+        }
+    }
+}
+
+impl Student for MixedPrecision {
+    fn network(&self) -> &Network {
+        &self.simulation.network
+    }
+
+    fn refresh(&mut self) {
+        let layers = &mut self.simulation.network.layers;
+        for layer in layers.iter_mut() {
+            if let Function::Parametrized(quantizer) = &mut layer.function {
+                quantizer.settle();
+            }
+        }
+        for weights in &mut self.weights {
+            weights.quantizer.settle();
+            if let Function::Op(Op::Conv(layer)) = &mut layers[weights.layer].function {
+                let real = weights.quantizer.apply(&weights.latent);
+                layer.weight = in_graph_order(&real, weights.arrangement, &weights.kernel);
+            }
+        }
+    }
+
+    fn learned(&mut self, mut gradients: Gradients) -> Vec<Learned<'_>> {
+        let used = self.memory();
+        self.press_activations(&mut gradients, &used);
+        let cost = pressure(used.weights, self.budgets.weights);
+        let clipped = self.budgets.is_any();
+        let (mut learned, of_weights) = learned_of(&mut self.simulation.network, gradients);
+        let mut of_weights = of_weights.into_iter().peekable();
+        for weights in &mut self.weights {
+            if let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == weights.layer) {
+                learned.extend(weights.learned(&gradient, cost, clipped));
+            }
+        }
+        learned
+    }
+}
+
+impl LatentWeights {
+    fn bytes(&self) -> u64 {
+        self.precision().bits(self.latent.len() as u64, self.arrangement.inputs as u64) / 8
+    }
+
+    fn precision(&self) -> Precision {
+        let grid = self.quantizer.grid();
+        if grid.is_of_powers { Precision::powers(grid.bits()) } else { Precision::int(grid.bits()) }
+    }
+
+    /// Given the gradient of the rounded weights in the order of the graph. Those that lie beyond the range get none, unless
+    /// it moves them back.
+    fn learned(&mut self, gradient: &[f32], cost: f32, clipped: bool) -> [Learned<'_>; 2] {
+        let gradient = in_storage_order(gradient, self.arrangement);
+        let [mut of_latent, mut of_range] = [self.quantizer.backward(&self.latent, &gradient), vec![0.0; 2]];
+        let range = self.quantizer.grid().range();
+        for ((own, &latent), &dw) in of_latent.iter_mut().zip(&self.latent).zip(&gradient) {
+            if latent.abs() > range && latent * dw > 0.0 {
+                *own = dw;
+            }
+        }
+        add_scaled(&mut of_range, self.quantizer.parameter_gradient(&self.latent, &gradient), 1.0);
+        add_scaled(&mut of_range, self.quantizer.bits_gradient(), cost * self.latent.len() as f32);
+        if clipped {
+            of_range = self.quantizer.clip([of_range[0], of_range[1]]).to_vec();
+        }
+        let parameters = self.quantizer.parameters_mut().swap_remove(0).1;
+        let units = parameters.to_vec();
+        let of_latent = Learned {
+            kind: Kind::Weight,
+            values: &mut self.latent,
+            gradient: of_latent,
+            units: vec![SPREAD],
+        };
+        [of_latent, Learned { kind: Kind::Step, values: parameters, gradient: of_range, units }]
+    }
+
+    fn store(&self, conv: &mut QuantizedConv) {
+        let (grid, precision) = (self.quantizer.grid(), self.precision());
+        let levels = self.latent.iter().map(|&latent| grid.level(latent) as i8).collect();
+        conv.weights = Weights { precision, levels, scales: Vec::new() };
+        conv.factors = vec![f64::from(grid.step); conv.outputs];
+        conv.choice = Choice { precision, reason: Reason::Learned };
+    }
+}
+
+fn add_scaled(sum: &mut [f32], values: [f32; 2], factor: f32) {
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+}
+
+/// The weights of a convolution in storage order with the same root mean square in every output channel; gains take the rest.
+fn spread(conv: &QuantizedConv, gains: &mut [f32]) -> Vec<f32> {
+    let weights = conv.expand();
+    let channels = weights.chunks_exact(conv.arrangement().channel_len().max(1));
+    let mut latent = Vec::with_capacity(weights.len());
+    for ((channel, factor), gain) in channels.zip(&conv.factors).zip(gains) {
+        let square: f64 = channel.iter().map(|&weight| f64::from(weight).powi(2)).sum();
+        let unit = (square / channel.len() as f64).sqrt().max(f64::MIN_POSITIVE);
+        latent.extend(channel.iter().map(|&weight| (f64::from(weight) / unit) as f32 * SPREAD));
+        *gain *= (factor * unit) as f32 / SPREAD;
+    }
+    latent
+}
+
+/// The learned quantizer that a node starts with.
+fn starting(node: &QuantizedNode, parametrization: Parametrization) -> ParametrizedQuantizer {
+    let Quantizer { scale, zero_point, max } = node.quantizer;
+    let high = clamp(node).map_or(f32::INFINITY, |[_, high]| high);
+    let start = QuantizerStart {
+        bits: u8::BITS as u8 - max.leading_zeros() as u8,
+        is_signed: zero_point > 0,
+        step: scale as f32,
+        bound: if high > 0.0 { high } else { f32::INFINITY },
+    };
+    ParametrizedQuantizer::new(parametrization, start)
+}
+
+/// The same levels as codes.
+fn packed(quantizer: &ParametrizedQuantizer) -> Quantizer {
+    let grid = quantizer.grid();
+    let count = grid.count as u8;
+    let zero_point = if grid.is_signed { count } else { 0 };
+    Quantizer { scale: f64::from(grid.step), zero_point, max: zero_point + count }
+}
+
+#[cfg(test)]
+mod tests;

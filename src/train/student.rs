@@ -1,0 +1,31 @@
+//! What a course can train.
+
+use super::network::Network;
+use super::simulate::{Learned, Simulation};
+use super::tape::Gradients;
+
+/// A network that is made from parameters.
+pub(super) trait Student {
+    /// As it was last made.
+    fn network(&self) -> &Network;
+
+    /// Makes the network from the parameters as they are.
+    fn refresh(&mut self);
+
+    /// Everything that is learned, with the gradients of a loss of the network's logits.
+    fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>>;
+}
+
+impl Student for Simulation {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn refresh(&mut self) {
+        self.refresh();
+    }
+
+    fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>> {
+        self.learned(gradients)
+    }
+}
