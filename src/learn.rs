@@ -8,9 +8,9 @@ use crate::graph::{Graph, Op};
 use crate::layerwise::measure_and_pack;
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
-use crate::prepare::{Calibration, Draft, Full, Prepared};
+use crate::prepare::{Calibration, Draft, Prepared};
 use crate::progress::Progress;
-use crate::quantize::QuantizedGraph;
+use crate::quantize::{QuantizedGraph, Structure};
 use crate::train::{
     Course, LearnedEpoch, LearnedGraph, Lesson, MemoryBudgets, MemoryUse, Parametrization, PrecisionRules,
     free_makers, learn_precision,
@@ -172,12 +172,12 @@ fn eight_bits(graph: &Graph) -> Vec<Option<Choice>> {
 /// The network with 8-bit weights and so many bits in activations that are free to have them.
 fn starting(prepared: &Prepared, bits: u8) -> Result<QuantizedGraph> {
     let Prepared { full, choices, pixels, .. } = prepared;
-    let assemble = |full: &Full, structure| {
+    let assemble = |structure: &Structure| {
         full.assemble_as(structure, choices, Default::default(), &[], &pixels.fitting)
     };
     let mut structure = full.structure.clone();
-    for id in free_makers(&assemble(full, &structure)?) {
+    for id in free_makers(&assemble(&structure)?) {
         structure.operators[id].bits = bits;
     }
-    assemble(full, &structure)
+    assemble(&structure)
 }

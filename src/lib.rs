@@ -51,7 +51,7 @@
 //! The default is `command`, which the command needs and a library does not: take `default-features = false` and
 //!
 //! - `convert` for networks, images, conversion, plans, measurements and writing models;
-//! - `train` for that and [`tune()`];
+//! - `train` for that, [`tune()`] and [`learn()`];
 //! - without it, what reads and runs a model: [`read_model`], [`PackedModel::from_bytes`], [`pixels_of`], [`Session`]. It needs
 //!   no crates but serde and serde_json and works where there is no system, such as `wasm32-unknown-unknown`;
 //! - `threads`, part of `convert`: a model runs on the threads of the current `rayon` pool, not on the calling one alone;

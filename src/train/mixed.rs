@@ -10,6 +10,7 @@ use super::student::Student;
 use super::tape::Gradients;
 use crate::format::Quantizer;
 use crate::graph::{Graph, NodeId, Op};
+use crate::pack::largest_unit;
 use crate::plan::{Choice, Reason};
 use crate::precision::{Arrangement, Precision};
 use crate::quantize::{
@@ -47,6 +48,9 @@ struct LatentWeights {
     layer: NodeId,
     arrangement: Arrangement,
     kernel: [usize; 2],
+    input: CodeSource,
+    /// None of the logits.
+    output: Option<CodeSource>,
     /// In storage order.
     latent: Vec<f32>,
     quantizer: ParametrizedQuantizer,
@@ -55,10 +59,24 @@ struct LatentWeights {
 /// What an operator yields.
 struct ActivationTensor {
     values: u64,
-    /// The layer of its quantizer, if that is learned.
-    quantizer: Option<NodeId>,
-    /// Bits otherwise.
-    bits: u64,
+    codes: CodeSource,
+}
+
+/// Where the quantizer of codes is found.
+#[derive(Debug, Clone, Copy)]
+enum CodeSource {
+    /// In a layer that learns it; where it started.
+    Learned(NodeId, Quantizer),
+    Fixed(Quantizer),
+}
+
+impl CodeSource {
+    fn quantizer(self, network: &Network) -> Quantizer {
+        match self {
+            Self::Learned(layer, start) => learned_quantizer(network, layer).map_or(start, packed),
+            Self::Fixed(quantizer) => quantizer,
+        }
+    }
 }
 
 /// Operators whose codes no other operator, table or logit determines: their quantizers can be learned.
@@ -108,8 +126,8 @@ impl MixedPrecision {
             tensors: Vec::new(),
             budgets: rules.budgets,
         };
-        own.free_weights(graph, rules);
-        own.free_activations(graph, rules);
+        let sources = own.free_activations(graph, rules);
+        own.free_weights(graph, rules, &sources);
         if rules.fixed {
             own.fix_bits();
         }
@@ -117,7 +135,12 @@ impl MixedPrecision {
         own
     }
 
-    fn free_weights(&mut self, graph: &QuantizedGraph, rules: &PrecisionRules) {
+    fn free_weights(
+        &mut self,
+        graph: &QuantizedGraph,
+        rules: &PrecisionRules,
+        sources: &PerOperator<CodeSource>,
+    ) {
         for conv in &mut self.simulation.convs {
             conv.weights = None;
             let function = &mut self.simulation.network.layers[conv.layer].function;
@@ -133,6 +156,8 @@ impl MixedPrecision {
                     layer: conv.layer,
                     arrangement: conv.arrangement,
                     kernel: layer.window.kernel,
+                    input: sources[graph.nodes[conv.operator].inputs[0]],
+                    output: (!quantized.logits).then_some(sources[conv.operator]),
                     latent,
                     quantizer: ParametrizedQuantizer::new(rules.parametrization, start),
                 });
@@ -140,7 +165,12 @@ impl MixedPrecision {
         }
     }
 
-    fn free_activations(&mut self, graph: &QuantizedGraph, rules: &PrecisionRules) {
+    /// Where every operator's quantizer is from here on.
+    fn free_activations(
+        &mut self,
+        graph: &QuantizedGraph,
+        rules: &PrecisionRules,
+    ) -> PerOperator<CodeSource> {
         let (free, makers) = (free_makers(graph), makers(graph));
         for &id in &free {
             let (node, layer) = (&graph.nodes[id], self.simulation.places[id]);
@@ -150,14 +180,19 @@ impl MixedPrecision {
             target.trainable = true;
             self.activations.push((id, layer));
         }
-        for (id, node) in graph.nodes.enumerate().skip(1).filter(|(id, _)| !graph.nodes.is_last(*id)) {
-            let maker = makers[id].filter(|maker| free.contains(maker));
-            self.tensors.push(ActivationTensor {
-                values: node.shape.len() as u64,
-                quantizer: maker.map(|maker| self.simulation.places[maker]),
-                bits: u64::from(u8::BITS - node.quantizer.max.leading_zeros()),
-            });
-        }
+        let source = |(maker, node): (&Option<OperatorId>, &QuantizedNode)| {
+            let maker = maker.filter(|maker| free.contains(maker));
+            let learned = |maker| CodeSource::Learned(self.simulation.places[maker], node.quantizer);
+            maker.map_or(CodeSource::Fixed(node.quantizer), learned)
+        };
+        let sources: PerOperator<CodeSource> = makers.iter().zip(&graph.nodes).map(source).collect();
+        let inner = graph.nodes.enumerate().skip(1).filter(|(id, _)| !graph.nodes.is_last(*id));
+        let tensor = |(id, node): (OperatorId, &QuantizedNode)| ActivationTensor {
+            values: node.shape.len() as u64,
+            codes: sources[id],
+        };
+        self.tensors = inner.map(tensor).collect();
+        sources
     }
 
     /// From here on bits stay as they are.
@@ -181,16 +216,8 @@ impl MixedPrecision {
     }
 
     fn bytes(&self, tensor: &ActivationTensor) -> u64 {
-        let learned = tensor.quantizer.and_then(|layer| self.learned_quantizer(layer));
-        let bits = learned.map_or(tensor.bits, |quantizer| u64::from(quantizer.bits()));
-        (tensor.values * bits).div_ceil(8)
-    }
-
-    fn learned_quantizer(&self, layer: NodeId) -> Option<&ParametrizedQuantizer> {
-        match &self.simulation.network.layers[layer].function {
-            Function::Parametrized(quantizer) => Some(quantizer),
-            _ => None,
-        }
+        let bits = u8::BITS - tensor.codes.quantizer(self.network()).max.leading_zeros();
+        (tensor.values * u64::from(bits)).div_ceil(8)
     }
 
     /// By layer, how much a bit of an activation's code costs.
@@ -198,7 +225,10 @@ impl MixedPrecision {
         let of_all = pressure(used.activations, self.budgets.activations);
         let of_one = |tensor: &ActivationTensor| {
             let of_largest = pressure(self.bytes(tensor), self.budgets.largest_activation);
-            Some((tensor.quantizer?, tensor.values as f32 * (of_all + of_largest)))
+            match tensor.codes {
+                CodeSource::Learned(layer, _) => Some((layer, tensor.values as f32 * (of_all + of_largest))),
+                CodeSource::Fixed(_) => None,
+            }
         };
         self.tensors.iter().filter_map(of_one).collect()
     }
@@ -206,13 +236,15 @@ impl MixedPrecision {
     /// Adds what exceeded budgets say to the gradients of activations' quantizers.
     fn press_activations(&self, gradients: &mut Gradients, used: &MemoryUse) {
         for (layer, cost) in self.activation_pressure(used) {
-            if let (Some(quantizer), [gradient]) = (self.learned_quantizer(layer), &mut gradients[layer][..])
+            if let (Some(quantizer), [gradient]) =
+                (learned_quantizer(self.network(), layer), &mut gradients[layer][..])
             {
                 add_scaled(gradient, quantizer.bits_gradient(), cost);
             }
         }
         for &(_, layer) in self.activations.iter().filter(|_| self.budgets.is_any()) {
-            if let (Some(quantizer), [gradient]) = (self.learned_quantizer(layer), &mut gradients[layer][..])
+            if let (Some(quantizer), [gradient]) =
+                (learned_quantizer(self.network(), layer), &mut gradients[layer][..])
             {
                 *gradient = quantizer.clip([gradient[0], gradient[1]]).to_vec();
             }
@@ -228,7 +260,7 @@ impl MixedPrecision {
             }
         }
         for &(operator, layer) in &self.activations {
-            if let Some(quantizer) = self.learned_quantizer(layer) {
+            if let Some(quantizer) = learned_quantizer(self.network(), layer) {
                 graph.nodes[operator].quantizer = packed(quantizer);
             }
         }
@@ -254,10 +286,7 @@ impl Student for MixedPrecision {
         }
         for weights in &mut self.weights {
             weights.quantizer.settle();
-            if let Function::Op(Op::Conv(layer)) = &mut layers[weights.layer].function {
-                let real = weights.quantizer.apply(&weights.latent);
-                layer.weight = in_graph_order(&real, weights.arrangement, &weights.kernel);
-            }
+            weights.refresh(&mut self.simulation.network);
         }
     }
 
@@ -280,6 +309,18 @@ impl Student for MixedPrecision {
 impl LatentWeights {
     fn bytes(&self) -> u64 {
         self.precision().bits(self.latent.len() as u64, self.arrangement.inputs as u64) / 8
+    }
+
+    /// Rounds the weights again, and keeps gains as far as multipliers can follow.
+    fn refresh(&self, network: &mut Network) {
+        let unit = f64::from(self.quantizer.grid().step) * self.input.quantizer(network).scale;
+        let largest = self.output.map_or(f64::INFINITY, |output| largest_unit(&output.quantizer(network)));
+        if let Function::Op(Op::Conv(layer)) = &mut network.layers[self.layer].function {
+            let real = self.quantizer.apply(&self.latent);
+            layer.weight = in_graph_order(&real, self.arrangement, &self.kernel);
+            let limit = (largest / unit) as f32;
+            layer.gain.iter_mut().for_each(|gain| *gain = gain.clamp(-limit, limit));
+        }
     }
 
     fn precision(&self) -> Precision {
@@ -339,6 +380,13 @@ fn spread(conv: &QuantizedConv, gains: &mut [f32]) -> Vec<f32> {
         *gain *= (factor * unit) as f32 / SPREAD;
     }
     latent
+}
+
+fn learned_quantizer(network: &Network, layer: NodeId) -> Option<&ParametrizedQuantizer> {
+    match &network.layers[layer].function {
+        Function::Parametrized(quantizer) => Some(quantizer),
+        _ => None,
+    }
 }
 
 /// The learned quantizer that a node starts with.

@@ -250,10 +250,6 @@ impl ParametrizedQuantizer {
         }
     }
 
-    pub(in crate::train) fn bits(&self) -> u8 {
-        self.grid().bits()
-    }
-
     pub(in crate::train) fn parameters(&self) -> Vec<(Kind, &[f32])> {
         vec![(Kind::Step, &self.parameters)]
     }
