@@ -43,7 +43,7 @@ pub struct LearnOptions {
 impl Default for LearnOptions {
     fn default() -> Self {
         Self {
-            course: Course { batch: 32, rate: 3e-3, weight_rate: 1.0, ..Course::default() },
+            course: Course { batch: 32, rate: 2e-3, weight_rate: 1.0, ..Course::default() },
             budgets: MemoryBudgets::default(),
             parametrization: Parametrization::default(),
             fixed: None,

@@ -11,9 +11,6 @@ use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
 
-/// Share of the course after which bits stay, once the budgets hold.
-const FREE: f64 = 0.5;
-
 /// The state of a network after an epoch in which its precision was learned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LearnedEpoch {
@@ -51,7 +48,6 @@ pub(crate) fn learn_precision(
     let student = MixedPrecision::new(graph, &full.graph, rules);
     let mut training = Training::new(student, full, &teacher, &pixels.fitting, lesson, course);
     let (mut found, mut lowest) = (LearnedGraph { graph: None, curve: Vec::new() }, f64::INFINITY);
-    let mut is_free = !rules.fixed;
     progress.start("learning", course.epochs * pixels.fitting.images());
     for epoch in 0..course.epochs {
         let loss = training.epoch(epoch, progress)?;
@@ -66,12 +62,7 @@ pub(crate) fn learn_precision(
             lowest = judgement.divergence;
             found.graph = Some((learned, memory));
         }
-        let over = training.progress_at(epoch + 1, 0.0);
-        if is_free && holds && over >= FREE {
-            training.student.fix_bits();
-            is_free = false;
-        }
-        if over >= 1.0 {
+        if training.progress_at(epoch + 1, 0.0) >= 1.0 {
             break;
         }
     }

@@ -21,6 +21,12 @@ use crate::quantize::{
 /// are the nearest steps for every number of bits (½ for 2, ¼ for 3, …).
 const SPREAD: f32 = 0.4;
 
+/// Share of the course after which bits stay, once the budgets hold.
+const FREE: f64 = 0.4;
+
+/// How much faster than everything else steps and ranges change until then.
+const HASTE: f32 = 10.0;
+
 /// How precision is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrecisionRules {
@@ -40,6 +46,8 @@ pub(super) struct MixedPrecision {
     activations: Vec<(OperatorId, NodeId)>,
     tensors: Vec<ActivationTensor>,
     budgets: MemoryBudgets,
+    /// Whether bits may change.
+    is_free: bool,
 }
 
 /// The weights of a convolution before they are rounded.
@@ -125,13 +133,14 @@ impl MixedPrecision {
             activations: Vec::new(),
             tensors: Vec::new(),
             budgets: rules.budgets,
+            is_free: true,
         };
         let sources = own.free_activations(graph, rules);
         own.free_weights(graph, rules, &sources);
         if rules.fixed {
             own.fix_bits();
         }
-        own.refresh();
+        own.refresh(0.0);
         own
     }
 
@@ -195,8 +204,19 @@ impl MixedPrecision {
         sources
     }
 
+    /// Moves steps and ranges that have left their bounds back.
+    fn settle(&mut self) {
+        self.weights.iter_mut().for_each(|weights| weights.quantizer.settle());
+        for &(_, layer) in &self.activations {
+            if let Function::Parametrized(quantizer) = &mut self.simulation.network.layers[layer].function {
+                quantizer.settle();
+            }
+        }
+    }
+
     /// From here on bits stay as they are.
-    pub(super) fn fix_bits(&mut self) {
+    fn fix_bits(&mut self) {
+        self.is_free = false;
         self.weights.iter_mut().for_each(|weights| weights.quantizer.fix_bits());
         for &(_, layer) in &self.activations {
             if let Function::Parametrized(quantizer) = &mut self.simulation.network.layers[layer].function {
@@ -235,18 +255,13 @@ impl MixedPrecision {
 
     /// Adds what exceeded budgets say to the gradients of activations' quantizers.
     fn press_activations(&self, gradients: &mut Gradients, used: &MemoryUse) {
-        for (layer, cost) in self.activation_pressure(used) {
-            if let (Some(quantizer), [gradient]) =
-                (learned_quantizer(self.network(), layer), &mut gradients[layer][..])
-            {
-                add_scaled(gradient, quantizer.bits_gradient(), cost);
-            }
-        }
+        let mut costs = vec![0.0; self.network().layers.len()];
+        self.activation_pressure(used).into_iter().for_each(|(layer, cost)| costs[layer] += cost);
         for &(_, layer) in self.activations.iter().filter(|_| self.budgets.is_any()) {
             if let (Some(quantizer), [gradient]) =
                 (learned_quantizer(self.network(), layer), &mut gradients[layer][..])
             {
-                *gradient = quantizer.clip([gradient[0], gradient[1]]).to_vec();
+                *gradient = pressed(quantizer, [gradient[0], gradient[1]], costs[layer]).to_vec();
             }
         }
     }
@@ -277,15 +292,12 @@ impl Student for MixedPrecision {
         &self.simulation.network
     }
 
-    fn refresh(&mut self) {
-        let layers = &mut self.simulation.network.layers;
-        for layer in layers.iter_mut() {
-            if let Function::Parametrized(quantizer) = &mut layer.function {
-                quantizer.settle();
-            }
+    fn refresh(&mut self, progress: f64) {
+        self.settle();
+        if self.is_free && progress >= FREE && self.memory().is_within(&self.budgets) {
+            self.fix_bits();
         }
-        for weights in &mut self.weights {
-            weights.quantizer.settle();
+        for weights in &self.weights {
             weights.refresh(&mut self.simulation.network);
         }
     }
@@ -295,12 +307,16 @@ impl Student for MixedPrecision {
         self.press_activations(&mut gradients, &used);
         let cost = pressure(used.weights, self.budgets.weights);
         let clipped = self.budgets.is_any();
+        let haste = if self.is_free { HASTE } else { 1.0 };
         let (mut learned, of_weights) = learned_of(&mut self.simulation.network, gradients);
         let mut of_weights = of_weights.into_iter().peekable();
         for weights in &mut self.weights {
             if let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == weights.layer) {
                 learned.extend(weights.learned(&gradient, cost, clipped));
             }
+        }
+        for learned in learned.iter_mut().filter(|learned| learned.kind == Kind::Step) {
+            learned.units.iter_mut().for_each(|unit| *unit *= haste);
         }
         learned
     }
@@ -332,17 +348,16 @@ impl LatentWeights {
     /// it moves them back.
     fn learned(&mut self, gradient: &[f32], cost: f32, clipped: bool) -> [Learned<'_>; 2] {
         let gradient = in_storage_order(gradient, self.arrangement);
-        let [mut of_latent, mut of_range] = [self.quantizer.backward(&self.latent, &gradient), vec![0.0; 2]];
+        let mut of_latent = self.quantizer.backward(&self.latent, &gradient);
         let range = self.quantizer.grid().range();
         for ((own, &latent), &dw) in of_latent.iter_mut().zip(&self.latent).zip(&gradient) {
             if latent.abs() > range && latent * dw > 0.0 {
                 *own = dw;
             }
         }
-        add_scaled(&mut of_range, self.quantizer.parameter_gradient(&self.latent, &gradient), 1.0);
-        add_scaled(&mut of_range, self.quantizer.bits_gradient(), cost * self.latent.len() as f32);
+        let mut of_range = self.quantizer.parameter_gradient(&self.latent, &gradient);
         if clipped {
-            of_range = self.quantizer.clip([of_range[0], of_range[1]]).to_vec();
+            of_range = pressed(&self.quantizer, of_range, cost * self.latent.len() as f32);
         }
         let parameters = self.quantizer.parameters_mut().swap_remove(0).1;
         let units = parameters.to_vec();
@@ -352,7 +367,7 @@ impl LatentWeights {
             gradient: of_latent,
             units: vec![SPREAD],
         };
-        [of_latent, Learned { kind: Kind::Step, values: parameters, gradient: of_range, units }]
+        [of_latent, Learned { kind: Kind::Step, values: parameters, gradient: of_range.to_vec(), units }]
     }
 
     fn store(&self, conv: &mut QuantizedConv) {
@@ -364,8 +379,12 @@ impl LatentWeights {
     }
 }
 
-fn add_scaled(sum: &mut [f32], values: [f32; 2], factor: f32) {
-    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+/// The gradient of a loss, kept within the step as the paper does under budgets, and that of bits that cost so much, which
+/// wins where both disagree and the cost is high.
+fn pressed(quantizer: &ParametrizedQuantizer, of_loss: [f32; 2], cost: f32) -> [f32; 2] {
+    let of_loss = quantizer.clip(of_loss, 1.0);
+    let of_bits = quantizer.clip(quantizer.bits_gradient().map(|gradient| cost * gradient), 2.0);
+    [of_loss[0] + of_bits[0], of_loss[1] + of_bits[1]]
 }
 
 /// The weights of a convolution in storage order with the same root mean square in every output channel; gains take the rest.

@@ -233,7 +233,7 @@ impl<'a, S: Student> Training<'a, S> {
         };
         let examples: Vec<(Vec<f32>, LogitTarget)> = batch.par_iter().map(example).collect::<Result<_>>()?;
         let (inputs, wanted): (BatchValue, Vec<LogitTarget>) = examples.into_iter().unzip();
-        self.student.refresh();
+        self.student.refresh(progress);
         let mut tape = Tape::forward(self.student.network(), inputs, BUDGET)?;
         let losses = tape.logits().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
         let (losses, mut seeds): (Vec<f64>, BatchValue) = losses.unzip();

@@ -9,8 +9,8 @@ pub(super) trait Student {
     /// As it was last made.
     fn network(&self) -> &Network;
 
-    /// Makes the network from the parameters as they are.
-    fn refresh(&mut self);
+    /// Makes the network from the parameters as they are at `progress`, from 0 to 1, of the course.
+    fn refresh(&mut self, progress: f64);
 
     /// Everything that is learned, with the gradients of a loss of the network's logits.
     fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>>;
@@ -21,7 +21,7 @@ impl Student for Simulation {
         &self.network
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, _: f64) {
         self.refresh();
     }
 

@@ -113,7 +113,7 @@ fn pressure_makes_the_network_smaller() {
                     let steps = values.iter_mut().zip(&gradient).zip(&units).filter(|_| kind == Kind::Step);
                     steps.for_each(|((value, gradient), unit)| *value -= 0.05 * unit * sign(*gradient));
                 }
-                mixed.refresh();
+                mixed.refresh(0.0);
             }
             let after = mixed.memory();
             assert!(after.weights < before.weights, "{parametrization}: {before:?} {after:?}");

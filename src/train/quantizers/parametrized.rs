@@ -345,10 +345,10 @@ impl ParametrizedQuantizer {
         [if self.is_fixed { 0.0 } else { of_first }, of_second]
     }
 
-    /// Keeps gradients of steps and ranges within the step, as the paper does where budgets are to be met.
-    pub(in crate::train) fn clip(&self, [first, second]: [f32; 2]) -> [f32; 2] {
-        let step = self.grid().step;
-        let clip = |gradient: f32| gradient.clamp(-step, step);
+    /// Keeps gradients of steps and ranges within so many steps.
+    pub(in crate::train) fn clip(&self, [first, second]: [f32; 2], steps: f32) -> [f32; 2] {
+        let limit = steps * self.grid().step;
+        let clip = |gradient: f32| gradient.clamp(-limit, limit);
         match self.parametrization {
             Parametrization::U3 | Parametrization::P3 => [clip(first), clip(second)],
             _ => [first, clip(second)],
