@@ -1,13 +1,19 @@
 use super::*;
 use crate::calibrate::RangeMethod;
 use crate::data::PixelImages;
-use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
-use crate::graph::Graph;
+use crate::format::{Channels, Preprocess};
 use crate::graph::arbitrary::{Choices, classifier};
+use crate::graph::{Graph, Interpreter};
 use crate::pack::pack_graph;
 use crate::prepare::{Calibration, Draft, Prepared};
+use crate::runtime::Session;
+use crate::source::LoadOptions;
+use crate::train::course::Course;
+use crate::train::examples::channel_first;
+use crate::train::refine::{Lesson, Training};
 use crate::train::simulate::tests::compare;
+use crate::train::tape::Tape;
 
 const RULES: PrecisionRules = PrecisionRules {
     parametrization: Parametrization::U3,
@@ -152,4 +158,57 @@ fn gains_take_what_weights_lose() {
             }
         }
     });
+}
+
+const DIGITS: [&[u8]; 2] = [
+    include_bytes!("../../../fixtures/digits/digits-resnet.onnx"),
+    include_bytes!("../../../fixtures/digits/digits.safetensors"),
+];
+
+/// Digits of one part with their labels.
+fn digits(part: &str, count: usize) -> PixelImages {
+    let file = safetensors::SafeTensors::deserialize(DIGITS[1]).unwrap();
+    let data = |what: &str| file.tensor(&format!("{part}_{what}")).unwrap().data();
+    PixelImages {
+        pixels: data("images").chunks(64).take(count).map(<[u8]>::to_vec).collect(),
+        labels: data("labels").iter().take(count).map(|&class| usize::from(class)).collect(),
+    }
+}
+
+/// After training under budgets the integers give the simulation's class for at least 99.5% of 400 images.
+#[test]
+fn trained_simulation_and_runtime_give_the_same_class() {
+    let load = |bytes: &[u8]| crate::source::load_onnx(bytes.to_vec(), "digits", &LoadOptions::default());
+    let graph = load(DIGITS[0]).unwrap().graph;
+    let defaults = Preprocess::default_for(1, 8, 8).unwrap();
+    let preprocess =
+        Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: Channels::Grey, ..defaults };
+    let images = digits("train", 320);
+    let (prepared, quantized) = starting_graph(graph, &preprocess, &images).unwrap();
+    let Prepared { full, pixels, fitting, .. } = &prepared;
+    let labels: Vec<usize> = fitting.iter().map(|&image| images.labels[image]).collect();
+    let budgets = MemoryBudgets { weights: Some(20_000), largest_activation: Some(512), activations: None };
+    let mixed = MixedPrecision::new(&quantized, &full.graph, &PrecisionRules { budgets, ..RULES });
+    let course = Course { epochs: 6, rate: 5e-3, weight_rate: 1.0, flips: false, ..Course::default() };
+    let lesson = Lesson { imitation: Some(course.imitation), labels: &labels, smoothing: 0.0 };
+    let teacher = Interpreter::new(&full.graph).unwrap();
+    let mut training = Training::new(mixed, full, &teacher, &pixels.fitting, lesson, &course);
+    let losses: Vec<f64> = (0..course.epochs).map(|epoch| training.epoch(epoch, &()).unwrap()).collect();
+    assert!(losses[5] < losses[0], "{losses:?}");
+    let mut student = training.student;
+    student.refresh(1.0);
+    let used = student.memory();
+    assert!(used.is_within(&budgets), "{used:?}");
+    let mut learned = quantized.clone();
+    student.store(&mut learned);
+    let model = pack_graph(&learned, &preprocess).unwrap();
+    let test = digits("test", 400).pixels;
+    let logits = Session::new(&model).unwrap().run(&test.concat()).unwrap();
+    let inputs = test.iter().map(|image| channel_first(image, full.graph.input)).collect();
+    let tape = Tape::forward(student.network(), inputs, usize::MAX).unwrap();
+    let best =
+        |logits: &Vec<f32>| crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1);
+    let same = tape.logits().iter().enumerate().filter(|(image, own)| best(own) == logits.top(*image, 1));
+    let agreeing = same.count();
+    assert!(1000 * agreeing >= 995 * test.len(), "{agreeing} of {}", test.len());
 }
