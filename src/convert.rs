@@ -199,7 +199,7 @@ pub(crate) struct Fitted<'a> {
     pub packed: Packed,
     /// Places of the fitted images among those given.
     pub fitting: Vec<usize>,
-    unreadable: Unreadable,
+    pub unreadable: Unreadable,
 }
 
 impl<'a> Fitted<'a> {

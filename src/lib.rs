@@ -51,7 +51,7 @@
 //! The default is `command`, which the command needs and a library does not: take `default-features = false` and
 //!
 //! - `convert` for networks, images, conversion, plans, measurements and writing models;
-//! - `train` for that and [`tune()`];
+//! - `train` for that, [`tune()`] and [`learn()`];
 //! - without it, what reads and runs a model: [`read_model`], [`PackedModel::from_bytes`], [`pixels_of`], [`Session`]. It needs
 //!   no crates but serde and serde_json and works where there is no system, such as `wasm32-unknown-unknown`;
 //! - `threads`, part of `convert`: a model runs on the threads of the current `rayon` pool, not on the calling one alone;
@@ -112,6 +112,8 @@ mod indicate;
 mod knapsack;
 #[cfg(feature = "convert")]
 mod layerwise;
+#[cfg(feature = "train")]
+mod learn;
 #[cfg(feature = "convert")]
 mod pack;
 #[cfg(feature = "convert")]
@@ -174,6 +176,8 @@ pub use graph::{Graph, Interpreter};
 pub use indicate::{Indicator, IndicatorOptions, candidates, indicate};
 #[cfg(feature = "convert")]
 pub use layerwise::{Method, Note};
+#[cfg(feature = "train")]
+pub use learn::{LearnOptions, Learning, learn};
 #[cfg(feature = "convert")]
 pub use plan::{
     Budgets, Choice, Fixed, FrontierPoint, Indicators, LayerIndicators, Outliers, Pattern, Plan, PlanOptions,
@@ -190,7 +194,10 @@ pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]
 pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
 #[cfg(feature = "train")]
-pub use train::{BlockError, Course, Descent, Epoch, Imitation, RateSchedule, Reconstruction};
+pub use train::{
+    BlockError, Course, Descent, Epoch, Imitation, LearnedEpoch, MemoryBudgets, MemoryUse, Parametrization,
+    RateSchedule, Reconstruction,
+};
 #[cfg(feature = "train")]
 pub use tune::{TuneOptions, Tuning, tune};
 

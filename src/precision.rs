@@ -155,6 +155,12 @@ impl Precision {
         Self { levels: Levels::linear(largest), grouping: None, planes: 1 }
     }
 
+    /// Zero and powers of two with codes of `bits` bits, 2 to 4; one real factor per output channel.
+    pub fn powers(bits: u8) -> Self {
+        let bits = bits.clamp(*POWER_BITS.start(), *POWER_BITS.end());
+        Self { levels: Levels::powers((1 << (bits - 1)) - 1), grouping: None, planes: 1 }
+    }
+
     /// Eight bits, one real factor per output channel.
     pub fn int8() -> Self {
         Self::int(8)
@@ -390,7 +396,7 @@ impl FromStr for Precision {
 fn parse(text: &str) -> Option<Precision> {
     if let Some(bits) = text.strip_prefix("pow2:") {
         let bits = number(bits).filter(|bits| POWER_BITS.contains(bits))?;
-        return Precision::of(Levels::powers((1 << (bits - 1)) - 1), None, 1);
+        return Some(Precision::powers(bits));
     }
     if let Some(rest) = text.strip_prefix("ternary:") {
         let (rest, planes) = match rest.split_once('*') {

@@ -1,15 +1,14 @@
 //! Conversion with training after it: the converted network learns to answer like full precision.
 
 use crate::convert::{Conversion, ConvertOptions, Fitted};
-use crate::data::Images;
-use crate::error::{Error, ErrorKind, Result};
+use crate::data::{Images, labels_of};
+use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
 use crate::report::training_page;
-use crate::train::{BlockError, Course, Epoch, Lesson, Refinement, refine};
-use std::collections::BTreeMap;
+use crate::train::{BlockError, Course, Epoch, Refinement, Tutoring, refine};
 use std::path::PathBuf;
 
 /// How [`tune`] converts and trains.
@@ -56,9 +55,9 @@ pub fn tune(
     let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
     let labels: Vec<usize> = fitted.fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
     let Fitted { quantized, full, packed, .. } = &fitted;
-    let lesson =
-        Lesson { course: &options.course, labels: &labels, checkpoint: options.checkpoint.as_deref() };
-    let Refinement { graph, blocks, curve } = refine(quantized, full, &packed.pixels, lesson, progress)?;
+    let told =
+        Tutoring { course: &options.course, labels: &labels, checkpoint: options.checkpoint.as_deref() };
+    let Refinement { graph, blocks, curve } = refine(quantized, full, &packed.pixels, told, progress)?;
     let is_improved = graph.is_some();
     if let Some(mut graph) = graph {
         let packed = measure_and_pack(&mut graph, &fitted.full, fitted.packed.pixels, progress)?;
@@ -67,7 +66,9 @@ pub fn tune(
     }
     let mut conversion = fitted.conversion(&options.convert)?;
     if is_improved {
-        conversion.model.provenance.options.extend(record(&options.course, options.labels));
+        let options_used = &mut conversion.model.provenance.options;
+        options_used.extend(options.course.record("tuned"));
+        options_used.insert("tuned_labels".into(), options.labels.to_string());
     }
     Ok(Tuning { conversion, is_improved, curve, blocks })
 }
@@ -77,47 +78,4 @@ impl Tuning {
     pub fn to_html(&self) -> String {
         training_page(&format!("Training of {}", self.conversion.model.name), &self.curve, &self.blocks)
     }
-}
-
-fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
-    let label = |image: usize| {
-        let message = format!("image '{}' has no label; give class folders", images.name(image));
-        images.label(image).ok_or_else(|| Error::new(ErrorKind::Argument, message))
-    };
-    (0..images.len()).map(label).collect()
-}
-
-/// The course as text, for the record in the file.
-fn record(course: &Course, labels: bool) -> BTreeMap<String, String> {
-    let mut record = BTreeMap::new();
-    let mut note = |key: &str, value: String| record.insert(format!("tuned_{key}"), value);
-    note("epochs", course.epochs.to_string());
-    note("batch", course.batch.to_string());
-    note("rate", course.rate.to_string());
-    note("weight_rate", course.weight_rate.to_string());
-    note("optimiser", format!("{:?}", course.optimiser));
-    note("schedule", format!("{:?}", course.schedule));
-    note("imitation", format!("{:?}", course.imitation));
-    note("decay", course.decay.to_string());
-    note("flips", course.flips.to_string());
-    note("shift", course.shift.to_string());
-    note("mix", course.mix.to_string());
-    note("crop", course.crop.to_string());
-    note("colour", course.colour.to_string());
-    note("features", course.features.to_string());
-    note("seed", course.seed.to_string());
-    note("labels", labels.to_string());
-    if let Some(blocks) = &course.reconstruction {
-        note("block_epochs", blocks.epochs.to_string());
-        note("block_rate", blocks.rate.to_string());
-        note("block_weight_rate", blocks.weight_rate.to_string());
-        note("drop", blocks.drop.to_string());
-    }
-    if let Some(minutes) = course.minutes {
-        note("minutes", minutes.to_string());
-    }
-    if let Some(clip) = course.clip {
-        note("clip", clip.to_string());
-    }
-    record
 }

@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 19] = [
     &["train"],
     &["layerwise"],
     &["bench", "check", "convert", "eval", "report"],
-    &["indicate", "tune"],
+    &["indicate", "learn", "tune"],
     &["reach"],
 ];
 /// The deployed half: what a device that only runs models needs.

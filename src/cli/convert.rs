@@ -4,6 +4,7 @@ use super::amount::bytes;
 use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
+use super::learn::LearningJson;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
@@ -61,6 +62,10 @@ pub(super) struct FileArgs {
 }
 
 impl FileArgs {
+    pub(super) fn new(model: PathBuf, calib: PathBuf, output: Option<PathBuf>) -> Self {
+        Self { model, calib, output }
+    }
+
     /// Where the packed model goes; checked before any work that a file can be written there.
     pub(super) fn output(&self) -> anyhow::Result<PathBuf> {
         output_path(&self.model, self.output.as_deref())
@@ -249,7 +254,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let seconds = start.elapsed().as_secs_f64();
     say(&conversion);
     let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
-    let more = More { uniform, goal: reached, tuning: None };
+    let more = More { uniform, goal: reached, ..More::default() };
     Ok(report(&conversion, &chosen, &path, &written, more, seconds)?.with_code(code))
 }
 
@@ -267,9 +272,14 @@ pub(super) struct More {
     uniform: Option<Uniform>,
     goal: Option<GoalJson>,
     tuning: Option<TuningJson>,
+    learning: Option<LearningJson>,
 }
 
 impl More {
+    pub(super) fn of_learning(learning: LearningJson) -> Self {
+        Self { learning: Some(learning), ..Self::default() }
+    }
+
     pub(super) fn of_tuning(tuning: TuningJson) -> Self {
         Self { tuning: Some(tuning), ..Self::default() }
     }
@@ -394,6 +404,8 @@ struct ConversionJson<'a> {
     goal: Option<GoalJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tuning: Option<TuningJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning: Option<LearningJson>,
     notes: Vec<String>,
 }
 
@@ -402,11 +414,11 @@ pub(super) fn report(
     chosen: &Chosen,
     path: &Path,
     written: &Written,
-    More { uniform, goal, tuning }: More,
+    More { uniform, goal, tuning, learning }: More,
     seconds: f64,
 ) -> anyhow::Result<Output> {
     let summary = Summary::new(&conversion.model, written.bytes)?;
-    if summary.ternary_weights() == 0 {
+    if summary.ternary_weights() == 0 && learning.is_none() {
         warn("no layer is ternary");
     }
     let reasons: HashMap<&str, Reason> =
@@ -439,6 +451,7 @@ pub(super) fn report(
         uniform,
         goal,
         tuning,
+        learning,
         notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
@@ -478,6 +491,9 @@ fn text(
     }
     if let Some(tuning) = &json.tuning {
         writeln!(text, "tuning           {}", tuning.line())?;
+    }
+    if let Some(learning) = &json.learning {
+        writeln!(text, "\n{}", learning.lines()?)?;
     }
     if let Some(uniform) = &json.uniform {
         writeln!(text, "uniform          {}", uniform.line())?;

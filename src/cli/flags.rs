@@ -3,13 +3,14 @@
 use regex_lite::{Captures, Regex};
 
 /// Fields and functions that messages of the library name between backticks, and what they are in the command.
-const NAMES: [(&str, &str); 25] = [
+const NAMES: [(&str, &str); 27] = [
     ("activation_bits", "--act-bits"),
     ("agreement", "--keep"),
     ("batch", "--batch"),
     ("bit_ops", "--bitops"),
     ("compression_ratio", "--compression-ratio"),
     ("epochs", "--epochs"),
+    ("fixed", "--fixed"),
     ("group", "--group"),
     ("indicate", "`fgq plan MODEL --calib DIR`"),
     ("input_size", "--input-size"),
@@ -28,6 +29,7 @@ const NAMES: [(&str, &str); 25] = [
     ("plan", "--plan"),
     ("rate", "--rate"),
     ("rules", "--act"),
+    ("smoothing", "--smoothing"),
     ("temperature", "--temperature"),
 ];
 

@@ -11,6 +11,8 @@ pub struct LayerJson<'a> {
     precision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// Bits of the codes that it reads.
+    input_bits: u8,
     shape: [usize; 4],
     weights: usize,
     bytes: usize,
@@ -54,6 +56,7 @@ impl<'a> LayerJson<'a> {
             kind: layer.kind.to_string(),
             precision: layer.precision.to_string(),
             reason: reason.map(why),
+            input_bits: layer.input_bits,
             shape: layer.shape,
             weights: layer.weights,
             bytes: layer.bytes.total(),
@@ -102,6 +105,7 @@ pub fn why(reason: Reason) -> &'static str {
         Reason::Narrow => "few inputs, few weights",
         Reason::Plan => "plan",
         Reason::Pattern => "--set",
+        Reason::Learned => "learned",
     }
 }
 

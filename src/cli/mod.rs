@@ -17,6 +17,7 @@ mod info;
 mod inspect;
 mod judged;
 mod layers;
+mod learn;
 mod model;
 mod network;
 mod output;
@@ -63,6 +64,8 @@ enum Command {
     Convert(Box<convert::Args>),
     /// Convert a trained network and train it, without labels, to answer as before
     Tune(Box<tune::Args>),
+    /// Train a network until it fits budgets: weights and the bits of every tensor are learned
+    Learn(Box<learn::Args>),
     /// Choose the precision of every layer under a budget
     Plan(Box<plan::Args>),
     /// Measure the accuracy of a packed model, alone or against full precision, or of a full-precision network
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Check(args) => check::run(*args),
         Command::Convert(args) => convert::run(*args),
         Command::Tune(args) => tune::run(*args),
+        Command::Learn(args) => learn::run(*args),
         Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Classify(args) => classify::run(&args),

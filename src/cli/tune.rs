@@ -112,15 +112,33 @@ struct CourseArgs {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum OptimiserArg {
+pub(super) enum OptimiserArg {
     Adamw,
     Sgd,
 }
 
+impl OptimiserArg {
+    pub(super) fn descent(self) -> Descent {
+        match self {
+            Self::Adamw => Descent::ADAM_W,
+            Self::Sgd => Descent::Sgd { momentum: 0.9 },
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum ScheduleArg {
+pub(super) enum ScheduleArg {
     Cosine,
     Steps,
+}
+
+impl ScheduleArg {
+    pub(super) fn schedule(self) -> RateSchedule {
+        match self {
+            Self::Cosine => Course::default().schedule,
+            Self::Steps => RateSchedule::Steps(vec![0.5, 0.75]),
+        }
+    }
 }
 
 impl CourseArgs {
@@ -132,14 +150,8 @@ impl CourseArgs {
             batch: self.batch,
             rate: self.rate,
             weight_rate: self.weight_rate,
-            optimiser: match self.optimiser {
-                OptimiserArg::Adamw => Descent::ADAM_W,
-                OptimiserArg::Sgd => Descent::Sgd { momentum: 0.9 },
-            },
-            schedule: match self.schedule {
-                ScheduleArg::Cosine => Course::default().schedule,
-                ScheduleArg::Steps => RateSchedule::Steps(vec![0.5, 0.75]),
-            },
+            optimiser: self.optimiser.descent(),
+            schedule: self.schedule.schedule(),
             decay: self.decay,
             clip: self.clip,
             imitation: if self.distance {
@@ -212,6 +224,7 @@ pub(super) struct TuningJson {
     curve: Vec<EpochJson>,
 }
 
+/// One epoch.
 #[derive(Serialize)]
 struct BlockJson {
     name: String,
@@ -220,19 +233,24 @@ struct BlockJson {
 }
 
 #[derive(Serialize)]
-struct EpochJson {
+pub(super) struct EpochJson {
     loss: Option<f64>,
     agreement: Option<f64>,
     divergence: Option<f64>,
 }
 
+impl From<&Epoch> for EpochJson {
+    fn from(Epoch { loss, judgement }: &Epoch) -> Self {
+        Self {
+            loss: *loss,
+            agreement: judgement.map(|found| found.agreement_percent()),
+            divergence: judgement.map(|found| found.divergence),
+        }
+    }
+}
+
 impl TuningJson {
     fn new(tuning: &Tuning) -> Self {
-        let epoch = |epoch: &Epoch| EpochJson {
-            loss: epoch.loss,
-            agreement: epoch.judgement.map(|found| found.agreement_percent()),
-            divergence: epoch.judgement.map(|found| found.divergence),
-        };
         let block = |BlockError { name, before, after }: &BlockError| BlockJson {
             name: name.clone(),
             before: *before,
@@ -241,7 +259,7 @@ impl TuningJson {
         Self {
             is_improved: tuning.is_improved,
             blocks: tuning.blocks.iter().map(block).collect(),
-            curve: tuning.curve.iter().map(epoch).collect(),
+            curve: tuning.curve.iter().map(EpochJson::from).collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Images by index: from files or from memory.
 
 use super::{Dataset, load, spread};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 
 /// Names of images that could not be read, and why.
@@ -28,6 +28,18 @@ pub trait Images: Sync {
 
     /// What to call image `index` in messages.
     fn name(&self, index: usize) -> String;
+}
+
+/// The labels of all images.
+///
+/// # Errors
+/// An image without a label.
+pub(crate) fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
+    let label = |image: usize| {
+        let message = format!("image '{}' has no label; give class folders", images.name(image));
+        images.label(image).ok_or_else(|| Error::new(ErrorKind::Argument, message))
+    };
+    (0..images.len()).map(label).collect()
 }
 
 impl Images for Dataset {

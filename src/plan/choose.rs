@@ -25,6 +25,8 @@ pub enum Reason {
     Plan,
     /// A pattern names the layer.
     Pattern,
+    /// Training found it.
+    Learned,
 }
 
 /// The precision of one convolution.

@@ -54,6 +54,13 @@ pub(crate) struct QuantizedNode {
     pub range: Option<RangeMethod>,
 }
 
+impl QuantizedNode {
+    /// Whether output codes are input codes, so that both have the same quantizer.
+    pub(crate) fn keeps_codes(&self) -> bool {
+        matches!(&self.op, QuantizedOp::Plain(plain) if plain.keeps_codes())
+    }
+}
+
 /// Integer operators with real parameters.
 #[derive(Debug, Clone)]
 pub(crate) enum QuantizedOp {

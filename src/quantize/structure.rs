@@ -77,20 +77,25 @@ pub(crate) enum Plain {
     },
 }
 
+impl Plain {
+    /// Whether output codes are input codes.
+    pub(super) fn keeps_codes(&self) -> bool {
+        matches!(
+            self,
+            Self::Concat
+                | Self::Slice(_)
+                | Self::Pad(_)
+                | Self::MaxPool(_)
+                | Self::Flatten
+                | Self::ChannelShuffle { .. }
+        )
+    }
+}
+
 impl OperatorKind {
     /// Whether output codes are input codes, so that both must share a quantizer.
     pub(crate) fn keeps_codes(&self) -> bool {
-        matches!(
-            self,
-            Self::Plain(
-                Plain::Concat
-                    | Plain::Slice(_)
-                    | Plain::Pad(_)
-                    | Plain::MaxPool(_)
-                    | Plain::Flatten
-                    | Plain::ChannelShuffle { .. }
-            )
-        )
+        matches!(self, Self::Plain(plain) if plain.keeps_codes())
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Layer {
     pub kind: LayerKind,
     /// How its weights are stored.
     pub precision: Precision,
+    /// Bits of the codes that it reads.
+    pub input_bits: u8,
     /// Output channels, input channels of one channel group, kernel rows, kernel columns.
     pub shape: [usize; 4],
     /// Number of weights.
@@ -163,7 +165,7 @@ impl Summary {
             .iter()
             .zip(&shapes)
             .enumerate()
-            .filter_map(|(id, (node, &output))| layer(node, &shapes, output, figures(model, id)))
+            .filter_map(|(id, (node, &output))| layer(model, node, &shapes, output, figures(model, id)))
             .collect();
         let tables = Bytes { tables: model.nodes.iter().map(table_bytes).sum(), ..Bytes::default() };
         let tensors = layers.iter().fold(tables, |sum, layer| sum.plus(layer.bytes));
@@ -225,13 +227,16 @@ fn figures(model: &PackedModel, id: usize) -> Option<LayerFidelity> {
 }
 
 fn layer(
+    model: &PackedModel,
     node: &PackedNode,
     shapes: &[Shape],
     output: Shape,
     fidelity: Option<LayerFidelity>,
 ) -> Option<Layer> {
     let PackedOp::Conv(conv) = &node.op else { return None };
-    let input = shapes.get(*node.inputs.first()?)?;
+    let read = *node.inputs.first()?;
+    let input = shapes.get(read)?;
+    let largest_code = model.nodes[read].quantizer.max;
     let [rows, columns] = conv.window.kernel;
     let precision = conv.weights.precision;
     let products = conv.weight_count() * output.positions();
@@ -239,6 +244,7 @@ fn layer(
         name: node.name.clone(),
         kind: LayerKind::of(&conv.window, conv.groups, *input, output),
         precision,
+        input_bits: (u8::BITS - largest_code.leading_zeros()) as u8,
         shape: [conv.outputs, conv.group_inputs, rows, columns],
         weights: conv.weight_count(),
         zeros: conv.expand().iter().filter(|&&weight| weight == 0).count(),
@@ -266,6 +272,7 @@ mod tests {
             name: format!("layer{node}"),
             kind: LayerKind::Conv,
             precision: Precision::int8(),
+            input_bits: 8,
             shape: [1; 4],
             weights: 1,
             zeros: 0,

@@ -232,7 +232,10 @@ mod tests {
             areas.push((rows.len() * columns.len()) as f64 / 2400.0);
         }
         let mean = areas.iter().sum::<f64>() / 500.0;
-        assert!(areas.iter().all(|area| (0.23..=1.0).contains(area)) && (0.45..0.65).contains(&mean), "{mean}");
+        assert!(
+            areas.iter().all(|area| (0.23..=1.0).contains(area)) && (0.45..0.65).contains(&mean),
+            "{mean}"
+        );
         let gradient: Vec<u8> =
             (0..40 * 60).flat_map(|at| [(at / 60 * 6) as u8, (at % 60 * 4) as u8, 9]).collect();
         let none = Augment { flips: false, shift: 0, crop: 0.25, colour: 0.0, is_bgr: false };

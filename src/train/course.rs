@@ -7,6 +7,7 @@ use super::parameters::Kind;
 use super::simulate::Learned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Channels, Preprocess};
+use std::collections::BTreeMap;
 
 /// How a network is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,6 +200,40 @@ impl Course {
             })
             .collect();
         optimiser.step(&mut parameters, rate as f32);
+    }
+
+    /// As text, for the record in a file; `verb` begins every name.
+    pub(crate) fn record(&self, verb: &str) -> BTreeMap<String, String> {
+        let mut record = BTreeMap::new();
+        let mut note = |key: &str, value: String| record.insert(format!("{verb}_{key}"), value);
+        note("epochs", self.epochs.to_string());
+        note("batch", self.batch.to_string());
+        note("rate", self.rate.to_string());
+        note("weight_rate", self.weight_rate.to_string());
+        note("optimiser", format!("{:?}", self.optimiser));
+        note("schedule", format!("{:?}", self.schedule));
+        note("imitation", format!("{:?}", self.imitation));
+        note("decay", self.decay.to_string());
+        note("flips", self.flips.to_string());
+        note("shift", self.shift.to_string());
+        note("mix", self.mix.to_string());
+        note("crop", self.crop.to_string());
+        note("colour", self.colour.to_string());
+        note("features", self.features.to_string());
+        note("seed", self.seed.to_string());
+        if let Some(minutes) = self.minutes {
+            note("minutes", minutes.to_string());
+        }
+        if let Some(clip) = self.clip {
+            note("clip", clip.to_string());
+        }
+        if let Some(blocks) = &self.reconstruction {
+            note("block_epochs", blocks.epochs.to_string());
+            note("block_rate", blocks.rate.to_string());
+            note("block_weight_rate", blocks.weight_rate.to_string());
+            note("drop", blocks.drop.to_string());
+        }
+        record
     }
 
     /// A kind's rate beside the common one.

@@ -1,7 +1,7 @@
 //! A network in training: the operators of a graph, and quantizers between them.
 
 use super::parameters::{Kind, parameters, parameters_mut};
-use super::quantizers::{ActivationQuantizer, Lookup};
+use super::quantizers::{ActivationQuantizer, Lookup, ParametrizedQuantizer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op, ValueView, evaluate};
 use crate::tensor::Shape;
@@ -13,6 +13,8 @@ pub(super) enum Function {
     Op(Op),
     /// Values rounded to codes.
     Quantize(ActivationQuantizer),
+    /// Values rounded to levels whose step and range are learned.
+    Parametrized(ParametrizedQuantizer),
     /// A function of codes.
     Lookup(Lookup),
 }
@@ -93,6 +95,7 @@ impl Function {
         match self {
             Self::Op(op) => parameters(op),
             Self::Quantize(quantizer) => quantizer.parameters(),
+            Self::Parametrized(quantizer) => quantizer.parameters(),
             Self::Lookup(_) => Vec::new(),
         }
     }
@@ -101,6 +104,7 @@ impl Function {
         match self {
             Self::Op(op) => parameters_mut(op),
             Self::Quantize(quantizer) => quantizer.parameters_mut(),
+            Self::Parametrized(quantizer) => quantizer.parameters_mut(),
             Self::Lookup(_) => Vec::new(),
         }
     }
@@ -110,6 +114,7 @@ impl Function {
         match (self, inputs) {
             (Self::Op(op), _) => evaluate(op, inputs, output),
             (Self::Quantize(quantizer), &[(values, _)]) => Ok(quantizer.apply(values)),
+            (Self::Parametrized(quantizer), &[(values, _)]) => Ok(quantizer.apply(values)),
             (Self::Lookup(lookup), &[(values, shape)]) => Ok(lookup.apply(values, shape)),
             _ => Err(Error::new(ErrorKind::Shape, "wrong number of inputs")),
         }

@@ -20,19 +20,19 @@ use ndarray::Array4;
 pub(super) struct Simulation {
     pub network: Network,
     /// Layers that hold the operators' values.
-    places: PerOperator<NodeId>,
-    convs: Vec<SimulatedConv>,
+    pub places: PerOperator<NodeId>,
+    pub convs: Vec<SimulatedConv>,
     /// Quantizers whose step is learned: operator, and layer.
     steps: Vec<(OperatorId, NodeId)>,
 }
 
 /// A convolution, its layer, and what its weights come from.
-struct SimulatedConv {
-    operator: OperatorId,
-    layer: NodeId,
-    arrangement: Arrangement,
+pub(super) struct SimulatedConv {
+    pub operator: OperatorId,
+    pub layer: NodeId,
+    pub arrangement: Arrangement,
     /// None where codes stay.
-    weights: Option<WeightQuantizer>,
+    pub weights: Option<WeightQuantizer>,
 }
 
 /// The state of some layers of a simulation.
@@ -69,6 +69,13 @@ impl Simulation {
     /// Layers whose codes may change.
     pub(super) fn weighted(&self) -> Vec<NodeId> {
         self.convs.iter().filter(|conv| conv.weights.is_some()).map(|conv| conv.layer).collect()
+    }
+
+    /// What this simulation has made of the network that it simulates.
+    pub(super) fn refined(&self, graph: &QuantizedGraph) -> QuantizedGraph {
+        let mut refined = graph.clone();
+        self.store(&mut refined);
+        refined
     }
 
     /// Everything that is learned, or stays beside it.
@@ -151,20 +158,8 @@ impl Simulation {
     }
 
     /// Everything that is learned, with the gradients of a loss.
-    pub(super) fn learned(&mut self, mut gradients: Gradients) -> Vec<Learned<'_>> {
-        let mut learned = Vec::new();
-        let mut of_weights: Vec<(NodeId, Vec<f32>)> = Vec::new();
-        for (id, layer) in self.network.layers.iter_mut().enumerate() {
-            let gradients = std::mem::take(&mut gradients[id]);
-            for ((kind, values), gradient) in layer.function.parameters_mut().into_iter().zip(gradients) {
-                if kind == Kind::Weight {
-                    of_weights.push((id, gradient));
-                } else {
-                    let units = units(kind, values);
-                    learned.push(Learned { kind, values, gradient, units });
-                }
-            }
-        }
+    pub(super) fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>> {
+        let (mut learned, of_weights) = learned_of(&mut self.network, gradients);
         let mut of_weights = of_weights.into_iter().peekable();
         for conv in &mut self.convs {
             let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == conv.layer) else { continue };
@@ -211,6 +206,26 @@ impl WeightQuantizer {
 
 fn lies_within(conv: &SimulatedConv, ends: [NodeId; 2]) -> bool {
     conv.layer > ends[0] && conv.layer <= ends[1]
+}
+
+/// All parameters of a network but the weights of convolutions, and the gradients of those by layer.
+pub(super) fn learned_of(
+    network: &mut Network,
+    mut gradients: Gradients,
+) -> (Vec<Learned<'_>>, Vec<(NodeId, Vec<f32>)>) {
+    let (mut learned, mut of_weights) = (Vec::new(), Vec::new());
+    for (id, layer) in network.layers.iter_mut().enumerate() {
+        let gradients = std::mem::take(&mut gradients[id]);
+        for ((kind, values), gradient) in layer.function.parameters_mut().into_iter().zip(gradients) {
+            if kind == Kind::Weight {
+                of_weights.push((id, gradient));
+            } else {
+                let units = units(kind, values);
+                learned.push(Learned { kind, values, gradient, units });
+            }
+        }
+    }
+    (learned, of_weights)
 }
 
 /// Gains and steps change by shares of themselves, biases by shares of the largest of their layer.
@@ -392,7 +407,7 @@ fn cuts([low, high]: [f32; 2], quantizer: &Quantizer) -> bool {
 }
 
 /// From output channel, row, column, input channel to output channel, input channel, row, column.
-fn in_graph_order(weights: &[f32], arrangement: Arrangement, kernel: &[usize; 2]) -> Array4<f32> {
+pub(super) fn in_graph_order(weights: &[f32], arrangement: Arrangement, kernel: &[usize; 2]) -> Array4<f32> {
     let Arrangement { outputs, positions, inputs } = arrangement;
     let mut result = Array4::zeros((outputs, inputs, kernel[0], kernel[1]));
     let channels = weights.chunks_exact((positions * inputs).max(1));
@@ -406,7 +421,7 @@ fn in_graph_order(weights: &[f32], arrangement: Arrangement, kernel: &[usize; 2]
 }
 
 /// The other way.
-fn in_storage_order(weights: &[f32], arrangement: Arrangement) -> Vec<f32> {
+pub(super) fn in_storage_order(weights: &[f32], arrangement: Arrangement) -> Vec<f32> {
     let Arrangement { outputs, positions, inputs } = arrangement;
     let mut result = Vec::with_capacity(weights.len());
     for output in weights.chunks_exact(positions * inputs).take(outputs) {
@@ -418,4 +433,4 @@ fn in_storage_order(weights: &[f32], arrangement: Arrangement) -> Vec<f32> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

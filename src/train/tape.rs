@@ -239,6 +239,16 @@ impl Function {
                     result.parameters = vec![vec![step]];
                 }
             }
+            Self::Parametrized(quantizer) => {
+                let pairs = || examples.iter().map(|example| (example.inputs[0].0, example.gradient));
+                result.inputs = pairs().map(|(values, dy)| vec![quantizer.backward(values, dy)]).collect();
+                if wanted.parameters {
+                    pairs().for_each(|(values, dy)| {
+                        let own = quantizer.parameter_gradient(values, dy);
+                        add_all(&mut result.parameters, vec![own.to_vec()]);
+                    });
+                }
+            }
             Self::Lookup(lookup) => {
                 let input = |example: &Example| {
                     let (values, shape) = example.inputs[0];

@@ -281,6 +281,37 @@ fn unreadable_images_are_counted_and_named() {
 }
 
 #[test]
+fn a_network_learns_its_precision() {
+    let digits = Digits::new();
+    let model = repository(DIGITS);
+    let learn = |more: &[&str]| {
+        let base =
+            ["learn", &model, "--data", "train", "-o", "learned.fgq", "--batch", "8", "--rate", "0.01"];
+        digits.run(&[&base[..], &crate::support::DIGITS_VALUES[..], more].concat())
+    };
+    let run = learn(&["--max-weights", "1KB", "--epochs", "1", "--json"]);
+    assert_eq!((run.code, run.json()["is_within_budgets"].clone()), (1, json!(false)));
+    assert!(run.stderr.contains("nothing is written"), "{}", run.stderr);
+    assert_eq!(names(digits.path()), ["test", "train"]);
+    let json = learn(&["--fixed", "2,4", "--epochs", "1", "--json"]).json();
+    assert_eq!(json["learning"]["uses"]["largest_activation"], json!(512));
+    assert_eq!(
+        (&json["layers"][3]["precision"], &json["layers"][3]["input_bits"]),
+        (&json!("int2"), &json!(4))
+    );
+    assert_eq!(names(digits.path()), ["learned.fgq", "test", "train"]);
+    let text = digits.run(&["inspect", "learned.fgq"]).stdout;
+    assert!(text.contains("int2  4 bits") && text.contains("learned_fixed 2,4"), "{text}");
+    let text = learn(&["--max-activations", "9KB", "--epochs", "1", "--no-labels"]).stdout;
+    assert!(text.contains("the budget is 9 000"), "{text}");
+    for (option, value) in
+        [("--fixed", "1,4"), ("--fixed", "2"), ("--smoothing", "1"), ("--parametrization", "U4")]
+    {
+        learn(&[&format!("{option}={value}")]).fails_with(&[option]);
+    }
+}
+
+#[test]
 fn a_network_is_tuned() {
     let digits = Digits::new();
     let model = repository(DIGITS);

@@ -3,6 +3,7 @@
 mod activation;
 mod drop;
 mod lookup;
+mod parametrized;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -10,4 +11,6 @@ mod weights;
 pub(super) use activation::ActivationQuantizer;
 pub(super) use drop::DropMask;
 pub(super) use lookup::Lookup;
+pub use parametrized::Parametrization;
+pub(super) use parametrized::{ParametrizedQuantizer, QuantizerStart, nearest_step};
 pub(super) use weights::WeightQuantizer;

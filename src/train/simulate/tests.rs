@@ -50,7 +50,12 @@ fn channel_first<T: Copy, U>(values: &[T], shape: Shape, real: impl Fn(T) -> U) 
 }
 
 /// Every operator on the codes that the runtime gives it: its own codes, and the simulation's real values.
-fn compare(graph: &QuantizedGraph, simulation: &Simulation, model: &PackedModel, pixels: &[u8]) {
+pub(in crate::train) fn compare(
+    graph: &QuantizedGraph,
+    simulation: &Simulation,
+    model: &PackedModel,
+    pixels: &[u8],
+) {
     let mut codes: Vec<Batch<u8>> = vec![Batch { images: 1, shape: graph.input, data: pixels.to_vec() }];
     let layers = &simulation.network.layers;
     let mut values: Vec<Vec<f32>> = vec![channel_first(pixels, graph.input, f32::from)];
