@@ -34,6 +34,9 @@ pub struct Args {
     /// Indicators that are smaller than with the next more bits: forbid, keep, or auto (forbid if all are plain bits)
     #[arg(long, value_name = "forbid|keep|auto", default_value = "auto", value_parser = outliers)]
     outliers: Outliers,
+    /// A control: give important layers few bits, within the same budgets
+    #[arg(long)]
+    reversed: bool,
     #[command(flatten)]
     budgets: BudgetArgs,
 }
@@ -120,6 +123,7 @@ struct ParetoJson<'a> {
 pub fn run(args: &Args) -> anyhow::Result<Output> {
     let options = args.check()?;
     let indicators = args.indicators.resolve(|candidates| args.check_feasible(candidates, &options))?;
+    let indicators = if args.reversed { indicators.reversed()? } else { indicators };
     let budgets = args.budgets.budgets(indicators.multiplications());
     let start = Instant::now();
     let plan = fgq::plan(&indicators, &budgets, &options)?;

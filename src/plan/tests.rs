@@ -335,3 +335,28 @@ fn narrow_pointwise_layers_keep_eight_bits() {
         assert_eq!(choices[2].unwrap().precision == Precision::int8(), reason == Reason::Narrow);
     }
 }
+
+/// The most important layer gets the fewest bits, and as many operations are used.
+#[test]
+fn reversed_indicators_turn_plans_upside_down() {
+    let layer = |name: &str, size: f64| {
+        let figures = json!({ "int6": 0.1 * size, "int4": 0.2 * size, "int2": size });
+        json!({
+            "name": name, "parameters": 64, "macs": 640, "weight": figures, "activation": { "4": size },
+        })
+    };
+    let value = json!({ "learned": true, "layers": [layer("a", 1.0), layer("b", 3.0), layer("c", 9.0)] });
+    let indicators = Indicators::from_json(&value.to_string()).unwrap();
+    assert!(indicators.are_learned());
+    let budgets = Budgets { mean_bits: Some(4.0), ..Budgets::default() };
+    let planned = |indicators: &Indicators| plan(indicators, &budgets, &PlanOptions::default()).unwrap();
+    assert_eq!(weights(&planned(&indicators)), ["int2", "int4", "int6"]);
+    let reversed = indicators.reversed().unwrap();
+    assert_eq!(weights(&planned(&reversed)), ["int6", "int4", "int2"]);
+    assert_eq!(planned(&reversed).uses, planned(&indicators).uses);
+    assert!(planned(&reversed).method.ends_with("reversed"));
+    assert_eq!(reversed.reversed().unwrap().layers, indicators.layers);
+    // Layers that differ in their candidates cannot change places.
+    let error = Indicators::from_json(&small().to_string()).unwrap().reversed().unwrap_err();
+    assert!(error.to_string().contains("same candidates"), "{error}");
+}

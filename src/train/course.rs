@@ -4,6 +4,7 @@ use super::loss::Criterion;
 use super::optimise::{Descent, RateSchedule};
 use super::parameters::Kind;
 use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
 
 /// How a network is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +62,18 @@ impl Imitation {
     }
 }
 
+/// What indicators depend on, in one line.
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epochs, batch, rate, seed, .. } = self;
+        write!(f, "{epochs} epochs in batches of {batch}, rate {rate}, seed {seed}")?;
+        match self.minutes {
+            Some(minutes) => write!(f, ", at most {minutes} minutes"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for Course {
     fn default() -> Self {
         Self {
@@ -83,6 +96,19 @@ impl Default for Course {
 }
 
 impl Course {
+    /// What suits indicators that are learned.
+    pub fn joint() -> Self {
+        Self {
+            epochs: 3,
+            batch: 32,
+            rate: 3e-3,
+            weight_rate: 0.3,
+            decay: 2.5e-5,
+            mix: 0.0,
+            ..Self::default()
+        }
+    }
+
     /// Refuses what makes no sense.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::new(ErrorKind::Argument, what));

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 use std::fmt;
 
 /// Bytes of values that a step may keep.
-const BUDGET: usize = 1 << 30;
+pub(super) const BUDGET: usize = 1 << 30;
 
 /// Share of a label that is spread over all classes.
 const SMOOTHING: f64 = 0.1;
@@ -206,7 +206,10 @@ impl<'a> Training<'a> {
         let example = |&image: &usize| {
             let example = self.examples.of(epoch, image)?;
             let logits = self.teacher.run(&example.input)?;
-            Ok((channel_first(&example.pixels, self.examples.input), LogitTarget { logits, classes: example.classes }))
+            Ok((
+                channel_first(&example.pixels, self.examples.input),
+                LogitTarget { logits, classes: example.classes },
+            ))
         };
         let examples: Vec<(Vec<f32>, LogitTarget)> = batch.par_iter().map(example).collect::<Result<_>>()?;
         let (inputs, wanted): (BatchValue, Vec<LogitTarget>) = examples.into_iter().unzip();

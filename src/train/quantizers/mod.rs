@@ -2,10 +2,12 @@
 
 mod activation;
 mod lookup;
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub(super) use activation::ActivationQuantizer;
 pub(super) use lookup::Lookup;
+pub(super) use stepped::SteppedCodes;
 pub(super) use weights::WeightQuantizer;
