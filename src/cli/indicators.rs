@@ -32,7 +32,8 @@ pub struct IndicatorArgs {
     #[arg(long, value_name = "N", default_value_t = 64)]
     measure: usize,
     /// What stands for the damage: divergence (of the logits with one layer converted), output-error (of the layer, times
-    /// how much the logits mind) or learned (steps of quantizers that are trained together; intB only)
+    /// how much the logits mind), learned (steps of quantizers that are trained together; intB only) or learned-damage
+    /// (loss from rounding in that training)
     #[arg(long, default_value_t)]
     indicator: Indicator,
     /// Candidates for weights [learned: int6,int5,int4,int3,int2]
@@ -95,11 +96,13 @@ impl IndicatorArgs {
     }
 
     fn options(&self) -> IndicatorOptions {
-        let default = match self.indicator {
-            Indicator::Learned => IndicatorOptions::learned(),
-            indicator => IndicatorOptions { indicator, ..IndicatorOptions::default() },
+        let default = if self.indicator.is_learned() {
+            IndicatorOptions::learned()
+        } else {
+            IndicatorOptions::default()
         };
         IndicatorOptions {
+            indicator: self.indicator,
             precisions: self.precisions.clone().unwrap_or(default.precisions),
             activation_bits: self.act_bits.clone().unwrap_or(default.activation_bits),
             range: self.range,
@@ -116,10 +119,8 @@ impl IndicatorArgs {
         file: &Path,
         check: impl Fn(&Indicators) -> anyhow::Result<()>,
     ) -> anyhow::Result<Indicators> {
-        let samples = self.samples.unwrap_or(match self.indicator {
-            Indicator::Learned => LEARNED_SAMPLES,
-            _ => SAMPLES,
-        });
+        let usual = if self.indicator.is_learned() { LEARNED_SAMPLES } else { SAMPLES };
+        let samples = self.samples.unwrap_or(usual);
         ensure!(samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
         let mut options = self.options();
         let known = known(model, file)?;

@@ -28,7 +28,14 @@ pub(super) fn started(known: Indicators, options: &IndicatorOptions, images: usi
     }
     let method = options.method();
     let images = Some(images as u64);
-    Ok(Indicators { method, images, alpha: 1.0, learned: options.is_learned(), complete: false, ..known })
+    Ok(Indicators {
+        method,
+        images,
+        alpha: 1.0,
+        learned: options.indicator.is_learned(),
+        complete: false,
+        ..known
+    })
 }
 
 fn found_otherwise(known: &Indicators) -> Error {

@@ -1,7 +1,7 @@
 //! Indicators that are learned: the steps of quantizers that are trained together.
 
-use super::IndicatorOptions;
 use super::plannable::Plannable;
+use super::{Indicator, IndicatorOptions};
 use crate::calibrate::Spool;
 use crate::error::Result;
 use crate::graph::NodeId;
@@ -23,11 +23,11 @@ pub(super) fn learned(
         weights: options.precisions.iter().map(|precision| precision.levels().bits() as u8).collect(),
         activations: options.activation_bits.clone(),
     };
-    let steps = learn_importance(full, pixels, &nodes, bits, &options.course, progress)?;
+    let found = learn_importance(full, pixels, &nodes, bits, &options.course, progress)?;
     let figures = |layer: &Plannable| {
-        let steps = steps.iter().find(|steps| steps.node == layer.node)?;
-        let figures = steps.weights.iter().chain(&steps.activations).copied().map(f64::from);
-        Some(layer.with(&figures.collect::<Vec<_>>()))
+        let found = found.iter().find(|found| found.node == layer.node)?;
+        let figures = if options.indicator == Indicator::Learned { &found.steps } else { &found.damage };
+        Some(layer.with(&figures.concat()))
     };
     Ok(layers.iter().filter_map(figures).collect())
 }

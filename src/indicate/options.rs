@@ -22,6 +22,16 @@ pub enum Indicator {
     /// al., arXiv 2203.08368); for plain bits only, and not for the classifier, which keeps 8.
     #[cfg(feature = "train")]
     Learned,
+    /// The loss that rounding to that precision adds, to first order, in the same training.
+    #[cfg(feature = "train")]
+    LearnedDamage,
+}
+
+impl Indicator {
+    /// Whether it is trained for all layers at once.
+    pub fn is_learned(self) -> bool {
+        !matches!(self, Self::Divergence | Self::OutputError)
+    }
 }
 
 impl fmt::Display for Indicator {
@@ -31,6 +41,8 @@ impl fmt::Display for Indicator {
             Self::OutputError => "output-error",
             #[cfg(feature = "train")]
             Self::Learned => "learned",
+            #[cfg(feature = "train")]
+            Self::LearnedDamage => "learned-damage",
         })
     }
 }
@@ -44,8 +56,12 @@ impl FromStr for Indicator {
             "output-error" => Ok(Self::OutputError),
             #[cfg(feature = "train")]
             "learned" => Ok(Self::Learned),
+            #[cfg(feature = "train")]
+            "learned-damage" => Ok(Self::LearnedDamage),
             _ => {
-                let message = format!("unknown indicator '{text}'; use divergence, output-error or learned");
+                let message = format!(
+                    "unknown indicator '{text}'; use divergence, output-error, learned or learned-damage"
+                );
                 Err(Error::new(ErrorKind::Argument, message))
             }
         }
@@ -119,7 +135,7 @@ impl IndicatorOptions {
         if !self.activation_bits.iter().all(|bits| (2..=8).contains(bits)) {
             return argument("activations have 2 to 8 bits");
         }
-        if self.is_learned() {
+        if self.indicator.is_learned() {
             self.check_learned()?;
         }
         self.range.check()?;
@@ -142,11 +158,6 @@ impl IndicatorOptions {
         Ok(())
     }
 
-    /// Whether the figures are steps, learned for all layers at once.
-    pub(super) fn is_learned(&self) -> bool {
-        !matches!(self.indicator, Indicator::Divergence | Indicator::OutputError)
-    }
-
     /// In one line: what [`Indicators::method`](crate::Indicators::method) then is.
     pub fn method(&self) -> String {
         format!(
@@ -161,7 +172,7 @@ impl IndicatorOptions {
     /// Where the figures are from.
     fn means(&self) -> String {
         #[cfg(feature = "train")]
-        if self.is_learned() {
+        if self.indicator.is_learned() {
             return self.course.to_string();
         }
         format!("range {}, logits over {TEMPERATURE} of {} images held back", self.range, self.measured)

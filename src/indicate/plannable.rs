@@ -29,7 +29,7 @@ pub(super) fn plannable(draft: &Draft, shapes: &[Shape], options: &IndicatorOpti
     let nodes = draft.graph.nodes.iter().zip(&draft.choices).enumerate();
     let one = |(id, (node, choice)): (NodeId, (&Node, &Option<Choice>))| {
         let is_excluded = |reason: Reason| {
-            reason == Reason::First || (options.is_learned() && reason == Reason::Classifier)
+            reason == Reason::First || (options.indicator.is_learned() && reason == Reason::Classifier)
         };
         let choice = choice.filter(|choice| !is_excluded(choice.reason))?;
         Plannable::new((id, node), choice, (shapes, digits), options)
@@ -48,7 +48,7 @@ impl Plannable {
         let inputs = conv.weight.dim().1;
         let kept = choice.precision == Precision::int8();
         let mut precisions = options.precisions_for(inputs);
-        if kept && !options.is_learned() && !precisions.contains(&Precision::int8()) {
+        if kept && !options.indicator.is_learned() && !precisions.contains(&Precision::int8()) {
             precisions.push(Precision::int8());
         }
         let parameters = conv.weight.len() as u64;

@@ -59,7 +59,7 @@ pub fn indicate(
         options,
     };
     #[cfg(feature = "train")]
-    if options.is_learned() && found.layers.len() < layers.len() {
+    if options.indicator.is_learned() && found.layers.len() < layers.len() {
         found.layers = learned(full, &pixels.fitting, &layers, options, progress)?;
     }
     let is_new = |layer: &Plannable| !found.layers.iter().any(|known| known.name == layer.layer.name);
@@ -143,7 +143,7 @@ impl Study<'_> {
                 Ok(errors.into_iter().map(|error| influence * error).collect())
             }
             #[cfg(feature = "train")]
-            Indicator::Learned => Ok(Vec::new()),
+            Indicator::Learned | Indicator::LearnedDamage => Ok(Vec::new()),
         }
     }
 }
@@ -155,7 +155,7 @@ fn structures(graph: &Graph, options: &IndicatorOptions) -> Result<BTreeMap<u8, 
         let reading = ActivationBits { default: bits, planned: &planned, rules: &[] };
         Ok((bits, reading.narrowed(graph, Structure::new(graph)?)?))
     };
-    let tried = options.activation_bits.iter().copied().filter(|_| !options.is_learned());
+    let tried = options.activation_bits.iter().copied().filter(|_| !options.indicator.is_learned());
     tried.map(with).collect()
 }
 

@@ -37,7 +37,7 @@ impl PlanOptions {
 /// What to do with an indicator that is smaller than with the next more bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outliers {
-    /// Forbid that choice if the indicators are learned step sizes, as LIMPQ does; measured damage may well be smaller.
+    /// Forbid that choice if the indicators are learned, as LIMPQ does; measured damage may well be smaller.
     #[default]
     Auto,
     /// Forbid that choice.

@@ -37,7 +37,7 @@ pub struct Indicators {
     /// Factor of the weights' indicators against the activations'.
     #[serde(default = "one")]
     pub alpha: f64,
-    /// Whether the figures are learned step sizes.
+    /// Whether the figures were learned in training, so that one that is smaller with fewer bits is an accident.
     #[serde(default, skip_serializing_if = "is_false")]
     pub learned: bool,
     /// Whether all layers are there; `false` while indicators are being found.
@@ -200,7 +200,7 @@ impl Indicators {
         self.fixed.multiplications + self.layers.iter().map(|layer| layer.macs).sum::<u64>()
     }
 
-    /// Whether all indicators are learned step sizes: it is said, or bits are given and not a way to store weights.
+    /// Whether all indicators were learned: the file says so, or gives bits and no way to store weights, as LIMPQ does.
     pub fn are_learned(&self) -> bool {
         self.learned
             || self.layers.iter().flat_map(|layer| layer.weight.keys()).all(|name| name.parse::<u8>().is_ok())

@@ -7,7 +7,7 @@ use super::examples::Examples;
 use super::loss::LossTarget;
 use super::optimise::{Optimiser, Parameter};
 use super::refine::BUDGET;
-use super::switched::{CandidateBits, LearnedSteps, SwitchedNetwork};
+use super::switched::{CandidateBits, LearnedImportance, SwitchedNetwork};
 use super::tape::{BatchValue, Tape};
 use crate::calibrate::Spool;
 use crate::clock::Instant;
@@ -33,7 +33,7 @@ pub(crate) fn learn_importance(
     bits: CandidateBits,
     course: &Course,
     progress: &dyn Progress,
-) -> Result<Vec<LearnedSteps>> {
+) -> Result<Vec<LearnedImportance>> {
     let teacher = Interpreter::new(&full.graph)?;
     let mut training = JointTraining {
         switched: SwitchedNetwork::new(&full.graph, &full.observation, nodes, bits)?,
@@ -55,7 +55,7 @@ pub(crate) fn learn_importance(
     for epoch in 0..course.epochs {
         training.epoch(epoch, progress)?;
     }
-    Ok(training.switched.steps())
+    Ok(training.switched.importance())
 }
 
 /// All widths on their common course.

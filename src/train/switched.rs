@@ -6,9 +6,10 @@ use super::optimise::Parameter;
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, SteppedCodes};
 use super::tape::Gradients;
-use crate::calibrate::{ChannelStatistics, Histogram, Observation};
+use crate::calibrate::{ChannelStatistics, Histogram, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{BatchNorm, Conv, Graph, Node, NodeId, Op};
+use crate::format::Quantizer;
+use crate::graph::{Affine, BatchNorm, Binary, Conv, Graph, Node, NodeId, Op};
 use crate::tensor::Shape;
 
 /// Added to variances.
@@ -41,14 +42,15 @@ impl CandidateBits {
     }
 }
 
-/// The learned steps of a convolution, by candidate.
+/// What was learned of a convolution, by candidate: for weights, then for the input.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LearnedSteps {
+pub(crate) struct LearnedImportance {
     /// Its node in the graph.
     pub node: NodeId,
-    /// In root mean squares of an output channel's weights.
-    pub weights: Vec<f32>,
-    pub activations: Vec<f32>,
+    /// Steps, in units of the trained weights and of the input.
+    pub steps: [Vec<f64>; 2],
+    /// Loss that comes from rounding, mean over all passes.
+    pub damage: [Vec<f64>; 2],
 }
 
 /// A network whose convolutions can be switched, one by one, to any width.
@@ -110,12 +112,19 @@ impl SwitchedNetwork {
         node: &Node,
         conv: &Conv,
         (input, read_shape, shape): (NodeId, Shape, Shape),
-        (read, made): (&Histogram, &ChannelStatistics),
+        (histogram, made): (&Histogram, &ChannelStatistics),
     ) -> NodeId {
-        let codes = CodesOf::new(&self.bits, read);
-        let rounded = Function::Quantize(codes.inputs[0].with(1.0));
-        let rounded = self.network.push(&node.name, rounded, vec![input], read_shape);
-        let place = self.network.push(&node.name, Function::Op(Op::Conv(conv.clone())), vec![rounded], shape);
+        let (codes, of_inputs) = CodesOf::new(&self.bits, histogram);
+        let mut push = |function: Function, inputs: Vec<NodeId>, shape: Shape| {
+            self.network.push(&node.name, function, inputs, shape)
+        };
+        // The slope of the loss along the share is what rounding adds to it.
+        let rounded = push(Function::Quantize(codes.inputs[0].with(1.0)), vec![input], read_shape);
+        let error = push(Function::Op(Op::Binary(Binary::Sub)), vec![rounded, input], read_shape);
+        let whole = Affine { scale: vec![1.0], shift: vec![0.0] };
+        let share = push(Function::Op(Op::Affine(whole)), vec![error], read_shape);
+        let read = push(Function::Op(Op::Binary(Binary::Add)), vec![input, share], read_shape);
+        let place = push(Function::Op(Op::Conv(conv.clone())), vec![read], shape);
         let norm = started_norm(made, shape.channels);
         let units = norm.gamma.clone();
         let learned = [
@@ -123,19 +132,19 @@ impl SwitchedNetwork {
             Accumulated::new(Kind::Bias, norm.beta.clone(), units),
         ];
         let norm = self.network.push(&node.name, Function::Op(Op::BatchNorm(norm)), vec![place], shape);
-        let weight = match &mut self.network.layers[place].function {
+        let (weight, size) = match &mut self.network.layers[place].function {
             Function::Op(Op::Conv(conv)) => normalise(conv),
-            _ => Vec::new(),
+            _ => (Vec::new(), 1.0),
         };
         let of_weights = codes.weights.iter().map(|codes| codes.start_of_weights(&weight)).collect();
-        let magnitude = mean_magnitude(read);
-        let of_inputs = codes.inputs.iter().map(|codes| codes.start_of_activations(magnitude)).collect();
         self.convs.push(SwitchedConv {
             node: id,
-            layers: SwitchedLayers { input: rounded, conv: place, norm },
+            layers: SwitchedLayers { input: rounded, share, conv: place, norm },
+            damage: [&codes.weights, &codes.inputs].map(|codes| vec![PassMean::default(); codes.len()]),
             steps: [of_weights, of_inputs].map(Accumulated::steps),
             norms: vec![learned; self.bits.widths()],
             weight: Accumulated::new(Kind::Weight, weight, vec![1.0]),
+            size,
             inputs: read_shape.len(),
             codes,
         });
@@ -181,10 +190,14 @@ impl SwitchedNetwork {
         self.convs.iter_mut().flat_map(SwitchedConv::learned)
     }
 
-    pub(super) fn steps(&self) -> Vec<LearnedSteps> {
-        let of_conv = |conv: &SwitchedConv| {
-            let [weights, activations] = conv.steps.each_ref().map(|steps| steps.values.clone());
-            LearnedSteps { node: conv.node, weights, activations }
+    pub(super) fn importance(&self) -> Vec<LearnedImportance> {
+        let of_conv = |conv: &SwitchedConv| LearnedImportance {
+            node: conv.node,
+            steps: [0, 1].map(|which| {
+                let unit = if which == 0 { conv.size } else { 1.0 };
+                conv.steps[which].values.iter().map(|&step| unit * f64::from(step)).collect()
+            }),
+            damage: conv.damage.each_ref().map(|means| means.iter().map(|mean| mean.value()).collect()),
         };
         self.convs.iter().map(of_conv).collect()
     }
@@ -197,20 +210,25 @@ struct CodesOf {
 }
 
 impl CodesOf {
-    fn new(bits: &CandidateBits, read: &Histogram) -> Self {
-        let signed = read.extremes()[0] < 0.0;
-        let of_inputs = |&bits: &u8| SteppedCodes::of_activations(bits, signed);
-        Self {
+    /// With the steps of the input that round it with the least error.
+    fn new(bits: &CandidateBits, read: &Histogram) -> (Self, Vec<f32>) {
+        let quantizer = |&bits: &u8| quantizer_for(read, RangeMethod::Mse, bits);
+        let quantizers: Vec<Quantizer> = bits.activations.iter().map(quantizer).collect();
+        let codes = Self {
             weights: bits.weights.iter().copied().map(SteppedCodes::of_weights).collect(),
-            inputs: bits.activations.iter().map(of_inputs).collect(),
-        }
+            inputs: quantizers.iter().map(SteppedCodes::of).collect(),
+        };
+        (codes, quantizers.iter().map(|quantizer| quantizer.scale as f32).collect())
     }
 }
 
 /// The layers of a switched convolution.
 #[derive(Debug, Clone, Copy)]
 struct SwitchedLayers {
+    /// The quantizer of the input.
     input: NodeId,
+    /// How much of its error is there: all.
+    share: NodeId,
     conv: NodeId,
     norm: NodeId,
 }
@@ -223,12 +241,34 @@ struct SwitchedConv {
     codes: CodesOf,
     /// Of unit size in every output channel.
     weight: Accumulated,
+    /// Root mean square of the trained weights.
+    size: f64,
     /// Of weights and of the input, by candidate.
     steps: [Accumulated; 2],
     /// Gamma and beta, by width.
     norms: Vec<[Accumulated; 2]>,
+    /// Loss from rounding weights and input, by candidate.
+    damage: [Vec<PassMean>; 2],
     /// Number of values of the input.
     inputs: usize,
+}
+
+/// A mean over passes.
+#[derive(Debug, Clone, Copy, Default)]
+struct PassMean {
+    sum: f64,
+    passes: u64,
+}
+
+impl PassMean {
+    fn add(&mut self, value: f64) {
+        self.sum += value;
+        self.passes += 1;
+    }
+
+    fn value(self) -> f64 {
+        self.sum / self.passes.max(1) as f64
+    }
 }
 
 impl SwitchedConv {
@@ -248,6 +288,14 @@ impl SwitchedConv {
             let scale = self.codes.weights[of_weights].gradient_scale(dw.len());
             self.steps[0].gradient[of_weights] += scale * quantizer.step_gradient(&self.weight.values, dw);
             self.weight.add(&quantizer.backward(&self.weight.values, dw));
+            let rounded = quantizer.apply(&self.weight.values);
+            let errors =
+                rounded.iter().zip(&self.weight.values).map(|(rounded, exact)| f64::from(rounded - exact));
+            let damage = errors.zip(dw).map(|(error, &dw)| error * f64::from(dw)).sum();
+            self.damage[0][of_weights].add(damage);
+        }
+        if let [share, _] = &gradients[self.layers.share][..] {
+            self.damage[1][of_inputs].add(f64::from(share[0]));
         }
         if let [step] = &gradients[self.layers.input][..] {
             let scale = self.codes.inputs[of_inputs].gradient_scale(self.inputs);
@@ -315,23 +363,21 @@ fn started_norm(made: &ChannelStatistics, channels: usize) -> BatchNorm {
     }
 }
 
-/// Moves the root mean square of every channel's weights to the gain; the weights.
-fn normalise(conv: &mut Conv) -> Vec<f32> {
+/// Moves the root mean square of every channel's weights to the gain; the weights, and what it was over all channels.
+fn normalise(conv: &mut Conv) -> (Vec<f32>, f64) {
     let gains = &mut conv.gain;
     let weights = conv.weight.as_slice_mut().unwrap_or_default();
-    let length = (weights.len() / gains.len().max(1)).max(1);
+    let channels = gains.len().max(1);
+    let length = (weights.len() / channels).max(1);
+    let mut squares = 0.0;
     for (channel, gain) in weights.chunks_exact_mut(length).zip(gains) {
         let square = channel.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / length as f64;
+        squares += square / channels as f64;
         let size = if square > 0.0 { square.sqrt() as f32 } else { 1.0 };
         channel.iter_mut().for_each(|weight| *weight /= size);
         *gain *= size;
     }
-    weights.to_vec()
-}
-
-fn mean_magnitude(read: &Histogram) -> f64 {
-    let sum: f64 = read.bins().map(|(value, count)| value.abs() * count as f64).sum();
-    sum / read.total().max(1) as f64
+    (weights.to_vec(), squares.sqrt())
 }
 
 #[cfg(test)]

@@ -17,11 +17,9 @@ impl SteppedCodes {
         Self { below: above, above }
     }
 
-    /// Of activations with 2 to 8 bits, which may be negative or not.
-    pub(in crate::train) fn of_activations(bits: u8, signed: bool) -> Self {
-        let levels = ((1u16 << bits) - 1) as u8;
-        let above = if signed { levels / 2 } else { levels };
-        Self { below: levels - above, above }
+    /// Those of a quantizer.
+    pub(in crate::train) fn of(quantizer: &Quantizer) -> Self {
+        Self { below: quantizer.zero_point, above: quantizer.max - quantizer.zero_point }
     }
 
     /// The quantizer with this step.
@@ -33,7 +31,7 @@ impl SteppedCodes {
     /// What the gradient of the step of so many values is multiplied by, so that it moves by about the same share as they
     /// do (section 2.2 there).
     pub(in crate::train) fn gradient_scale(self, values: usize) -> f32 {
-        1.0 / (f32::from(self.above) * values.max(1) as f32).sqrt()
+        1.0 / (f32::from(self.above.max(1)) * values.max(1) as f32).sqrt()
     }
 
     /// Where the step of weights starts: three standard deviations reach the outermost level (Bhalgat et al., arXiv
@@ -43,10 +41,5 @@ impl SteppedCodes {
         let mean = weights.iter().map(|&w| f64::from(w)).sum::<f64>() / count;
         let variance = weights.iter().map(|&w| (f64::from(w) - mean).powi(2)).sum::<f64>() / count;
         ((mean.abs() + 3.0 * variance.sqrt()) / (f64::from(self.above) + 1.0)) as f32
-    }
-
-    /// Where the step of activations with this mean magnitude starts (section 2.1 there).
-    pub(in crate::train) fn start_of_activations(self, mean_magnitude: f64) -> f32 {
-        (2.0 * mean_magnitude / f64::from(self.above).sqrt()) as f32
     }
 }
