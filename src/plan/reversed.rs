@@ -1,38 +1,23 @@
-//! Indicators turned upside down: a control, whose plan should be worse than a uniform one if indicators say anything.
+//! A control: the worst plan that has as much to use. If it is not worse than others, indicators say nothing.
 
-use super::indicators::{Indicators, LayerIndicators};
-use crate::error::{Error, ErrorKind, Result};
-use std::collections::BTreeMap;
+use crate::knapsack::{Item, Problem};
 
-type Figures = BTreeMap<String, f64>;
-
-impl Indicators {
-    /// The same with the figures of the most important layer given to the least important and so on, for weights and for
-    /// activations: under the same budgets, important layers get few bits.
-    ///
-    /// # Errors
-    /// `Argument`: layers with different candidates.
-    pub fn reversed(&self) -> Result<Self> {
-        let mut indicators = self.clone();
-        exchange(&mut indicators.layers, |layer| &mut layer.weight)?;
-        exchange(&mut indicators.layers, |layer| &mut layer.activation)?;
-        indicators.method.push_str(", reversed");
-        Ok(indicators)
-    }
-}
-
-fn exchange(layers: &mut [LayerIndicators], of: impl Fn(&mut LayerIndicators) -> &mut Figures) -> Result<()> {
-    let figures: Vec<Figures> = layers.iter_mut().map(|layer| of(layer).clone()).collect();
-    let mut order: Vec<usize> = (0..layers.len()).collect();
-    let importance = |place: &usize| figures[*place].values().sum::<f64>();
-    order.sort_by(|a, b| importance(a).total_cmp(&importance(b)));
-    for (&place, &opposite) in order.iter().zip(order.iter().rev()) {
-        if !figures[place].keys().eq(figures[opposite].keys()) {
-            let message =
-                "reversed indicators need the same candidates in every layer; learned ones have them";
-            return Err(Error::new(ErrorKind::Argument, message).at_node(&layers[place].name));
+/// The problem whose solution has the most cost among all that use at least the limits of `sums`, which are rows of the
+/// problem; the others stay as they are.
+pub(super) fn reversed(problem: Problem, sums: &[bool]) -> Problem {
+    let Problem { mut groups, mut limits } = problem;
+    let most = |group: &[Item], row: usize| group.iter().map(|item| item.uses[row]).max().unwrap_or(0);
+    for row in (0..limits.len()).filter(|&row| sums[row]) {
+        let all: u64 = groups.iter().map(|group| most(group, row)).sum();
+        limits[row] = all.saturating_sub(limits[row]);
+        for group in &mut groups {
+            let most = most(group, row);
+            group.iter_mut().for_each(|item| item.uses[row] = most - item.uses[row]);
         }
-        of(&mut layers[place]).clone_from(&figures[opposite]);
     }
-    Ok(())
+    for group in &mut groups {
+        let most = group.iter().map(|item| item.cost).fold(f64::NEG_INFINITY, f64::max);
+        group.iter_mut().for_each(|item| item.cost = most - item.cost);
+    }
+    Problem { groups, limits }
 }
