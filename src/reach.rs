@@ -167,7 +167,7 @@ fn indicator_options(options: &ConvertOptions, held_back: usize) -> Result<Indic
         range: options.range,
         measured: held_back.min(MEASURED),
         held_back: Some(held_back),
-        classes: Vec::new(),
+        ..IndicatorOptions::default()
     })
 }
 

@@ -3,7 +3,7 @@
 use regex_lite::{Captures, Regex};
 
 /// Fields and functions that messages of the library name between backticks, and what they are in the command.
-const NAMES: [(&str, &str); 27] = [
+const NAMES: [(&str, &str); 28] = [
     ("activation_bits", "--act-bits"),
     ("agreement", "--keep"),
     ("batch", "--batch"),
@@ -27,6 +27,7 @@ const NAMES: [(&str, &str); 27] = [
     ("mix", "--mix"),
     ("overrides", "--set"),
     ("plan", "--plan"),
+    ("precisions", "--precisions"),
     ("rate", "--rate"),
     ("rules", "--act"),
     ("smoothing", "--smoothing"),

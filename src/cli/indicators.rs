@@ -4,8 +4,12 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{check_writable, note, warn};
 use super::progress::Bars;
 use anyhow::{Context, bail, ensure};
-use fgq::{Dataset, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod};
+use fgq::{Course, Dataset, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod};
 use std::path::{Path, PathBuf};
+
+/// Images that indicators are found on, and that learned ones are trained on.
+const SAMPLES: usize = 256;
+const LEARNED_SAMPLES: usize = 4096;
 
 /// Options on indicators.
 #[derive(Debug, clap::Args)]
@@ -21,29 +25,60 @@ pub struct IndicatorArgs {
     /// layer, and taken from there if they are complete [default: the network's name with .indicators.json]
     #[arg(long, value_name = "FILE")]
     indicators: Option<PathBuf>,
-    /// How many images to use at most, spread evenly over the sorted list
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    samples: usize,
+    /// How many images to use at most, spread evenly over the sorted list [default: 256, learned: 4096]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
     /// How many of them, at most half, to hold back from fitting and compare logits on
     #[arg(long, value_name = "N", default_value_t = 64)]
     measure: usize,
-    /// What stands for the damage: divergence (of the logits with one layer converted) or output-error (of the
-    /// layer, times how much the logits mind)
+    /// What stands for the damage: divergence (of the logits with one layer converted), output-error (of the layer, times
+    /// how much the logits mind), learned (steps of quantizers that are trained together; intB only) or learned-damage
+    /// (loss from rounding in that training)
     #[arg(long, default_value_t)]
     indicator: Indicator,
-    /// Candidates for weights
+    /// Candidates for weights [learned: int6,int5,int4,int3,int2]
     #[arg(long, value_name = "PRECISION,...", value_delimiter = ',')]
     precisions: Option<Vec<Precision>>,
-    /// Candidates for bits of activations, each 2 to 8
-    #[arg(long, value_name = "BITS,...", value_delimiter = ',', default_values_t = [8, 4])]
-    act_bits: Vec<u8>,
+    /// Candidates for bits of activations, each 2 to 8 [default: 8,4, learned: 6,5,4,3,2]
+    #[arg(long, value_name = "BITS,...", value_delimiter = ',')]
+    act_bits: Option<Vec<u8>>,
     /// How activation ranges are chosen: mse, output, minmax, percentile:P or LOW..HIGH
     #[arg(long, default_value_t, allow_hyphen_values = true)]
     range: RangeMethod,
     #[command(flatten)]
+    joint: JointArgs,
+    #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
     classes: ClassArgs,
+}
+
+/// How learned indicators are trained.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Learned indicators")]
+struct JointArgs {
+    /// How often every image is seen
+    #[arg(long, value_name = "N", default_value_t = Course::joint().epochs)]
+    epochs: usize,
+    /// Minutes of training at most; the result then depends on the machine's speed
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+    /// Images of a step
+    #[arg(long, value_name = "N", default_value_t = Course::joint().batch)]
+    batch: usize,
+    /// Change of quantizers' steps in a step of training at the start, in shares of themselves
+    #[arg(long, value_name = "RATE", default_value_t = Course::joint().rate)]
+    rate: f64,
+    /// Where randomness starts
+    #[arg(long, value_name = "N", default_value_t = Course::joint().seed)]
+    seed: u64,
+}
+
+impl JointArgs {
+    fn course(&self) -> Course {
+        let Self { epochs, minutes, batch, rate, seed } = *self;
+        Course { epochs, minutes, batch, rate, seed, ..Course::joint() }
+    }
 }
 
 impl IndicatorArgs {
@@ -61,15 +96,19 @@ impl IndicatorArgs {
     }
 
     fn options(&self) -> IndicatorOptions {
-        let default = IndicatorOptions::default();
+        let default = if self.indicator.is_learned() {
+            IndicatorOptions::learned()
+        } else {
+            IndicatorOptions::default()
+        };
         IndicatorOptions {
             indicator: self.indicator,
             precisions: self.precisions.clone().unwrap_or(default.precisions),
-            activation_bits: self.act_bits.clone(),
+            activation_bits: self.act_bits.clone().unwrap_or(default.activation_bits),
             range: self.range,
             measured: self.measure,
-            held_back: None,
-            classes: Vec::new(),
+            course: self.joint.course(),
+            ..default
         }
     }
 
@@ -80,7 +119,9 @@ impl IndicatorArgs {
         file: &Path,
         check: impl Fn(&Indicators) -> anyhow::Result<()>,
     ) -> anyhow::Result<Indicators> {
-        ensure!(self.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
+        let usual = if self.indicator.is_learned() { LEARNED_SAMPLES } else { SAMPLES };
+        let samples = self.samples.unwrap_or(usual);
+        ensure!(samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
         let mut options = self.options();
         let known = known(model, file)?;
         if known.complete && known.method == options.method() {
@@ -91,7 +132,7 @@ impl IndicatorArgs {
         let (graph, chosen) = self.network.load(model)?;
         check(&fgq::candidates(graph.clone(), &chosen.preprocess, &options)?)?;
         options.classes = self.classes.names(&graph, calib)?;
-        let images = Dataset::unlabelled(calib)?.spread(self.samples);
+        let images = Dataset::unlabelled(calib)?.spread(samples);
         let mut save = |indicators: &Indicators| indicators.write(file);
         let place = |error: fgq::Error| match error.path() {
             None => error.at_path(model),

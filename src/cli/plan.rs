@@ -34,6 +34,9 @@ pub struct Args {
     /// Indicators that are smaller than with the next more bits: forbid, keep, or auto (forbid if all are plain bits)
     #[arg(long, value_name = "forbid|keep|auto", default_value = "auto", value_parser = outliers)]
     outliers: Outliers,
+    /// A control: the plan with the most predicted damage that uses at least what the budgets allow
+    #[arg(long, conflicts_with_all = ["pareto", "report"])]
+    reversed: bool,
     #[command(flatten)]
     budgets: BudgetArgs,
 }
@@ -141,7 +144,10 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         let seconds = start.elapsed().as_secs_f64();
         return Output::new(frontier_table(&frontier), &ParetoJson { seconds, pareto: &frontier });
     }
-    Output::new(text(&plan, seconds)?, &PlanJson { seconds, proven: plan.is_proven(), plan: &plan })
+    Output::new(
+        text(&plan, args.reversed, seconds)?,
+        &PlanJson { seconds, proven: plan.is_proven(), plan: &plan },
+    )
 }
 
 impl Args {
@@ -150,7 +156,7 @@ impl Args {
         for (path, option) in [(&self.output, "-o"), (&self.report, "--report")] {
             path.iter().try_for_each(|path| check_writable(path, option))?;
         }
-        let options = PlanOptions { alpha: self.alpha, outliers: self.outliers };
+        let options = PlanOptions { alpha: self.alpha, outliers: self.outliers, reversed: self.reversed };
         options.check()?;
         self.budgets.budgets(0).check()?;
         Ok(options)
@@ -179,12 +185,13 @@ fn frontier_table(frontier: &[FrontierPoint]) -> Table {
     table
 }
 
-fn text(plan: &Plan, seconds: f64) -> Result<String, std::fmt::Error> {
+fn text(plan: &Plan, reversed: bool, seconds: f64) -> Result<String, std::fmt::Error> {
     let mut text = layer_table(plan).to_string();
     let uses = &plan.uses;
     let proven = if plan.is_proven() { "" } else { ", not proven" };
     writeln!(text)?;
-    writeln!(text, "predicted damage   {:.6} (the least within the budgets{proven})", plan.objective)?;
+    let which = if reversed { "the most with the budgets used up" } else { "the least within the budgets" };
+    writeln!(text, "predicted damage   {:.6} ({which}{proven})", plan.objective)?;
     writeln!(text, "bytes              {}", grouped(uses.bytes as usize))?;
     writeln!(text, "bits per weight    {:.3}", uses.mean_bits)?;
     writeln!(text, "compression ratio  {:.3}", uses.compression_ratio)?;

@@ -27,7 +27,15 @@ pub(super) fn started(known: Indicators, options: &IndicatorOptions, images: usi
         return Err(found_otherwise(&known));
     }
     let method = options.method();
-    Ok(Indicators { method, images: Some(images as u64), alpha: 1.0, complete: false, ..known })
+    let images = Some(images as u64);
+    Ok(Indicators {
+        method,
+        images,
+        alpha: 1.0,
+        learned: options.indicator.is_learned(),
+        complete: false,
+        ..known
+    })
 }
 
 fn found_otherwise(known: &Indicators) -> Error {

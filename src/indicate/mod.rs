@@ -2,6 +2,8 @@
 
 mod damage;
 mod known;
+#[cfg(feature = "train")]
+mod learned;
 mod options;
 mod plannable;
 mod size;

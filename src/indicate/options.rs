@@ -4,6 +4,8 @@ use super::damage::TEMPERATURE;
 use crate::calibrate::RangeMethod;
 use crate::error::{Error, ErrorKind, Result};
 use crate::precision::{Precision, USUAL_SCALE};
+#[cfg(feature = "train")]
+use crate::train::Course;
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,6 +18,20 @@ pub enum Indicator {
     /// Error of that layer's outputs, times how much the logits mind noise there: one run per layer in place of one
     /// for each of its precisions.
     OutputError,
+    /// The step that a quantizer of that precision learns while all layers and precisions are trained together (LIMPQ: Tang et
+    /// al., arXiv 2203.08368); for plain bits only, and not for the classifier, which keeps 8.
+    #[cfg(feature = "train")]
+    Learned,
+    /// The loss that rounding to that precision adds, to first order, in the same training.
+    #[cfg(feature = "train")]
+    LearnedDamage,
+}
+
+impl Indicator {
+    /// Whether it is trained for all layers at once.
+    pub fn is_learned(self) -> bool {
+        !matches!(self, Self::Divergence | Self::OutputError)
+    }
 }
 
 impl fmt::Display for Indicator {
@@ -23,6 +39,10 @@ impl fmt::Display for Indicator {
         f.write_str(match self {
             Self::Divergence => "divergence",
             Self::OutputError => "output-error",
+            #[cfg(feature = "train")]
+            Self::Learned => "learned",
+            #[cfg(feature = "train")]
+            Self::LearnedDamage => "learned-damage",
         })
     }
 }
@@ -34,8 +54,14 @@ impl FromStr for Indicator {
         match text {
             "divergence" => Ok(Self::Divergence),
             "output-error" => Ok(Self::OutputError),
+            #[cfg(feature = "train")]
+            "learned" => Ok(Self::Learned),
+            #[cfg(feature = "train")]
+            "learned-damage" => Ok(Self::LearnedDamage),
             _ => {
-                let message = format!("unknown indicator '{text}'; use divergence or output-error");
+                let message = format!(
+                    "unknown indicator '{text}'; use divergence, output-error, learned or learned-damage"
+                );
                 Err(Error::new(ErrorKind::Argument, message))
             }
         }
@@ -57,6 +83,9 @@ pub struct IndicatorOptions {
     pub measured: usize,
     /// Images held back from fitting, at most half of all; as many as are measured if nothing is said.
     pub held_back: Option<usize>,
+    /// How [`Indicator::Learned`] is trained.
+    #[cfg(feature = "train")]
+    pub course: Course,
     /// Names of the classes, which will be part of the file; they do not change the indicators.
     pub classes: Vec<String>,
 }
@@ -79,12 +108,25 @@ impl Default for IndicatorOptions {
             range: RangeMethod::default(),
             measured: 64,
             held_back: None,
+            #[cfg(feature = "train")]
+            course: Course::joint(),
             classes: Vec::new(),
         }
     }
 }
 
 impl IndicatorOptions {
+    /// Those of indicators that are learned: 2 to 6 bits.
+    #[cfg(feature = "train")]
+    pub fn learned() -> Self {
+        Self {
+            indicator: Indicator::Learned,
+            precisions: (2..=6).rev().map(Precision::int).collect(),
+            activation_bits: (2..=6).rev().collect(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let argument = |message: &str| Err(Error::new(ErrorKind::Argument, message));
         if self.precisions.is_empty() || self.activation_bits.is_empty() {
@@ -93,6 +135,9 @@ impl IndicatorOptions {
         if !self.activation_bits.iter().all(|bits| (2..=8).contains(bits)) {
             return argument("activations have 2 to 8 bits");
         }
+        if self.indicator.is_learned() {
+            self.check_learned()?;
+        }
         self.range.check()?;
         if self.measured == 0 {
             return argument("no images to compare logits on; give at least 1");
@@ -100,16 +145,37 @@ impl IndicatorOptions {
         Ok(())
     }
 
+    /// Refuses candidates whose weights have more than one step.
+    fn check_learned(&self) -> Result<()> {
+        let is_plain = |precision: &Precision| *precision == Precision::int(precision.levels().bits() as u8);
+        if let Some(other) = self.precisions.iter().find(|&precision| !is_plain(precision)) {
+            let message =
+                format!("`precisions = {other}` has no single step that could be learned; give int2 to int8");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        #[cfg(feature = "train")]
+        self.course.check()?;
+        Ok(())
+    }
+
     /// In one line: what [`Indicators::method`](crate::Indicators::method) then is.
     pub fn method(&self) -> String {
         format!(
-            "{}, {} and {} bits, range {}, logits over {TEMPERATURE} of {} images held back",
+            "{}, {} and {} bits, {}",
             self.indicator,
             self.precisions.iter().map(Precision::to_string).collect::<Vec<_>>().join(" "),
             self.activation_bits.iter().map(u8::to_string).collect::<Vec<_>>().join(" "),
-            self.range,
-            self.measured
+            self.means()
         )
+    }
+
+    /// Where the figures are from.
+    fn means(&self) -> String {
+        #[cfg(feature = "train")]
+        if self.indicator.is_learned() {
+            return self.course.to_string();
+        }
+        format!("range {}, logits over {TEMPERATURE} of {} images held back", self.range, self.measured)
     }
 
     /// The candidates that differ for runs of `inputs` input channels; no groups where a weight shares its scale with

@@ -23,12 +23,15 @@ pub(super) struct Plannable {
     pub layer: LayerIndicators,
 }
 
-/// Every convolution but those on pixels, which have too few weights.
+/// Every convolution but those on pixels, which have too few weights, and the classifier where steps are learned.
 pub(super) fn plannable(draft: &Draft, shapes: &[Shape], options: &IndicatorOptions) -> Vec<Plannable> {
     let digits = weights(&draft.graph).to_string().len();
     let nodes = draft.graph.nodes.iter().zip(&draft.choices).enumerate();
     let one = |(id, (node, choice)): (NodeId, (&Node, &Option<Choice>))| {
-        let choice = choice.filter(|choice| choice.reason != Reason::First)?;
+        let is_excluded = |reason: Reason| {
+            reason == Reason::First || (options.indicator.is_learned() && reason == Reason::Classifier)
+        };
+        let choice = choice.filter(|choice| !is_excluded(choice.reason))?;
         Plannable::new((id, node), choice, (shapes, digits), options)
     };
     nodes.filter_map(one).collect()
@@ -45,7 +48,7 @@ impl Plannable {
         let inputs = conv.weight.dim().1;
         let kept = choice.precision == Precision::int8();
         let mut precisions = options.precisions_for(inputs);
-        if kept && !precisions.contains(&Precision::int8()) {
+        if kept && !options.indicator.is_learned() && !precisions.contains(&Precision::int8()) {
             precisions.push(Precision::int8());
         }
         let parameters = conv.weight.len() as u64;

@@ -1,6 +1,8 @@
 //! One figure for every candidate of every layer.
 
 use super::damage::{Damage, Perturbation};
+#[cfg(feature = "train")]
+use super::learned::learned;
 use super::plannable::{Plannable, plannable};
 use super::{Indicator, IndicatorOptions, known, size};
 use crate::calibrate::{RangeMethod, Spool};
@@ -44,7 +46,8 @@ pub fn indicate(
     let statistics = layers.iter().map(|layer| layer.node).collect();
     let held_back = HeldBack::Count(options.held_back.unwrap_or(options.measured));
     let structures = structures(&draft.graph, options)?;
-    let distributions = structures.values().flat_map(Structure::range_nodes).collect();
+    let read = layers.iter().map(|layer| draft.graph.nodes[layer.node].inputs[0]);
+    let distributions = structures.values().flat_map(Structure::range_nodes).chain(read).collect();
     let wanted = Calibration { statistics, distributions, held_back, ..Calibration::default() };
     let prepared = draft.calibrate(images, &wanted, progress)?;
     let (full, pixels) = (&prepared.full, prepared.pixels);
@@ -55,6 +58,10 @@ pub fn indicate(
         quantizers: quantizers(full, &structures, &pixels.fitting, options.range)?,
         options,
     };
+    #[cfg(feature = "train")]
+    if options.indicator.is_learned() && found.layers.len() < layers.len() {
+        found.layers = learned(full, &pixels.fitting, &layers, options, progress)?;
+    }
     let is_new = |layer: &Plannable| !found.layers.iter().any(|known| known.name == layer.layer.name);
     let candidates = by_node(&layers, full.graph.nodes.len(), is_new);
     let mut see = |node: NodeId, converted: Vec<Op>| {
@@ -135,18 +142,21 @@ impl Study<'_> {
                 let errors = self.damage.output_errors(id, statistics, changes)?;
                 Ok(errors.into_iter().map(|error| influence * error).collect())
             }
+            #[cfg(feature = "train")]
+            Indicator::Learned | Indicator::LearnedDamage => Ok(Vec::new()),
         }
     }
 }
 
-/// The integer operators for every number of bits with which convolutions may read.
+/// The integer operators for every number of bits with which convolutions may read, where those are tried.
 fn structures(graph: &Graph, options: &IndicatorOptions) -> Result<BTreeMap<u8, Structure>> {
     let planned = vec![None; graph.nodes.len()];
     let with = |bits: u8| {
         let reading = ActivationBits { default: bits, planned: &planned, rules: &[] };
         Ok((bits, reading.narrowed(graph, Structure::new(graph)?)?))
     };
-    options.activation_bits.iter().copied().map(with).collect()
+    let tried = options.activation_bits.iter().copied().filter(|_| !options.indicator.is_learned());
+    tried.map(with).collect()
 }
 
 /// The network with 8-bit weights.

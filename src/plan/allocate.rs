@@ -3,6 +3,7 @@
 use super::budgets::{Budget, Budgets, Quantity};
 use super::indicators::{ActivationCandidate, Indicators, LayerIndicators, WeightCandidate};
 use super::record::{Plan, PlannedLayer, Uses};
+use super::reversed::reversed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::knapsack::{Effort, Item, Problem};
 
@@ -16,6 +17,8 @@ pub struct PlanOptions {
     pub alpha: Option<f64>,
     /// What to do with an indicator that is smaller than with the next more bits.
     pub outliers: Outliers,
+    /// A control: the plan with the most predicted damage that uses at least what the budgets allow.
+    pub reversed: bool,
 }
 
 impl PlanOptions {
@@ -37,7 +40,7 @@ impl PlanOptions {
 /// What to do with an indicator that is smaller than with the next more bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outliers {
-    /// Forbid that choice if the indicators are learned step sizes, as LIMPQ does; measured damage may well be smaller.
+    /// Forbid that choice if the indicators are learned, as LIMPQ does; measured damage may well be smaller.
     #[default]
     Auto,
     /// Forbid that choice.
@@ -76,19 +79,22 @@ pub fn plan(indicators: &Indicators, budgets: &Budgets, options: &PlanOptions) -
     }
     let indicators = &indicators.with_record(budgets);
     let choices = AllocationProblem::new(indicators, budgets, alpha, options.outliers)?;
-    let selection = match choices.problem() {
-        Some(problem) => problem.solve(Effort::default()),
-        None => None,
+    let turned = |problem: Problem| match options.reversed {
+        true => reversed(problem, &choices.sums()),
+        false => problem,
     };
+    let selection = choices.problem().map(turned).and_then(|problem| problem.solve(Effort::default()));
     let selection = selection.ok_or_else(|| choices.infeasible())?;
     let chosen: Vec<Pair> =
         choices.pairs.iter().zip(&selection.items).map(|(pairs, &at)| pairs[at]).collect();
+    let objective = chosen.iter().map(|pair| pair.cost).sum();
+    let control = if options.reversed { ", reversed" } else { "" };
     Ok(Plan {
-        objective: selection.cost,
-        bound: selection.bound,
+        objective,
+        bound: objective - (selection.cost - selection.bound),
         alpha,
         source: indicators.source.clone(),
-        method: indicators.method.clone(),
+        method: indicators.method.clone() + control,
         network_sha256: indicators.network_sha256.clone(),
         budgets: budgets.clone(),
         uses: uses(indicators, &chosen),
@@ -140,6 +146,11 @@ impl<'a> AllocationProblem<'a> {
             }
         }
         limits
+    }
+
+    /// Whether the quantity of each limit is a sum over layers.
+    fn sums(&self) -> Vec<bool> {
+        self.limits().iter().map(|(quantity, _)| *quantity != Quantity::LargestActivation).collect()
     }
 
     /// `None` if a limit is below zero.

@@ -37,6 +37,9 @@ pub struct Indicators {
     /// Factor of the weights' indicators against the activations'.
     #[serde(default = "one")]
     pub alpha: f64,
+    /// Whether the figures were learned in training, so that one that is smaller with fewer bits is an accident.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub learned: bool,
     /// Whether all layers are there; `false` while indicators are being found.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub complete: bool,
@@ -197,9 +200,10 @@ impl Indicators {
         self.fixed.multiplications + self.layers.iter().map(|layer| layer.macs).sum::<u64>()
     }
 
-    /// Whether all indicators are learned step sizes, for which bits are given and not a way to store weights.
+    /// Whether all indicators were learned: the file says so, or gives bits and no way to store weights, as LIMPQ does.
     pub fn are_learned(&self) -> bool {
-        self.layers.iter().flat_map(|layer| layer.weight.keys()).all(|name| name.parse::<u8>().is_ok())
+        self.learned
+            || self.layers.iter().flat_map(|layer| layer.weight.keys()).all(|name| name.parse::<u8>().is_ok())
     }
 
     /// The same, but what no choice changes includes the record of a plan with these budgets.

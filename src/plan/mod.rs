@@ -7,6 +7,7 @@ mod frontier;
 mod indicators;
 mod pattern;
 mod record;
+mod reversed;
 
 #[cfg(test)]
 mod tests;

@@ -335,3 +335,37 @@ fn narrow_pointwise_layers_keep_eight_bits() {
         assert_eq!(choices[2].unwrap().precision == Precision::int8(), reason == Reason::Narrow);
     }
 }
+
+/// Against all plans one by one: the least damage within the budget, and the most that uses it up.
+#[test]
+fn reversed_plans_are_the_worst_that_use_as_much() {
+    let layer = |name: &str, size: f64| {
+        let figures = json!({ "int6": 0.1 * size, "int4": 0.2 * size, "int2": size });
+        json!({
+            "name": name, "parameters": 64, "macs": 640, "weight": figures, "activation": { "4": size },
+        })
+    };
+    let value = json!({ "learned": true, "layers": [layer("a", 1.0), layer("b", 3.0), layer("c", 9.0)] });
+    let indicators = Indicators::from_json(&value.to_string()).unwrap();
+    assert!(indicators.are_learned());
+    let damage = |bits: u32, size: f64| size * [1.0, 0.2, 0.1][bits as usize / 2 - 1] + size;
+    for mean_bits in [2.0, 3.0, 4.0, 5.5, 6.0] {
+        let all = (0..27).map(|n| [n / 9, n / 3 % 3, n % 3].map(|place| 2 * place + 2));
+        let sums = all.map(|bits| {
+            let damages = bits.iter().zip([1.0, 3.0, 9.0]).map(|(&bits, size)| damage(bits, size));
+            (f64::from(bits.iter().sum::<u32>()) / 3.0, damages.sum::<f64>())
+        });
+        let sums: Vec<(f64, f64)> = sums.collect();
+        let within = sums.iter().filter(|(mean, _)| *mean <= mean_bits).map(|(_, damage)| *damage);
+        let beyond = sums.iter().filter(|(mean, _)| *mean >= mean_bits).map(|(_, damage)| *damage);
+        let budgets = Budgets { mean_bits: Some(mean_bits), ..Budgets::default() };
+        let planned = |reversed: bool| {
+            let options = PlanOptions { reversed, ..PlanOptions::default() };
+            plan(&indicators, &budgets, &options).unwrap()
+        };
+        assert!((planned(false).objective - within.fold(f64::INFINITY, f64::min)).abs() < 1e-9);
+        let worst = planned(true);
+        assert!((worst.objective - beyond.fold(0.0, f64::max)).abs() < 1e-9 && worst.is_proven());
+        assert!(worst.uses.mean_bits >= mean_bits && worst.method.ends_with("reversed"));
+    }
+}

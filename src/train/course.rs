@@ -8,6 +8,7 @@ use super::simulate::Learned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Channels, Preprocess};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// How a network is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +116,18 @@ impl Imitation {
     }
 }
 
+/// What indicators depend on, in one line.
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epochs, batch, rate, seed, .. } = self;
+        write!(f, "{epochs} epochs in batches of {batch}, rate {rate}, seed {seed}")?;
+        match self.minutes {
+            Some(minutes) => write!(f, ", at most {minutes} minutes"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for Course {
     fn default() -> Self {
         Self {
@@ -142,6 +155,19 @@ impl Default for Course {
 }
 
 impl Course {
+    /// What suits indicators that are learned.
+    pub fn joint() -> Self {
+        Self {
+            epochs: 3,
+            batch: 32,
+            rate: 3e-3,
+            weight_rate: 0.3,
+            decay: 2.5e-5,
+            mix: 0.0,
+            ..Self::default()
+        }
+    }
+
     /// Refuses what makes no sense.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::new(ErrorKind::Argument, what));
@@ -237,11 +263,11 @@ impl Course {
     }
 
     /// A kind's rate beside the common one.
-    fn rate_of(&self, kind: Kind) -> f32 {
+    pub(super) fn rate_of(&self, kind: Kind) -> f32 {
         if kind == Kind::Weight { self.weight_rate as f32 } else { 1.0 }
     }
 
-    fn decay_of(&self, kind: Kind) -> f32 {
+    pub(super) fn decay_of(&self, kind: Kind) -> f32 {
         if kind == Kind::Weight { self.decay as f32 } else { 0.0 }
     }
 }

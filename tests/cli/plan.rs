@@ -250,3 +250,42 @@ fn the_cheap_indicator_ranks_alike() {
     let correlation = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
     assert!(correlation > 0.5, "{correlation}: {a:?} {b:?}");
 }
+
+#[test]
+fn a_plan_is_learned_converted_and_turned_upside_down() {
+    let digits = Digits::new();
+    let model = repository(crate::support::DIGITS);
+    let base = ["plan", &model, "--calib", "train", "--samples", "80", "--indicator", "learned", "--json"];
+    let base = [&base[..], &crate::support::DIGITS_VALUES].concat();
+    let levels = ["--weight-level", "3", "--activation-level", "3"];
+    let plan = digits.run(&[&base[..], &levels, &["--epochs", "1", "-o", "plan.json"]].concat()).json();
+    let layers = plan["layers"].as_array().unwrap();
+    assert!(layers.iter().all(|layer| layer["weights"].as_str().unwrap().starts_with("int")), "{plan}");
+    let conversion = digits.convert("net.fgq", &["--plan", "plan.json", "--json"]).json();
+    assert_eq!(conversion["layers"].as_array().unwrap().len(), layers.len() + 2);
+    let more = ["plan", "--indicators", "digits-resnet.indicators.json", "--reversed", "--json"];
+    let reversed = digits.run(&[&more[..], &levels].concat()).json();
+    assert!(reversed["method"].as_str().unwrap().ends_with("reversed"));
+    assert_ne!(reversed["layers"], plan["layers"]);
+    let operations = |plan: &Value| plan["uses"]["bit_ops"].as_u64().unwrap();
+    let allowed = 9 * plan_products(&digits);
+    assert!(operations(&plan) <= allowed && operations(&reversed) >= allowed, "{reversed}");
+    let damage = |plan: &Value| plan["objective"].as_f64().unwrap();
+    assert!(damage(&reversed) > damage(&plan));
+
+    let refused = |more: &[&str]| digits.run(&[&base[..], &["--indicators", "new.json"], more].concat());
+    refused(&["--precisions", "ternary:4"]).fails_with(&["--precisions ternary:4", "int2 to int8"]);
+    refused(&["--epochs", "0"]).fails_with(&["--epochs 0"]);
+    refused(&["--rate", "0"]).fails_with(&["--rate 0"]);
+    refused(&["--minutes", "0"]).fails_with(&["--minutes"]);
+    refused(&["--act-bits", "9"]).fails_with(&["2 to 8 bits"]);
+    refused(&["--indicator", "x"]).fails_with(&["learned"]);
+    assert!(!digits.join("new.json").exists());
+}
+
+/// Products of the planned layers.
+fn plan_products(digits: &Digits) -> u64 {
+    let saved = fs::read_to_string(digits.join("digits-resnet.indicators.json")).unwrap();
+    let saved: Value = serde_json::from_str(&saved).unwrap();
+    saved["layers"].as_array().unwrap().iter().map(|layer| layer["macs"].as_u64().unwrap()).sum()
+}

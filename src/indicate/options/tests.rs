@@ -17,3 +17,13 @@ fn indicators_have_names() {
     }
     assert!("x".parse::<Indicator>().is_err());
 }
+
+#[cfg(feature = "train")]
+#[test]
+fn learned_indicators_have_their_own_candidates() {
+    let options = IndicatorOptions::learned();
+    assert_eq!("learned".parse::<Indicator>().unwrap(), options.indicator);
+    assert!(options.check().is_ok() && options.indicator.is_learned() && !Indicator::default().is_learned());
+    let other = IndicatorOptions { course: Course { seed: 1, ..options.course.clone() }, ..options.clone() };
+    assert_ne!(options.method(), other.method());
+}

@@ -4,6 +4,7 @@ mod activation;
 mod drop;
 mod lookup;
 mod parametrized;
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -13,4 +14,5 @@ pub(super) use drop::DropMask;
 pub(super) use lookup::Lookup;
 pub use parametrized::Parametrization;
 pub(super) use parametrized::{ParametrizedQuantizer, QuantizerStart, nearest_step};
+pub(super) use stepped::SteppedCodes;
 pub(super) use weights::WeightQuantizer;

@@ -125,3 +125,61 @@ fn weights_do_not_run_away() {
     let [back, _] = quantizer.backward(&vec![1.0; 120]);
     assert!(out.iter().all(|&dw| dw == 0.0) && back.iter().any(|&dw| dw > 0.0));
 }
+
+fn activations(bits: u32, zero_point: u8) -> SteppedCodes {
+    SteppedCodes::of(&Quantizer { scale: 1.0, zero_point, max: (2u32.pow(bits) - 1) as u8 })
+}
+
+/// Rounding passes gradients straight through as if codes stayed: values and step scaled together scale what they are rounded
+/// to (Euler's identity).
+#[test]
+fn gradients_of_values_and_step_add_up_to_what_is_rounded() {
+    let (values, gradient) = (noise(200, 11), noise(200, 12));
+    for bits in 2..=8 {
+        let inputs = [0, 1].map(|zero_point| activations(bits, zero_point));
+        for codes in [SteppedCodes::of_weights(bits as u8)].into_iter().chain(inputs) {
+            let step = codes.start_of_weights(&values);
+            let quantizer = codes.with(step);
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            let sum = f64::from(step * quantizer.step_gradient(&values, &gradient))
+                + dot(&values, &quantizer.backward(&values, &gradient));
+            let expected = dot(&quantizer.apply(&values), &gradient);
+            assert!((sum - expected).abs() < 1e-3, "{codes:?}: {sum} instead of {expected}");
+        }
+    }
+}
+
+/// Beyond the outermost level, where nothing is rounded, the step moves values as differences say.
+#[test]
+fn beyond_all_levels_steps_have_true_gradients() {
+    let values = [5.0, -7.0, 9.0];
+    let gradient = [1.0, 0.5, -0.25];
+    let codes = SteppedCodes::of_weights(3);
+    let weighted = |step: f32| -> f32 {
+        codes.with(step).apply(&values).iter().zip(&gradient).map(|(q, dq)| q * dq).sum()
+    };
+    let difference = (weighted(0.51) - weighted(0.49)) / 0.02;
+    assert!((codes.with(0.5).step_gradient(&values, &gradient) - difference).abs() < 1e-3);
+}
+
+/// The quantizer of the authors' code, in PyTorch in double precision: `s·(r + (round(r) − r).detach())` with
+/// `r = clamp(x / s, −Qn, Qp)`, autograd of its sum weighted by 1, 2, …, and the factor `1/√(Qp·numel)`.
+#[test]
+fn learned_steps_equal_pytorch() {
+    let values = [0.9, -0.35, 0.12, -1.4, 0.55, 2.0];
+    let gradient = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let found = |codes: SteppedCodes, step: f32| {
+        codes.gradient_scale(6) * codes.with(step).step_gradient(&values, &gradient)
+    };
+    for (codes, step, expected) in [
+        (SteppedCodes::of_weights(3), 0.4, LSQ[0]),
+        (activations(2, 0), 0.6, LSQ[1]),
+        (activations(3, 4), 0.3, LSQ[2]),
+    ] {
+        assert!((found(codes, step) - expected).abs() < 1e-5, "{codes:?} {}", found(codes, step));
+    }
+    // max(|mean − 3σ|, |mean + 3σ|) / 2^(b − 1).
+    assert!((SteppedCodes::of_weights(3).start_of_weights(&values) - LSQ[3]).abs() < 1e-5);
+}
+
+const LSQ: [f32; 4] = [0.642_288_66, 4.317_279_7, 1.170_654_6, 0.865_849_16];

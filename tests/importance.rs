@@ -1,0 +1,132 @@
+//! Learned importance: layers are ordered as by the damage that is measured, and threads change nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use fgq::{
+    Channels, Course, Graph, Indicator, IndicatorOptions, Indicators, LayerIndicators, LoadOptions,
+    PixelImages, Precision, Preprocess, indicate, load,
+};
+use safetensors::SafeTensors;
+use std::path::PathBuf;
+
+fn fixture(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits").join(path)
+}
+
+fn network() -> (Graph, Preprocess) {
+    let graph = load(&fixture("digits-resnet.onnx"), &LoadOptions::default()).unwrap().graph;
+    let defaults = Preprocess::default_for(1, 8, 8).unwrap();
+    (graph, Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: Channels::Grey, ..defaults })
+}
+
+fn images(count: usize) -> PixelImages {
+    let bytes = std::fs::read(fixture("digits.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let pixels =
+        file.tensor("train_images").unwrap().data().chunks(64).take(count).map(<[u8]>::to_vec).collect();
+    PixelImages { pixels, labels: Vec::new() }
+}
+
+const BITS: [u8; 3] = [4, 3, 2];
+
+fn options(indicator: Indicator, course: Course) -> IndicatorOptions {
+    IndicatorOptions {
+        indicator,
+        precisions: BITS.map(Precision::int).to_vec(),
+        activation_bits: BITS.to_vec(),
+        course,
+        ..IndicatorOptions::default()
+    }
+}
+
+fn found(count: usize, options: &IndicatorOptions, threads: usize) -> Indicators {
+    let (graph, preprocess) = network();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let known = Indicators::default();
+    pool.install(|| {
+        indicate(graph, &preprocess, &images(count), options, known, &mut |_| Ok(()), &()).unwrap()
+    })
+}
+
+fn course(epochs: usize) -> Course {
+    Course { epochs, flips: false, ..Course::joint() }
+}
+
+fn ranks(figures: &[f64]) -> Vec<f64> {
+    figures.iter().map(|a| figures.iter().filter(|b| *b < a).count() as f64).collect()
+}
+
+/// Spearman's rank correlation.
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let (a, b) = (ranks(a), ranks(b));
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let (ma, mb) = (mean(&a), mean(&b));
+    let product = |x: &[f64], mx: f64, y: &[f64], my: f64| {
+        x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f64>()
+    };
+    product(&a, ma, &b, mb) / (product(&a, ma, &a, ma) * product(&b, mb, &b, mb)).sqrt()
+}
+
+#[test]
+fn layers_are_ordered_as_divergence_orders_them() {
+    let learned = found(600, &options(Indicator::Learned, course(3)), 2);
+    let measured = found(256, &options(Indicator::Divergence, course(3)), 2);
+    let inner = &measured.layers[..measured.layers.len() - 1];
+    assert!(learned.complete && learned.learned && !measured.learned);
+    let names =
+        |layers: &[LayerIndicators]| layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&learned.layers), names(inner), "all but the first convolution and the classifier");
+    for layer in &learned.layers {
+        assert!(layer.weight["int2"] > layer.weight["int3"] && layer.weight["int3"] > layer.weight["int4"]);
+        assert!(
+            layer.activation["2"] > layer.activation["3"] && layer.activation["3"] > layer.activation["4"]
+        );
+    }
+    let weights = |layers: &[LayerIndicators], name: &str| -> Vec<f64> {
+        layers.iter().map(|layer| layer.weight[name]).collect()
+    };
+    let activations = |layers: &[LayerIndicators], name: &str| -> Vec<f64> {
+        layers.iter().map(|layer| layer.activation[name]).collect()
+    };
+    for bits in BITS {
+        let name = format!("int{bits}");
+        println!("{bits} {:?}", (weights(&learned.layers, &name), weights(inner, &name)));
+        println!(
+            "{bits} {:?}",
+            (activations(&learned.layers, &bits.to_string()), activations(inner, &bits.to_string()))
+        );
+        println!(
+            "{bits} {} {}",
+            correlation(&weights(&learned.layers, &name), &weights(inner, &name)),
+            correlation(
+                &activations(&learned.layers, &bits.to_string()),
+                &activations(inner, &bits.to_string())
+            )
+        );
+    }
+}
+
+#[test]
+fn threads_change_nothing_and_seeds_do() {
+    let options = |seed: u64| options(Indicator::Learned, Course { seed, ..course(1) });
+    let one = found(80, &options(0), 1);
+    assert_eq!(found(80, &options(0), 2), one);
+    assert_ne!(found(80, &options(1), 2).layers, one.layers);
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused() {
+    let (graph, preprocess) = network();
+    let refused = |options: IndicatorOptions| {
+        let known = Indicators::default();
+        let save = &mut |_: &Indicators| Ok(());
+        indicate(graph.clone(), &preprocess, &images(8), &options, known, save, &()).unwrap_err().to_string()
+    };
+    let learned = || options(Indicator::Learned, course(1));
+    for precision in ["ternary:4", "int4:8", "pow2:3"] {
+        let precisions = vec![precision.parse().unwrap()];
+        let message = refused(IndicatorOptions { precisions, ..learned() });
+        assert!(message.contains("no single step") && message.contains(precision), "{message}");
+    }
+    let message = refused(IndicatorOptions { course: Course { epochs: 0, ..course(1) }, ..learned() });
+    assert!(message.contains("`epochs = 0`"), "{message}");
+}
