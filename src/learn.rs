@@ -11,11 +11,13 @@ use crate::precision::Precision;
 use crate::prepare::{Calibration, Draft, Prepared};
 use crate::progress::Progress;
 use crate::quantize::{QuantizedGraph, Structure};
+use crate::report::training_page;
 use crate::train::{
-    Course, LearnedEpoch, LearnedGraph, Lesson, MemoryBudgets, MemoryUse, Parametrization, PrecisionRules,
-    free_makers, learn_precision,
+    Course, Epoch, LearnedEpoch, LearnedGraph, Lesson, MemoryBudgets, MemoryUse, Parametrization,
+    PrecisionRules, Tutoring, free_makers, learn_precision,
 };
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Bits that weights and activations start with, and activations under a budget (Uhlich et al.).
 const START: u8 = 4;
@@ -38,6 +40,9 @@ pub struct LearnOptions {
     pub imitates: bool,
     /// Share of a label that is spread over all classes, 0 to below 1.
     pub smoothing: f64,
+    /// A file that says after every epoch where training stands; if it is there at the start, training goes on from it, to
+    /// the same model as without a break.
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl Default for LearnOptions {
@@ -50,6 +55,7 @@ impl Default for LearnOptions {
             labels: true,
             imitates: true,
             smoothing: 0.1,
+            checkpoint: None,
         }
     }
 }
@@ -127,6 +133,14 @@ pub struct Learning {
     pub curve: Vec<LearnedEpoch>,
 }
 
+impl Learning {
+    /// A self-contained web page on how training went.
+    pub fn to_html(&self, title: &str) -> String {
+        let epochs: Vec<Epoch> = self.curve.iter().map(|it| it.epoch).collect();
+        training_page(title, &epochs, &[])
+    }
+}
+
 /// Learns weights and the bits of every tensor on `images`, of which some are held back to choose the epoch.
 ///
 /// # Errors
@@ -154,8 +168,9 @@ pub fn learn(
         labels: &labels,
         smoothing: options.smoothing,
     };
+    let told = Tutoring { course: &options.course, lesson, checkpoint: options.checkpoint.as_deref() };
     let LearnedGraph { graph, curve } =
-        learn_precision(&start, &full, &pixels, lesson, &options.rules(), &options.course, progress)?;
+        learn_precision(&start, &full, &pixels, told, &options.rules(), progress)?;
     let Some((mut quantized, memory)) = graph else { return Ok(Learning { best: None, curve }) };
     let packed = measure_and_pack(&mut quantized, &full, pixels, progress)?;
     let fitted = Fitted { full, quantized, packed, fitting, unreadable };

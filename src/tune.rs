@@ -8,8 +8,11 @@ use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
 use crate::report::training_page;
-use crate::train::{BlockError, Course, Epoch, Refinement, Tutoring, refine};
+use crate::train::{BlockError, Course, Epoch, Lesson, Refinement, Tutoring, refine};
 use std::path::PathBuf;
+
+/// Share of a label that is spread over all classes.
+const SMOOTHING: f64 = 0.1;
 
 /// How [`tune`] converts and trains.
 #[derive(Debug, Clone, Default)]
@@ -55,8 +58,9 @@ pub fn tune(
     let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
     let labels: Vec<usize> = fitted.fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
     let Fitted { quantized, full, packed, .. } = &fitted;
-    let told =
-        Tutoring { course: &options.course, labels: &labels, checkpoint: options.checkpoint.as_deref() };
+    let (course, checkpoint) = (&options.course, options.checkpoint.as_deref());
+    let lesson = Lesson { imitation: Some(course.imitation), labels: &labels, smoothing: SMOOTHING };
+    let told = Tutoring { course, lesson, checkpoint };
     let Refinement { graph, blocks, curve } = refine(quantized, full, &packed.pixels, told, progress)?;
     let is_improved = graph.is_some();
     if let Some(mut graph) = graph {

@@ -3,10 +3,13 @@
 
 use fgq::{
     Channels, Course, Graph, LearnOptions, Learning, LoadOptions, MemoryBudgets, Parametrization,
-    PixelImages, Preprocess, Session, Summary, learn, load,
+    PixelImages, Preprocess, Progress, Session, Summary, learn, load,
 };
 use safetensors::SafeTensors;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits").join(path)
@@ -141,4 +144,42 @@ fn options_that_make_no_sense_are_refused() {
     let few = images("train", 3);
     let error = learn(graph, &preprocess, &few, &options(1), &()).unwrap_err();
     assert!(error.to_string().contains("too few images"), "{error}");
+}
+
+/// Breaks the training of the whole network off after so many images.
+struct Break {
+    is_training: AtomicBool,
+    left: AtomicUsize,
+}
+
+impl Progress for Break {
+    fn start(&self, stage: &str, _: usize) {
+        self.is_training.store(stage == "training", Relaxed);
+    }
+
+    fn advance(&self, steps: usize) {
+        if self.is_training.load(Relaxed) {
+            let left = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(steps));
+            left.expect("broken off");
+        }
+    }
+}
+
+/// With budgets, so that bits are free at first and stay later.
+#[test]
+fn learning_goes_on_from_a_checkpoint_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = learned(&options(4), 2).unwrap();
+    let options = LearnOptions { checkpoint: Some(folder.path().join("c")), ..options(4) };
+    let (graph, preprocess) = network();
+    // 350 are learned from: in the first epoch, and in later ones.
+    for seen in [100, 500, 1200] {
+        let progress = Break { is_training: AtomicBool::new(false), left: AtomicUsize::new(seen) };
+        let broken = || learn(graph.clone(), &preprocess, &images("train", 400), &options, &progress);
+        assert!(catch_unwind(AssertUnwindSafe(broken)).is_err());
+    }
+    assert!(options.checkpoint.as_ref().unwrap().exists());
+    let resumed = learned(&options, 2).unwrap();
+    assert_eq!(resumed.curve, straight.curve);
+    assert_eq!(resumed.best.unwrap().0.model, straight.best.unwrap().0.model);
 }

@@ -3,7 +3,7 @@
 use super::amount::bytes;
 use super::convert::{FileArgs, More, report, say};
 use super::network::{ClassArgs, NetworkArgs};
-use super::output::{Output, grouped, warn};
+use super::output::{Output, check_writable, grouped, warn};
 use super::progress::Bars;
 use super::table::{Column, Table};
 use super::tune::{EpochJson, OptimiserArg, ScheduleArg};
@@ -31,6 +31,13 @@ pub struct Args {
     /// How many images to use at most, spread evenly over the sorted list
     #[arg(long, value_name = "N", default_value_t = 65536)]
     samples: usize,
+    /// Write there after every epoch where training stands, and go on from there if the file exists, to the same model as
+    /// without a break
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Write a web page on how training went
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     budgets: MemoryArgs,
     #[command(flatten)]
@@ -176,14 +183,22 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         labels: !args.training.no_labels,
         imitates: !args.training.no_imitation,
         smoothing: args.training.smoothing,
+        checkpoint: args.checkpoint,
     };
     let files = FileArgs::new(args.model, args.data, args.output);
     let path = files.output()?;
+    for (path, option) in [(&args.report, "--report"), (&options.checkpoint, "--checkpoint")] {
+        path.iter().try_for_each(|path| check_writable(path, option))?;
+    }
     let (graph, chosen) = args.network.load(&files.model)?;
     let classes = args.classes.names(&graph, &files.calib)?;
     let images = files.images(&graph, options.labels)?.spread(args.samples);
     let learning = fgq::learn(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| files.place(error))?;
+    if let Some(path) = &args.report {
+        let title = format!("Learned precision of {}", files.model.display());
+        fgq::replace_file(path, learning.to_html(&title).as_bytes())?;
+    }
     let Learning { best, curve } = learning;
     let Some((mut conversion, memory)) = best else { return too_large(options.budgets, &curve) };
     let written = files.write(&path, &mut conversion, classes, &args.network, None)?;

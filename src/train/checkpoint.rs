@@ -1,5 +1,6 @@
 //! Where training stands, in a file from which it goes on to the same bits.
 
+use super::memory::MemoryUse;
 use super::optimise::Means;
 use super::reconstruct::BlockError;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,13 +25,6 @@ pub struct Epoch {
     pub loss: Option<f64>,
     /// What the images held back say.
     pub judgement: Option<Judgement>,
-}
-
-impl Epoch {
-    /// On the images held back, in nats.
-    fn divergence(&self) -> f64 {
-        self.judgement.map_or(f64::INFINITY, |found| found.divergence)
-    }
 }
 
 impl fmt::Display for Epoch {
@@ -60,24 +54,31 @@ pub(super) struct Standing {
     /// The optimiser's means.
     pub means: Vec<Means>,
     pub now: LearnedTensors,
-    /// None while the start is best.
+    /// None while nothing is better than the start, or nothing counts.
     pub best: Option<LearnedTensors>,
-    /// The start, then epoch after epoch; where blocks learned before, the first.
+    /// The least divergence of what counts.
+    pub lowest: Option<f64>,
+    /// The start, if it counts, then epoch after epoch; where blocks learned before, the first.
     pub curve: Vec<Epoch>,
     pub blocks: Vec<BlockError>,
+    /// What the network takes after every epoch, if precision is learned.
+    pub memory: Vec<MemoryUse>,
 }
 
 impl Standing {
-    /// At the start.
+    /// At the start, which is better than nothing.
     pub(super) fn at(start: Epoch, now: LearnedTensors) -> Self {
-        Self { now, curve: vec![start], ..Self::default() }
+        let lowest = start.judgement.map(|found| found.divergence);
+        Self { now, lowest, curve: vec![start], ..Self::default() }
     }
 
-    /// Adds to the curve, and keeps `tensors` if nothing was better before.
-    pub(super) fn judge(&mut self, epoch: Epoch, tensors: LearnedTensors) {
-        let lowest = self.curve.iter().map(Epoch::divergence).fold(f64::INFINITY, f64::min);
-        if epoch.divergence() < lowest {
-            self.best = Some(tensors);
+    /// Adds to the curve, and keeps `tensors` if nothing that counts was better before.
+    pub(super) fn judge(&mut self, epoch: Epoch, counts: bool, tensors: &LearnedTensors) {
+        let divergence = epoch.judgement.map(|found| found.divergence).filter(|_| counts);
+        let is_better = |found: &f64| self.lowest.is_none_or(|lowest| *found < lowest);
+        if let Some(divergence) = divergence.filter(is_better) {
+            self.lowest = Some(divergence);
+            self.best = Some(tensors.clone());
         }
         self.curve.push(epoch);
     }
@@ -98,8 +99,10 @@ struct CheckpointRecord {
     seconds: f64,
     steps: u64,
     has_best: bool,
+    lowest: Option<f64>,
     curve: Vec<Epoch>,
     blocks: Vec<BlockError>,
+    memory: Vec<MemoryUse>,
 }
 
 impl Checkpoint {
@@ -136,15 +139,17 @@ impl Checkpoint {
     }
 
     fn record(&self) -> CheckpointRecord {
-        let Standing { epoch, seconds, steps, best, curve, blocks, .. } = &self.standing;
+        let Standing { epoch, seconds, steps, best, lowest, curve, blocks, memory, .. } = &self.standing;
         CheckpointRecord {
             subject: self.subject.clone(),
             epoch: *epoch,
             seconds: *seconds,
             steps: *steps,
             has_best: best.is_some(),
+            lowest: *lowest,
             curve: curve.clone(),
             blocks: blocks.clone(),
+            memory: memory.clone(),
         }
     }
 
@@ -180,7 +185,8 @@ impl Checkpoint {
             (0..).map_while(tensor).map(|tensor| tensor.data().chunks_exact(4).map(value).collect()).collect()
         };
         let means = tensors("first").into_iter().zip(tensors("second"));
-        let CheckpointRecord { subject, epoch, seconds, steps, has_best, curve, blocks } = record;
+        let CheckpointRecord { subject, epoch, seconds, steps, has_best, lowest, curve, blocks, memory } =
+            record;
         let standing = Standing {
             epoch,
             seconds,
@@ -188,8 +194,10 @@ impl Checkpoint {
             means: means.map(|(first, second)| Means { first, second }).collect(),
             now: tensors("now"),
             best: has_best.then(|| tensors("best")),
+            lowest,
             curve,
             blocks,
+            memory,
         };
         Some(Self { subject, standing })
     }
@@ -224,7 +232,19 @@ mod tests {
         let blocks = vec![BlockError { name: "a\"b".into(), before: 0.7, after: 1.0 / 7.0 }];
         let means = vec![Means { first: vec![0.5, -1e-30], second: Vec::new() }, Means::default()];
         let now = vec![vec![1.0, f32::MIN_POSITIVE, -0.1], Vec::new(), vec![3.0]];
-        let standing = Standing { epoch: 3, seconds: 0.1, steps: 9, means, now, best, curve, blocks };
+        let memory = vec![MemoryUse { weights: 1, largest_activation: 2, activations: u64::MAX }];
+        let standing = Standing {
+            epoch: 3,
+            seconds: 0.1,
+            steps: 9,
+            means,
+            now,
+            best,
+            lowest: Some(0.1),
+            curve,
+            blocks,
+            memory,
+        };
         Checkpoint { subject: "abc".into(), standing }
     }
 
@@ -255,10 +275,13 @@ mod tests {
             judgement: Some(Judgement { images: 1, agreeing: 1, divergence, divergence_error: None }),
         };
         let mut standing = Standing::at(epoch(0.5), Vec::new());
-        for (at, divergence) in [0.6, 0.4, 0.4, 0.45].into_iter().enumerate() {
-            standing.judge(epoch(divergence), vec![vec![at as f32]]);
+        for (at, divergence) in [0.6, 0.4, 0.4, 0.45, 0.3].into_iter().enumerate() {
+            standing.judge(epoch(divergence), at < 4, &vec![vec![at as f32]]);
         }
-        assert_eq!((standing.best, standing.curve.len()), (Some(vec![vec![1.0]]), 5));
+        assert_eq!((standing.best, standing.curve.len()), (Some(vec![vec![1.0]]), 6));
+        let mut nothing = Standing::default();
+        nothing.judge(epoch(0.1), false, &Vec::new());
+        assert_eq!((nothing.best, nothing.lowest), (None, None));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Learned precision: weights, gains, biases, and the step and range of every quantizer, until budgets hold.
 
-use super::checkpoint::Epoch;
-use super::course::Course;
+use super::checkpoint::{Epoch, Standing};
 use super::held_back::Judge;
 use super::memory::MemoryUse;
 use super::mixed::{MixedPrecision, PrecisionRules};
-use super::training::{Lesson, Training, check_held_back};
+use super::student::Student;
+use super::training::{Training, Tutoring, Verdict, check_held_back};
 use crate::calibrate::Parts;
 use crate::error::Result;
 use crate::graph::Interpreter;
@@ -39,34 +39,25 @@ pub(crate) fn learn_precision(
     graph: &QuantizedGraph,
     full: &Full,
     pixels: &Parts,
-    lesson: Lesson,
+    told: Tutoring,
     rules: &PrecisionRules,
-    course: &Course,
     progress: &dyn Progress,
 ) -> Result<LearnedGraph> {
     check_held_back(pixels)?;
     let teacher = Interpreter::new(&full.graph)?;
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let student = MixedPrecision::new(graph, &full.graph, rules);
-    let mut training = Training::new(student, full, &teacher, &pixels.fitting, lesson, course);
-    let (mut found, mut lowest) = (LearnedGraph { graph: None, curve: Vec::new() }, f64::INFINITY);
-    progress.start("learning", course.epochs * pixels.fitting.images());
-    for epoch in 0..course.epochs {
-        let loss = training.epoch(epoch, progress)?;
-        let mut learned = graph.clone();
-        training.student.store(&mut learned);
-        let (judgement, memory) = (judge.of(&learned)?, training.student.memory());
-        let epoch_found = Epoch { loss: Some(loss), judgement };
-        progress.status(&epoch_found.to_string());
-        found.curve.push(LearnedEpoch { epoch: epoch_found, memory });
-        let holds = memory.is_within(&rules.budgets);
-        if let Some(judgement) = judgement.filter(|found| holds && found.divergence < lowest) {
-            lowest = judgement.divergence;
-            found.graph = Some((learned, memory));
-        }
-        if training.progress_at(epoch + 1, 0.0) >= 1.0 {
-            break;
-        }
-    }
-    Ok(found)
+    let mut training = Training::new(student, full, &teacher, &pixels.fitting, told);
+    let verdict = |student: &MixedPrecision| {
+        let (judgement, memory) = (judge.of(&student.learned_graph(graph))?, student.memory());
+        Ok(Verdict { judgement, memory: Some(memory), counts: memory.is_within(&rules.budgets) })
+    };
+    let start = |training: &mut Training<MixedPrecision>| {
+        Ok(Standing { now: training.student.tensors(), ..Standing::default() })
+    };
+    let Standing { best, curve, memory, .. } = training.run(start, verdict, progress)?;
+    let student = &mut training.student;
+    let best = best.map(|best| student.set(&best).map(|()| (student.learned_graph(graph), student.memory())));
+    let curve = curve.into_iter().zip(memory).map(|(epoch, memory)| LearnedEpoch { epoch, memory }).collect();
+    Ok(LearnedGraph { graph: best.transpose()?, curve })
 }

@@ -23,7 +23,7 @@ impl MemoryBudgets {
 
 /// Bytes that a network takes: codes of weights as the file stores them, and of every activation tensor between input and
 /// logits its values times the bits of a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct MemoryUse {
     /// Of all weights.
     pub weights: u64,

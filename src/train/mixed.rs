@@ -268,6 +268,13 @@ impl MixedPrecision {
         }
     }
 
+    /// What learning has made of the network that this one simulates.
+    pub(super) fn learned_graph(&self, graph: &QuantizedGraph) -> QuantizedGraph {
+        let mut learned = graph.clone();
+        self.store(&mut learned);
+        learned
+    }
+
     /// Writes what was learned to the network that this one simulates.
     pub(super) fn store(&self, graph: &mut QuantizedGraph) {
         self.simulation.store(graph);

@@ -34,6 +34,6 @@ pub(crate) use mixed::{PrecisionRules, free_makers};
 pub use optimise::{Descent, RateSchedule};
 pub use quantizers::Parametrization;
 pub use reconstruct::BlockError;
-pub(crate) use refine::{Refinement, Tutoring, refine};
+pub(crate) use refine::{Refinement, refine};
 pub(crate) use switched::CandidateBits;
-pub(crate) use training::Lesson;
+pub(crate) use training::{Lesson, Tutoring};

@@ -2,32 +2,17 @@
 //! precision, without labels.
 
 use super::blocks::blocks;
-use super::checkpoint::{Checkpoint, Epoch, Standing};
-use super::course::Course;
+use super::checkpoint::{Epoch, Standing};
 use super::held_back::Judge;
 use super::reconstruct::{BlockError, reconstruct};
 use super::simulate::Simulation;
-use super::training::{Lesson, Training, check_held_back};
+use super::training::{Training, Tutoring, Verdict, check_held_back};
 use crate::calibrate::Parts;
 use crate::error::Result;
 use crate::graph::Interpreter;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::QuantizedGraph;
-use std::path::Path;
-
-/// Share of a label that is spread over all classes.
-const SMOOTHING: f64 = 0.1;
-
-/// What a refinement is told.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tutoring<'a> {
-    pub course: &'a Course,
-    /// Of the fitted images, or none.
-    pub labels: &'a [usize],
-    /// Where training stands is written there after every epoch, and read from there at the start.
-    pub checkpoint: Option<&'a Path>,
-}
 
 /// The best network found.
 pub(crate) struct Refinement {
@@ -51,34 +36,19 @@ pub(crate) fn refine(
     progress: &dyn Progress,
 ) -> Result<Refinement> {
     check_held_back(pixels)?;
-    let Tutoring { course, labels, checkpoint } = told;
     let teacher = Interpreter::new(&full.graph)?;
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let simulation = Simulation::new(graph, &full.graph);
-    let lesson = Lesson { imitation: Some(course.imitation), labels, smoothing: SMOOTHING };
-    let mut training = Training::new(simulation, full, &teacher, &pixels.fitting, lesson, course);
-    if course.features > 0.0 {
+    let mut training = Training::new(simulation, full, &teacher, &pixels.fitting, told);
+    if told.course.features > 0.0 {
         training.blocks = blocks(&training.student, &full.structure, &full.graph);
     }
-    let subject = training.subject();
-    let mut standing = match checkpoint.map(|path| Checkpoint::read(path, &subject)).transpose()?.flatten() {
-        Some(found) => found.standing,
-        None => start(&mut training, graph, full, pixels, &judge, progress)?,
+    let verdict = |simulation: &Simulation| {
+        let judgement = judge.of(&simulation.refined(graph))?;
+        Ok(Verdict { judgement, memory: None, counts: true })
     };
-    training.resume(&standing)?;
-    progress.start("training", course.epochs * pixels.fitting.images());
-    progress.advance(standing.epoch * pixels.fitting.images());
-    while standing.epoch < course.epochs && training.progress_at(standing.epoch, 0.0) < 1.0 {
-        let loss = training.epoch(standing.epoch, progress)?;
-        let judgement = judge.of(&training.student.refined(graph))?;
-        let epoch = Epoch { loss: Some(loss), judgement };
-        training.record(epoch, &mut standing);
-        progress.status(&epoch.to_string());
-        if let Some(path) = checkpoint {
-            Checkpoint { subject: subject.clone(), standing: standing.clone() }.write(path)?;
-        }
-    }
-    let Standing { best, blocks, curve, .. } = standing;
+    let start = |training: &mut Training<Simulation>| start(training, graph, full, pixels, &judge, progress);
+    let Standing { best, blocks, curve, .. } = training.run(start, verdict, progress)?;
     let simulation = &mut training.student;
     let best = best.map(|best| simulation.set(&best).map(|()| simulation.refined(graph))).transpose()?;
     Ok(Refinement { graph: best, blocks, curve })
@@ -99,7 +69,7 @@ fn start(
     standing.blocks = reconstruct(&mut training.student, full, teacher, pixels, course, progress)?;
     if !standing.blocks.is_empty() {
         let judgement = judge.of(&training.student.refined(graph))?;
-        standing.judge(Epoch { loss: None, judgement }, training.student.tensors());
+        standing.judge(Epoch { loss: None, judgement }, true, &training.student.tensors());
     }
     standing.now = standing.best.clone().unwrap_or(before);
     Ok(standing)

@@ -1,10 +1,11 @@
 //! A student on its course: steps, epochs, and where they stand.
 
 use super::blocks::NetworkBlock;
-use super::checkpoint::{Epoch, Standing, digest};
+use super::checkpoint::{Checkpoint, Epoch, Standing, digest};
 use super::course::{Course, Imitation};
 use super::examples::{Examples, VariedImage, channel_first};
 use super::loss::{self, Criterion, LossTarget};
+use super::memory::MemoryUse;
 use super::optimise::Optimiser;
 use super::student::Student;
 use super::tape::{BatchValue, Tape};
@@ -12,10 +13,12 @@ use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Interpreter, NodeId};
+use crate::judge::Judgement;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::random::Random;
 use rayon::prelude::*;
+use std::path::Path;
 
 /// What a network in training should answer.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,25 @@ pub(crate) struct Lesson<'a> {
     pub labels: &'a [usize],
     /// Share of a label that is spread over all classes.
     pub smoothing: f64,
+}
+
+/// What a training is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tutoring<'a> {
+    pub course: &'a Course,
+    pub lesson: Lesson<'a>,
+    /// Where training stands is written there after every epoch, and read from there at the start.
+    pub checkpoint: Option<&'a Path>,
+}
+
+/// What the network of an epoch is worth.
+pub(super) struct Verdict {
+    /// What the images held back say.
+    pub judgement: Option<Judgement>,
+    /// What it takes, if precision is learned.
+    pub memory: Option<MemoryUse>,
+    /// Whether it may be the best.
+    pub counts: bool,
 }
 
 /// What is wanted of an image.
@@ -46,6 +68,7 @@ pub(super) struct Training<'a, S> {
     /// Blocks whose last values are to be full precision's too.
     pub blocks: Vec<NetworkBlock>,
     lesson: Lesson<'a>,
+    checkpoint: Option<&'a Path>,
     optimiser: Optimiser,
     examples: Examples<'a>,
     /// Full precision's.
@@ -61,15 +84,16 @@ impl<'a, S: Student + Sync> Training<'a, S> {
         full: &'a Full<'a>,
         teacher: &'a Interpreter<'a>,
         pixels: &'a Spool,
-        lesson: Lesson<'a>,
-        course: &'a Course,
+        told: Tutoring<'a>,
     ) -> Self {
+        let Tutoring { course, lesson, checkpoint } = told;
         Self {
             student,
             course,
             teacher,
             blocks: Vec::new(),
             lesson,
+            checkpoint,
             optimiser: Optimiser::new(course.optimiser),
             examples: Examples {
                 pixels,
@@ -86,14 +110,41 @@ impl<'a, S: Student + Sync> Training<'a, S> {
         }
     }
 
+    /// Goes on from the checkpoint, if there is one, else from where `start` leaves, until the course is over; `judge` says
+    /// what the network of an epoch is worth.
+    ///
+    /// # Errors
+    /// Values or gradients that are not finite; a checkpoint of another training; whatever `start` and `judge` refuse.
+    pub(super) fn run(
+        &mut self,
+        start: impl FnOnce(&mut Self) -> Result<Standing>,
+        judge: impl Fn(&S) -> Result<Verdict>,
+        progress: &dyn Progress,
+    ) -> Result<Standing> {
+        let (subject, path, images) = (self.subject(), self.checkpoint, self.examples.pixels.images());
+        let found = path.map(|path| Checkpoint::read(path, &subject)).transpose()?.flatten();
+        let mut standing = found.map_or_else(|| start(self), |found| Ok(found.standing))?;
+        self.resume(&standing)?;
+        progress.start("training", self.course.epochs * images);
+        progress.advance(standing.epoch * images);
+        while standing.epoch < self.course.epochs && self.progress_at(standing.epoch, 0.0) < 1.0 {
+            let loss = self.epoch(standing.epoch, progress)?;
+            self.record(loss, judge(&self.student)?, &mut standing);
+            progress.status(&standing.curve.last().map(Epoch::to_string).unwrap_or_default());
+            if let Some(path) = path {
+                Checkpoint { subject: subject.clone(), standing: standing.clone() }.write(path)?;
+            }
+        }
+        Ok(standing)
+    }
+
     /// What training depends on, in a few digits.
-    pub(super) fn subject(&self) -> String {
+    fn subject(&self) -> String {
         let course = Course { epochs: 0, minutes: None, memory: 0, ..self.course.clone() };
         digest(&self.student.tensors(), &format!("{course:?} {:?}", self.lesson))
     }
 
-    /// Goes on from where training stood.
-    pub(super) fn resume(&mut self, standing: &Standing) -> Result<()> {
+    fn resume(&mut self, standing: &Standing) -> Result<()> {
         self.student.set(&standing.now)?;
         self.optimiser.steps = standing.steps;
         self.optimiser.means = standing.means.clone();
@@ -102,13 +153,15 @@ impl<'a, S: Student + Sync> Training<'a, S> {
     }
 
     /// Where training stands after another epoch.
-    pub(super) fn record(&self, epoch: Epoch, standing: &mut Standing) {
+    fn record(&self, loss: f64, verdict: Verdict, standing: &mut Standing) {
         standing.epoch += 1;
         standing.seconds = self.seconds();
         standing.steps = self.optimiser.steps;
         standing.means = self.optimiser.means.clone();
         standing.now = self.student.tensors();
-        standing.judge(epoch, standing.now.clone());
+        standing.memory.extend(verdict.memory);
+        let epoch = Epoch { loss: Some(loss), judgement: verdict.judgement };
+        standing.judge(epoch, verdict.counts, &standing.now.clone());
     }
 
     fn seconds(&self) -> f64 {
@@ -116,7 +169,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
     }
 
     /// How much of the course is over, `within` an epoch.
-    pub(super) fn progress_at(&self, epoch: usize, within: f64) -> f64 {
+    fn progress_at(&self, epoch: usize, within: f64) -> f64 {
         let by_epochs = (epoch as f64 + within) / self.course.epochs.max(1) as f64;
         let minutes = self.seconds() / 60.0;
         self.course.minutes.map_or(by_epochs, |limit| by_epochs.max(minutes / limit))

@@ -13,7 +13,7 @@ use crate::train::course::Course;
 use crate::train::examples::channel_first;
 use crate::train::simulate::tests::compare;
 use crate::train::tape::Tape;
-use crate::train::training::{Lesson, Training};
+use crate::train::training::{Lesson, Training, Tutoring};
 
 const RULES: PrecisionRules = PrecisionRules {
     parametrization: Parametrization::U3,
@@ -192,7 +192,8 @@ fn trained_simulation_and_runtime_give_the_same_class() {
     let course = Course { epochs: 6, rate: 5e-3, weight_rate: 1.0, flips: false, ..Course::default() };
     let lesson = Lesson { imitation: Some(course.imitation), labels: &labels, smoothing: 0.0 };
     let teacher = Interpreter::new(&full.graph).unwrap();
-    let mut training = Training::new(mixed, full, &teacher, &pixels.fitting, lesson, &course);
+    let told = Tutoring { course: &course, lesson, checkpoint: None };
+    let mut training = Training::new(mixed, full, &teacher, &pixels.fitting, told);
     let losses: Vec<f64> = (0..course.epochs).map(|epoch| training.epoch(epoch, &()).unwrap()).collect();
     assert!(losses[5] < losses[0], "{losses:?}");
     let mut student = training.student;
