@@ -51,7 +51,7 @@ pub(super) struct Verdict {
 }
 
 /// What is wanted of an image.
-struct Wanted {
+struct WantedAnswers {
     /// Full precision's.
     logits: Vec<f32>,
     /// Full precision's values at the end of every block.
@@ -195,8 +195,9 @@ impl<'a, S: Student + Sync> Training<'a, S> {
     /// One change of all parameters; the sum of the images' losses.
     fn step(&mut self, epoch: usize, batch: &[usize], progress: f64) -> Result<f64> {
         let example = |&image: &usize| self.example(epoch, image);
-        let examples: Vec<(Vec<f32>, Wanted)> = batch.par_iter().map(example).collect::<Result<_>>()?;
-        let (inputs, wanted): (BatchValue, Vec<Wanted>) = examples.into_iter().unzip();
+        let examples: Vec<(Vec<f32>, WantedAnswers)> =
+            batch.par_iter().map(example).collect::<Result<_>>()?;
+        let (inputs, wanted): (BatchValue, Vec<WantedAnswers>) = examples.into_iter().unzip();
         self.student.refresh(progress);
         let layers: Vec<NodeId> = self.blocks.iter().map(|block| block.layers[1]).collect();
         let network = self.student.network();
@@ -224,7 +225,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
     }
 
     /// An image as the simulation reads it, and what is wanted of it.
-    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, Wanted)> {
+    fn example(&self, epoch: usize, image: usize) -> Result<(Vec<f32>, WantedAnswers)> {
         let VariedImage { pixels, input, classes } = self.examples.of(epoch, image)?;
         let mut features = vec![Vec::new(); self.blocks.len()];
         let mut logits = Vec::new();
@@ -235,11 +236,11 @@ impl<'a, S: Student + Sync> Training<'a, S> {
                 logits = values.to_vec();
             }
         })?;
-        Ok((channel_first(&pixels, self.examples.input), Wanted { logits, features, classes }))
+        Ok((channel_first(&pixels, self.examples.input), WantedAnswers { logits, features, classes }))
     }
 
     /// Loss of an image's logits, and its gradient.
-    fn loss(&self, logits: &[f32], wanted: &Wanted) -> (f64, Vec<f32>) {
+    fn loss(&self, logits: &[f32], wanted: &WantedAnswers) -> (f64, Vec<f32>) {
         let imitated = |imitation: Imitation| imitation.of(logits, LossTarget::Logits(&wanted.logits));
         let nothing = || (0.0, vec![0.0; logits.len()]);
         let (mut sum, mut gradient) = self.lesson.imitation.map_or_else(nothing, imitated);
