@@ -24,10 +24,10 @@ use crate::quantize::{
 const SPREAD: f32 = 0.4;
 
 /// Share of the course after which bits stay, once the budgets hold.
-const FREE: f64 = 0.4;
+const FREE: f64 = 0.2;
 
 /// How much faster than everything else steps and ranges change until then.
-const HASTE: f32 = 10.0;
+const HASTE: f32 = 4.0;
 
 /// How precision is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -176,6 +176,7 @@ impl LevelGrid {
 impl ParametrizedQuantizer {
     pub(in crate::train) fn new(parametrization: Parametrization, start: QuantizerStart) -> Self {
         let QuantizerStart { bits, is_signed, step, bound } = start;
+        let step = power(step);
         let mut own = Self {
             parametrization,
             is_signed,
