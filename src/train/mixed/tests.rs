@@ -193,7 +193,9 @@ fn trained_simulation_and_runtime_give_the_same_class() {
     let lesson = Lesson { imitation: Some(course.imitation), labels: &labels, smoothing: 0.0 };
     let teacher = Interpreter::new(&full.graph).unwrap();
     let mut training = Training::new(mixed, full, &teacher, &pixels.fitting, lesson, &course);
-    (0..course.epochs).for_each(|epoch| drop(training.epoch(epoch, &()).unwrap()));
+    for epoch in 0..course.epochs {
+        training.epoch(epoch, &()).unwrap();
+    }
     let mut student = training.student;
     student.refresh(1.0);
     let used = student.memory();
