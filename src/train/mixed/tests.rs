@@ -194,7 +194,9 @@ fn trained_simulation_and_runtime_give_the_same_class() {
     let teacher = Interpreter::new(&full.graph).unwrap();
     let told = Tutoring { course: &course, lesson, checkpoint: None };
     let mut training = Training::new(mixed, full, &teacher, &pixels.fitting, told);
-    (0..course.epochs).for_each(|epoch| drop(training.epoch(epoch, &()).unwrap()));
+    for epoch in 0..course.epochs {
+        training.epoch(epoch, &()).unwrap();
+    }
     let mut student = training.student;
     student.refresh(1.0);
     let used = student.memory();
