@@ -66,43 +66,33 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     product(&a, ma, &b, mb) / (product(&a, ma, &a, ma) * product(&b, mb, &b, mb)).sqrt()
 }
 
+/// Figures of one kind for one candidate, by layer.
+fn column(layers: &[LayerIndicators], name: &str) -> Vec<f64> {
+    let figure = |layer: &LayerIndicators| layer.weight.get(name).or(layer.activation.get(name)).copied();
+    layers.iter().filter_map(figure).collect()
+}
+
 #[test]
 fn layers_are_ordered_as_divergence_orders_them() {
-    let learned = found(600, &options(Indicator::Learned, course(3)), 2);
-    let measured = found(256, &options(Indicator::Divergence, course(3)), 2);
+    let of = |indicator: Indicator, count: usize| found(count, &options(indicator, course(3)), 2);
+    let steps = of(Indicator::Learned, 500);
+    let damage = of(Indicator::LearnedDamage, 500);
+    let measured = of(Indicator::Divergence, 256);
     let inner = &measured.layers[..measured.layers.len() - 1];
-    assert!(learned.complete && learned.learned && !measured.learned);
+    assert!(steps.complete && steps.learned && damage.learned && !measured.learned);
     let names =
         |layers: &[LayerIndicators]| layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&learned.layers), names(inner), "all but the first convolution and the classifier");
-    for layer in &learned.layers {
-        assert!(layer.weight["int2"] > layer.weight["int3"] && layer.weight["int3"] > layer.weight["int4"]);
-        assert!(
-            layer.activation["2"] > layer.activation["3"] && layer.activation["3"] > layer.activation["4"]
-        );
+    assert_eq!(names(&steps.layers), names(inner), "all but the first convolution and the classifier");
+    for layer in steps.layers.iter().chain(&damage.layers) {
+        assert!(layer.weight["int2"] > layer.weight["int3"] && layer.activation["2"] > layer.activation["3"]);
     }
-    let weights = |layers: &[LayerIndicators], name: &str| -> Vec<f64> {
-        layers.iter().map(|layer| layer.weight[name]).collect()
-    };
-    let activations = |layers: &[LayerIndicators], name: &str| -> Vec<f64> {
-        layers.iter().map(|layer| layer.activation[name]).collect()
-    };
-    for bits in BITS {
-        let name = format!("int{bits}");
-        println!("{bits} {:?}", (weights(&learned.layers, &name), weights(inner, &name)));
-        println!(
-            "{bits} {:?}",
-            (activations(&learned.layers, &bits.to_string()), activations(inner, &bits.to_string()))
-        );
-        println!(
-            "{bits} {} {}",
-            correlation(&weights(&learned.layers, &name), &weights(inner, &name)),
-            correlation(
-                &activations(&learned.layers, &bits.to_string()),
-                &activations(inner, &bits.to_string())
-            )
-        );
+    let alike =
+        |learned: &Indicators, name: &str| correlation(&column(&learned.layers, name), &column(inner, name));
+    for name in ["int2", "int3"] {
+        assert!(alike(&steps, name) > 0.5, "{name}: {}", alike(&steps, name));
     }
+    let of_damage = ["int2", "int3", "2", "3"].map(|name| alike(&damage, name));
+    assert!(of_damage.iter().all(|&alike| alike > 0.3), "{of_damage:?}\n{damage:#?}\n{measured:#?}");
 }
 
 #[test]
