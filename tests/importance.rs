@@ -6,6 +6,7 @@ use fgq::{
     PixelImages, Precision, Preprocess, indicate, load,
 };
 use safetensors::SafeTensors;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 fn fixture(path: &str) -> PathBuf {
@@ -66,18 +67,19 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     product(&a, ma, &b, mb) / (product(&a, ma, &a, ma) * product(&b, mb, &b, mb)).sqrt()
 }
 
-/// Figures of one kind for one candidate, by layer.
-fn column(layers: &[LayerIndicators], name: &str) -> Vec<f64> {
-    let figure = |layer: &LayerIndicators| layer.weight.get(name).or(layer.activation.get(name)).copied();
-    layers.iter().filter_map(figure).collect()
+/// The two layers whose figures are largest.
+fn first_two(figures: &[f64]) -> BTreeSet<usize> {
+    let ranks = ranks(figures);
+    (0..figures.len()).filter(|&layer| ranks[layer] >= (figures.len() - 2) as f64).collect()
 }
 
 #[test]
 fn layers_are_ordered_as_divergence_orders_them() {
-    let of = |indicator: Indicator, count: usize| found(count, &options(indicator, course(3)), 2);
-    let steps = of(Indicator::Learned, 500);
-    let damage = of(Indicator::LearnedDamage, 500);
-    let measured = of(Indicator::Divergence, 256);
+    let of = |indicator: Indicator, count: usize, epochs: usize| {
+        found(count, &options(indicator, course(epochs)), 2)
+    };
+    let (steps, damage) = (of(Indicator::Learned, 240, 1), of(Indicator::LearnedDamage, 500, 2));
+    let measured = of(Indicator::Divergence, 256, 1);
     let inner = &measured.layers[..measured.layers.len() - 1];
     assert!(steps.complete && steps.learned && damage.learned && !measured.learned);
     let names =
@@ -86,13 +88,14 @@ fn layers_are_ordered_as_divergence_orders_them() {
     for layer in steps.layers.iter().chain(&damage.layers) {
         assert!(layer.weight["int2"] > layer.weight["int3"] && layer.activation["2"] > layer.activation["3"]);
     }
-    let alike =
-        |learned: &Indicators, name: &str| correlation(&column(&learned.layers, name), &column(inner, name));
-    for name in ["int2", "int3"] {
-        assert!(alike(&steps, name) > 0.5, "{name}: {}", alike(&steps, name));
+    let weights = |layers: &[LayerIndicators], name: &str| -> Vec<f64> {
+        layers.iter().map(|layer| layer.weight[name]).collect()
+    };
+    for name in ["int2", "int3", "int4"] {
+        let alike = correlation(&weights(&steps.layers, name), &weights(inner, name));
+        assert!(alike > 0.5, "{name}: {alike}");
     }
-    let of_damage = ["int2", "int3", "2", "3"].map(|name| alike(&damage, name));
-    assert!(of_damage.iter().all(|&alike| alike > 0.3), "{of_damage:?}\n{damage:#?}\n{measured:#?}");
+    assert_eq!(first_two(&weights(&damage.layers, "int2")), first_two(&weights(inner, "int2")));
 }
 
 #[test]
