@@ -104,6 +104,11 @@ fn threads_change_nothing_and_seeds_do() {
     let one = found(80, &options(0), 1);
     assert_eq!(found(80, &options(0), 2), one);
     assert_ne!(found(80, &options(1), 2).layers, one.layers);
+    // Nor does the order of candidates, or one that is there twice.
+    let mut turned = options(0);
+    turned.precisions.reverse();
+    turned.activation_bits.push(2);
+    assert_eq!(found(80, &turned, 2).layers, one.layers);
 }
 
 #[test]
