@@ -340,7 +340,7 @@ fn narrow_pointwise_layers_keep_eight_bits() {
 #[test]
 fn reversed_plans_are_the_worst_that_use_as_much() {
     let layer = |name: &str, size: f64| {
-        let figures = json!({ "int6": 0.1 * size, "int4": 0.2 * size, "int2": size });
+        let figures = json!({ "int5": 0.1 * size, "int4": 0.2 * size, "int3": size });
         json!({
             "name": name, "parameters": 64, "macs": 640, "weight": figures, "activation": { "4": size },
         })
@@ -348,9 +348,9 @@ fn reversed_plans_are_the_worst_that_use_as_much() {
     let value = json!({ "learned": true, "layers": [layer("a", 1.0), layer("b", 3.0), layer("c", 9.0)] });
     let indicators = Indicators::from_json(&value.to_string()).unwrap();
     assert!(indicators.are_learned());
-    let damage = |bits: u32, size: f64| size * [1.0, 0.2, 0.1][bits as usize / 2 - 1] + size;
-    for mean_bits in [2.0, 3.0, 4.0, 5.5, 6.0] {
-        let all = (0..27).map(|n| [n / 9, n / 3 % 3, n % 3].map(|place| 2 * place + 2));
+    let damage = |bits: u32, size: f64| size * [1.0, 0.2, 0.1][bits as usize - 3] + size;
+    for mean_bits in [3.0, 3.5, 4.0, 4.7, 5.0] {
+        let all = (0..27).map(|n| [n / 9, n / 3 % 3, n % 3].map(|place| place + 3));
         let sums = all.map(|bits| {
             let damages = bits.iter().zip([1.0, 3.0, 9.0]).map(|(&bits, size)| damage(bits, size));
             (f64::from(bits.iter().sum::<u32>()) / 3.0, damages.sum::<f64>())

@@ -162,6 +162,7 @@ impl Course {
             batch: 32,
             rate: 3e-3,
             weight_rate: 0.3,
+            schedule: RateSchedule::Cosine { warm_up: 0.0 },
             decay: 2.5e-5,
             mix: 0.0,
             ..Self::default()

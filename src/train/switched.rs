@@ -9,7 +9,7 @@ use super::tape::Gradients;
 use crate::calibrate::{ChannelStatistics, Histogram, Observation, RangeMethod, quantizer_for};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Quantizer;
-use crate::graph::{Affine, BatchNorm, Binary, Conv, Graph, Node, NodeId, Op};
+use crate::graph::{Affine, BatchNorm, Binary, Conv, Graph, NodeId, Op};
 use crate::tensor::Shape;
 
 /// Added to variances.
@@ -36,7 +36,7 @@ impl CandidateBits {
         self.weights.len().max(self.activations.len())
     }
 
-    /// The candidates for weights and for activations that make up a width.
+    /// The candidates for weights and for activations that make up a width: both in the order in which they are given.
     fn of_width(&self, width: usize) -> [usize; 2] {
         [self.weights.len(), self.activations.len()].map(|count| width * count / self.widths())
     }
@@ -82,15 +82,15 @@ impl SwitchedNetwork {
             let place = match &node.op {
                 Op::Conv(conv) if nodes.contains(&id) => {
                     let unobserved = || Error::new(ErrorKind::Shape, "a layer was not observed");
-                    let read = observation.histograms[node.inputs[0]].as_ref().ok_or_else(unobserved)?;
-                    let made = observation.channels[id].as_ref().ok_or_else(unobserved)?;
-                    own.switched(
-                        id,
-                        node,
+                    let observed = ObservedConv {
+                        node: id,
+                        name: &node.name,
                         conv,
-                        (inputs[0], shapes[node.inputs[0]], shapes[id]),
-                        (read, made),
-                    )
+                        shapes: [shapes[node.inputs[0]], shapes[id]],
+                        read: observation.histograms[node.inputs[0]].as_ref().ok_or_else(unobserved)?,
+                        made: observation.channels[id].as_ref().ok_or_else(unobserved)?,
+                    };
+                    own.switched(&observed, inputs[0])
                 }
                 op => own.frozen(&node.name, Function::Op(op.clone()), inputs, shapes[id]),
             };
@@ -106,17 +106,11 @@ impl SwitchedNetwork {
     }
 
     /// Adds a convolution with its quantizer and its normalization, which starts where full precision is.
-    fn switched(
-        &mut self,
-        id: NodeId,
-        node: &Node,
-        conv: &Conv,
-        (input, read_shape, shape): (NodeId, Shape, Shape),
-        (histogram, made): (&Histogram, &ChannelStatistics),
-    ) -> NodeId {
-        let (codes, of_inputs) = CodesOf::new(&self.bits, histogram);
+    fn switched(&mut self, observed: &ObservedConv, input: NodeId) -> NodeId {
+        let [read_shape, shape] = observed.shapes;
+        let (codes, of_inputs) = CodesOf::new(&self.bits, observed.read);
         let mut push = |function: Function, inputs: Vec<NodeId>, shape: Shape| {
-            self.network.push(&node.name, function, inputs, shape)
+            self.network.push(observed.name, function, inputs, shape)
         };
         // The slope of the loss along the share is what rounding adds to it.
         let rounded = push(Function::Quantize(codes.inputs[0].with(1.0)), vec![input], read_shape);
@@ -124,21 +118,21 @@ impl SwitchedNetwork {
         let whole = Affine { scale: vec![1.0], shift: vec![0.0] };
         let share = push(Function::Op(Op::Affine(whole)), vec![error], read_shape);
         let read = push(Function::Op(Op::Binary(Binary::Add)), vec![input, share], read_shape);
-        let place = push(Function::Op(Op::Conv(conv.clone())), vec![read], shape);
-        let norm = started_norm(made, shape.channels);
+        let place = push(Function::Op(Op::Conv(observed.conv.clone())), vec![read], shape);
+        let norm = started_norm(observed.made, shape.channels);
         let units = norm.gamma.clone();
         let learned = [
             Accumulated::new(Kind::Gain, norm.gamma.clone(), units.clone()),
             Accumulated::new(Kind::Bias, norm.beta.clone(), units),
         ];
-        let norm = self.network.push(&node.name, Function::Op(Op::BatchNorm(norm)), vec![place], shape);
+        let norm = self.network.push(observed.name, Function::Op(Op::BatchNorm(norm)), vec![place], shape);
         let (weight, size) = match &mut self.network.layers[place].function {
             Function::Op(Op::Conv(conv)) => normalise(conv),
             _ => (Vec::new(), 1.0),
         };
         let of_weights = codes.weights.iter().map(|codes| codes.start_of_weights(&weight)).collect();
         self.convs.push(SwitchedConv {
-            node: id,
+            node: observed.node,
             layers: SwitchedLayers { input: rounded, share, conv: place, norm },
             damage: [&codes.weights, &codes.inputs].map(|codes| vec![PassMean::default(); codes.len()]),
             steps: [of_weights, of_inputs].map(Accumulated::steps),
@@ -201,6 +195,17 @@ impl SwitchedNetwork {
         };
         self.convs.iter().map(of_conv).collect()
     }
+}
+
+/// A convolution to be switched, as full precision knows it.
+struct ObservedConv<'a> {
+    node: NodeId,
+    name: &'a str,
+    conv: &'a Conv,
+    /// Of what it reads and of what it makes.
+    shapes: [Shape; 2],
+    read: &'a Histogram,
+    made: &'a ChannelStatistics,
 }
 
 /// Codes by candidate.

@@ -279,7 +279,6 @@ fn a_plan_is_learned_converted_and_turned_upside_down() {
     refused(&["--rate", "0"]).fails_with(&["--rate 0"]);
     refused(&["--minutes", "0"]).fails_with(&["--minutes"]);
     refused(&["--act-bits", "9"]).fails_with(&["2 to 8 bits"]);
-    refused(&["--indicator", "x"]).fails_with(&["learned"]);
     assert!(!digits.join("new.json").exists());
 }
 

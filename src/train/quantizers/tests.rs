@@ -163,10 +163,11 @@ fn beyond_all_levels_steps_have_true_gradients() {
 }
 
 /// The quantizer of the authors' code, in PyTorch in double precision: `s·(r + (round(r) − r).detach())` with
-/// `r = clamp(x / s, −Qn, Qp)`, autograd of its sum weighted by 1, 2, …, and the factor `1/√(Qp·numel)`.
+/// `r = clamp(x / s, −Qn, Qp)`, autograd of its sum weighted by 1, 2, …, and the factor `1/√(Qp·numel)`. (Between the outermost level and half a step
+/// beyond it the two differ: there the code is still the nearest, and the gradient passes.)
 #[test]
 fn learned_steps_equal_pytorch() {
-    let values = [0.9, -0.35, 0.12, -1.4, 0.55, 2.0];
+    let values = [0.8, -0.35, 0.12, -1.45, 0.55, 2.2];
     let gradient = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     let found = |codes: SteppedCodes, step: f32| {
         codes.gradient_scale(6) * codes.with(step).step_gradient(&values, &gradient)
@@ -182,4 +183,4 @@ fn learned_steps_equal_pytorch() {
     assert!((SteppedCodes::of_weights(3).start_of_weights(&values) - LSQ[3]).abs() < 1e-5);
 }
 
-const LSQ: [f32; 4] = [0.642_288_66, 4.317_279_7, 1.170_654_6, 0.865_849_16];
+const LSQ: [f32; 4] = [0.701_214_2, 4.120_861, 0.542_115_2, 0.913_029_9];

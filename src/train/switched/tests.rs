@@ -1,6 +1,6 @@
 use super::*;
-use crate::graph::Interpreter;
 use crate::graph::arbitrary::{classifier, noise};
+use crate::graph::{Interpreter, Node};
 use crate::train::tape::{BatchValue, Tape};
 
 const IMAGES: usize = 6;
