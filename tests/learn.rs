@@ -183,4 +183,7 @@ fn learning_goes_on_from_a_checkpoint_to_the_same_bits() {
     assert_eq!(resumed.curve, straight.curve);
     let model = |learning: Learning| learning.best.map(|(conversion, _)| conversion.model);
     assert_eq!(model(resumed), model(straight));
+    let budgets = MemoryBudgets { weights: Some(30_000), ..BUDGETS };
+    let error = learned(&LearnOptions { budgets, ..options }, 2).unwrap_err();
+    assert!(error.to_string().contains("another training"), "{error}");
 }

@@ -84,13 +84,6 @@ impl Standing {
     }
 }
 
-/// A standing and what it belongs to.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Checkpoint {
-    pub subject: String,
-    pub standing: Standing,
-}
-
 /// What of a checkpoint is not a tensor.
 #[derive(Serialize, Deserialize)]
 struct CheckpointRecord {
@@ -105,13 +98,13 @@ struct CheckpointRecord {
     memory: Vec<MemoryUse>,
 }
 
-impl Checkpoint {
-    /// Writes the file, whole or not at all.
+impl Standing {
+    /// Writes the file, whole or not at all; `subject` says of which training.
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let Standing { means, now, best, .. } = &self.standing;
+    pub(super) fn write(&self, path: &Path, subject: &str) -> Result<()> {
+        let Self { means, now, best, .. } = self;
         let named = |name: &'static str, tensors: Vec<&Vec<f32>>| -> Vec<(String, Vec<u8>)> {
             let bytes = |values: &Vec<f32>| values.iter().flat_map(|value| value.to_le_bytes()).collect();
             tensors
@@ -133,15 +126,15 @@ impl Checkpoint {
                 .map_err(unwritable)
         });
         let views = views.collect::<Result<Vec<_>>>()?;
-        let record = serde_json::to_string(&self.record()).map_err(unwritable)?;
+        let record = serde_json::to_string(&self.record(subject)).map_err(unwritable)?;
         let metadata = HashMap::from([(KEY.to_owned(), record)]);
         replace_file(path, &safetensors::serialize(views, Some(metadata)).map_err(unwritable)?)
     }
 
-    fn record(&self) -> CheckpointRecord {
-        let Standing { epoch, seconds, steps, best, lowest, curve, blocks, memory, .. } = &self.standing;
+    fn record(&self, subject: &str) -> CheckpointRecord {
+        let Self { epoch, seconds, steps, best, lowest, curve, blocks, memory, .. } = self;
         CheckpointRecord {
-            subject: self.subject.clone(),
+            subject: subject.to_owned(),
             epoch: *epoch,
             seconds: *seconds,
             steps: *steps,
@@ -153,7 +146,7 @@ impl Checkpoint {
         }
     }
 
-    /// The checkpoint in the file; none if there is no file.
+    /// What the file holds; none if there is no file.
     ///
     /// # Errors
     /// `Io`; a file that is damaged, or of something else than `subject`.
@@ -163,19 +156,20 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path, error)),
         };
-        let found = Self::of(&bytes).ok_or_else(|| {
+        let (found, standing) = Self::of(&bytes).ok_or_else(|| {
             let message = "no checkpoint of training, or a damaged one; remove it, or give another path";
             Error::new(ErrorKind::Format, message).at_path(path)
         })?;
-        if found.subject != subject {
+        if found != subject {
             let message = "the checkpoint is of another training (network, images or options); remove it, or give \
                            another path";
             return Err(Error::new(ErrorKind::Argument, message).at_path(path));
         }
-        Ok(Some(found))
+        Ok(Some(standing))
     }
 
-    fn of(bytes: &[u8]) -> Option<Self> {
+    /// The subject and the standing in a file.
+    fn of(bytes: &[u8]) -> Option<(String, Self)> {
         let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
         let record: CheckpointRecord = serde_json::from_str(header.metadata().as_ref()?.get(KEY)?).ok()?;
         let file = SafeTensors::deserialize(bytes).ok()?;
@@ -187,7 +181,7 @@ impl Checkpoint {
         let means = tensors("first").into_iter().zip(tensors("second"));
         let CheckpointRecord { subject, epoch, seconds, steps, has_best, lowest, curve, blocks, memory } =
             record;
-        let standing = Standing {
+        let standing = Self {
             epoch,
             seconds,
             steps,
@@ -199,8 +193,26 @@ impl Checkpoint {
             blocks,
             memory,
         };
-        Some(Self { subject, standing })
+        Some((subject, standing))
     }
+}
+
+/// Copies `tensors`, which were once taken from `own`, back.
+///
+/// # Errors
+/// Tensors of another network.
+pub(super) fn copy_back(own: Vec<&mut [f32]>, tensors: &[Vec<f32>]) -> Result<()> {
+    let is_same = |(own, tensor): (&&mut [f32], &Vec<f32>)| own.len() == tensor.len();
+    if own.len() != tensors.len() || !own.iter().zip(tensors).all(is_same) {
+        return Err(misfit());
+    }
+    own.into_iter().zip(tensors).for_each(|(own, tensor)| own.copy_from_slice(tensor));
+    Ok(())
+}
+
+/// What to say of tensors of another network.
+pub(super) fn misfit() -> Error {
+    Error::new(ErrorKind::Shape, "parameters of another network")
 }
 
 /// SHA-256 of what training starts from and is told.
@@ -222,7 +234,7 @@ fn unwritable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 mod tests {
     use super::*;
 
-    fn checkpoint(best: Option<LearnedTensors>) -> Checkpoint {
+    fn standing(best: Option<LearnedTensors>) -> Standing {
         let judgement =
             Judgement { images: 7, agreeing: 5, divergence: 0.1, divergence_error: Some(1.0 / 3.0) };
         let curve = vec![
@@ -233,7 +245,7 @@ mod tests {
         let means = vec![Means { first: vec![0.5, -1e-30], second: Vec::new() }, Means::default()];
         let now = vec![vec![1.0, f32::MIN_POSITIVE, -0.1], Vec::new(), vec![3.0]];
         let memory = vec![MemoryUse { weights: 1, largest_activation: 2, activations: u64::MAX }];
-        let standing = Standing {
+        Standing {
             epoch: 3,
             seconds: 0.1,
             steps: 9,
@@ -244,28 +256,27 @@ mod tests {
             curve,
             blocks,
             memory,
-        };
-        Checkpoint { subject: "abc".into(), standing }
+        }
     }
 
     #[test]
     fn what_was_written_is_read_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.safetensors");
-        assert_eq!(Checkpoint::read(&path, "abc").unwrap(), None);
+        assert_eq!(Standing::read(&path, "abc").unwrap(), None);
         for best in [None, Some(Vec::new()), Some(vec![vec![2.0], vec![]])] {
-            checkpoint(best.clone()).write(&path).unwrap();
-            assert_eq!(Checkpoint::read(&path, "abc").unwrap(), Some(checkpoint(best)));
+            standing(best.clone()).write(&path, "abc").unwrap();
+            assert_eq!(Standing::read(&path, "abc").unwrap(), Some(standing(best)));
         }
-        let error = Checkpoint::read(&path, "abd").unwrap_err();
+        let error = Standing::read(&path, "abd").unwrap_err();
         assert!(error.kind() == ErrorKind::Argument && error.path() == Some(&path), "{error}");
         let bytes = std::fs::read(&path).unwrap();
         for length in [0, 7, 100, bytes.len() - 1] {
             std::fs::write(&path, &bytes[..length]).unwrap();
-            assert_eq!(Checkpoint::read(&path, "abc").unwrap_err().kind(), ErrorKind::Format);
+            assert_eq!(Standing::read(&path, "abc").unwrap_err().kind(), ErrorKind::Format);
         }
-        assert!(Checkpoint::read(folder.path(), "abc").is_err());
-        assert!(checkpoint(None).write(&folder.path().join("none/c")).is_err());
+        assert!(Standing::read(folder.path(), "abc").is_err());
+        assert!(standing(None).write(&folder.path().join("none/c"), "abc").is_err());
     }
 
     #[test]

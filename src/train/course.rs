@@ -200,6 +200,12 @@ impl Course {
         }
     }
 
+    /// How much of the course is over after so many epochs and seconds.
+    pub(super) fn progress(&self, epochs: f64, seconds: f64) -> f64 {
+        let by_epochs = epochs / self.epochs.max(1) as f64;
+        self.minutes.map_or(by_epochs, |limit| by_epochs.max(seconds / 60.0 / limit))
+    }
+
     /// How images are varied that were prepared like this.
     pub(super) fn augment(&self, preprocess: &Preprocess) -> Augment {
         Augment {

@@ -67,20 +67,14 @@ struct JointTraining<'a> {
 }
 
 impl JointTraining<'_> {
-    /// How much of the course is over.
-    fn progress_at(&self, epochs: f64) -> f64 {
-        let minutes = self.start.elapsed().as_secs_f64() / 60.0;
-        let by_epochs = epochs / self.course.epochs as f64;
-        self.course.minutes.map_or(by_epochs, |limit| by_epochs.max(minutes / limit))
-    }
-
     /// Sees every image once, in batches of like size.
     fn epoch(&mut self, epoch: usize, reports: &dyn Progress) -> Result<()> {
         let order = Random::new(self.course.seed, &[epoch as u64]).order(self.examples.pixels.images());
         let batches = (order.len() / self.course.batch).max(1);
         let mut sum = 0.0;
         for step in 0..batches {
-            let progress = self.progress_at(epoch as f64 + step as f64 / batches as f64);
+            let epochs = epoch as f64 + step as f64 / batches as f64;
+            let progress = self.course.progress(epochs, self.start.elapsed().as_secs_f64());
             if progress >= 1.0 {
                 break;
             }

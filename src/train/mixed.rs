@@ -1,7 +1,7 @@
 //! A network whose precision is learned: every tensor of weights and of activations has its own quantizer (Uhlich et al.,
 //! arXiv 1905.11452).
 
-use super::checkpoint::LearnedTensors;
+use super::checkpoint::{LearnedTensors, copy_back, misfit};
 use super::memory::{MemoryBudgets, MemoryUse, pressure};
 use super::network::{Function, Network};
 use super::parameters::Kind;
@@ -9,7 +9,7 @@ use super::quantizers::{Parametrization, ParametrizedQuantizer, QuantizerStart, 
 use super::simulate::{Learned, Simulation, in_graph_order, in_storage_order, learned_of};
 use super::student::Student;
 use super::tape::Gradients;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::Quantizer;
 use crate::graph::{Graph, NodeId, Op};
 use crate::pack::largest_unit;
@@ -47,7 +47,7 @@ pub(super) struct MixedPrecision {
     /// Operators whose codes have a learned quantizer, and its layer.
     activations: Vec<(OperatorId, NodeId)>,
     tensors: Vec<ActivationTensor>,
-    budgets: MemoryBudgets,
+    rules: PrecisionRules,
     /// Whether bits may change.
     is_free: bool,
 }
@@ -134,7 +134,7 @@ impl MixedPrecision {
             weights: Vec::new(),
             activations: Vec::new(),
             tensors: Vec::new(),
-            budgets: rules.budgets,
+            rules: *rules,
             is_free: true,
         };
         let sources = own.free_activations(graph, rules);
@@ -244,9 +244,9 @@ impl MixedPrecision {
 
     /// By layer, how much a bit of an activation's code costs.
     fn activation_pressure(&self, used: &MemoryUse) -> Vec<(NodeId, f32)> {
-        let of_all = pressure(used.activations, self.budgets.activations);
+        let of_all = pressure(used.activations, self.rules.budgets.activations);
         let of_one = |tensor: &ActivationTensor| {
-            let of_largest = pressure(self.bytes(tensor), self.budgets.largest_activation);
+            let of_largest = pressure(self.bytes(tensor), self.rules.budgets.largest_activation);
             match tensor.codes {
                 CodeSource::Learned(layer, _) => Some((layer, tensor.values as f32 * (of_all + of_largest))),
                 CodeSource::Fixed(_) => None,
@@ -259,7 +259,7 @@ impl MixedPrecision {
     fn press_activations(&self, gradients: &mut Gradients, used: &MemoryUse) {
         let mut costs = vec![0.0; self.network().layers.len()];
         self.activation_pressure(used).into_iter().for_each(|(layer, cost)| costs[layer] += cost);
-        for &(_, layer) in self.activations.iter().filter(|_| self.budgets.is_any()) {
+        for &(_, layer) in self.activations.iter().filter(|_| self.rules.budgets.is_any()) {
             if let (Some(quantizer), [gradient]) =
                 (learned_quantizer(self.network(), layer), &mut gradients[layer][..])
             {
@@ -301,9 +301,13 @@ impl Student for MixedPrecision {
         &self.simulation.network
     }
 
+    fn rules(&self) -> String {
+        format!("{:?}", self.rules)
+    }
+
     fn refresh(&mut self, progress: f64) {
         self.settle();
-        if self.is_free && progress >= FREE && self.memory().is_within(&self.budgets) {
+        if self.is_free && progress >= FREE && self.memory().is_within(&self.rules.budgets) {
             self.fix_bits();
         }
         for weights in &self.weights {
@@ -318,8 +322,7 @@ impl Student for MixedPrecision {
         std::iter::once(is_free).chain(self.simulation.tensors()).chain(weights).collect()
     }
 
-    fn set(&mut self, tensors: &LearnedTensors) -> Result<()> {
-        let misfit = || Error::new(ErrorKind::Shape, "parameters of another network");
+    fn set(&mut self, tensors: &[Vec<f32>]) -> Result<()> {
         let (is_free, rest) = tensors.split_first().ok_or_else(misfit)?;
         let (of_layers, of_weights) =
             rest.split_at_checked(self.simulation.tensors().len()).ok_or_else(misfit)?;
@@ -328,13 +331,8 @@ impl Student for MixedPrecision {
         }
         self.simulation.set(of_layers)?;
         let own = self.weights.iter_mut();
-        let own: Vec<&mut [f32]> =
-            own.flat_map(|weights| [&mut weights.latent[..], weights.quantizer.state_mut()]).collect();
-        let is_same = |(own, tensor): (&&mut [f32], &Vec<f32>)| own.len() == tensor.len();
-        if own.len() != of_weights.len() || !own.iter().zip(of_weights).all(is_same) {
-            return Err(misfit());
-        }
-        own.into_iter().zip(of_weights).for_each(|(own, tensor)| own.copy_from_slice(tensor));
+        let own = own.flat_map(|weights| [&mut weights.latent[..], weights.quantizer.state_mut()]);
+        copy_back(own.collect(), of_weights)?;
         for weights in &self.weights {
             weights.refresh(&mut self.simulation.network);
         }
@@ -344,8 +342,8 @@ impl Student for MixedPrecision {
     fn learned(&mut self, mut gradients: Gradients) -> Vec<Learned<'_>> {
         let used = self.memory();
         self.press_activations(&mut gradients, &used);
-        let cost = pressure(used.weights, self.budgets.weights);
-        let clipped = self.budgets.is_any();
+        let cost = pressure(used.weights, self.rules.budgets.weights);
+        let clipped = self.rules.budgets.is_any();
         let haste = if self.is_free { HASTE } else { 1.0 };
         let (mut learned, of_weights) = learned_of(&mut self.simulation.network, gradients);
         let mut of_weights = of_weights.into_iter().peekable();

@@ -7,6 +7,7 @@ use super::examples::channel_first;
 use super::optimise::Optimiser;
 use super::quantizers::DropMask;
 use super::simulate::Simulation;
+use super::student::Student;
 use super::tape::{BatchValue, Gradients, Tape};
 use crate::calibrate::{CHUNK, Parts, RealSpool, Spool};
 use crate::data::normalise;
@@ -140,7 +141,7 @@ impl BlockStudy<'_> {
         let mut optimiser = Optimiser::new(course.optimiser);
         for epoch in 0..course.epochs {
             self.epoch(epoch, &course, &mut optimiser, progress)?;
-            self.simulation.refresh(self.block.layers);
+            self.simulation.refresh_within(self.block.layers);
             let error = self.error()?;
             if error < lowest {
                 (lowest, best) = (error, self.simulation.part(self.block.layers));
@@ -163,7 +164,7 @@ impl BlockStudy<'_> {
         for (step, batch) in order.chunks(course.batch).enumerate() {
             let done = (epoch * images + step * course.batch) as f64 / (course.epochs * images) as f64;
             let drop = DropMask::new(self.reconstruction.drop, self.seed, (epoch * images + step) as u64);
-            self.simulation.refresh(self.block.layers);
+            self.simulation.refresh_within(self.block.layers);
             self.simulation.drop(self.block.layers, drop);
             let gradients = self.gradients(batch, drop);
             self.simulation.drop(self.block.layers, None);

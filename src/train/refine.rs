@@ -6,6 +6,7 @@ use super::checkpoint::{Epoch, Standing};
 use super::held_back::Judge;
 use super::reconstruct::{BlockError, reconstruct};
 use super::simulate::Simulation;
+use super::student::Student;
 use super::training::{Training, Tutoring, Verdict, check_held_back};
 use crate::calibrate::Parts;
 use crate::error::Result;

@@ -2,11 +2,13 @@
 //!
 //! It computes what the integer runtime computes, up to the rounding of multipliers and biases.
 
+use super::checkpoint::{LearnedTensors, copy_back};
 use super::network::{Function, Network};
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, DropMask, Lookup, WeightQuantizer};
+use super::student::Student;
 use super::tape::Gradients;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::Quantizer;
 use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
 use crate::pack::largest_unit;
@@ -57,7 +59,7 @@ impl Simulation {
         let mut builder = SimulationBuilder { graph, trained, own: Self::empty(), pixels: None };
         graph.nodes.ids().for_each(|id| builder.operator(id));
         let mut own = builder.own;
-        own.refresh([0, own.network.layers.len() - 1]);
+        own.refresh(0.0);
         own
     }
 
@@ -76,35 +78,6 @@ impl Simulation {
         let mut refined = graph.clone();
         self.store(&mut refined);
         refined
-    }
-
-    /// Everything that is learned, or stays beside it.
-    pub(super) fn tensors(&self) -> Vec<Vec<f32>> {
-        let of_layers = self.network.layers.iter().flat_map(|layer| layer.function.parameters());
-        let of_layers =
-            of_layers.filter(|(kind, _)| *kind != Kind::Weight).map(|(_, values)| values.to_vec());
-        let weights = self.convs.iter().filter_map(|conv| conv.weights.as_ref());
-        let of_weights = weights.flat_map(|weights| [weights.latent.clone(), weights.scales.clone()]);
-        of_layers.chain(of_weights).collect()
-    }
-
-    /// Takes what [`Simulation::tensors`] once gave.
-    ///
-    /// # Errors
-    /// Tensors of another network.
-    pub(super) fn set(&mut self, tensors: &[Vec<f32>]) -> Result<()> {
-        let of_layers = self.network.layers.iter_mut().flat_map(|layer| layer.function.parameters_mut());
-        let of_layers = of_layers.filter(|(kind, _)| *kind != Kind::Weight).map(|(_, values)| values);
-        let weights = self.convs.iter_mut().filter_map(|conv| conv.weights.as_mut());
-        let of_weights = weights.flat_map(|weights| [&mut weights.latent[..], &mut weights.scales[..]]);
-        let own: Vec<&mut [f32]> = of_layers.chain(of_weights).collect();
-        let is_same = |(own, tensor): (&&mut [f32], &Vec<f32>)| own.len() == tensor.len();
-        if own.len() != tensors.len() || !own.iter().zip(tensors).all(is_same) {
-            return Err(Error::new(ErrorKind::Shape, "parameters of another network"));
-        }
-        own.into_iter().zip(tensors).for_each(|(own, tensor)| own.copy_from_slice(tensor));
-        self.refresh([0, self.network.layers.len() - 1]);
-        Ok(())
     }
 
     /// Layers after the first of `ends` up to the second, as they are now.
@@ -147,7 +120,7 @@ impl Simulation {
     }
 
     /// Rounds the weights of layers after the first of `ends` up to the second to codes again.
-    pub(super) fn refresh(&mut self, ends: [NodeId; 2]) {
+    pub(super) fn refresh_within(&mut self, ends: [NodeId; 2]) {
         for conv in self.convs.iter().filter(|conv| lies_within(conv, ends)) {
             if let (Some(weights), Function::Op(Op::Conv(layer))) =
                 (&conv.weights, &mut self.network.layers[conv.layer].function)
@@ -155,19 +128,6 @@ impl Simulation {
                 layer.weight = in_graph_order(&weights.expand(), conv.arrangement, &layer.window.kernel);
             }
         }
-    }
-
-    /// Everything that is learned, with the gradients of a loss.
-    pub(super) fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>> {
-        let (mut learned, of_weights) = learned_of(&mut self.network, gradients);
-        let mut of_weights = of_weights.into_iter().peekable();
-        for conv in &mut self.convs {
-            let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == conv.layer) else { continue };
-            let Some(weights) = &mut conv.weights else { continue };
-            let gradient = in_storage_order(&gradient, conv.arrangement);
-            learned.extend(weights.learned(&gradient));
-        }
-        learned
     }
 
     /// Writes what was learned back to the network that this one simulates.
@@ -189,6 +149,52 @@ impl Simulation {
                 graph.nodes[operator].quantizer = quantizer.quantizer();
             }
         }
+    }
+}
+
+impl Student for Simulation {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn rules(&self) -> String {
+        String::new()
+    }
+
+    fn refresh(&mut self, _: f64) {
+        self.refresh_within([0, self.network.layers.len() - 1]);
+    }
+
+    /// What is learned, and what of the same kinds stays.
+    fn tensors(&self) -> LearnedTensors {
+        let of_layers = self.network.layers.iter().flat_map(|layer| layer.function.parameters());
+        let of_layers =
+            of_layers.filter(|(kind, _)| *kind != Kind::Weight).map(|(_, values)| values.to_vec());
+        let weights = self.convs.iter().filter_map(|conv| conv.weights.as_ref());
+        let of_weights = weights.flat_map(|weights| [weights.latent.clone(), weights.scales.clone()]);
+        of_layers.chain(of_weights).collect()
+    }
+
+    fn set(&mut self, tensors: &[Vec<f32>]) -> Result<()> {
+        let of_layers = self.network.layers.iter_mut().flat_map(|layer| layer.function.parameters_mut());
+        let of_layers = of_layers.filter(|(kind, _)| *kind != Kind::Weight).map(|(_, values)| values);
+        let weights = self.convs.iter_mut().filter_map(|conv| conv.weights.as_mut());
+        let of_weights = weights.flat_map(|weights| [&mut weights.latent[..], &mut weights.scales[..]]);
+        copy_back(of_layers.chain(of_weights).collect(), tensors)?;
+        self.refresh_within([0, self.network.layers.len() - 1]);
+        Ok(())
+    }
+
+    fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>> {
+        let (mut learned, of_weights) = learned_of(&mut self.network, gradients);
+        let mut of_weights = of_weights.into_iter().peekable();
+        for conv in &mut self.convs {
+            let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == conv.layer) else { continue };
+            let Some(weights) = &mut conv.weights else { continue };
+            let gradient = in_storage_order(&gradient, conv.arrangement);
+            learned.extend(weights.learned(&gradient));
+        }
+        learned
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::checkpoint::LearnedTensors;
 use super::network::Network;
-use super::simulate::{Learned, Simulation};
+use super::simulate::Learned;
 use super::tape::Gradients;
 use crate::error::Result;
 
@@ -10,6 +10,9 @@ use crate::error::Result;
 pub(super) trait Student {
     /// As it was last made.
     fn network(&self) -> &Network;
+
+    /// What it is told besides the course.
+    fn rules(&self) -> String;
 
     /// Makes the network from the parameters as they are at `progress`, from 0 to 1, of the course.
     fn refresh(&mut self, progress: f64);
@@ -21,30 +24,8 @@ pub(super) trait Student {
     ///
     /// # Errors
     /// Tensors of another network.
-    fn set(&mut self, tensors: &LearnedTensors) -> Result<()>;
+    fn set(&mut self, tensors: &[Vec<f32>]) -> Result<()>;
 
     /// Everything that is learned, with the gradients of a loss of the network's logits.
     fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>>;
-}
-
-impl Student for Simulation {
-    fn network(&self) -> &Network {
-        &self.network
-    }
-
-    fn refresh(&mut self, _: f64) {
-        self.refresh([0, self.network.layers.len() - 1]);
-    }
-
-    fn tensors(&self) -> LearnedTensors {
-        self.tensors()
-    }
-
-    fn set(&mut self, tensors: &LearnedTensors) -> Result<()> {
-        self.set(tensors)
-    }
-
-    fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>> {
-        self.learned(gradients)
-    }
 }

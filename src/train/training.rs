@@ -1,7 +1,7 @@
 //! A student on its course: steps, epochs, and where they stand.
 
 use super::blocks::NetworkBlock;
-use super::checkpoint::{Checkpoint, Epoch, Standing, digest};
+use super::checkpoint::{Epoch, Standing, digest};
 use super::course::{Course, Imitation};
 use super::examples::{Examples, VariedImage, channel_first};
 use super::loss::{self, Criterion, LossTarget};
@@ -121,9 +121,10 @@ impl<'a, S: Student + Sync> Training<'a, S> {
         judge: impl Fn(&S) -> Result<Verdict>,
         progress: &dyn Progress,
     ) -> Result<Standing> {
-        let (subject, path, images) = (self.subject(), self.checkpoint, self.examples.pixels.images());
-        let found = path.map(|path| Checkpoint::read(path, &subject)).transpose()?.flatten();
-        let mut standing = found.map_or_else(|| start(self), |found| Ok(found.standing))?;
+        let file = self.checkpoint.map(|path| (path, self.subject()));
+        let found = file.as_ref().map(|(path, subject)| Standing::read(path, subject)).transpose()?.flatten();
+        let mut standing = found.map_or_else(|| start(self), Ok)?;
+        let images = self.examples.pixels.images();
         self.resume(&standing)?;
         progress.start("training", self.course.epochs * images);
         progress.advance(standing.epoch * images);
@@ -131,8 +132,8 @@ impl<'a, S: Student + Sync> Training<'a, S> {
             let loss = self.epoch(standing.epoch, progress)?;
             self.record(loss, judge(&self.student)?, &mut standing);
             progress.status(&standing.curve.last().map(Epoch::to_string).unwrap_or_default());
-            if let Some(path) = path {
-                Checkpoint { subject: subject.clone(), standing: standing.clone() }.write(path)?;
+            if let Some((path, subject)) = &file {
+                standing.write(path, subject)?;
             }
         }
         Ok(standing)
@@ -141,7 +142,8 @@ impl<'a, S: Student + Sync> Training<'a, S> {
     /// What training depends on, in a few digits.
     fn subject(&self) -> String {
         let course = Course { epochs: 0, minutes: None, memory: 0, ..self.course.clone() };
-        digest(&self.student.tensors(), &format!("{course:?} {:?}", self.lesson))
+        let told = format!("{course:?} {:?} {}", self.lesson, self.student.rules());
+        digest(&self.student.tensors(), &told)
     }
 
     fn resume(&mut self, standing: &Standing) -> Result<()> {
@@ -158,10 +160,10 @@ impl<'a, S: Student + Sync> Training<'a, S> {
         standing.seconds = self.seconds();
         standing.steps = self.optimiser.steps;
         standing.means = self.optimiser.means.clone();
-        standing.now = self.student.tensors();
         standing.memory.extend(verdict.memory);
-        let epoch = Epoch { loss: Some(loss), judgement: verdict.judgement };
-        standing.judge(epoch, verdict.counts, &standing.now.clone());
+        let (epoch, now) = (Epoch { loss: Some(loss), judgement: verdict.judgement }, self.student.tensors());
+        standing.judge(epoch, verdict.counts, &now);
+        standing.now = now;
     }
 
     fn seconds(&self) -> f64 {
@@ -170,9 +172,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
 
     /// How much of the course is over, `within` an epoch.
     fn progress_at(&self, epoch: usize, within: f64) -> f64 {
-        let by_epochs = (epoch as f64 + within) / self.course.epochs.max(1) as f64;
-        let minutes = self.seconds() / 60.0;
-        self.course.minutes.map_or(by_epochs, |limit| by_epochs.max(minutes / limit))
+        self.course.progress(epoch as f64 + within, self.seconds())
     }
 
     /// Sees every image once; the mean loss.

@@ -7,6 +7,7 @@ use crate::graph::arbitrary::{Choices, classifier};
 use crate::graph::{Graph, Interpreter};
 use crate::pack::pack_graph;
 use crate::prepare::{Calibration, Draft, Prepared};
+use crate::quantize::Structure;
 use crate::runtime::Session;
 use crate::source::LoadOptions;
 use crate::train::course::Course;
@@ -22,11 +23,12 @@ const RULES: PrecisionRules = PrecisionRules {
     budgets: MemoryBudgets { weights: None, largest_activation: None, activations: None },
 };
 
-/// The full-precision network, and the quantized one that learning starts from.
+/// The full-precision network, and the quantized one that learning starts from, with so many bits in activations.
 fn starting_graph<'a>(
     graph: Graph,
     preprocess: &'a Preprocess,
     images: &PixelImages,
+    bits: u8,
 ) -> Option<(Prepared<'a>, QuantizedGraph)> {
     let choice = Choice { precision: Precision::int8(), reason: Reason::Learned };
     let choices = |graph: &Graph| {
@@ -35,7 +37,14 @@ fn starting_graph<'a>(
     let draft = Draft::new(graph, preprocess, |graph| Ok(choices(graph))).ok()?;
     let prepared = draft.calibrate(images, &Calibration::default(), &()).ok()?;
     let Prepared { full, choices, pixels, .. } = &prepared;
-    let quantized = full.assemble(choices, RangeMethod::default(), &[], &pixels.fitting).ok()?;
+    let assemble = |structure: &Structure| {
+        full.assemble_as(structure, choices, RangeMethod::default(), &[], &pixels.fitting).ok()
+    };
+    let mut structure = full.structure.clone();
+    for id in free_makers(&assemble(&structure)?) {
+        structure.operators[id].bits = bits;
+    }
+    let quantized = assemble(&structure)?;
     Some((prepared, quantized))
 }
 
@@ -45,7 +54,7 @@ fn random(seed: u64, check: impl FnOnce(&QuantizedGraph, &Graph, &Preprocess, &[
     let image = |choices: &mut Choices| (0..graph.input.len()).map(|_| choices.next() as u8).collect();
     let images = PixelImages { pixels: (0..6).map(|_| image(&mut choices)).collect(), labels: Vec::new() };
     let preprocess = preprocess(graph.input);
-    let Some((prepared, quantized)) = starting_graph(graph, &preprocess, &images) else { return false };
+    let Some((prepared, quantized)) = starting_graph(graph, &preprocess, &images, 8) else { return false };
     check(&quantized, &prepared.full.graph, &preprocess, &images.pixels);
     true
 }
@@ -184,12 +193,13 @@ fn trained_simulation_and_runtime_give_the_same_class() {
     let preprocess =
         Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: Channels::Grey, ..defaults };
     let images = digits("train", 320);
-    let (prepared, quantized) = starting_graph(graph, &preprocess, &images).unwrap();
+    let (prepared, quantized) = starting_graph(graph, &preprocess, &images, 6).unwrap();
     let Prepared { full, pixels, fitting, .. } = &prepared;
     let labels: Vec<usize> = fitting.iter().map(|&image| images.labels[image]).collect();
     let budgets = MemoryBudgets { weights: Some(20_000), largest_activation: Some(512), activations: None };
     let mixed = MixedPrecision::new(&quantized, &full.graph, &PrecisionRules { budgets, ..RULES });
-    let course = Course { epochs: 6, rate: 1e-2, weight_rate: 1.0, flips: false, ..Course::default() };
+    let course =
+        Course { epochs: 12, rate: 2e-2, weight_rate: 1.0, flips: false, mix: 0.0, ..Course::default() };
     let lesson = Lesson { imitation: Some(course.imitation), labels: &labels, smoothing: 0.0 };
     let teacher = Interpreter::new(&full.graph).unwrap();
     let told = Tutoring { course: &course, lesson, checkpoint: None };
