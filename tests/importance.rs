@@ -1,30 +1,17 @@
 //! Learned importance: layers are ordered as by the damage that is measured, and threads change nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod digits;
+
+use digits::network;
 use fgq::{
-    Channels, Course, Graph, Indicator, IndicatorOptions, Indicators, LayerIndicators, LoadOptions,
-    PixelImages, Precision, Preprocess, indicate, load,
+    Course, Indicator, IndicatorOptions, Indicators, LayerIndicators, PixelImages, Precision, indicate,
 };
-use safetensors::SafeTensors;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits").join(path)
-}
-
-fn network() -> (Graph, Preprocess) {
-    let graph = load(&fixture("digits-resnet.onnx"), &LoadOptions::default()).unwrap().graph;
-    let defaults = Preprocess::default_for(1, 8, 8).unwrap();
-    (graph, Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: Channels::Grey, ..defaults })
-}
-
+/// Without labels.
 fn images(count: usize) -> PixelImages {
-    let bytes = std::fs::read(fixture("digits.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let pixels =
-        file.tensor("train_images").unwrap().data().chunks(64).take(count).map(<[u8]>::to_vec).collect();
-    PixelImages { pixels, labels: Vec::new() }
+    PixelImages { labels: Vec::new(), ..digits::images("train", count) }
 }
 
 const BITS: [u8; 3] = [4, 3, 2];

@@ -1,35 +1,15 @@
 //! Learned precision: budgets hold or nothing is made, and what is made runs as it was learned.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broken;
+mod digits;
+
+use broken::Break;
+use digits::{images, network};
 use fgq::{
-    Channels, Course, Graph, LearnOptions, Learning, LoadOptions, MemoryBudgets, Parametrization,
-    PixelImages, Preprocess, Progress, Session, Summary, learn, load,
+    Course, LearnOptions, Learning, MemoryBudgets, Parametrization, PixelImages, Session, Summary, learn,
 };
-use safetensors::SafeTensors;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-
-fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits").join(path)
-}
-
-fn network() -> (Graph, Preprocess) {
-    let graph = load(&fixture("digits-resnet.onnx"), &LoadOptions::default()).unwrap().graph;
-    let defaults = Preprocess::default_for(1, 8, 8).unwrap();
-    (graph, Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: Channels::Grey, ..defaults })
-}
-
-fn images(part: &str, count: usize) -> PixelImages {
-    let bytes = std::fs::read(fixture("digits.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |what: &str| file.tensor(&format!("{part}_{what}")).unwrap();
-    PixelImages {
-        pixels: tensor("images").data().chunks(64).take(count).map(<[u8]>::to_vec).collect(),
-        labels: tensor("labels").data().iter().take(count).map(|&class| usize::from(class)).collect(),
-    }
-}
 
 /// The network has 74 208 weights and tensors of up to 1024 values.
 const BUDGETS: MemoryBudgets =
@@ -146,25 +126,6 @@ fn options_that_make_no_sense_are_refused() {
     assert!(error.to_string().contains("too few images"), "{error}");
 }
 
-/// Breaks the training of the whole network off after so many images.
-struct Break {
-    is_training: AtomicBool,
-    left: AtomicUsize,
-}
-
-impl Progress for Break {
-    fn start(&self, stage: &str, _: usize) {
-        self.is_training.store(stage == "training", Relaxed);
-    }
-
-    fn advance(&self, steps: usize) {
-        if self.is_training.load(Relaxed) {
-            let left = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(steps));
-            left.expect("broken off");
-        }
-    }
-}
-
 /// With budgets, so that bits are free at first and stay later.
 #[test]
 fn learning_goes_on_from_a_checkpoint_to_the_same_bits() {
@@ -174,7 +135,7 @@ fn learning_goes_on_from_a_checkpoint_to_the_same_bits() {
     let (graph, preprocess) = network();
     // 350 are learned from: in the first epoch, and in later ones.
     for seen in [100, 500, 1200] {
-        let progress = Break { is_training: AtomicBool::new(false), left: AtomicUsize::new(seen) };
+        let progress = Break::after(seen);
         let broken = || learn(graph.clone(), &preprocess, &images("train", 400), &options, &progress);
         assert!(catch_unwind(AssertUnwindSafe(broken)).is_err());
     }

@@ -1,32 +1,20 @@
 //! Training after conversion: it helps on images held back, never hurts, and is the same on any number of threads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broken;
+mod digits;
+
+use broken::Break;
+use digits::network;
 use fgq::{
-    BlockError, Channels, ConvertOptions, Course, Epoch, Graph, LoadOptions, Method, PixelImages, Preprocess,
-    Progress, Reconstruction, TuneOptions, Tuning, convert, load, tune,
+    BlockError, ConvertOptions, Course, Epoch, Method, PixelImages, Progress, Reconstruction, TuneOptions,
+    Tuning, convert, tune,
 };
-use safetensors::SafeTensors;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits").join(path)
-}
-
-fn network() -> (Graph, Preprocess) {
-    let graph = load(&fixture("digits-resnet.onnx"), &LoadOptions::default()).unwrap().graph;
-    let defaults = Preprocess::default_for(1, 8, 8).unwrap();
-    (graph, Preprocess { mean: vec![0.3053], std: vec![0.3758], channels: Channels::Grey, ..defaults })
-}
-
+/// Without labels.
 fn images(count: usize) -> PixelImages {
-    let bytes = std::fs::read(fixture("digits.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let pixels =
-        file.tensor("train_images").unwrap().data().chunks(64).take(count).map(<[u8]>::to_vec).collect();
-    PixelImages { pixels, labels: Vec::new() }
+    PixelImages { labels: Vec::new(), ..digits::images("train", count) }
 }
 
 /// Large groups without compensation leave something to learn.
@@ -79,11 +67,7 @@ fn labels_are_learned_too() {
     let (graph, preprocess) = network();
     let course = Course { epochs: 1, rate: 1e-3, ..course() };
     let options = TuneOptions { labels: true, ..options(course.clone()) };
-    let bytes = std::fs::read(fixture("digits.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let classes = file.tensor("train_labels").unwrap();
-    let labels = classes.data().iter().take(300).map(|&class| usize::from(class)).collect();
-    let labelled = PixelImages { labels, ..images(300) };
+    let labelled = digits::images("train", 300);
     let with = tune(graph.clone(), &preprocess, &labelled, &options, &()).unwrap().curve;
     assert!(with[1].loss.unwrap() > tuned(course, 2).curve[1].loss.unwrap());
     let error = tune(graph, &preprocess, &images(300), &options, &()).unwrap_err();
@@ -101,25 +85,6 @@ fn seeds_matter_and_repeat() {
     assert_ne!(curve(1), curve(2));
 }
 
-/// Breaks the training of the whole network off after so many images.
-struct Break {
-    is_training: AtomicBool,
-    left: AtomicUsize,
-}
-
-impl Progress for Break {
-    fn start(&self, stage: &str, _: usize) {
-        self.is_training.store(stage == "training", Relaxed);
-    }
-
-    fn advance(&self, steps: usize) {
-        if self.is_training.load(Relaxed) {
-            let left = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(steps));
-            left.expect("broken off");
-        }
-    }
-}
-
 #[test]
 fn training_goes_on_from_a_checkpoint_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +99,7 @@ fn training_goes_on_from_a_checkpoint_to_the_same_bits() {
     };
     // 262 or so train: in the first epoch, and in later ones.
     for images in [100, 300, 700] {
-        let progress = Break { is_training: AtomicBool::new(false), left: AtomicUsize::new(images) };
+        let progress = Break::after(images);
         assert!(catch_unwind(AssertUnwindSafe(|| tuned(&options, &progress))).is_err());
     }
     let resumed = tuned(&options, &()).unwrap();
