@@ -143,6 +143,7 @@ fn blended(first: u8, second: u8, factor: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn mixed_images_lie_between() {
@@ -158,17 +159,13 @@ mod tests {
         let none = Augment { flips: false, shift: 0, crop: 1.0, colour: 0.0, is_bgr: false };
         let plain = none.apply(&pixels, shape, &mut Random::new(0, &[]));
         assert_eq!(plain, pixels);
-        let flips = Augment { flips: true, ..none };
-        let mut seen: Vec<Vec<u8>> =
-            (0..20).map(|seed| flips.apply(&pixels, shape, &mut Random::new(seed, &[]))).collect();
-        seen.sort();
-        seen.dedup();
-        assert_eq!(seen, [pixels.clone(), vec![4, 5, 2, 3, 0, 1, 10, 11, 8, 9, 6, 7]]);
-        let shifts = Augment { shift: 1, ..none };
-        let mut seen: Vec<Vec<u8>> =
-            (0..200).map(|seed| shifts.apply(&pixels, shape, &mut Random::new(seed, &[]))).collect();
-        seen.sort();
-        seen.dedup();
+        let seen = |augment: Augment, seeds: u64| -> Vec<Vec<u8>> {
+            let of_seed = |seed| augment.apply(&pixels, shape, &mut Random::new(seed, &[]));
+            (0..seeds).map(of_seed).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let flipped = seen(Augment { flips: true, ..none }, 20);
+        assert_eq!(flipped, [pixels.clone(), vec![4, 5, 2, 3, 0, 1, 10, 11, 8, 9, 6, 7]]);
+        let seen = seen(Augment { shift: 1, ..none }, 200);
         assert_eq!(seen.len(), 9);
         assert!(seen.contains(&vec![0, 1, 0, 1, 2, 3, 0, 1, 0, 1, 2, 3]));
     }
