@@ -2,15 +2,16 @@
 
 use super::amount::bytes;
 use super::convert::{FileArgs, More, report, say};
+use super::course::CourseArgs;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, warn};
 use super::progress::Bars;
 use super::table::{Column, Table};
-use super::tune::{EpochJson, OptimiserArg, ScheduleArg};
+use super::tune::EpochJson;
 use anyhow::{Context, ensure};
 use fgq::{
-    Conversion, Course, Imitation, LearnOptions, LearnedEpoch, Learning, MemoryBudgets, MemoryUse,
-    Parametrization, Summary,
+    Conversion, Course, LearnOptions, LearnedEpoch, Learning, MemoryBudgets, MemoryUse, Parametrization,
+    Summary,
 };
 use serde::Serialize;
 use std::fmt::Write;
@@ -88,16 +89,12 @@ fn fixed_bits(text: &str) -> anyhow::Result<FixedBits> {
     Ok(FixedBits([number(weights)?, number(activations)?]))
 }
 
-/// How training goes.
+/// How training goes, besides.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
 struct TrainingArgs {
-    /// How often every image is seen
-    #[arg(long, value_name = "N", default_value_t = LearnOptions::default().course.epochs)]
-    epochs: usize,
-    /// Minutes of training at most; the result then depends on the machine's speed
-    #[arg(long, value_name = "M")]
-    minutes: Option<f64>,
+    #[command(flatten)]
+    common: CourseArgs,
     /// Learn from full precision's answers alone; --data then needs no class folders
     #[arg(long, conflicts_with = "no_imitation")]
     no_labels: bool,
@@ -107,9 +104,6 @@ struct TrainingArgs {
     /// Share of a label that is spread over all classes
     #[arg(long, value_name = "SHARE", default_value_t = LearnOptions::default().smoothing)]
     smoothing: f64,
-    /// Softens the class probabilities that are compared with full precision's
-    #[arg(long, value_name = "T", default_value_t = 2.0)]
-    temperature: f64,
     /// Images of a step
     #[arg(long, value_name = "N", default_value_t = LearnOptions::default().course.batch)]
     batch: usize,
@@ -119,51 +113,12 @@ struct TrainingArgs {
     /// Rate of the weights, as a share of --rate
     #[arg(long, value_name = "SHARE", default_value_t = LearnOptions::default().course.weight_rate)]
     weight_rate: f64,
-    /// adamw or sgd (momentum 0.9)
-    #[arg(long, value_enum, default_value_t = OptimiserArg::Adamw)]
-    optimiser: OptimiserArg,
-    /// cosine, or steps: a tenth after a half and after three quarters
-    #[arg(long, value_enum, default_value_t = ScheduleArg::Cosine)]
-    schedule: ScheduleArg,
-    /// Share by which weights shrink per unit of rate
-    #[arg(long, value_name = "SHARE", default_value_t = LearnOptions::default().course.decay)]
-    decay: f64,
-    /// Norm that all gradients together have at most
-    #[arg(long, value_name = "NORM")]
-    clip: Option<f64>,
-    /// Do not mirror images
-    #[arg(long)]
-    no_flips: bool,
-    /// Pixels by which images move at most
-    #[arg(long, value_name = "PIXELS", default_value_t = LearnOptions::default().course.shift)]
-    shift: usize,
-    /// Share of images that are laid over another one, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = LearnOptions::default().course.mix)]
-    mix: f64,
-    /// Where randomness starts
-    #[arg(long, value_name = "N", default_value_t = LearnOptions::default().course.seed)]
-    seed: u64,
 }
 
 impl TrainingArgs {
     fn course(&self) -> Course {
-        Course {
-            epochs: self.epochs,
-            minutes: self.minutes,
-            batch: self.batch,
-            rate: self.rate,
-            weight_rate: self.weight_rate,
-            optimiser: self.optimiser.descent(),
-            schedule: self.schedule.schedule(),
-            decay: self.decay,
-            clip: self.clip,
-            imitation: Imitation::Divergence { temperature: self.temperature },
-            flips: !self.no_flips,
-            shift: self.shift,
-            mix: self.mix,
-            seed: self.seed,
-            ..Course::default()
-        }
+        let Self { batch, rate, weight_rate, .. } = *self;
+        Course { batch, rate, weight_rate, ..self.common.applied_to(LearnOptions::default().course) }
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod classify;
 mod completions;
 mod convert;
+mod course;
 mod demo;
 mod eval;
 mod flags;

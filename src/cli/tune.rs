@@ -1,11 +1,12 @@
 //! `fgq tune`: a trained network and sample images → a packed model that was trained to answer like the network.
 
 use super::convert::{FileArgs, More, PrecisionArgs, report, say};
+use super::course::CourseArgs;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, note};
 use super::progress::Bars;
 use anyhow::ensure;
-use fgq::{BlockError, Course, Descent, Epoch, Imitation, RateSchedule, Reconstruction, TuneOptions, Tuning};
+use fgq::{BlockError, Course, Epoch, Imitation, Reconstruction, TuneOptions, Tuning};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     #[command(flatten)]
-    course: CourseArgs,
+    course: TuningArgs,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -36,16 +37,12 @@ pub struct Args {
     precision: PrecisionArgs,
 }
 
-/// How training goes.
+/// How training goes, besides.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
-struct CourseArgs {
-    /// How often every image is seen
-    #[arg(long, value_name = "N", default_value_t = Course::default().epochs)]
-    epochs: usize,
-    /// Minutes of training at most; the result then depends on the machine's speed
-    #[arg(long, value_name = "M")]
-    minutes: Option<f64>,
+struct TuningArgs {
+    #[command(flatten)]
+    common: CourseArgs,
     /// Learn the images' labels too; --calib must have class folders
     #[arg(long)]
     labels: bool,
@@ -58,33 +55,9 @@ struct CourseArgs {
     /// Rate of the weights behind the codes, as a share of --rate: distances between levels; 0 leaves all codes
     #[arg(long, value_name = "SHARE", default_value_t = Course::default().weight_rate)]
     weight_rate: f64,
-    /// adamw or sgd (momentum 0.9)
-    #[arg(long, value_enum, default_value_t = OptimiserArg::Adamw)]
-    optimiser: OptimiserArg,
-    /// cosine, or steps: a tenth after a half and after three quarters
-    #[arg(long, value_enum, default_value_t = ScheduleArg::Cosine)]
-    schedule: ScheduleArg,
-    /// Share by which weights shrink per unit of rate
-    #[arg(long, value_name = "SHARE", default_value_t = Course::default().decay)]
-    decay: f64,
-    /// Norm that all gradients together have at most
-    #[arg(long, value_name = "NORM")]
-    clip: Option<f64>,
-    /// Softens the class probabilities that are compared with full precision's
-    #[arg(long, value_name = "T", default_value_t = 2.0)]
-    temperature: f64,
     /// Compare logits by their squared distance instead
     #[arg(long, conflicts_with = "temperature")]
     distance: bool,
-    /// Do not mirror images
-    #[arg(long)]
-    no_flips: bool,
-    /// Pixels by which images move at most
-    #[arg(long, value_name = "PIXELS", default_value_t = Course::default().shift)]
-    shift: usize,
-    /// Share of images that are laid over another one, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = Course::default().mix)]
-    mix: f64,
     /// Smallest share of an image's area that is cut out and enlarged; 1 for no cut
     #[arg(long, value_name = "SHARE", default_value_t = Course::default().crop)]
     crop: f64,
@@ -106,68 +79,21 @@ struct CourseArgs {
     /// Share of activations that are not rounded while blocks learn, others in every step
     #[arg(long, value_name = "SHARE", default_value_t = Reconstruction::default().drop)]
     drop: f64,
-    /// Where randomness starts
-    #[arg(long, value_name = "N", default_value_t = Course::default().seed)]
-    seed: u64,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum OptimiserArg {
-    Adamw,
-    Sgd,
-}
-
-impl OptimiserArg {
-    pub(super) fn descent(self) -> Descent {
-        match self {
-            Self::Adamw => Descent::ADAM_W,
-            Self::Sgd => Descent::Sgd { momentum: 0.9 },
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum ScheduleArg {
-    Cosine,
-    Steps,
-}
-
-impl ScheduleArg {
-    pub(super) fn schedule(self) -> RateSchedule {
-        match self {
-            Self::Cosine => Course::default().schedule,
-            Self::Steps => RateSchedule::Steps(vec![0.5, 0.75]),
-        }
-    }
-}
-
-impl CourseArgs {
+impl TuningArgs {
     fn course(&self) -> Course {
-        let temperature = self.temperature;
+        let course = self.common.applied_to(Course::default());
         Course {
-            epochs: self.epochs,
-            minutes: self.minutes,
             batch: self.batch,
             rate: self.rate,
             weight_rate: self.weight_rate,
-            optimiser: self.optimiser.descent(),
-            schedule: self.schedule.schedule(),
-            decay: self.decay,
-            clip: self.clip,
-            imitation: if self.distance {
-                Imitation::Distance
-            } else {
-                Imitation::Divergence { temperature }
-            },
-            flips: !self.no_flips,
-            shift: self.shift,
-            mix: self.mix,
+            imitation: if self.distance { Imitation::Distance } else { course.imitation },
             crop: self.crop,
             colour: self.colour,
             features: self.features,
             reconstruction: (self.blocks > 0).then(|| self.reconstruction()),
-            memory: Course::default().memory,
-            seed: self.seed,
+            ..course
         }
     }
 
