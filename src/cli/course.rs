@@ -36,6 +36,12 @@ pub(super) struct CourseArgs {
     /// Share of images that are laid over another one, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = Course::default().mix)]
     mix: f64,
+    /// Smallest share of an image's area that is cut out and enlarged; 1 for no cut
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().crop)]
+    crop_area: f64,
+    /// Share by which brightness, contrast and saturation change at most
+    #[arg(long, value_name = "SHARE", default_value_t = Course::default().colour)]
+    colour: f64,
     /// Where randomness starts
     #[arg(long, value_name = "N", default_value_t = Course::default().seed)]
     seed: u64,
@@ -85,6 +91,8 @@ impl CourseArgs {
             flips: !self.no_flips,
             shift: self.shift,
             mix: self.mix,
+            crop: self.crop_area,
+            colour: self.colour,
             seed: self.seed,
             ..course
         }

@@ -116,3 +116,14 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Completions(args) => completions::run(&args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn options_of_a_command_have_names_of_their_own() {
+        Cli::command().debug_assert();
+    }
+}

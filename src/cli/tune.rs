@@ -58,12 +58,6 @@ struct TuningArgs {
     /// Compare logits by their squared distance instead
     #[arg(long, conflicts_with = "temperature")]
     distance: bool,
-    /// Smallest share of an image's area that is cut out and enlarged; 1 for no cut
-    #[arg(long, value_name = "SHARE", default_value_t = Course::default().crop)]
-    crop: f64,
-    /// Share by which brightness, contrast and saturation change at most
-    #[arg(long, value_name = "SHARE", default_value_t = Course::default().colour)]
-    colour: f64,
     /// Weight of the distance of blocks' values from full precision's, besides the logits
     #[arg(long, value_name = "WEIGHT", default_value_t = Course::default().features)]
     features: f64,
@@ -89,8 +83,6 @@ impl TuningArgs {
             rate: self.rate,
             weight_rate: self.weight_rate,
             imitation: if self.distance { Imitation::Distance } else { course.imitation },
-            crop: self.crop,
-            colour: self.colour,
             features: self.features,
             reconstruction: (self.blocks > 0).then(|| self.reconstruction()),
             ..course
