@@ -237,6 +237,7 @@ impl<'a> Fitted<'a> {
             nodes: packed.nodes,
             logit_scale: packed.logit_scale,
             fidelity: Some(packed.fidelity),
+            switching: None,
         };
         model.shapes()?;
         let held_back = packed.pixels.held_back.as_ref();

@@ -141,9 +141,10 @@ mod tune;
 
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
-    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale,
-    Resize, Scale, Size, Store, is_packed_model, read_model,
+    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel,
+    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance,
+    Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer, Switching,
+    is_packed_model, read_model,
 };
 pub use judge::Judgement;
 pub use pixels::{Picture, pixels_of};

@@ -121,6 +121,7 @@ pub(crate) fn pack_graph(graph: &QuantizedGraph, preprocess: &Preprocess) -> Res
         nodes,
         logit_scale,
         fidelity: None,
+        switching: None,
     })
 }
 

@@ -174,6 +174,11 @@ impl Precision {
         Self { grouping, ..self }
     }
 
+    /// The same with so many planes, if it has several.
+    pub(crate) fn with_planes(self, planes: u8) -> Self {
+        Self { planes: planes.clamp(1, self.planes), ..self }
+    }
+
     /// What a file states; `None` if it cannot be stored.
     pub(crate) fn of(levels: Levels, grouping: Option<Grouping>, planes: u8) -> Option<Self> {
         let scales = grouping

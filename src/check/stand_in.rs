@@ -56,6 +56,7 @@ impl<'a> StandIn<'a> {
             classes: classes.to_vec(),
             provenance: self.provenance(&nodes),
             fidelity: Some(fidelity(&nodes)),
+            switching: None,
             nodes,
             logit_scale: SCALE,
         })

@@ -1,9 +1,9 @@
 //! Random small packed models for property tests.
 
 use super::{
-    Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode,
-    PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance, Quantizer, Rescale,
-    Resize, Scale, Size, Store,
+    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel,
+    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance,
+    Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer, Switching,
 };
 use crate::choices::Choices;
 use crate::judge::Judgement;
@@ -30,6 +30,85 @@ pub(crate) fn model(seed: u64) -> PackedModel {
         growing.push(choices, |growing, choices| growing.operator(choices));
     }
     growing.finish(choices)
+}
+
+/// Valid models some of whose layers switch, as often as not with copies that switch with them.
+pub(crate) fn switching_models() -> impl Strategy<Value = PackedModel> {
+    any::<u64>().prop_map(switching_model)
+}
+
+/// The first model from `seed` on that can switch, switching.
+pub(crate) fn switching_model(seed: u64) -> PackedModel {
+    let candidates = (0..).map(|more| (model(seed.wrapping_add(more)), Choices(seed.wrapping_add(more))));
+    candidates.filter_map(|(model, mut choices)| switched(model, &mut choices)).next().unwrap()
+}
+
+/// The model with other weights in some layers, which switch.
+fn switched(mut model: PackedModel, choices: &mut Choices) -> Option<PackedModel> {
+    let sets: [&[u8]; 7] = [&[1, 2], &[1, 2, 3], &[2, 3], &[2, 4], &[2, 3, 4], &[4, 6, 8], &[1, 3]];
+    let widths = choices.pick(&sets).to_vec();
+    let full = *widths.last()?;
+    let own: Vec<usize> =
+        super::fidelity::convolutions(&model.nodes).filter(|_| choices.below(3) > 0).collect();
+    for &id in &own {
+        let group = choices.pick(&["1", "3", "64"]);
+        let planes = format!("ternary:{group}*{full}").parse().ok().filter(|_| full <= 3);
+        let bits = Some(Precision::int(full)).filter(|_| widths[0] > 1);
+        let precision = if choices.below(2) == 0 { planes.or(bits) } else { bits.or(planes) };
+        let PackedOp::Conv(conv) = &mut model.nodes[id].op else { continue };
+        conv.weights = weights(choices, precision?, conv);
+    }
+    let before = super::switching::switching_before(&model.nodes, &own);
+    let touched = |id: &usize| own.contains(id) || before[*id].is_some();
+    let layers: Vec<usize> = super::fidelity::convolutions(&model.nodes).filter(touched).collect();
+    let layers = layers.into_iter().map(|node| {
+        let PackedOp::Conv(conv) = &mut model.nodes[node].op else { unreachable!() };
+        conv.bias.iter_mut().for_each(|bias| *bias = (*bias).clamp(-1000, 1000));
+        let counts =
+            [before[node].is_some(), own.contains(&node)].map(|many| if many { widths.len() } else { 1 });
+        let pairs = counts[0] * counts[1] - 1;
+        SwitchedLayer {
+            node,
+            own: own.contains(&node),
+            bias_shifts: (0..pairs).map(|_| choices.below(9) as u8).collect(),
+            changes: (0..pairs * conv.outputs)
+                .map(|_| AffineChange { gain: choices.next() as i8, bias: choices.next() as i8 })
+                .collect(),
+        }
+    });
+    let layers = layers.collect();
+    let copies = copies(&model.nodes, &own, widths.len() - 1, choices);
+    let setting = |name: &str| Setting {
+        name: name.into(),
+        widths: own.iter().map(|_| choices.pick(&widths)).collect(),
+        judgement: Some(Judgement { images: 3, agreeing: 2, divergence: 0.5, divergence_error: Some(0.25) })
+            .filter(|_| name == "economy"),
+    };
+    let settings = ["economy", "\u{e9}co 2"].map(setting).into();
+    model.switching = Some(Switching { widths: widths.clone(), layers, copies, settings });
+    model.fidelity = None;
+    model.shapes().is_ok().then_some(model)
+}
+
+/// The narrow copies that one switching layer alone reads, most of them.
+fn copies(nodes: &[PackedNode], own: &[usize], lower: usize, choices: &mut Choices) -> Vec<SwitchedCopy> {
+    let is_copy = |&id: &usize| {
+        let readers: Vec<usize> = (0..nodes.len())
+            .flat_map(|node| nodes[node].inputs.iter().filter(|&&i| i == id).map(move |_| node))
+            .collect();
+        let read = matches!(readers[..], [reader] if own.contains(&reader) && nodes[reader].inputs[0] == id);
+        read && matches!(nodes[id].op, PackedOp::Narrow(_))
+    };
+    let copies: Vec<usize> = (0..nodes.len()).filter(is_copy).collect();
+    let quantizer = |choices: &mut Choices| {
+        let max = choices.pick(&[1, 3, 7, 15, 255]);
+        Quantizer { scale: 0.5, zero_point: (choices.next() as u8).min(max), max }
+    };
+    let copy = |node: usize| SwitchedCopy {
+        node,
+        lower: (0..lower).map(|_| (rescale(choices), quantizer(choices))).collect(),
+    };
+    copies.into_iter().map(copy).collect()
 }
 
 /// A description of preprocessing that gives `input`.
@@ -68,6 +147,7 @@ fn seedling(choices: &mut Choices, input: Shape) -> PackedModel {
         }],
         logit_scale: 1.0 / (3 + choices.below(1000)) as f64,
         fidelity: None,
+        switching: None,
     }
 }
 
@@ -328,8 +408,18 @@ fn biases(choices: &mut Choices, conv: &PackedConv, shift: impl Fn(usize) -> u8)
 
 fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, outputs: usize) -> PackedConv {
     let group_inputs = input.channels / groups;
-    let len = outputs * window.area() * group_inputs;
+    let store = Store::Logits { factors: vec![1; outputs], shift: 0 };
     let precision = precision(choices);
+    let none = PackedWeights { precision, codes: Vec::new(), scales: Vec::new() };
+    let conv =
+        PackedConv { weights: none, outputs, group_inputs, groups, window, bias: vec![0; outputs], store };
+    PackedConv { weights: weights(choices, precision, &conv), ..conv }
+}
+
+/// Weights for a convolution.
+fn weights(choices: &mut Choices, precision: Precision, conv: &PackedConv) -> PackedWeights {
+    let (outputs, window, group_inputs) = (conv.outputs, conv.window, conv.group_inputs);
+    let len = outputs * window.area() * group_inputs;
     let all: Vec<i8> = precision.levels().iter().collect();
     let levels: Vec<i8> = (0..precision.planes() * len).map(|_| all[choices.below(all.len())]).collect();
     let count = precision.group().map_or(0, |group| outputs * window.area() * group_inputs.div_ceil(group));
@@ -339,9 +429,7 @@ fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, o
         .iter()
         .flat_map(|largest| (0..count).map(|_| scale(largest, choices)).collect::<Vec<_>>())
         .collect();
-    let weights = PackedWeights::pack(precision, &levels, &scales);
-    let store = Store::Logits { factors: vec![1; outputs], shift: 0 };
-    PackedConv { weights, outputs, group_inputs, groups, window, bias: vec![0; outputs], store }
+    PackedWeights::pack(precision, &levels, &scales)
 }
 
 /// One of the table's, or of a table to come.

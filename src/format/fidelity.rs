@@ -66,11 +66,7 @@ impl Fidelity {
     /// All but the figures of the layers.
     pub(super) fn record(&self) -> FidelityRecord {
         let Self { images, held_back, logits, .. } = *self;
-        let judgement = self.judgement.map(|judgement| JudgementRecord {
-            agreeing: judgement.agreeing,
-            divergence: judgement.divergence,
-            divergence_error: judgement.divergence_error,
-        });
+        let judgement = self.judgement.map(JudgementRecord::from);
         FidelityRecord { images, held_back, logits, judgement }
     }
 
@@ -81,12 +77,7 @@ impl Fidelity {
         let (rows, _) = stored.as_chunks::<FIGURES>();
         let layers = convolutions(nodes).zip(rows).map(|(node, &row)| LayerFidelity::from_stored(node, row));
         let FidelityRecord { images, held_back, logits, .. } = *record;
-        let judgement = record.judgement.as_ref().map(|judgement| Judgement {
-            images,
-            agreeing: judgement.agreeing,
-            divergence: judgement.divergence,
-            divergence_error: judgement.divergence_error,
-        });
+        let judgement = record.judgement.as_ref().map(|judgement| judgement.of(images));
         Self { images, held_back, logits, judgement, layers: layers.collect() }
     }
 
@@ -103,12 +94,32 @@ impl Fidelity {
 
 impl Fidelity {
     fn is_possible(&self, judgement: &Judgement) -> bool {
-        let nats = |nats: f64| nats.is_finite() && nats >= 0.0;
-        judgement.images == self.images
-            && judgement.agreeing <= self.images
-            && nats(judgement.divergence)
-            && judgement.divergence_error.is_none_or(nats)
+        judgement.images == self.images && is_possible(judgement)
     }
+}
+
+impl From<Judgement> for JudgementRecord {
+    fn from(judgement: Judgement) -> Self {
+        let Judgement { agreeing, divergence, divergence_error, .. } = judgement;
+        Self { agreeing, divergence, divergence_error }
+    }
+}
+
+impl JudgementRecord {
+    /// The judgement of so many images.
+    pub(super) fn of(&self, images: usize) -> Judgement {
+        let Self { agreeing, divergence, divergence_error } = *self;
+        Judgement { images, agreeing, divergence, divergence_error }
+    }
+}
+
+/// Whether some images can have said so.
+pub(super) fn is_possible(judgement: &Judgement) -> bool {
+    let nats = |nats: f64| nats.is_finite() && nats >= 0.0;
+    judgement.images > 0
+        && judgement.agreeing <= judgement.images
+        && nats(judgement.divergence)
+        && judgement.divergence_error.is_none_or(nats)
 }
 
 /// Indices of the convolutions.

@@ -19,6 +19,7 @@ mod preprocess;
 mod provenance;
 mod read;
 mod record;
+mod switching;
 mod unique;
 mod validate;
 mod weights;
@@ -40,11 +41,15 @@ pub use model::{
 pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};
 pub use read::{is_packed_model, read_model};
+pub(crate) use switching::Wiring;
+pub use switching::{AffineChange, Setting, SwitchedCopy, SwitchedLayer, Switching};
 #[cfg(feature = "convert")]
 pub use write::{Written, write_model};
 
-/// The format version that this library writes; it reads all up to it.
-const VERSION: u32 = 3;
+/// The newest format version; all up to it are read.
+const VERSION: u32 = 4;
+/// The version of models that do not switch; the first with a checksum, and with weights stated in general.
+const PLAIN_VERSION: u32 = 3;
 /// The tensor with the figures of fidelity; the names of all others contain a dot.
 const FIDELITY_TENSOR: &str = "fidelity";
 /// The one key of the file's metadata.

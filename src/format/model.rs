@@ -1,6 +1,6 @@
 //! The packed model: everything the runtime needs, in integers.
 
-use super::{Fidelity, Preprocess, Provenance};
+use super::{Fidelity, Preprocess, Provenance, Switching};
 use crate::precision::Precision;
 use crate::tensor::{Shape, Span, Window};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub struct PackedModel {
     pub logit_scale: f64,
     /// What the conversion measured, if it did. The runtime does not use it.
     pub fidelity: Option<Fidelity>,
+    /// What can be switched while it runs, if anything.
+    pub switching: Option<Switching>,
 }
 
 /// One integer operator.

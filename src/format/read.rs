@@ -6,13 +6,14 @@ use super::fidelity::{FIGURES, convolutions};
 #[cfg(feature = "map")]
 use super::map::open;
 use super::record::{
-    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OldRecord, OpRecord, StoreRecord, VersionRecord,
-    WeightsRecord,
+    ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OldRecord, OpRecord, SettingRecord, StoreRecord,
+    SwitchedCopyRecord, SwitchedLayerRecord, SwitchingRecord, VersionRecord, WeightsRecord,
 };
 use super::unique::has_unique_keys;
 use super::{
-    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm,
-    PackedOp, PackedWeights, Store, VERSION,
+    AffineChange, FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PLAIN_VERSION, PackedConv,
+    PackedModel, PackedNode, PackedNorm, PackedOp, PackedWeights, Setting, Store, SwitchedCopy,
+    SwitchedLayer, Switching, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -66,6 +67,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
     let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
     let nodes = nodes?;
     let fidelity = record.fidelity.map(|fidelity| tensors.fidelity(&fidelity, &nodes)).transpose()?;
+    let switching = record.switching.map(|switching| tensors.switching(switching, &nodes)).transpose()?;
     let model = PackedModel {
         name: record.name,
         input: record.input,
@@ -75,6 +77,7 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
         nodes,
         logit_scale: record.logit_scale,
         fidelity,
+        switching,
     };
     tensors.all_used()?;
     model.shapes()?;
@@ -84,16 +87,16 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
 /// Old versions have no checksum and not all operators; weights are of their own.
 fn check_version(record: &ModelRecord, bytes: &[u8]) -> Result<()> {
     let version = record.version;
-    if version == VERSION {
+    if version >= PLAIN_VERSION {
         checksum::check(bytes)?;
     } else if record.checksum.is_some() {
         return Err(invalid(format!("a checksum in format version {version}")));
     }
     let needed = |node: &NodeRecord| match &node.op {
-        OpRecord::Narrow(_) | OpRecord::GroupNorm { .. } => VERSION..=VERSION,
+        OpRecord::Narrow(_) | OpRecord::GroupNorm { .. } => PLAIN_VERSION..=VERSION,
         OpRecord::Conv(conv) => match &conv.weights {
-            WeightsRecord::General(_) => VERSION..=VERSION,
-            WeightsRecord::Old(old) => old.version()..=VERSION - 1,
+            WeightsRecord::General(_) => PLAIN_VERSION..=VERSION,
+            WeightsRecord::Old(old) => old.version()..=PLAIN_VERSION - 1,
         },
         _ => 1..=VERSION,
     };
@@ -104,8 +107,12 @@ fn check_version(record: &ModelRecord, bytes: &[u8]) -> Result<()> {
             Err(invalid(message).at_node(&node.name))
         }
         None if version < plan => Err(invalid(format!("format version {version} has no plans"))),
-        None if version < VERSION && is_judged(record) => {
+        None if version < PLAIN_VERSION && is_judged(record) => {
             Err(invalid(format!("format version {version} has no judgements")))
+        }
+        None if (version == VERSION) != record.switching.is_some() => {
+            let message = format!("format version {VERSION} is that of models that switch, and of no others");
+            Err(invalid(message))
         }
         None => Ok(()),
     }
@@ -257,6 +264,35 @@ impl<'a> StoredTensors<'a> {
         let shape = [convolutions(nodes).count(), FIGURES];
         let bytes = self.take_named(FIDELITY_TENSOR, Dtype::I16, &shape)?;
         Ok(Fidelity::new(record, nodes, bytes))
+    }
+
+    fn switching(&mut self, record: SwitchingRecord, nodes: &[PackedNode]) -> Result<Switching> {
+        let layers: Result<Vec<_>> =
+            record.layers.into_iter().map(|layer| self.switched_layer(layer, nodes)).collect();
+        let copy = |SwitchedCopyRecord { node, lower }: SwitchedCopyRecord| SwitchedCopy { node, lower };
+        let setting = |SettingRecord { name, widths, judged }: SettingRecord| Setting {
+            name,
+            widths,
+            judgement: judged.map(|judged| judged.judgement.of(judged.images)),
+        };
+        Ok(Switching {
+            widths: record.widths,
+            layers: layers?,
+            copies: record.copies.into_iter().map(copy).collect(),
+            settings: record.settings.into_iter().map(setting).collect(),
+        })
+    }
+
+    fn switched_layer(&mut self, record: SwitchedLayerRecord, nodes: &[PackedNode]) -> Result<SwitchedLayer> {
+        let SwitchedLayerRecord { node, own, bias_shifts } = record;
+        let (name, outputs) = match nodes.get(node) {
+            Some(PackedNode { name, op: PackedOp::Conv(conv), .. }) => (name, conv.outputs),
+            _ => return Err(invalid(format!("node {node} switches and is no convolution"))),
+        };
+        let bytes = self.take(name, "changes", Dtype::I8, &[bias_shifts.len(), outputs, 2])?;
+        let (pairs, _) = bytes.as_chunks::<2>();
+        let change = |&[gain, bias]: &[u8; 2]| AffineChange { gain: gain as i8, bias: bias as i8 };
+        Ok(SwitchedLayer { node, own, bias_shifts, changes: pairs.iter().map(change).collect() })
     }
 
     fn remove(&mut self, name: &str) -> Result<StoredTensor<'a>> {

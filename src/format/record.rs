@@ -28,6 +28,50 @@ pub(super) struct ModelRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<FidelityRecord>,
     pub nodes: Vec<NodeRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switching: Option<SwitchingRecord>,
+}
+
+/// What can be switched; changes of gains and biases lie in tensors.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SwitchingRecord {
+    pub widths: Vec<u8>,
+    pub layers: Vec<SwitchedLayerRecord>,
+    pub copies: Vec<SwitchedCopyRecord>,
+    pub settings: Vec<SettingRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SwitchedLayerRecord {
+    pub node: usize,
+    pub own: bool,
+    pub bias_shifts: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SwitchedCopyRecord {
+    pub node: usize,
+    pub lower: Vec<(Rescale, Quantizer)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SettingRecord {
+    pub name: String,
+    pub widths: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<JudgedRecord>,
+}
+
+/// A judgement with the number of its images.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JudgedRecord {
+    pub images: usize,
+    pub judgement: JudgementRecord,
 }
 
 /// What was measured; the figures of the layers lie in a tensor.

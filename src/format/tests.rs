@@ -4,3 +4,4 @@ mod attacks;
 mod layout;
 mod refusals;
 mod sample;
+mod switching;

@@ -33,6 +33,7 @@ impl PackedModel {
         }
         self.check_output(&shapes)?;
         self.fidelity.as_ref().map_or(Ok(()), |fidelity| fidelity.check(&self.nodes))?;
+        self.switching.as_ref().map_or(Ok(()), |switching| switching.check(&self.nodes))?;
         Ok(shapes)
     }
 
@@ -102,15 +103,15 @@ struct InputValue<'a> {
     quantizer: &'a Quantizer,
 }
 
-fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
+pub(super) fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
     if condition { Ok(()) } else { Err(invalid(message())) }
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+pub(super) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Format, message)
 }
 
-fn check_quantizer(quantizer: &Quantizer) -> Result<()> {
+pub(super) fn check_quantizer(quantizer: &Quantizer) -> Result<()> {
     let valid = quantizer.scale.is_finite()
         && quantizer.scale > 0.0
         && quantizer.max > 0
@@ -131,7 +132,7 @@ fn check_multiplier(multiplier: Multiplier) -> Result<()> {
     ensure(valid, || format!("{multiplier:?}"))
 }
 
-fn check_rescale(rescale: Rescale) -> Result<()> {
+pub(super) fn check_rescale(rescale: Rescale) -> Result<()> {
     ensure(rescale.shift <= 7 && rescale.value != i16::MIN, || format!("{rescale:?}"))
 }
 

@@ -41,7 +41,12 @@ impl PackedConv {
         self.expand_channels(0..self.outputs)
     }
 
-    fn expand_channels(&self, channels: Range<usize>) -> Vec<i8> {
+    /// Levels and scales of the first planes, plane after plane.
+    pub(super) fn parts(&self, planes: usize) -> (Vec<i8>, Vec<u8>) {
+        self.parts_of(planes, 0..self.outputs)
+    }
+
+    fn parts_of(&self, planes: usize, channels: Range<usize>) -> (Vec<i8>, Vec<u8>) {
         let (precision, all) = (self.weights.precision, self.arrangement());
         let (len, groups) = (all.channel_len(), all.channel_groups(precision));
         let part = |plane: usize, each: usize| {
@@ -49,11 +54,18 @@ impl PackedConv {
             start + channels.start * each..start + channels.end * each
         };
         let (mut levels, mut scales) = (Vec::new(), Vec::new());
-        for plane in 0..precision.planes() {
+        for plane in 0..planes {
             levels.append(&mut unpack(precision.levels(), &self.weights.codes, part(plane, len)));
             scales.append(&mut self.weights.unpacked_scales(part(plane, groups)));
         }
-        Arrangement { outputs: channels.len(), ..all }.expand(precision, &levels, &scales)
+        (levels, scales)
+    }
+
+    fn expand_channels(&self, channels: Range<usize>) -> Vec<i8> {
+        let (precision, part) =
+            (self.weights.precision, Arrangement { outputs: channels.len(), ..self.arrangement() });
+        let (levels, scales) = self.parts_of(precision.planes(), channels);
+        part.expand(precision, &levels, &scales)
     }
 
     /// Sum of the magnitudes of one output channel's weights.

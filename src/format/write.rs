@@ -3,10 +3,13 @@
 use super::checksum;
 use super::fidelity::FIGURES;
 use super::hash::hex;
-use super::record::{ConvRecord, ModelRecord, NodeRecord, OpRecord, StoreRecord, WeightsRecord};
+use super::record::{
+    ConvRecord, JudgedRecord, ModelRecord, NodeRecord, OpRecord, SettingRecord, StoreRecord,
+    SwitchedCopyRecord, SwitchedLayerRecord, SwitchingRecord, WeightsRecord,
+};
 use super::{
-    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm,
-    PackedOp, PackedWeights, Store, VERSION,
+    FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PLAIN_VERSION, PackedConv, PackedModel, PackedNode,
+    PackedNorm, PackedOp, PackedWeights, Setting, Store, SwitchedLayer, Switching, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
@@ -49,7 +52,10 @@ impl PackedModel {
 /// The bytes of a model that need not be valid.
 pub(super) fn encode(model: &PackedModel) -> Result<Vec<u8>> {
     let figures = model.fidelity.iter().map(figures);
-    let tensors: Vec<OwnedTensor> = model.nodes.iter().flat_map(tensors).chain(figures).collect();
+    let layers = model.switching.iter().flat_map(|switching| &switching.layers);
+    let changes = layers.filter_map(|layer| Some(changes(layer, model.nodes.get(layer.node)?)));
+    let tensors: Vec<OwnedTensor> =
+        model.nodes.iter().flat_map(tensors).chain(figures).chain(changes).collect();
     let views: Result<Vec<_>> = tensors.iter().map(|t| Ok((t.name.as_str(), t.view()?))).collect();
     let record = serde_json::to_string(&record(model)).map_err(unserialisable)?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), record)]);
@@ -78,6 +84,18 @@ impl OwnedTensor {
 fn figures(fidelity: &Fidelity) -> OwnedTensor {
     let shape = vec![fidelity.layers.len(), FIGURES];
     OwnedTensor { name: FIDELITY_TENSOR.to_owned(), dtype: Dtype::I16, shape, bytes: fidelity.to_bytes() }
+}
+
+fn changes(layer: &SwitchedLayer, node: &PackedNode) -> OwnedTensor {
+    let pairs = layer.bias_shifts.len();
+    let outputs = layer.changes.len().checked_div(pairs).unwrap_or(0);
+    let bytes = layer.changes.iter().flat_map(|change| [change.gain as u8, change.bias as u8]).collect();
+    OwnedTensor {
+        name: format!("{}.changes", node.name),
+        dtype: Dtype::I8,
+        shape: vec![pairs, outputs, 2],
+        bytes,
+    }
 }
 
 fn tensors(node: &PackedNode) -> Vec<OwnedTensor> {
@@ -128,7 +146,7 @@ fn pairs(pairs: impl Iterator<Item = (i32, i32)>) -> Vec<u8> {
 fn record(model: &PackedModel) -> ModelRecord {
     ModelRecord {
         checksum: Some(checksum::UNKNOWN.to_owned()),
-        version: VERSION,
+        version: if model.switching.is_some() { VERSION } else { PLAIN_VERSION },
         name: model.name.clone(),
         input: model.input,
         preprocess: model.preprocess.clone(),
@@ -137,6 +155,31 @@ fn record(model: &PackedModel) -> ModelRecord {
         logit_scale: model.logit_scale,
         fidelity: model.fidelity.as_ref().map(Fidelity::record),
         nodes: model.nodes.iter().map(node_record).collect(),
+        switching: model.switching.as_ref().map(switching_record),
+    }
+}
+
+fn switching_record(switching: &Switching) -> SwitchingRecord {
+    let layer = |layer: &SwitchedLayer| SwitchedLayerRecord {
+        node: layer.node,
+        own: layer.own,
+        bias_shifts: layer.bias_shifts.clone(),
+    };
+    let setting = |setting: &Setting| SettingRecord {
+        name: setting.name.clone(),
+        widths: setting.widths.clone(),
+        judged: setting
+            .judgement
+            .map(|judgement| JudgedRecord { images: judgement.images, judgement: judgement.into() }),
+    };
+    let copies = switching.copies.iter();
+    SwitchingRecord {
+        widths: switching.widths.clone(),
+        layers: switching.layers.iter().map(layer).collect(),
+        copies: copies
+            .map(|copy| SwitchedCopyRecord { node: copy.node, lower: copy.lower.clone() })
+            .collect(),
+        settings: switching.settings.iter().map(setting).collect(),
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn fixed(
         nodes: packed.nodes,
         logit_scale: packed.logit_scale,
         fidelity: Some(packed.fidelity),
+        switching: None,
     };
     let bytes = model.to_bytes()?.len() as u64;
     model.provenance.plan = Some(longest_record(options, quantized));

@@ -187,15 +187,18 @@ fn transposed(spec: &ConvSpec) -> Vec<i16> {
 }
 
 /// Biases of sums over codes less `origin`: zero points are moved into them.
-pub(super) fn shifted_bias(spec: &ConvSpec, origin: u8) -> Vec<i32> {
-    let shift = |(channel, weights): (usize, &[i8])| {
+fn shifted_bias(spec: &ConvSpec, origin: u8) -> Vec<i32> {
+    spec.bias.iter().zip(at_zero(spec, origin)).map(|(bias, at_zero)| bias.wrapping_sub(at_zero)).collect()
+}
+
+/// For each output channel, the sum over codes less `origin` of an input at its zero points.
+pub(super) fn at_zero(spec: &ConvSpec, origin: u8) -> Vec<i32> {
+    let sum = |(channel, weights): (usize, &[i8])| {
         let first = channel / spec.group_outputs() * spec.group_inputs;
         let zeros = spec.zero_points[first..][..spec.group_inputs].iter().cycle();
-        let at_zero: i32 =
-            weights.iter().zip(zeros).map(|(&w, &z)| i32::from(w) * (i32::from(z) - i32::from(origin))).sum();
-        spec.bias[channel].wrapping_sub(at_zero)
+        weights.iter().zip(zeros).map(|(&w, &z)| i32::from(w) * (i32::from(z) - i32::from(origin))).sum()
     };
-    spec.weights.chunks_exact(spec.channel_len()).enumerate().map(shift).collect()
+    spec.weights.chunks_exact(spec.channel_len()).enumerate().map(sum).collect()
 }
 
 /// So many rounds of nothing but dot products that fit the nearest cache; returns the number of products.

@@ -2,10 +2,13 @@
 
 #![deny(clippy::float_arithmetic)]
 
+mod engine;
 mod fuse;
+mod nodes;
 mod schedule;
 mod session;
 mod step;
+mod switch;
 
 #[cfg(test)]
 mod tests;

@@ -1,22 +1,24 @@
 //! A model's execution, laid out once: where each value lies, and the stages that compute it.
 
 use super::fuse::{copy_of, written_with};
+use super::nodes::Nodes;
 use super::step::{self, Operand};
 use super::{Logits, last_uses};
 use crate::clock::Instant;
 use crate::fixed::scale_wide;
-use crate::format::{PackedModel, PackedNode, PackedOp, Store};
-use crate::kernels::blocked::conv::{ConvTask, read_sums, sums_len};
+use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, Store};
+use crate::kernels::blocked::conv::{ConvTask, ConvWeights, read_sums, sums_len};
 use crate::kernels::blocked::enter::{EnterTask, leave};
 use crate::kernels::blocked::moves::MoveTask;
 use crate::kernels::blocked::narrow::{NarrowTask, Narrowed};
 use crate::kernels::blocked::norm::GroupNormTask;
 use crate::kernels::blocked::pointwise::{BinaryTask, Formula, TableTask};
 use crate::kernels::blocked::pool::{self, PoolTask};
-use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Task, slack};
+use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Stage, Task, slack};
 use crate::tensor::Shape;
 use crate::threads;
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Widest ring; wider padding is left to the portable path.
@@ -33,9 +35,20 @@ pub(super) struct Schedule {
     nodes: Vec<usize>,
     /// For each node of the model the one whose stage writes it too.
     with: Vec<Option<usize>>,
+    /// Where each value lies.
+    slots: Vec<Slot>,
+    /// The weights of nodes that depend on widths, until they are taken.
+    weights: Vec<Option<Arc<ConvWeights>>>,
     output: LogitSource,
     /// Memory of runs that are over.
     idle: Mutex<Vec<Memory>>,
+}
+
+/// The stage of a node, with the factors of logits if it yields them.
+#[derive(Debug)]
+pub(super) struct SchedulePiece {
+    stage: Stage,
+    factors: Vec<i32>,
 }
 
 /// Where the logits come from.
@@ -51,24 +64,53 @@ enum LogitSource {
 
 impl Schedule {
     /// Lays out a validated model; none if its values or rings are too large.
-    pub(super) fn new(model: &PackedModel, shapes: &[Shape], isa: &'static Isa) -> Option<Self> {
+    pub(super) fn new(nodes: &Nodes, isa: &'static Isa) -> Option<Self> {
+        let (model, shapes) = (nodes.model, nodes.shapes);
         let with = written_with(model);
         let slots = slots(model, shapes, &with)?;
-        let tasks = threads::map(0..model.nodes.len(), |id| {
-            let stage = TaskSpec::new(model, shapes, &slots, &with, id, isa);
-            let values = [Some(id), copy_of(&with, id)].into_iter().flatten();
-            let ring = |id: usize| Ring::new(&slots[id], &Operand::new(model, shapes, id).zero_points);
-            let rings: Vec<Ring> = values.filter_map(ring).collect();
-            stage.task().filter(|_| with[id].is_none()).map(|task| (id, task, rings))
+        let stages = threads::map(0..model.nodes.len(), |id| {
+            let stage = || stage(nodes, &slots, &with, id, isa, None);
+            with[id].is_none().then(stage).flatten()
         });
-        let (mut program, mut nodes) = (Program::default(), Vec::new());
-        for (id, task, rings) in tasks.into_iter().flatten() {
-            program.push(task, rings);
-            nodes.push(id);
+        let (mut program, mut of_stages) = (Program::default(), Vec::new());
+        let mut weights = vec![None; model.nodes.len()];
+        for (id, (stage, own)) in stages.into_iter().enumerate().filter_map(|(id, made)| Some((id, made?))) {
+            program.append(stage);
+            of_stages.push(id);
+            weights[id] = own.filter(|_| nodes.varies(id));
         }
         slots.iter().for_each(|slot| program.reserve(slot.start + slot.len));
         let output = output(model, &slots, shapes)?;
-        Some(Self { isa, program, nodes, with, output, idle: Mutex::default() })
+        Some(Self { isa, program, nodes: of_stages, with, slots, weights, output, idle: Mutex::default() })
+    }
+
+    /// The weights of a node that depends on widths.
+    pub(super) fn take_weights(&mut self, node: usize) -> Option<Arc<ConvWeights>> {
+        self.weights[node].take()
+    }
+
+    /// The stage of a node at the widths of `nodes`, and its weights; `weights` are those if they are known.
+    pub(super) fn piece(
+        &self,
+        nodes: &Nodes,
+        id: usize,
+        weights: Option<Arc<ConvWeights>>,
+    ) -> Option<(SchedulePiece, Option<Arc<ConvWeights>>)> {
+        let (stage, weights) = stage(nodes, &self.slots, &self.with, id, self.isa, weights)?;
+        let factors = match &nodes.node(id).op {
+            PackedOp::Conv(PackedConv { store: Store::Logits { factors, .. }, .. }) => factors.clone(),
+            _ => Vec::new(),
+        };
+        Some((SchedulePiece { stage, factors }, weights))
+    }
+
+    /// Exchanges the stage of a node.
+    pub(super) fn exchange(&mut self, node: usize, piece: &mut SchedulePiece) {
+        let Some(place) = self.nodes.iter().position(|&other| other == node) else { return };
+        self.program.exchange(place, &mut piece.stage);
+        if let (LogitSource::Sums { factors, .. }, true) = (&mut self.output, node + 1 == self.with.len()) {
+            std::mem::swap(factors, &mut piece.factors);
+        }
     }
 
     /// Number of nodes of the model.
@@ -262,9 +304,26 @@ impl Free {
     }
 }
 
+/// The stage of a node, and the weights of a convolution, if there is anything to do; `weights` are those if they are
+/// known.
+fn stage(
+    nodes: &Nodes,
+    slots: &[Slot],
+    with: &[Option<usize>],
+    id: usize,
+    isa: &'static Isa,
+    weights: Option<Arc<ConvWeights>>,
+) -> Option<(Stage, Option<Arc<ConvWeights>>)> {
+    let spec = TaskSpec::new(nodes, slots, with, id, isa);
+    let weights = weights.or_else(|| spec.weights(nodes.expanded(id)).map(Arc::new));
+    let values = [Some(id), copy_of(with, id)].into_iter().flatten();
+    let rings = values.filter_map(|id| Ring::new(&slots[id], &nodes.operand(id).zero_points));
+    Some((Stage::new(spec.task(weights.clone())?, rings), weights))
+}
+
 /// What a node's task is made of.
 struct TaskSpec<'a> {
-    node: &'a PackedNode,
+    node: Cow<'a, PackedNode>,
     inputs: Vec<&'a Slot>,
     operands: Vec<Operand>,
     output: &'a Slot,
@@ -276,50 +335,54 @@ struct TaskSpec<'a> {
 
 impl<'a> TaskSpec<'a> {
     fn new(
-        model: &'a PackedModel,
-        shapes: &[Shape],
+        nodes: &Nodes<'a>,
         slots: &'a [Slot],
         with: &[Option<usize>],
         id: usize,
         isa: &'static Isa,
     ) -> Self {
-        let node = &model.nodes[id];
-        let operands = node.inputs.iter().map(|&input| Operand::new(model, shapes, input));
-        let narrowed = |copy: usize| match &model.nodes[copy] {
+        let node = nodes.node(id);
+        let narrowed = |copy: usize| match *nodes.node(copy) {
             PackedNode { op: PackedOp::Narrow(by), quantizer, .. } => {
                 let (zero_point, output) = (node.quantizer.zero_point, slots[copy].clone());
-                Some(Narrowed { width: isa.width, zero_point, by: *by, output, quantizer: *quantizer })
+                Some(Narrowed { width: isa.width, zero_point, by, output, quantizer })
             }
             _ => None,
         };
-        Self {
-            node,
-            inputs: node.inputs.iter().map(|&input| &slots[input]).collect(),
-            operands: operands.collect(),
-            output: &slots[id],
-            shape: shapes[id],
-            isa,
-            narrowed: copy_of(with, id).and_then(narrowed),
-        }
+        let narrowed = copy_of(with, id).and_then(narrowed);
+        let inputs = node.inputs.iter().map(|&input| &slots[input]).collect();
+        let (operands, output, shape) = (nodes.operands(id), &slots[id], nodes.shapes[id]);
+        Self { node, inputs, operands, output, shape, isa, narrowed }
     }
 }
 
 impl TaskSpec<'_> {
+    /// The weights of a convolution, laid out.
+    fn weights(&self, weights: Vec<i8>) -> Option<ConvWeights> {
+        match (&self.node.op, self.operands.first(), self.inputs.first()) {
+            (PackedOp::Conv(conv), Some(operand), Some(input)) => {
+                Some(ConvWeights::new(self.isa, &step::spec(conv, weights, operand), &input.map))
+            }
+            _ => None,
+        }
+    }
+
     /// The task; none if there is nothing to do.
-    fn task(&self) -> Option<Box<dyn Task>> {
+    fn task(&self, weights: Option<Arc<ConvWeights>>) -> Option<Box<dyn Task>> {
         let quantizer = self.node.quantizer;
         let zero = |index: usize| self.operands.get(index).map_or(0, Operand::zero_point);
         let (output, zero_point) = (self.output, zero(0));
         Some(match (&self.node.op, self.inputs.as_slice()) {
             (PackedOp::Input { .. }, _) => Box::new(EnterTask { index: 0, output: output.clone() }),
             (PackedOp::Conv(conv), [input, residual @ ..]) => {
-                let spec = step::spec(conv, &self.operands[0]);
+                let (spec, weights) = (step::spec(conv, Vec::new(), &self.operands[0]), weights?);
                 Box::new(match step::epilogue(conv, &quantizer, Some(zero(1))) {
                     Some(epilogue) => {
                         let (residual, narrowed) = (residual.first().copied(), self.narrowed.clone());
-                        ConvTask::codes(self.isa, &spec, &epilogue, [input, output], residual, narrowed)
+                        let slots = [*input, output];
+                        ConvTask::codes(self.isa, &spec, weights, &epilogue, slots, residual, narrowed)
                     }
-                    None => ConvTask::sums(self.isa, &spec, input, self.shape, output.start),
+                    None => ConvTask::sums(self.isa, &spec, weights, input, self.shape, output.start),
                 })
             }
             (PackedOp::Concat, inputs) => Box::new(MoveTask::concat(inputs, output)),

@@ -1,10 +1,10 @@
 //! A packed model ready to run.
 
-use super::schedule::Schedule;
-use super::step::{Operand, Step};
-use crate::clock::Instant;
+use super::engine::Engine;
+use super::nodes::Nodes;
+use super::switch::Switch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::PackedModel;
+use crate::format::{PackedModel, Setting};
 use crate::kernels::Kernels;
 use crate::tensor::{Batch, Shape};
 use crate::threads;
@@ -30,23 +30,8 @@ pub struct Session {
     classes: usize,
     kernels: Kernels,
     engine: Engine,
-}
-
-/// What runs a model.
-#[derive(Debug)]
-enum Engine {
-    /// Fast kernels on memory laid out once.
-    Schedule(Box<Schedule>),
-    /// One operator after another, on values in the order image, row, column, channel.
-    Steps(Steps),
-}
-
-#[derive(Debug)]
-struct Steps {
-    steps: Vec<Step>,
-    inputs: Vec<Vec<usize>>,
-    /// For each step, the values that nobody reads after it.
-    dead_after: Vec<Vec<usize>>,
+    /// Of a model that switches.
+    switch: Option<Box<Switch>>,
 }
 
 /// Integer logits of a batch, all classes in one unit.
@@ -91,12 +76,94 @@ impl Session {
         kernels.check()?;
         let shapes = model.shapes()?;
         let classes = shapes.last().map_or(0, Shape::len);
-        let schedule = kernels.isa().and_then(|isa| Schedule::new(model, &shapes, isa));
-        let engine = match schedule {
-            Some(schedule) => Engine::Schedule(Box::new(schedule)),
-            None => Engine::Steps(Steps::new(model, &shapes, kernels)),
+        let made = |nodes: &Nodes| Engine::new(nodes, kernels);
+        let (switch, engine) = match &model.switching {
+            Some(switching) => {
+                let (switch, engine) = Switch::new(model, switching, &shapes, made);
+                (Some(Box::new(switch)), engine)
+            }
+            None => (None, made(&Nodes::plain(model, &shapes))),
         };
-        Ok(Self { input: model.input, classes, kernels, engine })
+        Ok(Self { input: model.input, classes, kernels, engine, switch })
+    }
+
+    /// The widths that the model's layers can have, in ascending order: how many planes, or how many bits of their codes,
+    /// they take. None of a model that does not switch.
+    pub fn widths(&self) -> &[u8] {
+        self.switch.as_ref().map_or(&[], |switch| &switch.switching().widths)
+    }
+
+    /// The widths that have a name.
+    pub fn settings(&self) -> &[Setting] {
+        self.switch.as_ref().map_or(&[], |switch| &switch.switching().settings)
+    }
+
+    /// The layers that switch, in execution order, and the width that each has now.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, u8)> {
+        self.switch.iter().flat_map(|switch| switch.layers())
+    }
+
+    /// Gives one layer, or all that switch, another width; at first every layer has its full one.
+    ///
+    /// What a layer needs for a width is made when it first has it, and then kept, as far as
+    /// [`keep_at_most`](Self::keep_at_most) allows; to go back to a width allocates nothing. The logits are then those of
+    /// [`PackedModel::at`], to the bit.
+    ///
+    /// # Errors
+    /// A model that does not switch, a width or a layer that it does not have; nothing has changed then.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// let mut session = fgq::Session::new(&fgq::read_model("switchable.fgq".as_ref())?)?;
+    /// let pixels = vec![0; session.input().len()];
+    /// for width in session.widths().to_vec() {
+    ///     session.set_bits(None, width)?;
+    ///     println!("{width}: class {}", session.run(&pixels)?.top(0, 1)[0]);
+    /// }
+    /// # Ok::<(), fgq::Error>(())
+    /// ```
+    pub fn set_bits(&mut self, layer: Option<&str>, width: u8) -> Result<()> {
+        let switch = self.switch.as_mut().ok_or_else(not_switching)?;
+        switch.set(&mut self.engine, layer, width)
+    }
+
+    /// Gives every layer that switches a width, in execution order; see [`set_bits`](Self::set_bits).
+    ///
+    /// # Errors
+    /// A model that does not switch, widths that it does not have; nothing has changed then.
+    pub fn set_widths(&mut self, widths: &[u8]) -> Result<()> {
+        let switch = self.switch.as_mut().ok_or_else(not_switching)?;
+        switch.set_all(&mut self.engine, widths)
+    }
+
+    /// Gives all layers the widths that `setting` says: a width for all, or the name of one of the
+    /// [`settings`](Self::settings).
+    ///
+    /// # Errors
+    /// A model that does not switch, a setting that it does not have; nothing has changed then.
+    pub fn set(&mut self, setting: &str) -> Result<()> {
+        if let Ok(width) = setting.parse() {
+            return self.set_bits(None, width);
+        }
+        let switch = self.switch.as_mut().ok_or_else(not_switching)?;
+        let named = switch.switching().settings.iter().find(|named| named.name == setting);
+        let unknown = || {
+            let names: Vec<&str> =
+                switch.switching().settings.iter().map(|named| named.name.as_str()).collect();
+            let message = format!(
+                "no setting '{setting}'; there are the widths {:?} and the names {names:?}",
+                switch.switching().widths
+            );
+            Error::new(ErrorKind::Argument, message)
+        };
+        let widths = named.ok_or_else(unknown)?.widths.clone();
+        switch.set_all(&mut self.engine, &widths)
+    }
+
+    /// Keeps no more than so many bytes of weights that are not in use: those that were not for longest are made again when
+    /// they are wanted. At first all are kept.
+    pub fn keep_at_most(&mut self, bytes: usize) {
+        self.switch.iter_mut().for_each(|switch| switch.keep_at_most(bytes));
     }
 
     /// Shape of one input image.
@@ -111,18 +178,12 @@ impl Session {
 
     /// Bytes of weights that each node of the model reads in a run, as its kernel holds them; known after the first run.
     pub(crate) fn weight_bytes(&self) -> Vec<usize> {
-        match &self.engine {
-            Engine::Steps(steps) => steps.steps.iter().map(Step::weights).collect(),
-            Engine::Schedule(schedule) => schedule.weights(),
-        }
+        self.engine.weight_bytes()
     }
 
     /// For each node of the model the one whose kernel writes it too, if it has none of its own.
     pub(crate) fn written_with(&self) -> Vec<Option<usize>> {
-        match &self.engine {
-            Engine::Steps(steps) => vec![None; steps.steps.len()],
-            Engine::Schedule(schedule) => schedule.written_with().to_vec(),
-        }
+        self.engine.written_with()
     }
 
     /// The logits of one image, and how long each node of the model took; nothing where another's kernel writes it too.
@@ -178,37 +239,6 @@ impl Session {
     }
 }
 
-impl Steps {
-    fn new(model: &PackedModel, shapes: &[Shape], kernels: Kernels) -> Self {
-        let operand = |&id: &usize| Operand::new(model, shapes, id);
-        let steps = model.nodes.iter().zip(shapes).map(|(node, &shape)| {
-            let inputs: Vec<Operand> = node.inputs.iter().map(operand).collect();
-            Step::new(node, &inputs, shape, kernels)
-        });
-        let inputs: Vec<_> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
-        let dead_after = super::last_uses(&inputs);
-        Self { steps: steps.collect(), inputs, dead_after }
-    }
-
-    /// The logits, and how long each step took.
-    fn run(&self, pixels: Batch<u8>) -> Result<(Logits, Vec<Duration>)> {
-        let mut times = vec![Duration::ZERO; self.steps.len()];
-        let mut values: Vec<Option<Batch<u8>>> = vec![None; self.steps.len()];
-        values[0] = Some(pixels);
-        for (id, step) in self.steps.iter().enumerate().skip(1) {
-            let inputs: Vec<&Batch<u8>> =
-                self.inputs[id].iter().filter_map(|&i| values[i].as_ref()).collect();
-            let start = Instant::now();
-            if id + 1 == self.steps.len() {
-                let logits = step.logits(&inputs)?;
-                times[id] = start.elapsed();
-                return Ok((logits, times));
-            }
-            let output = step.codes(&inputs)?;
-            times[id] = start.elapsed();
-            values[id] = Some(output);
-            self.dead_after[id].iter().for_each(|&dead| values[dead] = None);
-        }
-        Err(Error::new(ErrorKind::Format, "the model has no operator"))
-    }
+fn not_switching() -> Error {
+    Error::new(ErrorKind::Argument, "the model does not switch; convert it with --nested")
 }

@@ -2,7 +2,7 @@
 
 use super::Logits;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, Quantizer, Store};
+use crate::format::{PackedConv, PackedNode, PackedOp, Quantizer, Store};
 use crate::kernels::{self, ConvKernel, ConvSpec, Epilogue, Kernels, elementwise, layout, norm, pool};
 use crate::tensor::{Batch, Shape};
 
@@ -18,11 +18,6 @@ pub(crate) struct Operand {
 }
 
 impl Operand {
-    /// The value of node `id`.
-    pub(crate) fn new(model: &PackedModel, shapes: &[Shape], id: usize) -> Self {
-        Self::of(&model.nodes[id], shapes[id])
-    }
-
     /// The value that `node` produces.
     pub(crate) fn of(node: &PackedNode, shape: Shape) -> Self {
         let (zero_points, largest) = match &node.op {
@@ -61,10 +56,25 @@ enum Work {
 impl Step {
     /// Prepares a validated node.
     pub(crate) fn new(node: &PackedNode, inputs: &[Operand], shape: Shape, kernels: Kernels) -> Self {
+        let weights = match &node.op {
+            PackedOp::Conv(conv) => conv.expand(),
+            _ => Vec::new(),
+        };
+        Self::with_weights(node, weights, inputs, shape, kernels)
+    }
+
+    /// Prepares a validated node with the weights that it has as `i8`.
+    pub(super) fn with_weights(
+        node: &PackedNode,
+        weights: Vec<i8>,
+        inputs: &[Operand],
+        shape: Shape,
+        kernels: Kernels,
+    ) -> Self {
         let zeros: Vec<u8> = inputs.iter().map(Operand::zero_point).collect();
         let work = match (&node.op, inputs.first()) {
             (PackedOp::Conv(conv), Some(input)) => {
-                conv_work(conv, spec(conv, input), &node.quantizer, zeros.get(1).copied(), kernels)
+                conv_work(conv, spec(conv, weights, input), &node.quantizer, zeros.get(1).copied(), kernels)
             }
             (op, _) => Work::Other(op.clone()),
         };
@@ -149,8 +159,8 @@ impl Step {
     }
 }
 
-/// The convolution of a node that reads `input`, with its weights expanded.
-pub(super) fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
+/// The convolution of a node that reads `input`, with its weights as `i8`.
+pub(super) fn spec(conv: &PackedConv, weights: Vec<i8>, input: &Operand) -> ConvSpec {
     let precision = conv.weights.precision;
     ConvSpec {
         outputs: conv.outputs,
@@ -158,7 +168,7 @@ pub(super) fn spec(conv: &PackedConv, input: &Operand) -> ConvSpec {
         groups: conv.groups,
         window: conv.window,
         ternary: precision.group().filter(|_| precision.is_ternary() && precision.planes() == 1),
-        weights: conv.expand(),
+        weights,
         bias: conv.bias.clone(),
         zero_points: input.per_channel(),
         largest: input.largest,

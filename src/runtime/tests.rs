@@ -3,8 +3,8 @@
 use super::*;
 use crate::choices::Choices;
 use crate::error::ErrorKind;
-use crate::format::arbitrary::{model, models};
-use crate::format::{Multiplier, PackedNode, PackedOp, Quantizer, Rescale};
+use crate::format::arbitrary::{model, models, switching_model, switching_models};
+use crate::format::{Multiplier, PackedModel, PackedNode, PackedOp, Quantizer, Rescale, Switching};
 use proptest::prelude::*;
 
 #[cfg(feature = "threads")]
@@ -26,6 +26,40 @@ proptest! {
         for kernels in Kernels::available() {
             let fast = Session::with_kernels(&model, kernels).unwrap();
             prop_assert_eq!(&logits, &fast.run(&pixels).unwrap(), "{:?}", kernels);
+        }
+    }
+
+    #[test]
+    fn a_session_that_switches_is_that_of_the_model_at_its_widths(model in switching_models(), seed: u64) {
+        let mut choices = Choices(seed);
+        let known = model.switching.as_ref().unwrap().widths.clone();
+        let layers: Vec<String> = model.switching_layers().map(str::to_owned).collect();
+        let mut sessions: Vec<Session> =
+            Kernels::available().map(|kernels| Session::with_kernels(&model, kernels).unwrap()).collect();
+        let pixels = pixels(seed, &sessions[0], 1);
+        let mut widths = vec![*known.last().unwrap(); layers.len()];
+        for _ in 0..8 {
+            let (layer, width) = (choices.below(layers.len()), choices.pick(&known));
+            let alone = choices.below(3) > 0;
+            let (whole, budget) = (choices.below(3) == 0, choices.pick(&[0, 5000, usize::MAX]));
+            if whole {
+                widths.fill_with(|| choices.pick(&known));
+            } else if alone {
+                widths[layer] = width;
+            } else {
+                widths.fill(width);
+            }
+            let plain = Session::with_kernels(&model.at(&widths).unwrap(), Kernels::Reference).unwrap();
+            let logits = plain.run(&pixels).unwrap();
+            for session in &mut sessions {
+                match whole {
+                    true => session.set_widths(&widths).unwrap(),
+                    false => session.set_bits(Some(layers[layer].as_str()).filter(|_| alone), width).unwrap(),
+                }
+                session.keep_at_most(budget);
+                prop_assert!(session.layers().map(|(_, width)| width).eq(widths.iter().copied()));
+                prop_assert_eq!(&logits, &session.run(&pixels).unwrap(), "{:?}", session.kernels());
+            }
         }
     }
 
@@ -101,6 +135,45 @@ fn only_the_first_copy_is_written_with_its_source() {
     let with = fuse::written_with(&model);
     assert_eq!(with, [None, None, None, None, None, Some(3), None, None]);
     assert_eq!([3, 5].map(|id| fuse::copy_of(&with, id)), [Some(5), None]);
+}
+
+#[test]
+fn settings_have_numbers_and_names() {
+    let model = switching_model(5);
+    let mut session = Session::new(&model).unwrap();
+    let setting = session.settings()[0].clone();
+    session.set(&setting.name).unwrap();
+    assert!(session.layers().map(|(_, width)| width).eq(setting.widths.iter().copied()));
+    let lowest = session.widths()[0];
+    session.set(&lowest.to_string()).unwrap();
+    assert!(session.layers().all(|(_, width)| width == lowest));
+    let before: Vec<u8> = session.layers().map(|(_, width)| width).collect();
+    for wrong in ["", "none", "9", "256"] {
+        let error = session.set(wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Argument);
+    }
+    assert!(session.set_bits(Some("no layer"), lowest).is_err() && session.set_widths(&[]).is_err());
+    assert!(session.layers().map(|(_, width)| width).eq(before));
+    let mut plain = Session::new(&PackedModel { switching: None, ..model }).unwrap();
+    assert!(plain.widths().is_empty() && plain.set("1").unwrap_err().to_string().contains("does not switch"));
+}
+
+/// Random models have every kind of part that depends on widths.
+#[test]
+fn random_models_switch_in_every_way() {
+    let models: Vec<PackedModel> = (0..300).map(switching_model).collect();
+    let count = |has: fn(&PackedModel, &Switching) -> bool| {
+        models.iter().filter(|model| has(model, model.switching.as_ref().unwrap())).count()
+    };
+    let copies = count(|_, it| !it.copies.is_empty());
+    let fused =
+        count(|model, it| it.copies.iter().any(|copy| fuse::written_with(model)[copy.node].is_some()));
+    let logits = count(|model, it| it.layers.iter().any(|layer| layer.node + 1 == model.nodes.len()));
+    let followers = count(|_, it| it.layers.iter().any(|layer| !layer.own));
+    let three =
+        count(|_, it| it.widths.len() == 3 && it.layers.iter().any(|layer| layer.bias_shifts.len() == 8));
+    let counts = [copies, fused, logits, followers, three];
+    assert!(counts.iter().all(|&count| count > 2), "{counts:?}");
 }
 
 #[test]

@@ -188,13 +188,13 @@ fn assert_has(message: &str, parts: &[&str]) {
 #[test]
 fn other_versions_are_named() {
     for (version, part) in
-        [(json!(0), "version 0"), (json!(4), "version 4"), (json!("1"), "version"), (json!(-1), "version")]
+        [(json!(0), "version 0"), (json!(5), "version 5"), (json!("1"), "version"), (json!(-1), "version")]
     {
         assert_has(&error(|file| file.record["version"] = version), &[part]);
     }
     // Whatever else a later version changes.
-    let later = error(|file| file.record = json!({ "version": 4, "layers": [] }));
-    assert_has(&later, &["version 4", "reads versions 1 to 3"]);
+    let later = error(|file| file.record = json!({ "version": 5, "layers": [] }));
+    assert_has(&later, &["version 5", "reads versions 1 to 4"]);
     assert_has(&error(|file| file.record = json!({})), &["no format version"]);
     assert_has(&error(|file| file.record = json!("fgq")), &["metadata", "version"]);
 }

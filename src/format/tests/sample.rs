@@ -77,6 +77,7 @@ pub(super) fn sample() -> PackedModel {
         ],
         logit_scale: 0.01,
         fidelity: Some(fidelity()),
+        switching: None,
     }
 }
 

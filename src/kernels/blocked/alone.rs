@@ -1,11 +1,12 @@
 //! One convolution on its own, between batches in the order image, row, column, channel.
 
-use super::conv::{ConvTask, read_sums, sums_len};
+use super::conv::{ConvTask, ConvWeights, read_sums, sums_len};
 use super::enter::{EnterTask, leave};
 use super::{Isa, Map, Program, Ring, Slot, slack};
 use crate::kernels::{ConvSpec, Epilogue};
 use crate::tensor::{Batch, Shape};
 use crate::threads;
+use std::sync::Arc;
 
 /// A program of one convolution for images of one shape.
 #[derive(Debug)]
@@ -29,7 +30,8 @@ impl Alone {
     pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: Shape, shape: Shape) -> Self {
         let (mut program, slot) = start(spec, input);
         let start = slot.start + slot.len;
-        program.push(Box::new(ConvTask::sums(isa, spec, &slot, shape, start)), None);
+        let weights = Arc::new(ConvWeights::new(isa, spec, &slot.map));
+        program.push(Box::new(ConvTask::sums(isa, spec, weights, &slot, shape, start)), None);
         program.reserve(start + sums_len(spec.outputs, shape));
         Self { isa, program, input, shape, output: ResultPlace::Sums(start) }
     }
@@ -51,7 +53,8 @@ impl Alone {
             program.push(Box::new(EnterTask { index: 1, output: residual.clone() }), None);
             residual
         });
-        let conv = ConvTask::codes(isa, spec, epilogue, [&slot, &output], residual.as_ref(), None);
+        let weights = Arc::new(ConvWeights::new(isa, spec, &slot.map));
+        let conv = ConvTask::codes(isa, spec, weights, epilogue, [&slot, &output], residual.as_ref(), None);
         program.push(Box::new(conv), None);
         program.reserve(output.start + output.len);
         Self { isa, program, input, shape, output: ResultPlace::Codes(output) }

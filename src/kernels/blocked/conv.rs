@@ -3,12 +3,13 @@
 use super::narrow::Narrowed;
 use super::panels::Panels;
 use super::strips::Strips;
-use super::{Isa, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, TaskContext, Tile, finish};
+use super::{Isa, Map, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, TaskContext, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
 use crate::threads;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Chunks of one convolution for each of several threads, about.
 const CHUNKS: usize = 4;
@@ -38,15 +39,46 @@ impl Target {
     }
 }
 
+/// The weights of a convolution, laid out for an input.
+#[derive(Debug)]
+pub(crate) struct ConvWeights {
+    tile: unsafe fn(&Tile),
+    panels: Panels,
+    /// What tiles take from codes.
+    origin: u8,
+    /// For each output channel, the sum that inputs at their zero points have.
+    at_zero: Vec<i32>,
+}
+
+impl ConvWeights {
+    /// Lays out the weights of `spec` for an input of this map.
+    pub fn new(isa: &Isa, spec: &ConvSpec, map: &Map) -> Self {
+        let (panels, tile) = match spec.is_depthwise() {
+            true => (Panels::depthwise(spec, map), isa.depthwise),
+            false => (Panels::new(isa, spec, map), isa.tile),
+        };
+        let origin = isa.origin(spec);
+        Self { tile, panels, origin, at_zero: portable::at_zero(spec, origin) }
+    }
+
+    /// Bytes of them.
+    pub fn bytes(&self) -> usize {
+        (0..self.panels.len()).map(|panel| self.panels.bytes(panel)).sum()
+    }
+
+    /// Biases of the sums that tiles compute.
+    fn bias(&self, spec: &ConvSpec) -> Vec<i32> {
+        spec.bias.iter().zip(&self.at_zero).map(|(bias, at_zero)| bias.wrapping_sub(*at_zero)).collect()
+    }
+}
+
 /// A convolution of one value.
 #[derive(Debug)]
 pub(crate) struct ConvTask {
     isa: &'static Isa,
-    tile: unsafe fn(&Tile),
     input: Slot,
     target: Target,
-    panels: Panels,
-    origin: u8,
+    weights: Arc<ConvWeights>,
     strips: Strips,
     /// Bytes between the inputs of neighbouring positions.
     step: usize,
@@ -62,38 +94,50 @@ struct Chunk {
 }
 
 impl ConvTask {
-    /// A convolution from one slot to another, which must have the shapes that `spec` gives, and to a copy.
+    /// A convolution from one slot to another, which must have the shapes that `spec` gives, and to a copy. `weights` are
+    /// those of `spec`, laid out for the input; it need not hold them any more.
     pub fn codes(
         isa: &'static Isa,
         spec: &ConvSpec,
+        weights: Arc<ConvWeights>,
         epilogue: &Epilogue,
         [input, output]: [&Slot; 2],
         residual: Option<&Slot>,
         narrowed: Option<Narrowed>,
     ) -> Self {
-        let rules = finish::rules(isa, epilogue, &bias(isa, spec), output.map.block);
+        let rules = finish::rules(isa, epilogue, &weights.bias(spec), output.map.block);
         let narrowed = narrowed.map(Box::new);
         let target = Target::Codes { output: output.clone(), residual: residual.cloned(), narrowed, rules };
-        Self::new(isa, spec, input, output.map.shape, target)
+        Self::new(isa, spec, weights, input, output.map.shape, target)
     }
 
     /// A convolution whose sums are kept from `start` on; see [`sums_len`].
-    pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, start: usize) -> Self {
-        let bias = bias(isa, spec);
+    pub fn sums(
+        isa: &'static Isa,
+        spec: &ConvSpec,
+        weights: Arc<ConvWeights>,
+        input: &Slot,
+        shape: Shape,
+        start: usize,
+    ) -> Self {
+        let bias = weights.bias(spec);
         let biases = (0..spec.outputs.div_ceil(PANEL)).map(|panel| finish::plain_bias(isa, &bias, panel));
-        Self::new(isa, spec, input, shape, Target::Sums { start, biases: biases.collect() })
+        let target = Target::Sums { start, biases: biases.collect() };
+        Self::new(isa, spec, weights, input, shape, target)
     }
 
-    fn new(isa: &'static Isa, spec: &ConvSpec, input: &Slot, shape: Shape, target: Target) -> Self {
-        let (panels, tile) = match spec.is_depthwise() {
-            true => (Panels::depthwise(spec, &input.map), isa.depthwise),
-            false => (Panels::new(isa, spec, &input.map), isa.tile),
-        };
+    fn new(
+        isa: &'static Isa,
+        spec: &ConvSpec,
+        weights: Arc<ConvWeights>,
+        input: &Slot,
+        shape: Shape,
+        target: Target,
+    ) -> Self {
         let strips = Strips::new(isa, &spec.window, &input.map, shape, target.is_ringless());
         let step = spec.window.stride[1] * input.map.block;
-        let chunks = chunks(&panels, &strips, input.map.len());
-        let (input, origin) = (input.clone(), isa.origin(spec));
-        let this = Self { isa, tile, input, target, panels, origin, strips, step, shape, chunks };
+        let chunks = chunks(&weights.panels, &strips, input.map.len());
+        let this = Self { isa, input: input.clone(), target, weights, strips, step, shape, chunks };
         let input = &this.input;
         assert!(this.reach() <= input.len, "tiles reach {} of {} bytes", this.reach(), input.len);
         this
@@ -102,7 +146,7 @@ impl ConvTask {
     /// The end of what tiles may read.
     fn reach(&self) -> usize {
         let last = self.strips.strips.iter().map(|strip| strip.input).max().unwrap_or(0);
-        last + self.strips.len * self.step + self.panels.reach()
+        last + self.strips.len * self.step + self.weights.panels.reach()
     }
 
     /// The strips of a tile.
@@ -114,22 +158,23 @@ impl ConvTask {
         let range = self.strips_of(at.tile);
         let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
         let strips = [strip(range.start), strip(range.start + 1)];
+        let panels = &self.weights.panels;
         let tile = Tile {
             strips: strips.map(|strip| memory.at(self.input.start + strip.input).cast_const()),
             count: range.len(),
             len: self.strips.len,
             lens: strips.map(|strip| strip.len),
             step: self.step,
-            runs: self.panels.runs(at.panel),
-            origin: self.origin,
-            short: self.panels.is_short(at.panel),
-            weights: self.panels.weights(at.panel),
+            runs: panels.runs(at.panel),
+            origin: self.weights.origin,
+            short: panels.is_short(at.panel),
+            weights: panels.weights(at.panel),
             ahead: ahead.0,
             lines: ahead.1,
             sums: sums.0.as_mut_ptr().cast(),
         };
         // SAFETY: the slot covers what the runs reach from any strip.
-        unsafe { (self.tile)(&tile) };
+        unsafe { (self.weights.tile)(&tile) };
     }
 
     unsafe fn finish(&self, at: PanelTile, sums: &TileSums, memory: &Memory) {
@@ -236,17 +281,18 @@ impl Task for ConvTask {
     }
 
     fn weights(&self) -> usize {
-        (0..self.panels.len()).map(|panel| self.panels.bytes(panel)).sum()
+        self.weights.bytes()
     }
 
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let Chunk { panels, tiles } = self.chunks[chunk].clone();
-        let short = self.panels.bytes(panels.start) <= SHORT * PANEL;
+        let all = &self.weights.panels;
+        let short = all.bytes(panels.start) <= SHORT * PANEL;
         let mut pipeline = Pipeline::new(self, context.memory);
         // SAFETY: `choice` hands an instruction set out only where the CPU has it; chunks are disjoint.
         unsafe {
             if let Some(mode) = &self.isa.mode {
-                (mode.begin)(self.strips.len, self.panels.steps());
+                (mode.begin)(self.strips.len, all.steps());
             }
             if short {
                 for tile in tiles {
@@ -255,7 +301,7 @@ impl Task for ConvTask {
             } else {
                 for panel in panels {
                     for tile in tiles.clone() {
-                        let ahead = self.panels.ahead(panel, tile - tiles.start, tiles.len());
+                        let ahead = all.ahead(panel, tile - tiles.start, tiles.len());
                         pipeline.push(panel, tile, ahead);
                     }
                 }
@@ -266,11 +312,6 @@ impl Task for ConvTask {
             }
         }
     }
-}
-
-/// Biases of the sums that tiles compute.
-fn bias(isa: &Isa, spec: &ConvSpec) -> Vec<i32> {
-    portable::shifted_bias(spec, isa.origin(spec))
 }
 
 /// Cuts the panels where they weigh more than the input, the positions otherwise, both where that is too coarse.

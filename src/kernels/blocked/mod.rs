@@ -33,7 +33,7 @@ pub(crate) use isa::Mode;
 pub(crate) use isa::{Form, Isa};
 pub(crate) use map::Map;
 pub(crate) use memory::Memory;
-pub(crate) use program::{Program, Task, TaskContext};
+pub(crate) use program::{Program, Stage, Task, TaskContext};
 pub(crate) use ring::Ring;
 pub(crate) use rule::{ResidualRule, Rule, Segment};
 pub(crate) use slot::{Slot, slack};

@@ -48,7 +48,7 @@ pub(crate) trait Task: Send + Sync + Debug {
 
 /// One operator: its results, then their rings.
 #[derive(Debug)]
-struct Stage {
+pub(crate) struct Stage {
     rings: Vec<Ring>,
     task: Box<dyn Task>,
     chunks: usize,
@@ -67,10 +67,19 @@ pub(crate) struct Program {
 impl Program {
     /// Adds an operator and the rings around its results.
     pub fn push(&mut self, task: Box<dyn Task>, rings: impl IntoIterator<Item = Ring>) {
-        let rings: Vec<Ring> = rings.into_iter().collect();
-        let chunks = task.chunks() + rings.len();
-        self.work += task.work();
-        self.stages.push(Stage { rings, task, chunks });
+        self.append(Stage::new(task, rings));
+    }
+
+    /// Adds an operator.
+    pub fn append(&mut self, stage: Stage) {
+        self.work += stage.task.work();
+        self.stages.push(stage);
+    }
+
+    /// Exchanges an operator for another one that reads and writes the same slots.
+    pub fn exchange(&mut self, place: usize, stage: &mut Stage) {
+        self.work = self.work - self.stages[place].task.work() + stage.task.work();
+        std::mem::swap(&mut self.stages[place], stage);
     }
 
     /// Makes room for everything below `bytes`.
@@ -215,6 +224,13 @@ impl<'a> Crew<'a> {
 }
 
 impl Stage {
+    /// An operator and the rings around its results.
+    pub fn new(task: Box<dyn Task>, rings: impl IntoIterator<Item = Ring>) -> Self {
+        let rings: Vec<Ring> = rings.into_iter().collect();
+        let chunks = task.chunks() + rings.len();
+        Self { rings, task, chunks }
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let ring = chunk.checked_sub(self.chunks - self.rings.len());
         // SAFETY: as the caller promises; the rings and the images are different bytes.

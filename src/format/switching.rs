@@ -1,0 +1,475 @@
+//! One set of codes from which layers take more or fewer at run time.
+//!
+//! `docs/switching.md` defines what a model computes at any widths: [`PackedModel::at`].
+
+use super::fidelity::is_possible;
+use super::validate::{check_quantizer, check_rescale, ensure, invalid};
+use super::{
+    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Quantizer, Rescale, Store,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fixed::rounding_shift_right;
+use crate::judge::Judgement;
+use crate::precision::{LARGEST_WEIGHT, Precision};
+use std::collections::HashSet;
+
+/// Largest shift of a step of biases.
+const MOST_BIAS_SHIFT: u8 = 23;
+/// Bits of the fraction of a change of gain.
+const GAIN_BITS: u8 = 8;
+
+/// What a model can switch between while it runs. The model's own nodes are those at full width.
+///
+/// The *width* of a layer is how many of its planes it takes, or how many of the upper bits of its codes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Switching {
+    /// The widths that every switching layer can have, ascending; the last is everything that the file holds.
+    pub widths: Vec<u8>,
+    /// Layers that switch, or come right after one that does, in execution order.
+    pub layers: Vec<SwitchedLayer>,
+    /// Copies of activations whose bits switch with the layer that reads them, in execution order.
+    pub copies: Vec<SwitchedCopy>,
+    /// Widths that have a name.
+    pub settings: Vec<Setting>,
+}
+
+/// A layer whose gains and biases depend on the width of the layer before it, on its own, or on both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchedLayer {
+    /// Index of its node, a convolution.
+    pub node: usize,
+    /// Whether it switches itself.
+    pub own: bool,
+    /// For each pair of widths but the last, the binary logarithm of a step of its biases. Pairs are in ascending order,
+    /// by the layer before first, with a single width for a layer that does not switch.
+    pub bias_shifts: Vec<u8>,
+    /// For each pair of widths but the last, one for each output channel.
+    pub changes: Vec<AffineChange>,
+}
+
+/// How the gain and the bias of a channel differ from those at full width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AffineChange {
+    /// Gains are multiplied by 1 + this / 256.
+    pub gain: i8,
+    /// Steps that are added to the bias.
+    pub bias: i8,
+}
+
+/// A narrow copy of activations for a layer that switches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwitchedCopy {
+    /// Index of its node.
+    pub node: usize,
+    /// What it is at each width of its reader but the last.
+    pub lower: Vec<(Rescale, Quantizer)>,
+}
+
+/// Widths that have a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// Its name, not a number.
+    pub name: String,
+    /// The width of every switching layer, in execution order.
+    pub widths: Vec<u8>,
+    /// What images that were held back say of it.
+    pub judgement: Option<Judgement>,
+}
+
+/// What belongs to what in a model that switches, by node.
+#[derive(Debug, Clone)]
+pub(crate) struct Wiring {
+    /// The switching layer that comes before.
+    before: Vec<Option<usize>>,
+    /// Place in [`Switching::layers`].
+    layer: Vec<Option<usize>>,
+    /// Place in [`Switching::copies`].
+    copy: Vec<Option<usize>>,
+    /// The switching layer that reads a copy.
+    reader: Vec<Option<usize>>,
+    /// Switching layers in execution order.
+    switching: Vec<usize>,
+}
+
+/// The convolution that is last in execution order of those whose codes reach each node's first input without passing
+/// through another one.
+fn convolutions_before(nodes: &[PackedNode]) -> Vec<Option<usize>> {
+    let mut latest: Vec<Option<usize>> = Vec::with_capacity(nodes.len());
+    let mut before = Vec::with_capacity(nodes.len());
+    for (id, node) in nodes.iter().enumerate() {
+        let reached = |input: &usize| latest.get(*input).copied().flatten();
+        before.push(node.inputs.first().and_then(reached));
+        latest.push(match node.op {
+            PackedOp::Conv(_) => Some(id),
+            _ => node.inputs.iter().filter_map(reached).max(),
+        });
+    }
+    before
+}
+
+/// Of every node the convolution before it, if that is one of `switching`.
+pub(crate) fn switching_before(nodes: &[PackedNode], switching: &[usize]) -> Vec<Option<usize>> {
+    let switches = |conv: &usize| switching.contains(conv);
+    convolutions_before(nodes).into_iter().map(|before| before.filter(switches)).collect()
+}
+
+impl Wiring {
+    /// Of a model whose parts fit together.
+    pub(crate) fn new(nodes: &[PackedNode], switching: &Switching) -> Self {
+        let own: Vec<usize> =
+            switching.layers.iter().filter(|layer| layer.own).map(|layer| layer.node).collect();
+        let mut this = Self {
+            before: switching_before(nodes, &own),
+            layer: vec![None; nodes.len()],
+            copy: vec![None; nodes.len()],
+            reader: vec![None; nodes.len()],
+            switching: own,
+        };
+        switching.layers.iter().enumerate().for_each(|(place, layer)| this.layer[layer.node] = Some(place));
+        for (place, copy) in switching.copies.iter().enumerate() {
+            this.copy[copy.node] = Some(place);
+            let reader = nodes.iter().position(|node| node.inputs.first() == Some(&copy.node));
+            this.reader[copy.node] = reader.filter(|reader| this.switching.contains(reader));
+        }
+        this
+    }
+
+    /// Switching layers in execution order.
+    pub(crate) fn switching(&self) -> &[usize] {
+        &self.switching
+    }
+
+    /// Whether what node `id` computes depends on widths.
+    pub(crate) fn varies(&self, id: usize) -> bool {
+        self.layer[id].is_some() || self.copy[id].is_some()
+    }
+
+    /// The places of the widths that what node `id` computes depends on, given those of all nodes: of the layer before,
+    /// and its own or its reader's.
+    pub(crate) fn key(&self, id: usize, places: &[u8]) -> [u8; 2] {
+        if self.layer[id].is_some() {
+            return [self.before[id].map_or(0, |before| places[before]), places[id]];
+        }
+        [0, self.reader[id].map_or(0, |reader| places[reader])]
+    }
+}
+
+impl Switching {
+    /// The widths of a layer: one that does not switch has none but the full one.
+    fn count(&self, switches: bool) -> usize {
+        if switches { self.widths.len() } else { 1 }
+    }
+
+    /// What node `id` of a model is at these places of widths; `None` if it is as it is written. The weights of a layer are
+    /// left out: they depend on its own width alone.
+    pub(crate) fn variant(
+        &self,
+        wiring: &Wiring,
+        node: &PackedNode,
+        id: usize,
+        places: &[u8],
+    ) -> Option<PackedNode> {
+        let [before, own] = wiring.key(id, places).map(usize::from);
+        match (&node.op, wiring.layer[id], wiring.copy[id]) {
+            (PackedOp::Conv(conv), Some(layer), _) => {
+                let layer = &self.layers[layer];
+                let pair = before * self.count(layer.own) + own;
+                let dropped = if layer.own { self.dropped(conv.weights.precision, own) } else { 0 };
+                let affine = layer.affine(conv, pair, dropped);
+                let precision = if layer.own { self.lower(conv, own) } else { conv.weights.precision };
+                let weights = PackedWeights { precision, codes: Vec::new(), scales: Vec::new() };
+                let op = PackedOp::Conv(PackedConv { weights, ..affine });
+                Some(PackedNode { op, inputs: node.inputs.clone(), ..named(node) })
+            }
+            (PackedOp::Narrow(_), _, Some(copy)) => {
+                let (by, quantizer) = *self.copies[copy].lower.get(own)?;
+                Some(PackedNode {
+                    op: PackedOp::Narrow(by),
+                    quantizer,
+                    inputs: node.inputs.clone(),
+                    ..named(node)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The lower bits that codes lose.
+    fn dropped(&self, precision: Precision, place: usize) -> u8 {
+        let full = self.widths.last().copied().unwrap_or(0);
+        if precision.planes() > 1 { 0 } else { full - self.widths[place] }
+    }
+
+    /// The precision of a layer's weights at a width.
+    fn lower(&self, conv: &PackedConv, place: usize) -> Precision {
+        let (precision, width) = (conv.weights.precision, self.widths[place]);
+        match precision.planes() {
+            1 => Precision::int(width),
+            _ => precision.with_planes(width),
+        }
+    }
+
+    /// Levels and scales of a layer at a width.
+    fn parts(&self, conv: &PackedConv, place: usize) -> (Precision, Vec<i8>, Vec<u8>) {
+        let precision = self.lower(conv, place);
+        let (mut levels, scales) = conv.parts(precision.planes());
+        let dropped = self.dropped(conv.weights.precision, place);
+        if dropped > 0 {
+            let least = -(precision.levels().largest() as i8);
+            levels.iter_mut().for_each(|level| *level = (*level >> dropped).max(least));
+        }
+        (precision, levels, scales)
+    }
+
+    /// The weights of a layer at a width, as `i8`.
+    pub(crate) fn expanded(&self, conv: &PackedConv, place: usize) -> Vec<i8> {
+        let (precision, levels, scales) = self.parts(conv, place);
+        conv.arrangement().expand(precision, &levels, &scales)
+    }
+
+    /// The same, packed.
+    pub(crate) fn packed(&self, conv: &PackedConv, place: usize) -> PackedWeights {
+        let (precision, levels, scales) = self.parts(conv, place);
+        PackedWeights::pack(precision, &levels, &scales)
+    }
+
+    /// Whether all parts fit each other and the model, whose nodes are valid on their own.
+    pub(super) fn check(&self, nodes: &[PackedNode]) -> Result<()> {
+        let ascending = self.widths.windows(2).all(|pair| pair[0] < pair[1]);
+        let valid = ascending && self.widths.len() > 1 && self.widths[0] > 0 && self.widths.len() <= 8;
+        ensure(valid, || format!("widths {:?}", self.widths))?;
+        self.check_layers(nodes)?;
+        self.check_copies(nodes)?;
+        self.check_settings()
+    }
+
+    fn check_layers(&self, nodes: &[PackedNode]) -> Result<()> {
+        let own: Vec<usize> = self.layers.iter().filter(|layer| layer.own).map(|layer| layer.node).collect();
+        ensure(!own.is_empty(), || "no layer switches".into())?;
+        ensure(self.layers.iter().all(|layer| layer.node < nodes.len()), || "a layer is no node".into())?;
+        let before = switching_before(nodes, &own);
+        let is_conv = |id: &usize| matches!(nodes[*id].op, PackedOp::Conv(_));
+        let touched = |id: &usize| own.contains(id) || before[*id].is_some();
+        let expected = (0..nodes.len()).filter(is_conv).filter(touched);
+        ensure(self.layers.iter().map(|layer| layer.node).eq(expected), || {
+            "the layers that switch, or follow one that does, are others than those listed".into()
+        })?;
+        for layer in &self.layers {
+            let PackedOp::Conv(conv) = &nodes[layer.node].op else { continue };
+            let pairs = self.count(before[layer.node].is_some()) * self.count(layer.own);
+            self.check_layer(layer, conv, pairs).map_err(|error| error.at_node(&nodes[layer.node].name))?;
+        }
+        Ok(())
+    }
+
+    fn check_layer(&self, layer: &SwitchedLayer, conv: &PackedConv, pairs: usize) -> Result<()> {
+        let (precision, full) = (conv.weights.precision, self.widths.last().copied().unwrap_or(0));
+        let has_planes = precision.planes() == usize::from(full) && precision.planes() > 1;
+        let has_bits = precision == Precision::int(full) && full <= 8 && self.widths[0] > 1;
+        ensure(!layer.own || has_planes || has_bits, || {
+            format!("weights of {precision} have no widths {:?}", self.widths)
+        })?;
+        let whole = layer.bias_shifts.len() == pairs - 1
+            && Some(layer.changes.len()) == conv.outputs.checked_mul(pairs - 1);
+        ensure(whole, || "changes of gains and biases are not those of every pair of widths".into())?;
+        let shifts = layer.bias_shifts.iter().all(|&shift| shift <= MOST_BIAS_SHIFT);
+        ensure(shifts, || format!("steps of biases {:?}", layer.bias_shifts))?;
+        let most = (255 * i64::from(LARGEST_WEIGHT)).saturating_mul(conv.channel_len() as i64);
+        for pair in 0..pairs {
+            let place = if layer.own { pair % self.widths.len() } else { 0 };
+            let dropped = if layer.own { self.dropped(precision, place) } else { 0 };
+            let affine = layer.affine(conv, pair, dropped);
+            ensure(fits(&affine, most), || "sums of products may overflow 32 bits".into())?;
+        }
+        Ok(())
+    }
+
+    fn check_copies(&self, nodes: &[PackedNode]) -> Result<()> {
+        let ascending = self.copies.windows(2).all(|pair| pair[0].node < pair[1].node);
+        ensure(ascending, || "copies are not in order".into())?;
+        for copy in &self.copies {
+            let node = nodes.get(copy.node).filter(|node| matches!(node.op, PackedOp::Narrow(_)));
+            let node = node.ok_or_else(|| invalid("a copy that switches is no narrow copy"))?;
+            let readers: Vec<usize> =
+                (0..nodes.len()).filter(|&id| nodes[id].inputs.contains(&copy.node)).collect();
+            let reads_once =
+                |&&reader: &&usize| nodes[reader].inputs.iter().filter(|&&i| i == copy.node).count() == 1;
+            let is_read = match readers.as_slice() {
+                [reader] => {
+                    nodes[*reader].inputs[0] == copy.node
+                        && Some(reader).filter(reads_once).is_some()
+                        && self.layers.iter().any(|layer| layer.node == *reader && layer.own)
+                }
+                _ => false,
+            };
+            let parts = || -> Result<()> {
+                ensure(is_read, || "a copy that switches has one reader, a layer that switches".into())?;
+                ensure(copy.lower.len() + 1 == self.widths.len(), || "one copy for each width".into())?;
+                copy.lower.iter().try_for_each(|(rescale, quantizer)| {
+                    check_rescale(*rescale)?;
+                    check_quantizer(quantizer)
+                })
+            };
+            parts().map_err(|error| error.at_node(&node.name))?;
+        }
+        Ok(())
+    }
+
+    fn check_settings(&self) -> Result<()> {
+        let (mut names, layers) = (HashSet::new(), self.layers.iter().filter(|layer| layer.own).count());
+        for setting in &self.settings {
+            let named = !setting.name.is_empty()
+                && setting.name.parse::<u8>().is_err()
+                && names.insert(setting.name.as_str());
+            ensure(named, || format!("a setting with the name '{}'", setting.name))?;
+            let whole = setting.widths.len() == layers
+                && setting.widths.iter().all(|width| self.widths.contains(width));
+            ensure(whole, || format!("setting '{}' is not a width for every layer", setting.name))?;
+            let possible = setting.judgement.as_ref().is_none_or(is_possible);
+            ensure(possible, || format!("figures of setting '{}' are out of range", setting.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl SwitchedLayer {
+    /// The layer with the gains and biases of a pair of widths.
+    fn affine(&self, conv: &PackedConv, pair: usize, dropped: u8) -> PackedConv {
+        let mut affine = PackedConv {
+            weights: PackedWeights {
+                precision: conv.weights.precision,
+                codes: Vec::new(),
+                scales: Vec::new(),
+            },
+            bias: conv.bias.clone(),
+            store: conv.store.clone(),
+            ..*conv
+        };
+        let Some(&shift) = self.bias_shifts.get(pair) else { return affine };
+        let changes = &self.changes[pair * conv.outputs..][..conv.outputs];
+        for (bias, change) in affine.bias.iter_mut().zip(changes) {
+            let step = i32::from(change.bias) << shift;
+            *bias = rounding_shift_right(*bias, dropped).saturating_add(step);
+        }
+        match &mut affine.store {
+            Store::Codes { multipliers, .. } => {
+                let each = multipliers.iter_mut().zip(changes);
+                each.for_each(|(multiplier, change)| {
+                    *multiplier = changed(*multiplier, change.gain, dropped)
+                });
+            }
+            Store::Logits { factors, .. } => {
+                for (factor, change) in factors.iter_mut().zip(changes) {
+                    let exact = (i64::from(*factor) * (256 + i64::from(change.gain))) << dropped;
+                    let rounded = (exact + (1 << (GAIN_BITS - 1))) >> GAIN_BITS;
+                    *factor = rounded.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+                }
+            }
+        }
+        affine
+    }
+}
+
+/// A multiplier times `1 + gain / 256` and two for every bit that codes lost; as large as 16 bits allow.
+fn changed(Multiplier { mut shift, value }: Multiplier, gain: i8, dropped: u8) -> Multiplier {
+    let exact = (i32::from(value) * (256 + i32::from(gain))) << dropped.min(7);
+    let mut value = rounding_shift_right(exact, GAIN_BITS);
+    while value.abs() > i32::from(i16::MAX) && shift > 0 {
+        value = rounding_shift_right(value, 1);
+        shift -= 1;
+    }
+    let value = value.clamp(-i32::from(i16::MAX), i32::from(i16::MAX)) as i16;
+    Multiplier { shift, value }
+}
+
+/// Whether no sum of products of at most `most` leaves 32 bits, rounding included.
+fn fits(conv: &PackedConv, most: i64) -> bool {
+    let shift = |channel: usize| match &conv.store {
+        Store::Codes { multipliers, .. } => multipliers[channel].shift,
+        Store::Logits { .. } => 0,
+    };
+    let rest =
+        |channel: usize| i64::from(i32::MAX) - i64::from(conv.bias[channel]).abs() - (1i64 << shift(channel));
+    (0..conv.outputs).all(|channel| most <= rest(channel))
+}
+
+/// A node's name and quantizer.
+fn named(node: &PackedNode) -> PackedNode {
+    PackedNode {
+        name: node.name.clone(),
+        op: PackedOp::Concat,
+        inputs: Vec::new(),
+        quantizer: node.quantizer,
+    }
+}
+
+impl PackedModel {
+    /// The names of the layers that switch, in execution order; none of a model that does not.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// let model = fgq::read_model("switchable.fgq".as_ref())?;
+    /// println!("{} layers have several widths", model.switching_layers().count());
+    /// # Ok::<(), fgq::Error>(())
+    /// ```
+    pub fn switching_layers(&self) -> impl Iterator<Item = &str> {
+        let layers = self.switching.iter().flat_map(|switching| &switching.layers);
+        layers.filter(|layer| layer.own).map(|layer| self.nodes[layer.node].name.as_str())
+    }
+
+    /// The model that this one is at some widths, one for every layer that switches, in execution order. It does not switch
+    /// and answers as a [`Session`](crate::Session) of this one with those widths, to the bit.
+    ///
+    /// # Errors
+    /// A model that is not valid or does not switch; widths that it does not have.
+    pub fn at(&self, widths: &[u8]) -> Result<Self> {
+        self.shapes()?;
+        let switching = self.switching.as_ref().ok_or_else(|| argument("the model does not switch"))?;
+        let wiring = Wiring::new(&self.nodes, switching);
+        let places = switching.places(&wiring, widths, self.nodes.len())?;
+        let node = |(id, node): (usize, &PackedNode)| {
+            let Some(mut variant) = switching.variant(&wiring, node, id, &places) else {
+                return node.clone();
+            };
+            if let (PackedOp::Conv(to), PackedOp::Conv(from)) = (&mut variant.op, &node.op) {
+                let switches = wiring.switching.contains(&id);
+                let packed = || switching.packed(from, usize::from(places[id]));
+                to.weights = if switches { packed() } else { from.weights.clone() };
+            }
+            variant
+        };
+        let nodes = self.nodes.iter().enumerate().map(node).collect();
+        Ok(Self { nodes, switching: None, fidelity: None, ..self.clone() })
+    }
+}
+
+impl Switching {
+    /// The places of some widths among those there are, by node; 0 for nodes that do not switch.
+    ///
+    /// # Errors
+    /// Widths that there are not.
+    pub(crate) fn places(&self, wiring: &Wiring, widths: &[u8], nodes: usize) -> Result<Vec<u8>> {
+        if widths.len() != wiring.switching.len() {
+            return Err(argument(&format!("{} widths for {} layers", widths.len(), wiring.switching.len())));
+        }
+        let mut places = vec![0; nodes];
+        for (&node, &width) in wiring.switching.iter().zip(widths) {
+            places[node] = self.place(width)?;
+        }
+        Ok(places)
+    }
+
+    /// The place of a width.
+    ///
+    /// # Errors
+    /// A width that there is not.
+    pub(crate) fn place(&self, width: u8) -> Result<u8> {
+        let place = self.widths.iter().position(|&known| known == width);
+        let error = || argument(&format!("no layer has width {width}; there are {:?}", self.widths));
+        place.map(|place| place as u8).ok_or_else(error)
+    }
+}
+
+fn argument(message: &str) -> Error {
+    Error::new(ErrorKind::Argument, message)
+}
