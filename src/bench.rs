@@ -41,6 +41,17 @@ pub struct Bench {
     pub runs: Vec<Duration>,
     /// All nodes, in execution order.
     pub layers: Vec<BenchLayer>,
+    /// Where a setting was asked for.
+    pub switching: Option<SwitchTimes>,
+}
+
+/// How long a session takes to switch from full width to a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwitchTimes {
+    /// For the first time, when weights are expanded.
+    pub first: Duration,
+    /// When all is there; the median over the runs.
+    pub back: Duration,
 }
 
 /// What one node of the model costs.
@@ -90,15 +101,16 @@ impl BenchLayer {
     }
 }
 
-/// Times a model on one image of noise, with the kernels that `FGQ_KERNELS` names or the fastest ones.
+/// Times a model, at a setting if it switches, on one image of noise, with the kernels that `FGQ_KERNELS` names or the fastest ones.
 ///
 /// Whole runs come first, one after another. Then runs that are timed node by node take turns with measurements of the
 /// peak, so that a machine that others disturb disturbs both alike.
 ///
 /// # Errors
-/// As [`Session::new`].
-pub fn bench(model: &PackedModel, options: &BenchOptions) -> Result<Bench> {
-    let session = Session::new(model)?;
+/// As [`Session::new`] and [`Session::set`].
+pub fn bench(model: &PackedModel, setting: Option<&str>, options: &BenchOptions) -> Result<Bench> {
+    let mut session = Session::new(model)?;
+    let switching = setting.map(|setting| switch(&mut session, setting, options)).transpose()?;
     let pixels = noise(options.seed, session.input().len());
     let mut runs = Vec::new();
     for run in 0..WARM_UP + options.runs.max(1) {
@@ -118,7 +130,24 @@ pub fn bench(model: &PackedModel, options: &BenchOptions) -> Result<Bench> {
     peaks.sort_by(f64::total_cmp);
     let layers = layers(model, &session, times.into_iter().map(median))?;
     let threads = rayon::current_num_threads();
-    Ok(Bench { kernels: session.kernels(), threads, peak: peaks[peaks.len() / 2], runs, layers })
+    let peak = peaks[peaks.len() / 2];
+    Ok(Bench { kernels: session.kernels(), threads, peak, runs, layers, switching })
+}
+
+/// Brings a session that was just made to a setting, and times that.
+fn switch(session: &mut Session, setting: &str, options: &BenchOptions) -> Result<SwitchTimes> {
+    let timed = |session: &mut Session| {
+        let start = Instant::now();
+        session.set(setting).map(|()| start.elapsed())
+    };
+    let first = timed(session)?;
+    let full = session.widths().last().copied().unwrap_or_default();
+    let mut back = Vec::new();
+    for _ in 0..options.runs.max(1) {
+        session.set_bits(None, full)?;
+        back.push(timed(session)?);
+    }
+    Ok(SwitchTimes { first, back: median(back) })
 }
 
 /// Times the full-precision network on one image of noise, as often as `options` say.
@@ -205,7 +234,7 @@ mod tests {
     fn every_node_is_timed_and_counted() {
         for seed in 0..20 {
             let model = model(seed);
-            let bench = bench(&model, &BenchOptions { runs: 2, seed }).unwrap();
+            let bench = bench(&model, None, &BenchOptions { runs: 2, seed }).unwrap();
             assert_eq!((bench.layers.len(), bench.runs.len()), (model.nodes.len(), 2));
             assert!(bench.peak > 0.0 && bench.shortest() <= bench.median());
             for (layer, node) in bench.layers.iter().zip(&model.nodes) {

@@ -1,5 +1,6 @@
 //! The pipeline: a trained network and sample images become a packed ternary model.
 
+mod nested;
 mod remedy;
 
 use crate::calibrate::{ActivationRule, RangeMethod, Spool};
@@ -45,6 +46,10 @@ pub struct ConvertOptions {
     pub rules: Vec<(Pattern, ActivationRule)>,
     /// Images held back to judge, at most half of all; one in eight or so if nothing is said.
     pub held_back: Option<usize>,
+    /// Ternary planes for layers that no rule or pattern treats otherwise, of which a session takes as many as it is told.
+    pub nested: Option<Precision>,
+    /// With `nested`, settings to name: the name and the mean width of the weights.
+    pub settings: Vec<(String, f64)>,
 }
 
 impl Default for ConvertOptions {
@@ -62,6 +67,8 @@ impl Default for ConvertOptions {
             reorder: true,
             rules: Vec::new(),
             held_back: None,
+            nested: None,
+            settings: Vec::new(),
         }
     }
 }
@@ -74,6 +81,16 @@ impl ConvertOptions {
         }
         if !(1..=8).contains(&self.scale_bits) {
             return argument(format!("scales of {} bits; give 1 to 8", self.scale_bits));
+        }
+        if let Some(nested) = self.nested {
+            if !nested.is_ternary() || nested.planes() < 2 {
+                return argument(format!(
+                    "{nested} has nothing to switch between; use planes, as ternary:64*3"
+                ));
+            }
+            if self.method != Method::Compensated {
+                return argument("planes that switch are fitted with compensation only".into());
+            }
         }
         ActivationRule::Bits(self.activation_bits).check()?;
         self.range.check()?;
@@ -110,6 +127,9 @@ impl ConvertOptions {
 
     /// Precisions of 1×1 and of larger kernels where nothing says otherwise.
     fn defaults(&self) -> [Precision; 2] {
+        if let Some(nested) = self.nested {
+            return [nested; 2];
+        }
         [self.group, self.spatial_group.unwrap_or(self.group)]
             .map(|group| Precision::ternary(group).with_scale_bits(self.scale_bits))
     }
@@ -146,6 +166,7 @@ impl ConvertOptions {
             }
         };
         list("channel_ranges", self.channel_ranges.then(|| "true".into()).into_iter().collect());
+        list("nested", self.nested.iter().map(Precision::to_string).collect());
         list("reorder", (!self.reorder).then(|| "false".into()).into_iter().collect());
         list("set", self.overrides.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
         list("act", self.rules.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
@@ -189,7 +210,10 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &dyn Progress,
 ) -> Result<Conversion> {
-    Fitted::new(graph, preprocess, images, options, progress)?.conversion(options)
+    match options.nested {
+        Some(_) => nested::convert(graph, preprocess, images, options, progress),
+        None => Fitted::new(graph, preprocess, images, options, progress)?.conversion(options),
+    }
 }
 
 /// A network that has been fitted, with all that can be done with it further.

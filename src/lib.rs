@@ -153,7 +153,7 @@ pub use runtime::{Kernels, Logits, Session};
 pub use tensor::{Shape, Span, Window};
 
 #[cfg(feature = "convert")]
-pub use bench::{Bench, BenchLayer, BenchOptions, bench, bench_reference, median};
+pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]
 pub use calibrate::{ActivationRule, RangeMethod};
 #[cfg(feature = "convert")]

@@ -1,9 +1,10 @@
 //! `fgq bench`: how fast a packed model runs, layer by layer.
 
 use super::output::{Output, grouped};
+use super::settings::BitsArgs;
 use super::source::SourceArgs;
 use super::table::{Column, Table};
-use fgq::{Bench, BenchLayer, BenchOptions, PackedModel, Size};
+use fgq::{Bench, BenchLayer, BenchOptions, PackedModel, Size, SwitchTimes};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub struct Args {
     reference: Option<PathBuf>,
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    bits: BitsArgs,
 }
 
 /// Times in milliseconds, rates in 10⁹ products per second, shares of the peak in percent.
@@ -48,8 +51,17 @@ struct BenchJson<'a> {
     weight_bytes: usize,
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
+    switching: Option<SwitchTimesJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<ReferenceTimeJson>,
     layers: Vec<BenchLayerJson<'a>>,
+}
+
+/// Times of switching to the setting.
+#[derive(Serialize)]
+struct SwitchTimesJson {
+    first_ms: f64,
+    back_ms: f64,
 }
 
 #[derive(Serialize)]
@@ -83,7 +95,7 @@ struct BenchLayerJson<'a> {
 pub fn run(args: &Args) -> anyhow::Result<Output> {
     let model = fgq::read_model(&args.model)?;
     let options = BenchOptions { runs: args.runs as usize, seed: args.seed };
-    let bench = fgq::bench(&model, &options)?;
+    let bench = fgq::bench(&model, args.bits.setting(), &options)?;
     let json = BenchJson {
         model: args.model.display().to_string(),
         reference: args.reference(&model, &bench, &options)?,
@@ -130,6 +142,10 @@ impl<'a> BenchJson<'a> {
             peak_share: 100.0 * gmacs * 1e9 / bench.peak,
             weight_bytes: sum(|layer| layer.weight_bytes),
             bytes: sum(BenchLayer::bytes),
+            switching: bench.switching.map(|SwitchTimes { first, back }| SwitchTimesJson {
+                first_ms: milliseconds(first),
+                back_ms: milliseconds(back),
+            }),
             reference: None,
             layers: bench.layers.iter().map(|layer| BenchLayerJson::new(layer, bench.peak)).collect(),
         }
@@ -167,6 +183,9 @@ impl<'a> BenchJson<'a> {
             grouped(self.bytes),
             grouped(self.weight_bytes)
         )?;
+        if let Some(SwitchTimesJson { first_ms, back_ms }) = &self.switching {
+            writeln!(text, "switching  {first_ms:.3} ms for the first time, {back_ms:.3} ms after that")?;
+        }
         if let Some(ReferenceTimeJson { median_ms, runs, speedup, .. }) = &self.reference {
             writeln!(text, "float      {median_ms:.1} ms (median of {runs}), {speedup:.1} times as long")?;
         }

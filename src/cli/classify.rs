@@ -3,6 +3,7 @@
 use super::model::Model;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, message};
+use super::settings::BitsArgs;
 use fgq::{Dataset, Images, Interpreter, Preprocess, Session};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub struct Args {
     network: NetworkArgs,
     #[command(flatten)]
     classes: ClassArgs,
+    #[command(flatten)]
+    bits: BitsArgs,
 }
 
 #[derive(Serialize)]
@@ -52,7 +55,7 @@ struct ClassifyJson {
 
 /// Classifies every image; unreadable ones are reported and make the exit code 2.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let model = Model::open(&args.model, &args.network)?;
+    let model = Model::open(&args.model, &args.network)?.at(&args.model, &args.bits)?;
     let classifier = Classifier::new(&model, &args.classes)?;
     let sets: Vec<Dataset> =
         args.images.iter().map(|path| Dataset::unlabelled(path)).collect::<Result<_, _>>()?;

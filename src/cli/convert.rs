@@ -9,6 +9,7 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
+use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use super::tune::TuningJson;
 use super::uniform::{self, Uniform};
@@ -38,6 +39,8 @@ pub struct Args {
     /// to judge the result
     #[arg(long, value_name = "N", default_value_t = 1024)]
     samples: usize,
+    #[command(flatten)]
+    nested: NestedArgs,
     #[command(flatten)]
     goal: GoalArgs,
     #[command(flatten)]
@@ -102,6 +105,42 @@ impl FileArgs {
         model.provenance.options.extend(network.record());
         Ok(fgq::write_model(model, path)?)
     }
+}
+
+/// Whether the model can switch.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Switching")]
+struct NestedArgs {
+    /// Ternary planes of which a running session takes one, two or all: N*2 or N*3, N/S*3 for scales of S bits
+    #[arg(long, value_name = "N*PLANES", value_parser = planes, conflicts_with_all = ["group", "method", "plan", "keep", "max_drop", "budget"])]
+    nested: Option<Precision>,
+    /// A name for the best widths of the layers whose mean, over all weights, is at most this; may be given several
+    /// times [default: balanced and economy]
+    #[arg(long, value_name = "NAME=MEAN", value_parser = setting, requires = "nested")]
+    setting: Vec<(String, f64)>,
+}
+
+impl NestedArgs {
+    fn is_given(&self) -> bool {
+        self.nested.is_some()
+    }
+
+    fn applied_to(self, options: ConvertOptions) -> ConvertOptions {
+        let Some(nested) = self.nested else { return options };
+        let most = nested.planes() as f64;
+        let usual = || vec![("balanced".into(), (1.0 + most) / 2.0), ("economy".into(), (3.0 + most) / 4.0)];
+        let settings = if self.setting.is_empty() { usual() } else { self.setting };
+        ConvertOptions { nested: Some(nested), settings, ..options }
+    }
+}
+
+fn planes(text: &str) -> fgq::Result<Precision> {
+    format!("ternary:{text}").parse()
+}
+
+fn setting(text: &str) -> anyhow::Result<(String, f64)> {
+    let (name, mean) = text.rsplit_once('=').context("give NAME=MEAN")?;
+    Ok((name.to_owned(), mean.parse::<f64>().ok().filter(|mean| mean.is_finite()).context("give NAME=MEAN")?))
 }
 
 /// What the model should be; precisions are then chosen layer by layer.
@@ -229,14 +268,15 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let images = args.files.images(&graph, args.goal.max_drop.is_some())?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
     // Of too few images none can judge; then layers get what they get by default.
-    let has_goal =
-        !args.precision.is_given() && (args.goal.is_given() || images.entries().len() >= Goal::LEAST_IMAGES);
+    let has_goal = !args.precision.is_given()
+        && !args.nested.is_given()
+        && (args.goal.is_given() || images.entries().len() >= Goal::LEAST_IMAGES);
     let goal = has_goal.then_some(Goal {
         agreement: args.goal.keep,
         max_drop: args.goal.max_drop,
         max_size: args.goal.budget,
     });
-    let options = args.precision.options()?;
+    let options = args.nested.applied_to(args.precision.options()?);
     let (mut conversion, reached) = match goal {
         Some(goal) => towards(&goal, graph, &chosen.preprocess, &images, &options),
         None => fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new()).map(|it| (it, None)),
@@ -406,6 +446,8 @@ struct ConversionJson<'a> {
     tuning: Option<TuningJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     learning: Option<LearningJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<SettingJson<'a>>,
     notes: Vec<String>,
 }
 
@@ -452,6 +494,7 @@ pub(super) fn report(
         goal,
         tuning,
         learning,
+        settings: settings::settings(&conversion.model)?,
         notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
@@ -494,6 +537,9 @@ fn text(
     }
     if let Some(learning) = &json.learning {
         writeln!(text, "\n{}", learning.lines()?)?;
+    }
+    if !json.settings.is_empty() {
+        writeln!(text, "\n{}", settings::table(&json.settings))?;
     }
     if let Some(uniform) = &json.uniform {
         writeln!(text, "uniform          {}", uniform.line())?;

@@ -7,6 +7,7 @@ use super::network::NetworkArgs;
 use super::output::{Output, grouped, message, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
+use super::settings::BitsArgs;
 use super::source::outputs;
 use super::table::{Column, Table};
 use anyhow::ensure;
@@ -35,6 +36,8 @@ pub struct Args {
     reference: Option<PathBuf>,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    bits: BitsArgs,
     /// Use at most N images, spread evenly over the sorted list
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -64,7 +67,7 @@ fn finite(text: &str) -> Result<f64, &'static str> {
 
 /// Measures, and checks what was asked for.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let model = Model::open(&args.model, &args.network)?;
+    let model = Model::open(&args.model, &args.network)?.at(&args.model, &args.bits)?;
     let images = args.dataset(model.outputs()?)?;
     let (evaluation, name) = match &model {
         Model::Packed(model) => {

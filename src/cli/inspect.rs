@@ -7,6 +7,7 @@ use super::layers::{LayerJson, LossJson, percent};
 use super::model::Model;
 use super::network::NetworkArgs;
 use super::output::{Output, grouped};
+use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use fgq::{Bytes, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
 use serde::Serialize;
@@ -44,6 +45,8 @@ struct Inspection<'a> {
     loss: Option<LossJson>,
     preprocess: &'a Preprocess,
     provenance: &'a Provenance,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<SettingJson<'a>>,
 }
 
 /// Bytes by what they hold.
@@ -93,11 +96,13 @@ fn packed(args: &Args, model: &PackedModel) -> anyhow::Result<Output> {
         loss: summary.loss().map(LossJson::from),
         preprocess: &model.preprocess,
         provenance: &model.provenance,
+        settings: settings::settings(model)?,
     };
-    Output::new(text(model, &summary, outputs)?, &json)
+    Output::new(text(model, &summary, &json)?, &json)
 }
 
-fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String, std::fmt::Error> {
+fn text(model: &PackedModel, summary: &Summary, json: &Inspection<'_>) -> Result<String, std::fmt::Error> {
+    let outputs = json.outputs;
     let mut text = String::new();
     writeln!(text, "{}: input {}, {outputs} outputs\n", model.name, model.input)?;
     writeln!(text, "{}", layer_table(&summary.layers, model.provenance.plan.as_ref()))?;
@@ -124,6 +129,9 @@ fn text(model: &PackedModel, summary: &Summary, outputs: usize) -> Result<String
         let budgets: Vec<String> = plan.budgets.iter().map(|(key, value)| format!("{key} {value}")).collect();
         let budgets = if budgets.is_empty() { "no budget".to_owned() } else { budgets.join(", ") };
         writeln!(text, "plan                     {budgets}; predicted damage {}", plan.objective)?;
+    }
+    if !json.settings.is_empty() {
+        writeln!(text, "\n{}", settings::table(&json.settings))?;
     }
     Ok(text)
 }

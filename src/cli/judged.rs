@@ -13,6 +13,16 @@ pub struct JudgementJson {
     divergence_ci95: Option<[f64; 2]>,
 }
 
+impl JudgementJson {
+    pub(super) fn agreement(&self) -> String {
+        format!("{:.1}%", self.agreement)
+    }
+
+    pub(super) fn divergence(&self) -> String {
+        format!("{:.4}", self.divergence)
+    }
+}
+
 impl From<&Judgement> for JudgementJson {
     fn from(judgement: &Judgement) -> Self {
         Self {

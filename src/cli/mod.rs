@@ -25,6 +25,7 @@ mod output;
 mod plan;
 mod preprocess;
 mod progress;
+mod settings;
 mod source;
 mod table;
 mod tune;

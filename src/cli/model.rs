@@ -2,6 +2,7 @@
 
 use super::network::NetworkArgs;
 use super::preprocess::Chosen;
+use super::settings::BitsArgs;
 use super::source::outputs;
 use anyhow::ensure;
 use fgq::{Graph, PackedModel, Preprocess};
@@ -29,6 +30,14 @@ impl Model {
             path.display()
         );
         Ok(Self::Packed(Box::new(fgq::read_model(path)?)))
+    }
+
+    /// The model at the widths that were asked for.
+    pub fn at(self, path: &Path, bits: &BitsArgs) -> anyhow::Result<Self> {
+        match self {
+            Self::Packed(model) => Ok(Self::Packed(Box::new(bits.at(path, *model)?))),
+            Self::Full(..) => bits.refuse(path).map(|()| self),
+        }
     }
 
     /// How images are prepared.

@@ -417,6 +417,15 @@ impl PackedModel {
         layers.filter(|layer| layer.own).map(|layer| self.nodes[layer.node].name.as_str())
     }
 
+    /// The widths that a setting gives the layers that switch: a width for all, or the name of one of
+    /// [`Switching::settings`].
+    ///
+    /// # Errors
+    /// A model that does not switch; a setting that it does not have.
+    pub fn widths_of(&self, setting: &str) -> Result<Vec<u8>> {
+        self.switching.as_ref().ok_or_else(not_switching)?.widths_of(setting)
+    }
+
     /// The model that this one is at some widths, one for every layer that switches, in execution order. It does not switch
     /// and answers as a [`Session`](crate::Session) of this one with those widths, to the bit.
     ///
@@ -424,7 +433,7 @@ impl PackedModel {
     /// A model that is not valid or does not switch; widths that it does not have.
     pub fn at(&self, widths: &[u8]) -> Result<Self> {
         self.shapes()?;
-        let switching = self.switching.as_ref().ok_or_else(|| argument("the model does not switch"))?;
+        let switching = self.switching.as_ref().ok_or_else(not_switching)?;
         let wiring = Wiring::new(&self.nodes, switching);
         let places = switching.places(&wiring, widths, self.nodes.len())?;
         let node = |(id, node): (usize, &PackedNode)| {
@@ -459,6 +468,23 @@ impl Switching {
         Ok(places)
     }
 
+    /// As [`PackedModel::widths_of`].
+    pub(crate) fn widths_of(&self, setting: &str) -> Result<Vec<u8>> {
+        if let Ok(width) = setting.parse() {
+            self.place(width)?;
+            return Ok(vec![width; self.layers.iter().filter(|layer| layer.own).count()]);
+        }
+        let names: Vec<&str> = self.settings.iter().map(|named| named.name.as_str()).collect();
+        let named = self.settings.iter().find(|named| named.name == setting);
+        let unknown = || {
+            let widths = &self.widths;
+            argument(&format!(
+                "no setting '{setting}'; there are the widths {widths:?} and the names {names:?}"
+            ))
+        };
+        Ok(named.ok_or_else(unknown)?.widths.clone())
+    }
+
     /// The place of a width.
     ///
     /// # Errors
@@ -468,6 +494,10 @@ impl Switching {
         let error = || argument(&format!("no layer has width {width}; there are {:?}", self.widths));
         place.map(|place| place as u8).ok_or_else(error)
     }
+}
+
+fn not_switching() -> Error {
+    argument("the model does not switch; `fgq convert --nested` makes one that does")
 }
 
 fn argument(message: &str) -> Error {

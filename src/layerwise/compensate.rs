@@ -44,10 +44,12 @@ impl Objective {
                 LeastSquares::new(hessian, run, precision.group().unwrap_or(run))
             })?;
             raised = raised.max(spread_raised);
-            let fitting = Fitting { precision, problem: &problem, run };
-            let outputs: Vec<usize> = (0..conv.outputs / conv.groups).collect();
+            let count = conv.outputs / conv.groups;
+            let fitting =
+                Fitting { precision, problem: &problem, run, nest: self.nested(conv, channels.len()) };
+            let outputs: Vec<usize> = (0..count).collect();
             let fit = |outputs: &[usize]| {
-                let fitted = fitting.channels(outputs.iter().map(|&output| target.col_as_slice(output)));
+                let fitted = fitting.channels(outputs, |output| target.col_as_slice(output));
                 let values: Vec<Vec<f64>> = fitted.iter().map(|channel| fitting.values(channel)).collect();
                 let affines = affines(&values, gram, outputs);
                 fitted.into_iter().zip(affines).map(|(channel, (gain, bias))| (channel, gain, bias))
@@ -56,6 +58,18 @@ impl Objective {
             channels.par_extend(outputs.par_chunks(batch).flat_map_iter(fit));
         }
         Ok((self.assembled(conv.clone(), &channels), raised))
+    }
+
+    /// What channels from `first` on are fitted within.
+    fn nested<'c>(&self, conv: &'c QuantizedConv, first: usize) -> Option<Nested<'c>> {
+        let nest = conv.nest.as_ref()?;
+        let kept = |(weights, factors): &'c (Weights, Vec<f64>)| Kept {
+            weights,
+            units: factors[first..].iter().map(|factor| factor * self.input_scale).collect(),
+            first,
+            outputs: conv.outputs,
+        };
+        Some(Nested { largest: nest.whole.plane_scales(), kept: nest.kept.as_ref().map(kept) })
     }
 
     /// The layer with 8-bit weights next to the target.
@@ -137,26 +151,63 @@ struct Fitting<'a> {
     problem: &'a LeastSquares,
     /// Input channels of a run.
     run: usize,
+    nest: Option<Nested<'a>>,
+}
+
+/// What planes are fitted within.
+struct Nested<'a> {
+    /// The largest scale in each plane of all.
+    largest: Vec<u8>,
+    kept: Option<Kept<'a>>,
+}
+
+/// Planes that stay as they are.
+struct Kept<'a> {
+    weights: &'a Weights,
+    /// One step of the scales of each output channel from `first` on.
+    units: Vec<f64>,
+    first: usize,
+    /// Output channels of the layer.
+    outputs: usize,
+}
+
+impl Kept<'_> {
+    /// The planes of some output channels.
+    fn planes(&self, outputs: &[usize]) -> Vec<Vec<ChannelSolution>> {
+        let channel = |output: usize| self.weights.channel(self.first + output, self.outputs);
+        let solution = |plane: usize, output: usize| {
+            let (levels, scales) = channel(output).nth(plane).unwrap_or_default();
+            ChannelSolution { codes: levels.to_vec(), scales: scales.to_vec() }
+        };
+        let rows = |plane| outputs.iter().map(|&output| solution(plane, output)).collect();
+        (0..self.weights.precision.planes()).map(rows).collect()
+    }
 }
 
 impl Fitting<'_> {
     /// Codes and scales for output channels with these targets.
-    fn channels<'t>(&self, targets: impl Iterator<Item = &'t [f64]>) -> Vec<Channel> {
+    fn channels<'t>(&self, outputs: &[usize], target: impl Fn(usize) -> &'t [f64]) -> Vec<Channel> {
+        let targets: Vec<&[f64]> = outputs.iter().map(|&output| target(output)).collect();
         if self.precision.is_ternary() {
-            self.ternary(targets)
+            self.ternary(outputs, &targets)
         } else {
             let rounding = Rounding::to(self.precision.levels());
-            targets.map(|target| self.levels(target, &rounding)).collect()
+            targets.into_iter().map(|target| self.levels(target, &rounding)).collect()
         }
     }
 
-    fn ternary<'t>(&self, targets: impl Iterator<Item = &'t [f64]>) -> Vec<Channel> {
-        let largest: Vec<f32> = self.precision.plane_scales().into_iter().map(f32::from).collect();
-        let targets: Vec<&[f64]> = targets.collect();
-        let units = self.units(&targets, largest[0]);
+    fn ternary(&self, outputs: &[usize], targets: &[&[f64]]) -> Vec<Channel> {
+        let own = || self.precision.plane_scales();
+        let largest = self.nest.as_ref().map_or_else(own, |nest| nest.largest.clone());
+        let largest: Vec<f32> = largest.into_iter().take(self.precision.planes()).map(f32::from).collect();
+        let kept = self.nest.as_ref().and_then(|nest| nest.kept.as_ref());
+        let units = match kept {
+            Some(kept) => outputs.iter().map(|&output| kept.units[output]).collect(),
+            None => self.units(targets, largest[0]),
+        };
         let targets: Vec<Vec<f32>> =
             targets.iter().zip(&units).map(|(target, unit)| in_units(target, *unit)).collect();
-        let planes = self.planes(&targets, &largest);
+        let planes = self.planes(&targets, &largest, kept.map_or_else(Vec::new, |kept| kept.planes(outputs)));
         let channel = |(place, unit): (usize, f64)| {
             let levels: Vec<i8> = planes.iter().flat_map(|rows| rows[place].codes.iter().copied()).collect();
             let scales: Vec<u8> = planes.iter().flat_map(|rows| rows[place].scales.iter().copied()).collect();
@@ -165,16 +216,25 @@ impl Fitting<'_> {
         units.into_iter().enumerate().map(channel).collect()
     }
 
-    /// Plane after plane, each on what the planes before it left; then each improved while the others stay.
-    fn planes(&self, targets: &[Vec<f32>], largest: &[f32]) -> Vec<Vec<ChannelSolution>> {
-        let mut rest = targets.to_vec();
-        let mut planes: Vec<Vec<ChannelSolution>> = Vec::with_capacity(largest.len());
-        for &largest in largest {
+    /// Plane after plane, each on what the planes before it left; then, unless some are to stay, each improved while the
+    /// others stay.
+    fn planes(
+        &self,
+        targets: &[Vec<f32>],
+        largest: &[f32],
+        kept: Vec<Vec<ChannelSolution>>,
+    ) -> Vec<Vec<ChannelSolution>> {
+        let left = |rest: &[Vec<f32>], rows: &[ChannelSolution]| -> Vec<Vec<f32>> {
+            rest.iter().zip(rows).map(|(rest, row)| self.problem.errors(rest, row)).collect()
+        };
+        let mut rest = kept.iter().fold(targets.to_vec(), |rest, rows| left(&rest, rows));
+        let mut planes = kept;
+        for &largest in &largest[planes.len()..] {
             let rows = self.problem.solve(&rest, largest);
-            rest = rest.iter().zip(&rows).map(|(rest, row)| self.problem.errors(rest, row)).collect();
+            rest = left(&rest, &rows);
             planes.push(rows);
         }
-        let rounds = if planes.len() > 1 { PLANE_ROUNDS } else { 0 };
+        let rounds = if planes.len() > 1 && self.nest.is_none() { PLANE_ROUNDS } else { 0 };
         for plane in (0..rounds).flat_map(|_| 0..largest.len()) {
             for (row, rest) in planes[plane].iter_mut().zip(&mut rest) {
                 let better = self.problem.improve(row, rest, largest[plane]);

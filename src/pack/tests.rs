@@ -103,6 +103,7 @@ fn random_conv(choices: &mut Choices, inputs: usize, outputs: usize) -> Quantize
     let weights = Weights { precision, levels, scales };
     let gain = |choices: &mut Choices| magnitude(choices, 0.1, 10.0) * choices.pick(&[1.0, 1.0, -1.0, 0.0]);
     QuantizedConv {
+        nest: None,
         weights,
         factors: (0..outputs).map(|_| magnitude(choices, 1e-3, 1e-2)).collect(),
         gain: (0..outputs).map(|_| gain(choices)).collect(),

@@ -197,6 +197,7 @@ impl Assembly<'_> {
             OperatorKind::Conv { source, residual, clamp } => {
                 let conv = self.conv(*source, operator.inputs[0] == OperatorId::INPUT, operator.value)?;
                 QuantizedOp::Conv(Box::new(QuantizedConv {
+                    nest: None,
                     clamp: *clamp,
                     logits: operator.value == self.graph.output
                         && !residual
@@ -237,6 +238,7 @@ impl Assembly<'_> {
         let (weights, factors) = self.weights(conv, node, choice.precision, reads_pixels)?;
         let (outputs, group_inputs, ..) = conv.weight.dim();
         let mut quantized = QuantizedConv {
+            nest: None,
             weights,
             factors,
             gain: conv.gain.iter().map(|&gain| f64::from(gain)).collect(),

@@ -96,6 +96,30 @@ pub(crate) struct QuantizedConv {
     /// The convolution in the full-precision graph.
     pub source: NodeId,
     pub choice: Choice,
+    /// For a layer that is to have more planes than it has yet.
+    pub nest: Option<Nest>,
+}
+
+impl Nest {
+    /// Of a layer whose weights stay as they are.
+    pub(crate) fn fixed(conv: &QuantizedConv) -> Self {
+        let kept = Some((conv.weights.clone(), conv.factors.clone()));
+        Self { whole: conv.choice.precision, kept }
+    }
+
+    /// Whether nothing is left to fit.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kept.as_ref().is_some_and(|(weights, _)| weights.precision.planes() == self.whole.planes())
+    }
+}
+
+/// What a layer that gets one plane after another is fitted within.
+#[derive(Debug, Clone)]
+pub(crate) struct Nest {
+    /// The precision with all planes.
+    pub whole: Precision,
+    /// The planes before the last one that the layer has, which stay as they are, and the factors of its channels.
+    pub kept: Option<(Weights, Vec<f64>)>,
 }
 
 /// Weights before they are packed.
@@ -128,6 +152,17 @@ impl Weights {
 fn part<T>(values: &[T], plane: usize, planes: usize) -> &[T] {
     let len = values.len() / planes;
     &values[plane * len..][..len]
+}
+
+impl Weights {
+    /// Levels and scales of an output channel, of so many, in each plane.
+    pub fn channel(&self, channel: usize, outputs: usize) -> impl Iterator<Item = (&[i8], &[u8])> {
+        let planes = self.precision.planes();
+        (0..planes).map(move |plane| {
+            let levels = part(part(&self.levels, plane, planes), channel, outputs);
+            (levels, part(part(&self.scales, plane, planes), channel, outputs))
+        })
+    }
 }
 
 impl QuantizedConv {

@@ -146,17 +146,7 @@ impl Session {
             return self.set_bits(None, width);
         }
         let switch = self.switch.as_mut().ok_or_else(not_switching)?;
-        let named = switch.switching().settings.iter().find(|named| named.name == setting);
-        let unknown = || {
-            let names: Vec<&str> =
-                switch.switching().settings.iter().map(|named| named.name.as_str()).collect();
-            let message = format!(
-                "no setting '{setting}'; there are the widths {:?} and the names {names:?}",
-                switch.switching().widths
-            );
-            Error::new(ErrorKind::Argument, message)
-        };
-        let widths = named.ok_or_else(unknown)?.widths.clone();
+        let widths = switch.switching().widths_of(setting)?;
         switch.set_all(&mut self.engine, &widths)
     }
 
@@ -240,5 +230,5 @@ impl Session {
 }
 
 fn not_switching() -> Error {
-    Error::new(ErrorKind::Argument, "the model does not switch; convert it with --nested")
+    Error::new(ErrorKind::Argument, "the model does not switch; `fgq convert --nested` makes one that does")
 }

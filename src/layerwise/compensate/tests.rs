@@ -19,8 +19,8 @@ fn covariances_of_low_rank_are_solved() {
         let (problem, _) =
             damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| LeastSquares::new(hessian, 12, 4))
                 .unwrap();
-        let fitting = Fitting { precision: Precision::ternary(4), problem: &problem, run: 12 };
-        let channels = fitting.channels((0..3).map(|output| target.col_as_slice(output)));
+        let fitting = Fitting { precision: Precision::ternary(4), problem: &problem, run: 12, nest: None };
+        let channels = fitting.channels(&[0, 1, 2], |output| target.col_as_slice(output));
         let values: Vec<Vec<f64>> = channels.iter().map(|channel| fitting.values(channel)).collect();
         for (gain, bias) in affines(&values, &gram, &[0, 1, 2]) {
             assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
@@ -36,8 +36,8 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
     gram.inputs = Arc::new(Inputs { covariance: gram.inputs.covariance.clone(), means, zero: 0.0 });
     let (problem, _) =
         damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| LeastSquares::new(hessian, 12, 8)).unwrap();
-    let fitting = Fitting { precision: Precision::ternary(8), problem: &problem, run: 12 };
-    let values = fitting.values(&fitting.channels([truth.col_as_slice(0)].into_iter())[0]);
+    let fitting = Fitting { precision: Precision::ternary(8), problem: &problem, run: 12, nest: None };
+    let values = fitting.values(&fitting.channels(&[0], |output| truth.col_as_slice(output))[0]);
     let (gain, bias) = affines(std::slice::from_ref(&values), &gram, &[0])[0];
     let value = |i: usize| gain * values[i];
     let variance: f64 =
@@ -64,8 +64,8 @@ fn errors(name: &str) -> [f64; 2] {
         let covariance = &gram.inputs.covariance;
         let problem = |hessian| LeastSquares::new(hessian, 12, precision.group().unwrap_or(12));
         let (problem, _) = damped(covariance, SPREAD_DAMPING, problem).unwrap();
-        let fitting = Fitting { precision, problem: &problem, run: 12 };
-        let channel = fitting.channels([target].into_iter()).remove(0);
+        let fitting = Fitting { precision, problem: &problem, run: 12, nest: None };
+        let channel = fitting.channels(&[0], |_| target).remove(0);
         assert!(channel.weights.levels.iter().all(|&level| precision.levels().iter().any(|l| l == level)));
         fitted += error(covariance, target, &fitting.values(&channel));
         let own = NearestChannel::new(target, 12, precision);

@@ -56,6 +56,14 @@ impl Walk<'_> {
         if self.as_it_is {
             return vec![Fit::Assembled];
         }
+        match &conv.nest {
+            Some(nest) if nest.is_whole() => {
+                let fits = [Fit::Assembled, Fit::Mean];
+                return fits[..if self.held_back && has_statistics { 2 } else { 1 }].to_vec();
+            }
+            Some(_) if self.objective.is_some() => return vec![Fit::Compensated],
+            _ => {}
+        }
         let assembled = match (is_int8, has_statistics) {
             (false, true) => vec![Fit::MeanAndVariance],
             (true, true) if self.method == Method::Compensated && node.inputs[0] != OperatorId::INPUT => {

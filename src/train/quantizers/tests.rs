@@ -38,6 +38,7 @@ fn conv(precision: Precision, trained: &[f32]) -> QuantizedConv {
     let precision = precision.within(group_inputs);
     let (weights, factors) = closed_form(weights.view(), precision).unwrap();
     QuantizedConv {
+        nest: None,
         weights,
         factors,
         gain: vec![1.0; outputs],
