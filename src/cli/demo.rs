@@ -5,8 +5,8 @@ use super::progress::Bars;
 use super::table::{Column, Table};
 use anyhow::{Context, ensure};
 use fgq::{
-    Accuracy, Channels, Comparison, ConvertOptions, Graph, LoadOptions, PixelImages, Preprocess, Resize,
-    Scale, Size, Summary,
+    Accuracy, Channels, Comparison, ConvertOptions, Graph, LoadOptions, PackedModel, PixelImages, Preprocess,
+    Resize, Scale, Size, Summary,
 };
 use safetensors::SafeTensors;
 use serde::Serialize;
@@ -20,6 +20,8 @@ const SIDE: usize = 8;
 const SAMPLES: usize = 512;
 /// Group sizes that are compared.
 const GROUPS: [usize; 2] = [4, 64];
+/// Planes of the model that switches.
+const PLANES: &str = "ternary:64*3";
 
 #[derive(Serialize)]
 struct Demo {
@@ -42,7 +44,7 @@ struct NetworkJson {
     multiplications_left: f64,
 }
 
-/// Converts at two group sizes and compares with full precision on test images.
+/// Converts at two group sizes, and to a model that switches, and compares with full precision on test images.
 pub fn run() -> anyhow::Result<Output> {
     let start = Instant::now();
     let graph = fgq::load_onnx(NETWORK.to_vec(), "digits-resnet.onnx", &LoadOptions::default())?.graph;
@@ -55,6 +57,7 @@ pub fn run() -> anyhow::Result<Output> {
         }
         rows.push(row);
     }
+    rows.extend(switching(&graph, &train, &test)?);
     let seconds = start.elapsed().as_secs_f64();
     let demo = Demo { calibration_images: train.pixels.len(), test_images: test.pixels.len(), rows, seconds };
     Output::new(demo.text(), &demo)
@@ -68,11 +71,35 @@ fn ternary(
 ) -> anyhow::Result<(NetworkJson, Summary, Comparison)> {
     let options = ConvertOptions { group, ..ConvertOptions::default() };
     let model = fgq::convert(graph.clone(), &preprocess(), train, &options, &Bars::new())?.model;
-    let summary = Summary::new(&model, model.to_bytes()?.len())?;
-    let evaluation = fgq::evaluate(&model, test, Some(graph), &Bars::new())?;
+    measured(format!("ternary, N={group}"), graph, &model, model.to_bytes()?.len(), test)
+}
+
+/// One file at each of its widths, the full one first.
+fn switching(graph: &Graph, train: &PixelImages, test: &PixelImages) -> anyhow::Result<Vec<NetworkJson>> {
+    let options = ConvertOptions { nested: Some(PLANES.parse()?), ..ConvertOptions::default() };
+    let model = fgq::convert(graph.clone(), &preprocess(), train, &options, &Bars::new())?.model;
+    let bytes = model.to_bytes()?.len();
+    let widths = model.switching.as_ref().map_or(&[][..], |switching| &switching.widths);
+    let row = |width: &u8| {
+        let at = model.at(&model.widths_of(&width.to_string())?)?;
+        Ok(measured(format!("one file, {width} of {} planes", widths.len()), graph, &at, bytes, test)?.0)
+    };
+    widths.iter().rev().map(row).collect()
+}
+
+/// The row of a model in a file of so many bytes.
+fn measured(
+    network: String,
+    graph: &Graph,
+    model: &PackedModel,
+    bytes: usize,
+    test: &PixelImages,
+) -> anyhow::Result<(NetworkJson, Summary, Comparison)> {
+    let summary = Summary::new(model, bytes)?;
+    let evaluation = fgq::evaluate(model, test, Some(graph), &Bars::new())?;
     let comparison = evaluation.comparison.context("nothing to compare with")?;
     let row = NetworkJson {
-        network: format!("ternary, N={group}"),
+        network,
         right: evaluation.accuracy.top1,
         top1: evaluation.accuracy.top1_percent(),
         drop: comparison.drop(),

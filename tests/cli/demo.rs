@@ -27,6 +27,9 @@ fn demo_prints_one_table() {
          full precision # of #\n\
          ternary, N=4 # of #\n\
          ternary, N=64 # of #\n\
+         one file, # of # planes # of #\n\
+         one file, # of # planes # of #\n\
+         one file, # of # planes # of #\n\
          \n\
          Ternary rows run with integers only, pixels to class. Bytes are those of the whole file.\n\
          Images: E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY #"
@@ -38,7 +41,7 @@ fn demo_in_json_is_sane() {
     let demo = fgq_in(Path::new("."), &["demo", "--json"]).json();
     let row = |index: usize| demo["rows"][index].clone();
     let number = |row: &Value, key: &str| row[key].as_f64().unwrap();
-    assert_eq!(demo["rows"].as_array().unwrap().len(), 3);
+    assert_eq!(demo["rows"].as_array().unwrap().len(), 6);
     assert_eq!(demo["test_images"], 500);
     assert_eq!(row(0)["right"], 494, "ONNX Runtime gets 494 right");
     assert!(number(&row(1), "drop").abs() <= 2.0, "N=4 is within 2 points");
@@ -49,4 +52,9 @@ fn demo_in_json_is_sane() {
     }
     assert!((number(&row(1), "multiplications_left") - 25.0).abs() < 3.0);
     assert!(number(&row(2), "bytes") < number(&row(1), "bytes"));
+    for (index, most) in [(3, 1.0), (4, 1.0), (5, 5.0)] {
+        assert!(number(&row(index), "drop") <= most, "{demo}");
+        assert_eq!(row(index)["bytes"], row(3)["bytes"], "one file");
+    }
+    assert!(number(&row(3), "multiplications_left") > number(&row(5), "multiplications_left"));
 }

@@ -12,3 +12,4 @@ mod pipeline;
 mod plan;
 mod sameness;
 mod support;
+mod switching;

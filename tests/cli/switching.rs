@@ -1,0 +1,103 @@
+//! One file whose layers take more or fewer planes.
+
+use crate::support::{DIGITS, Digits, repository};
+use serde_json::Value;
+
+fn converted(digits: &Digits, options: &[&str]) -> Value {
+    digits.convert_towards("s.fgq", &[&["--nested", "64*3", "--json"][..], options].concat()).json()
+}
+
+fn setting<'a>(json: &'a Value, name: &str) -> &'a Value {
+    json["settings"].as_array().unwrap().iter().find(|setting| setting["name"] == name).unwrap()
+}
+
+#[test]
+fn a_model_switches_between_planes() {
+    let digits = Digits::new();
+    let json = converted(&digits, &["--setting", "eco=1.4"]);
+    let inspected = digits.run(&["inspect", "s.fgq", "--json"]).json();
+    assert_eq!(json["settings"], inspected["settings"]);
+    let names: Vec<&str> =
+        json["settings"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["all-1", "all-2", "all-3", "eco"]);
+    let number = |name: &str, key: &str| setting(&json, name)[key].as_f64().unwrap();
+    assert!(number("eco", "mean_width") <= 1.4);
+    for key in ["weight_bytes", "multiplications"] {
+        assert!(number("all-1", key) < number("all-2", key) && number("all-2", key) < number("all-3", key));
+    }
+    let network = repository(DIGITS);
+    let top1 = |bits: &[&str]| {
+        let eval = ["eval", "s.fgq", "--images", "test", "--reference", &network, "--json"];
+        digits.run(&[&eval[..], bits].concat()).json()["top1"].as_f64().unwrap()
+    };
+    let [full, all, two, one, eco] =
+        [&[][..], &["--bits", "3"], &["--bits", "2"], &["--bits", "1"], &["--bits", "eco"]].map(top1);
+    assert_eq!(full, all);
+    assert!([full, two, one, eco].into_iter().all(|top1| top1 >= 90.0), "{full} {two} {one} {eco}");
+    let text = digits.run(&["inspect", "s.fgq"]).stdout;
+    assert!(text.contains("setting") && text.contains("eco"), "{text}");
+}
+
+#[test]
+fn the_file_is_hardly_larger_than_its_highest_setting_alone() {
+    let digits = Digits::new();
+    let json = converted(&digits, &[]);
+    let layers: Vec<&str> = json["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|layer| layer["precision"] == "ternary:64*3")
+        .map(|layer| layer["name"].as_str().unwrap())
+        .collect();
+    let sets: Vec<String> = layers.iter().map(|layer| format!("{layer}=ternary:64*3")).collect();
+    let options: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).chain(["--json"]).collect();
+    let alone = digits.convert("alone.fgq", &options).json();
+    let bytes = |json: &Value| json["bytes"].as_f64().unwrap();
+    // The digits network has few weights for its channels; real ones stay within a tenth (docs/switching.md).
+    assert!(bytes(&json) < 1.35 * bytes(&alone), "{} {}", bytes(&json), bytes(&alone));
+}
+
+#[test]
+fn commands_know_settings() {
+    let digits = Digits::new();
+    let names: Vec<String> = converted(&digits, &[])["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|setting| setting["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["all-1", "all-2", "all-3", "balanced", "economy"]);
+    let bench = digits.run(&["bench", "s.fgq", "--runs", "2", "--bits", "economy", "--json"]).json();
+    assert!(bench["switching"]["first_ms"].as_f64().unwrap() > 0.0);
+    assert!(bench["switching"]["back_ms"].is_number());
+    let classified = digits.run(&["classify", "s.fgq", "test", "--bits", "1", "--json"]).json();
+    assert!(!classified["images"].as_array().unwrap().is_empty());
+    for wrong in ["4", "nothing"] {
+        digits.run(&["eval", "s.fgq", "--images", "test", "--bits", wrong]).fails_with(&[wrong, "s.fgq"]);
+    }
+    digits.convert("plain.fgq", &["--group", "4"]);
+    digits.run(&["bench", "plain.fgq", "--bits", "1"]).fails_with(&["does not switch", "--nested"]);
+    let network = repository(DIGITS);
+    digits.run(&["eval", &network, "--images", "test", "--bits", "1"]).fails_with(&["--bits"]);
+}
+
+#[test]
+fn what_cannot_switch_is_refused() {
+    let digits = Digits::new();
+    let refused =
+        |options: &[&str], parts: &[&str]| digits.convert_towards("x.fgq", options).fails_with(parts);
+    refused(&["--nested", "64"], &["nothing to switch between"]);
+    refused(&["--nested", "64*4"], &["unknown precision"]);
+    refused(&["--nested", "64*2", "--setting", "low=0.5"], &["low", "0.5"]);
+    refused(&["--nested", "64*2", "--set", ".*=ternary:64*2"], &["reads pixels"]);
+    let conflict = digits.convert_towards("x.fgq", &["--nested", "64*2", "--group", "4"]);
+    assert!(conflict.code == 2 && conflict.stderr.contains("cannot be used with"), "{}", conflict.stderr);
+}
+
+#[test]
+fn threads_change_nothing() {
+    let digits = Digits::new();
+    let one = converted(&digits, &["--threads", "1"]);
+    let two = converted(&digits, &["--threads", "3"]);
+    assert_eq!(one["sha256"], two["sha256"]);
+}
