@@ -48,6 +48,9 @@ pub struct ConvertOptions {
     pub held_back: Option<usize>,
     /// Ternary planes for layers that no rule or pattern treats otherwise, of which a session takes as many as it is told.
     pub nested: Option<Precision>,
+    /// With `nested`, the bits with which layers read activations at each width, the lowest first; all 8 bits if there are
+    /// none.
+    pub nested_activations: Vec<u8>,
     /// With `nested`, settings to name: the name and the mean width of the weights.
     pub settings: Vec<(String, f64)>,
 }
@@ -68,6 +71,7 @@ impl Default for ConvertOptions {
             rules: Vec::new(),
             held_back: None,
             nested: None,
+            nested_activations: Vec::new(),
             settings: Vec::new(),
         }
     }
@@ -91,6 +95,14 @@ impl ConvertOptions {
             if self.method != Method::Compensated {
                 return argument("planes that switch are fitted with compensation only".into());
             }
+            let bits = &self.nested_activations;
+            if !bits.is_empty() && (bits.len() != nested.planes() || self.activation_bits != 8) {
+                return argument(format!(
+                    "bits of activations for {} widths are needed, and no others",
+                    nested.planes()
+                ));
+            }
+            bits.iter().try_for_each(|&bits| ActivationRule::Bits(bits).check())?;
         }
         ActivationRule::Bits(self.activation_bits).check()?;
         self.range.check()?;
@@ -167,6 +179,7 @@ impl ConvertOptions {
         };
         list("channel_ranges", self.channel_ranges.then(|| "true".into()).into_iter().collect());
         list("nested", self.nested.iter().map(Precision::to_string).collect());
+        list("nested_activations", self.nested_activations.iter().map(u8::to_string).collect());
         list("reorder", (!self.reorder).then(|| "false".into()).into_iter().collect());
         list("set", self.overrides.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());
         list("act", self.rules.iter().map(|(p, to)| format!("{}={to}", p.as_str())).collect());

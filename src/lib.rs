@@ -142,9 +142,9 @@ mod tune;
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
     AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel,
-    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance,
-    Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer, Switching,
-    is_packed_model, read_model,
+    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord, Preprocess,
+    Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer,
+    Switching, is_packed_model, read_model,
 };
 pub use judge::Judgement;
 pub use pixels::{Picture, pixels_of};

@@ -2,8 +2,9 @@
 
 use super::{
     AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel,
-    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PlanRecord, Preprocess, Provenance,
-    Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer, Switching,
+    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord, Preprocess,
+    Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer,
+    Switching,
 };
 use crate::choices::Choices;
 use crate::judge::Judgement;
@@ -70,7 +71,9 @@ fn switched(mut model: PackedModel, choices: &mut Choices) -> Option<PackedModel
         SwitchedLayer {
             node,
             own: own.contains(&node),
-            bias_shifts: (0..pairs).map(|_| choices.below(9) as u8).collect(),
+            shifts: (0..pairs)
+                .map(|_| PairShifts { gain: choices.below(15) as i8 - 7, bias: choices.below(12) as i8 - 8 })
+                .collect(),
             changes: (0..pairs * conv.outputs)
                 .map(|_| AffineChange { gain: choices.next() as i8, bias: choices.next() as i8 })
                 .collect(),

@@ -44,7 +44,7 @@ pub use read::{is_packed_model, read_model};
 pub(crate) use switching::Wiring;
 #[cfg(feature = "convert")]
 pub(crate) use switching::switching_before;
-pub use switching::{AffineChange, Setting, SwitchedCopy, SwitchedLayer, Switching};
+pub use switching::{AffineChange, PairShifts, Setting, SwitchedCopy, SwitchedLayer, Switching};
 #[cfg(feature = "convert")]
 pub use write::{Written, write_model};
 

@@ -12,7 +12,7 @@ use super::record::{
 use super::unique::has_unique_keys;
 use super::{
     AffineChange, FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PLAIN_VERSION, PackedConv,
-    PackedModel, PackedNode, PackedNorm, PackedOp, PackedWeights, Setting, Store, SwitchedCopy,
+    PackedModel, PackedNode, PackedNorm, PackedOp, PackedWeights, PairShifts, Setting, Store, SwitchedCopy,
     SwitchedLayer, Switching, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -284,7 +284,10 @@ impl<'a> StoredTensors<'a> {
     }
 
     fn switched_layer(&mut self, record: SwitchedLayerRecord, nodes: &[PackedNode]) -> Result<SwitchedLayer> {
-        let SwitchedLayerRecord { node, own, bias_shifts } = record;
+        let SwitchedLayerRecord { node, own, gain_shifts, bias_shifts } = record;
+        if gain_shifts.len() != bias_shifts.len() {
+            return Err(invalid("a shift of gains and one of biases for each pair of widths"));
+        }
         let (name, outputs) = match nodes.get(node) {
             Some(PackedNode { name, op: PackedOp::Conv(conv), .. }) => (name, conv.outputs),
             _ => return Err(invalid(format!("node {node} switches and is no convolution"))),
@@ -292,7 +295,8 @@ impl<'a> StoredTensors<'a> {
         let bytes = self.take(name, "changes", Dtype::I8, &[bias_shifts.len(), outputs, 2])?;
         let (pairs, _) = bytes.as_chunks::<2>();
         let change = |&[gain, bias]: &[u8; 2]| AffineChange { gain: gain as i8, bias: bias as i8 };
-        Ok(SwitchedLayer { node, own, bias_shifts, changes: pairs.iter().map(change).collect() })
+        let shifts = gain_shifts.into_iter().zip(bias_shifts).map(|(gain, bias)| PairShifts { gain, bias });
+        Ok(SwitchedLayer { node, own, shifts: shifts.collect(), changes: pairs.iter().map(change).collect() })
     }
 
     fn remove(&mut self, name: &str) -> Result<StoredTensor<'a>> {

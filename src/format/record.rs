@@ -47,7 +47,8 @@ pub(super) struct SwitchingRecord {
 pub(super) struct SwitchedLayerRecord {
     pub node: usize,
     pub own: bool,
-    pub bias_shifts: Vec<u8>,
+    pub gain_shifts: Vec<i8>,
+    pub bias_shifts: Vec<i8>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -13,10 +13,16 @@ use crate::judge::Judgement;
 use crate::precision::{LARGEST_WEIGHT, Precision};
 use std::collections::HashSet;
 
-/// Largest shift of a step of biases.
-const MOST_BIAS_SHIFT: u8 = 23;
+/// The powers of two that steps of biases can have, in steps of what is stored.
+const BIAS_SHIFTS: std::ops::RangeInclusive<i8> = -15..=20;
+/// Bits by which a change of a bias is shifted at most before it is divided.
+const MOST_BIAS_BITS: i32 = 50;
+/// Largest power of two by which gains change, up or down.
+const MOST_GAIN_SHIFT: u8 = 7;
 /// Bits of the fraction of a change of gain.
-const GAIN_BITS: u8 = 8;
+const GAIN_BITS: u8 = 7;
+/// Largest shift of a multiplier.
+const MOST_SHIFT: u8 = 30;
 
 /// What a model can switch between while it runs. The model's own nodes are those at full width.
 ///
@@ -40,17 +46,26 @@ pub struct SwitchedLayer {
     pub node: usize,
     /// Whether it switches itself.
     pub own: bool,
-    /// For each pair of widths but the last, the binary logarithm of a step of its biases. Pairs are in ascending order,
-    /// by the layer before first, with a single width for a layer that does not switch.
-    pub bias_shifts: Vec<u8>,
+    /// What all channels have in common, for each pair of widths but the last. Pairs are in ascending order, by the layer
+    /// before first, with a single width for a layer that does not switch.
+    pub shifts: Vec<PairShifts>,
     /// For each pair of widths but the last, one for each output channel.
     pub changes: Vec<AffineChange>,
+}
+
+/// Binary logarithms for a pair of widths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PairShifts {
+    /// Of what all gains are multiplied by, and biases divided by: how much coarser sums are.
+    pub gain: i8,
+    /// Of a step of biases, in steps of what is stored.
+    pub bias: i8,
 }
 
 /// How the gain and the bias of a channel differ from those at full width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AffineChange {
-    /// Gains are multiplied by 1 + this / 256.
+    /// Gains are multiplied by 1 + this / 128.
     pub gain: i8,
     /// Steps that are added to the bias.
     pub bias: i8,
@@ -68,7 +83,7 @@ pub struct SwitchedCopy {
 /// Widths that have a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
-    /// Its name, not a number.
+    /// Its name, not empty and not of digits alone.
     pub name: String,
     /// The width of every switching layer, in execution order.
     pub widths: Vec<u8>,
@@ -174,8 +189,7 @@ impl Switching {
             (PackedOp::Conv(conv), Some(layer), _) => {
                 let layer = &self.layers[layer];
                 let pair = before * self.count(layer.own) + own;
-                let dropped = if layer.own { self.dropped(conv.weights.precision, own) } else { 0 };
-                let affine = layer.affine(conv, pair, dropped);
+                let affine = layer.affine(conv, pair);
                 let precision = if layer.own { self.lower(conv, own) } else { conv.weights.precision };
                 let weights = PackedWeights { precision, codes: Vec::new(), scales: Vec::new() };
                 let op = PackedOp::Conv(PackedConv { weights, ..affine });
@@ -269,17 +283,16 @@ impl Switching {
         ensure(!layer.own || has_planes || has_bits, || {
             format!("weights of {precision} have no widths {:?}", self.widths)
         })?;
-        let whole = layer.bias_shifts.len() == pairs - 1
+        let whole = layer.shifts.len() == pairs - 1
             && Some(layer.changes.len()) == conv.outputs.checked_mul(pairs - 1);
         ensure(whole, || "changes of gains and biases are not those of every pair of widths".into())?;
-        let shifts = layer.bias_shifts.iter().all(|&shift| shift <= MOST_BIAS_SHIFT);
-        ensure(shifts, || format!("steps of biases {:?}", layer.bias_shifts))?;
+        let possible = |shifts: &PairShifts| {
+            BIAS_SHIFTS.contains(&shifts.bias) && shifts.gain.unsigned_abs() <= MOST_GAIN_SHIFT
+        };
+        ensure(layer.shifts.iter().all(possible), || format!("{:?}", layer.shifts))?;
         let most = (255 * i64::from(LARGEST_WEIGHT)).saturating_mul(conv.channel_len() as i64);
         for pair in 0..pairs {
-            let place = if layer.own { pair % self.widths.len() } else { 0 };
-            let dropped = if layer.own { self.dropped(precision, place) } else { 0 };
-            let affine = layer.affine(conv, pair, dropped);
-            ensure(fits(&affine, most), || "sums of products may overflow 32 bits".into())?;
+            ensure(fits(&layer.affine(conv, pair), most), || "sums of products may overflow 32 bits".into())?;
         }
         Ok(())
     }
@@ -318,8 +331,7 @@ impl Switching {
     fn check_settings(&self) -> Result<()> {
         let (mut names, layers) = (HashSet::new(), self.layers.iter().filter(|layer| layer.own).count());
         for setting in &self.settings {
-            let named = !setting.name.is_empty()
-                && setting.name.parse::<u8>().is_err()
+            let named = !setting.name.bytes().all(|byte| byte.is_ascii_digit())
                 && names.insert(setting.name.as_str());
             ensure(named, || format!("a setting with the name '{}'", setting.name))?;
             let whole = setting.widths.len() == layers
@@ -334,7 +346,7 @@ impl Switching {
 
 impl SwitchedLayer {
     /// The layer with the gains and biases of a pair of widths.
-    fn affine(&self, conv: &PackedConv, pair: usize, dropped: u8) -> PackedConv {
+    pub(super) fn affine(&self, conv: &PackedConv, pair: usize) -> PackedConv {
         let mut affine = PackedConv {
             weights: PackedWeights {
                 precision: conv.weights.precision,
@@ -345,24 +357,26 @@ impl SwitchedLayer {
             store: conv.store.clone(),
             ..*conv
         };
-        let Some(&shift) = self.bias_shifts.get(pair) else { return affine };
+        let Some(&PairShifts { gain: coarser, bias: shift }) = self.shifts.get(pair) else { return affine };
         let changes = &self.changes[pair * conv.outputs..][..conv.outputs];
-        for (bias, change) in affine.bias.iter_mut().zip(changes) {
-            let step = i32::from(change.bias) << shift;
-            *bias = rounding_shift_right(*bias, dropped).saturating_add(step);
-        }
+        let biases = affine.bias.iter_mut().zip(changes);
         match &mut affine.store {
             Store::Codes { multipliers, .. } => {
-                let each = multipliers.iter_mut().zip(changes);
-                each.for_each(|(multiplier, change)| {
-                    *multiplier = changed(*multiplier, change.gain, dropped)
-                });
+                for (multiplier, (bias, change)) in multipliers.iter_mut().zip(biases) {
+                    *multiplier = changed(*multiplier, change.gain, coarser);
+                    let bits = 15 + i32::from(multiplier.shift) + i32::from(shift);
+                    let added = sums_of(change.bias, bits, i32::from(multiplier.value));
+                    *bias = divided(*bias, coarser).saturating_add(added);
+                }
             }
-            Store::Logits { factors, .. } => {
-                for (factor, change) in factors.iter_mut().zip(changes) {
-                    let exact = (i64::from(*factor) * (256 + i64::from(change.gain))) << dropped;
-                    let rounded = (exact + (1 << (GAIN_BITS - 1))) >> GAIN_BITS;
-                    *factor = rounded.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+            Store::Logits { factors, shift: of_logits } => {
+                for (factor, (bias, change)) in factors.iter_mut().zip(biases) {
+                    let exact = i64::from(*factor) * (128 + i64::from(change.gain));
+                    let bits = i32::from(GAIN_BITS) - i32::from(coarser);
+                    let rounded = (exact + ((1 << bits) >> 1)) >> bits;
+                    *factor = saturated(rounded);
+                    let added = sums_of(change.bias, i32::from(*of_logits) + i32::from(shift), *factor);
+                    *bias = divided(*bias, coarser).saturating_add(added);
                 }
             }
         }
@@ -370,16 +384,36 @@ impl SwitchedLayer {
     }
 }
 
-/// A multiplier times `1 + gain / 256` and two for every bit that codes lost; as large as 16 bits allow.
-fn changed(Multiplier { mut shift, value }: Multiplier, gain: i8, dropped: u8) -> Multiplier {
-    let exact = (i32::from(value) * (256 + i32::from(gain))) << dropped.min(7);
-    let mut value = rounding_shift_right(exact, GAIN_BITS);
-    while value.abs() > i32::from(i16::MAX) && shift > 0 {
+/// So many steps, in sums: times `2^bits`, divided by the factor of the sums, without a fraction.
+fn sums_of(steps: i8, bits: i32, factor: i32) -> i32 {
+    let exact = i64::from(steps) << bits.clamp(0, MOST_BIAS_BITS);
+    exact.checked_div(i64::from(factor)).map_or(0, saturated)
+}
+
+fn saturated(value: i64) -> i32 {
+    value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
+/// A bias in sums that are coarser by a power of two.
+fn divided(bias: i32, coarser: i8) -> i32 {
+    match u8::try_from(coarser) {
+        Ok(coarser) => rounding_shift_right(bias, coarser),
+        Err(_) => bias.saturating_mul(1 << coarser.unsigned_abs()),
+    }
+}
+
+/// A multiplier times `1 + gain / 128`, of sums that are coarser by a power of two: that goes to the shift, as far as there
+/// are shifts, and the rest to the value, as far as 16 bits allow.
+fn changed(Multiplier { shift, value }: Multiplier, gain: i8, coarser: i8) -> Multiplier {
+    let mut value = rounding_shift_right(i32::from(value) * (128 + i32::from(gain)), GAIN_BITS);
+    let mut shift = i32::from(shift) - i32::from(coarser);
+    while value.abs() > i32::from(i16::MAX) || shift > i32::from(MOST_SHIFT) {
         value = rounding_shift_right(value, 1);
         shift -= 1;
     }
-    let value = value.clamp(-i32::from(i16::MAX), i32::from(i16::MAX)) as i16;
-    Multiplier { shift, value }
+    let most = i32::from(i16::MAX);
+    value = (value << shift.min(0).unsigned_abs()).clamp(-most, most);
+    Multiplier { shift: shift.max(0) as u8, value: value as i16 }
 }
 
 /// Whether no sum of products of at most `most` leaves 32 bits, rounding included.

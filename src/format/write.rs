@@ -87,7 +87,7 @@ fn figures(fidelity: &Fidelity) -> OwnedTensor {
 }
 
 fn changes(layer: &SwitchedLayer, node: &PackedNode) -> OwnedTensor {
-    let pairs = layer.bias_shifts.len();
+    let pairs = layer.shifts.len();
     let outputs = layer.changes.len().checked_div(pairs).unwrap_or(0);
     let bytes = layer.changes.iter().flat_map(|change| [change.gain as u8, change.bias as u8]).collect();
     OwnedTensor {
@@ -163,7 +163,8 @@ fn switching_record(switching: &Switching) -> SwitchingRecord {
     let layer = |layer: &SwitchedLayer| SwitchedLayerRecord {
         node: layer.node,
         own: layer.own,
-        bias_shifts: layer.bias_shifts.clone(),
+        gain_shifts: layer.shifts.iter().map(|shifts| shifts.gain).collect(),
+        bias_shifts: layer.shifts.iter().map(|shifts| shifts.bias).collect(),
     };
     let setting = |setting: &Setting| SettingRecord {
         name: setting.name.clone(),

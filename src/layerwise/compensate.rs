@@ -63,7 +63,7 @@ impl Objective {
     /// What channels from `first` on are fitted within.
     fn nested<'c>(&self, conv: &'c QuantizedConv, first: usize) -> Option<Nested<'c>> {
         let nest = conv.nest.as_ref()?;
-        let kept = |(weights, factors): &'c (Weights, Vec<f64>)| Kept {
+        let kept = |(weights, factors): &'c (Weights, Vec<f64>)| KeptPlanes {
             weights,
             units: factors[first..].iter().map(|factor| factor * self.input_scale).collect(),
             first,
@@ -158,11 +158,11 @@ struct Fitting<'a> {
 struct Nested<'a> {
     /// The largest scale in each plane of all.
     largest: Vec<u8>,
-    kept: Option<Kept<'a>>,
+    kept: Option<KeptPlanes<'a>>,
 }
 
 /// Planes that stay as they are.
-struct Kept<'a> {
+struct KeptPlanes<'a> {
     weights: &'a Weights,
     /// One step of the scales of each output channel from `first` on.
     units: Vec<f64>,
@@ -171,7 +171,7 @@ struct Kept<'a> {
     outputs: usize,
 }
 
-impl Kept<'_> {
+impl KeptPlanes<'_> {
     /// The planes of some output channels.
     fn planes(&self, outputs: &[usize]) -> Vec<Vec<ChannelSolution>> {
         let channel = |output: usize| self.weights.channel(self.first + output, self.outputs);

@@ -117,6 +117,27 @@ impl Structure {
         narrow.collect()
     }
 
+    /// The same, but each of the convolutions `readers`, by node of the graph, reads a copy of its own in so many bits.
+    pub(crate) fn with_own_copies(self, readers: &[NodeId], bits: u8) -> Self {
+        let mut places: PerOperator<OperatorId> = PerOperator::default();
+        let mut operators: PerOperator<Operator> = PerOperator::default();
+        for mut operator in self.operators {
+            operator.inputs.iter_mut().for_each(|input| *input = places[*input]);
+            let reads_copy = |kind: &OperatorKind| match kind {
+                OperatorKind::Conv { source, .. } => readers.contains(source),
+                _ => false,
+            };
+            if reads_copy(&operator.kind) {
+                let input = operator.inputs[0];
+                let name = format!("{}.input", operator.name);
+                let copy = Operator { name, ..operators[input].copy(input, bits) };
+                operator.inputs[0] = operators.push(copy);
+            }
+            places.push(operators.push(operator));
+        }
+        Self { operators }
+    }
+
     /// The same, but convolutions that want fewer bits than their input has read a copy, which follows the input and
     /// which all share that want as many.
     fn with_copies(self, wanted: &PerOperator<Option<u8>>) -> Self {

@@ -23,12 +23,12 @@ pub(super) enum Engine {
 
 /// The part of an engine that computes one node.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(super) enum EnginePiece {
     Schedule(SchedulePiece),
     Step(Box<Step>),
 }
 
-impl Piece {
+impl EnginePiece {
     /// Bytes of weights that nothing else holds.
     pub(super) fn bytes(&self) -> usize {
         match self {
@@ -41,7 +41,7 @@ impl Piece {
 #[derive(Debug)]
 pub(super) struct Steps {
     kernels: Kernels,
-    steps: Vec<Box<Step>>,
+    steps: Vec<Step>,
     inputs: Vec<Vec<usize>>,
     /// For each step, the values that nobody reads after it.
     dead_after: Vec<Vec<usize>>,
@@ -59,7 +59,7 @@ impl Engine {
     /// Bytes of weights that each node of the model reads in a run, as its kernel holds them; known after the first run.
     pub(super) fn weight_bytes(&self) -> Vec<usize> {
         match self {
-            Self::Steps(steps) => steps.steps.iter().map(|step| step.weights()).collect(),
+            Self::Steps(steps) => steps.steps.iter().map(Step::weights).collect(),
             Self::Schedule(schedule) => schedule.weights(),
         }
     }
@@ -94,21 +94,23 @@ impl Engine {
         nodes: &Nodes,
         node: usize,
         weights: Option<Arc<ConvWeights>>,
-    ) -> Option<(Piece, Option<Arc<ConvWeights>>)> {
+    ) -> Option<(EnginePiece, Option<Arc<ConvWeights>>)> {
         Some(match self {
-            Self::Steps(steps) => (Piece::Step(Box::new(step(nodes, node, steps.kernels))), None),
+            Self::Steps(steps) => (EnginePiece::Step(Box::new(step(nodes, node, steps.kernels))), None),
             Self::Schedule(schedule) => {
                 let (piece, weights) = schedule.piece(nodes, node, weights)?;
-                (Piece::Schedule(piece), weights)
+                (EnginePiece::Schedule(piece), weights)
             }
         })
     }
 
     /// Exchanges what computes a node for another piece of the same engine.
-    pub(super) fn exchange(&mut self, node: usize, piece: &mut Piece) {
+    pub(super) fn exchange(&mut self, node: usize, piece: &mut EnginePiece) {
         match (self, piece) {
-            (Self::Steps(steps), Piece::Step(step)) => std::mem::swap(&mut steps.steps[node], step),
-            (Self::Schedule(schedule), Piece::Schedule(piece)) => schedule.exchange(node, piece),
+            (Self::Steps(steps), EnginePiece::Step(step)) => {
+                std::mem::swap(&mut steps.steps[node], step.as_mut())
+            }
+            (Self::Schedule(schedule), EnginePiece::Schedule(piece)) => schedule.exchange(node, piece),
             _ => {}
         }
     }
@@ -122,7 +124,7 @@ fn step(nodes: &Nodes, id: usize, kernels: Kernels) -> Step {
 impl Steps {
     fn new(nodes: &Nodes, kernels: Kernels) -> Self {
         let inputs: Vec<_> = nodes.model.nodes.iter().map(|node| node.inputs.clone()).collect();
-        let steps = (0..inputs.len()).map(|id| Box::new(step(nodes, id, kernels))).collect();
+        let steps = (0..inputs.len()).map(|id| step(nodes, id, kernels)).collect();
         let dead_after = super::last_uses(&inputs);
         Self { kernels, steps, inputs, dead_after }
     }

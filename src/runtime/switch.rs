@@ -1,6 +1,6 @@
 //! Widths that change between runs: what they need is made once and then kept.
 
-use super::engine::{Engine, Piece};
+use super::engine::{Engine, EnginePiece};
 use super::nodes::{Nodes, Widths};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Switching, Wiring};
@@ -24,7 +24,7 @@ pub(super) struct Switch {
     places: Vec<u8>,
     /// Those that are wanted next.
     wanted: Vec<u8>,
-    parts: Vec<Part>,
+    parts: Vec<SwitchPart>,
     /// Counts changes.
     turn: u64,
     /// Most bytes of weights that are kept without being in use.
@@ -33,21 +33,21 @@ pub(super) struct Switch {
 
 /// A part of the engine that depends on widths.
 #[derive(Debug)]
-struct Part {
+struct SwitchPart {
     /// Its node, and the copy that it writes too.
     node: usize,
     copy: Option<usize>,
     key: Key,
-    kept: Vec<Kept>,
+    kept: Vec<KeptPiece>,
     /// Weights by own width, laid out, of engines that lay them out apart.
     weights: Vec<Option<Arc<ConvWeights>>>,
 }
 
 /// What a part was at other widths.
 #[derive(Debug)]
-struct Kept {
+struct KeptPiece {
     key: Key,
-    piece: Piece,
+    piece: EnginePiece,
     /// The last change in which it was in use.
     turn: u64,
 }
@@ -163,7 +163,7 @@ impl Switch {
             let Some((mut piece, weights)) = made else { continue };
             let part = &mut self.parts[place];
             engine.exchange(part.node, &mut piece);
-            part.kept.push(Kept { key: std::mem::replace(&mut part.key, key), piece, turn: self.turn });
+            part.kept.push(KeptPiece { key: std::mem::replace(&mut part.key, key), piece, turn: self.turn });
             part.weights[usize::from(key[1])] = weights;
         }
     }
@@ -173,7 +173,7 @@ impl Switch {
         if self.budget == usize::MAX {
             return;
         }
-        while self.parts.iter().map(Part::idle_bytes).sum::<usize>() > self.budget {
+        while self.parts.iter().map(SwitchPart::idle_bytes).sum::<usize>() > self.budget {
             let oldest = self.parts.iter_mut().filter_map(|part| Some((part.oldest()?, part)));
             let Some(((_, own), part)) = oldest.min_by_key(|((turn, _), _)| *turn) else { return };
             part.kept.retain(|kept| kept.key[1] != own);
@@ -182,7 +182,7 @@ impl Switch {
     }
 }
 
-impl Part {
+impl SwitchPart {
     /// Bytes of weights of widths that are not in use.
     fn idle_bytes(&self) -> usize {
         let apart = self.weights.iter().enumerate().filter(|(own, _)| *own != usize::from(self.key[1]));
@@ -206,7 +206,7 @@ fn key(wiring: &Wiring, places: &[u8], node: usize, copy: Option<usize>) -> Key 
 }
 
 /// The parts of an engine that depend on widths.
-fn parts(engine: &mut Engine, widths: Widths) -> Vec<Part> {
+fn parts(engine: &mut Engine, widths: Widths) -> Vec<SwitchPart> {
     let varying: Vec<usize> = (0..widths.places.len()).filter(|&id| widths.wiring.varies(id)).collect();
     let mut nodes: Vec<usize> = varying.iter().map(|&id| engine.maker(id)).collect();
     nodes.sort_unstable();
@@ -216,7 +216,7 @@ fn parts(engine: &mut Engine, widths: Widths) -> Vec<Part> {
         let key = key(widths.wiring, widths.places, node, copy);
         let mut weights = vec![None; widths.switching.widths.len()];
         weights[usize::from(key[1])] = engine.take_weights(node);
-        Part { node, copy, key, kept: Vec::new(), weights }
+        SwitchPart { node, copy, key, kept: Vec::new(), weights }
     };
     nodes.into_iter().map(part).collect()
 }

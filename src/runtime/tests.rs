@@ -170,8 +170,7 @@ fn random_models_switch_in_every_way() {
         count(|model, it| it.copies.iter().any(|copy| fuse::written_with(model)[copy.node].is_some()));
     let logits = count(|model, it| it.layers.iter().any(|layer| layer.node + 1 == model.nodes.len()));
     let followers = count(|_, it| it.layers.iter().any(|layer| !layer.own));
-    let three =
-        count(|_, it| it.widths.len() == 3 && it.layers.iter().any(|layer| layer.bias_shifts.len() == 8));
+    let three = count(|_, it| it.widths.len() == 3 && it.layers.iter().any(|layer| layer.shifts.len() == 8));
     let counts = [copies, fused, logits, followers, three];
     assert!(counts.iter().all(|&count| count > 2), "{counts:?}");
 }

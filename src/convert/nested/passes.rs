@@ -1,12 +1,12 @@
 //! Which widths layers have in which pass, so that every layer has every pair of different widths with the layer before.
 
-use super::Uniform;
+use super::UniformWidth;
 
 /// The network with a width of its own in every layer.
 pub(super) struct Pass {
     /// The place of the width of every layer that switches, by node.
     pub places: Vec<usize>,
-    pub uniform: Uniform,
+    pub uniform: UniformWidth,
 }
 
 /// The places of widths by node, pass after pass. Layers that switch come one after another as `before` says, and go

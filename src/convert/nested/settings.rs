@@ -30,7 +30,7 @@ pub(super) fn settings(
 ) -> Result<Vec<Setting>> {
     let session = Session::new(model)?;
     let weights = weights(model);
-    let mut judge = Judge { session, logits, pixels, scale: model.logit_scale };
+    let mut judge = SettingJudge { session, logits, pixels, scale: model.logit_scale };
     let mut settings = Vec::new();
     let widths = judge.session.widths().to_vec();
     for &width in &widths {
@@ -78,7 +78,7 @@ fn planned(groups: &[Vec<Item>], limit: u64, widths: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A session, and images that say how far it is from full precision.
-struct Judge<'a> {
+struct SettingJudge<'a> {
     session: Session,
     /// Full precision's.
     logits: &'a [Vec<f64>],
@@ -87,7 +87,7 @@ struct Judge<'a> {
     scale: f64,
 }
 
-impl Judge<'_> {
+impl SettingJudge<'_> {
     fn judgement(&mut self, widths: &[u8]) -> Result<Option<Judgement>> {
         self.session.set_widths(widths)?;
         self.judged(self.pixels.len())

@@ -80,6 +80,41 @@ fn fewer_planes_are_the_first_and_fewer_bits_the_upper() {
     assert_eq!((two, three, four), (vec![-1, -1, 0, 1], vec![-3, -1, 1, 3], vec![-7, -1, 3, 6]));
 }
 
+#[test]
+fn changes_are_what_the_specification_says() {
+    let window = crate::tensor::Window::new([1, 1]);
+    let weights = PackedWeights::pack("int4".parse().unwrap(), &[1, 1, 1, 1], &[]);
+    let multipliers =
+        [(10, 3000), (0, 20_000), (30, 2500), (9, 32_000)].map(|(shift, value)| Multiplier { shift, value });
+    let codes =
+        Store::Codes { multipliers: multipliers.to_vec(), residual: None, fraction: 0, low: 0, high: 9 };
+    let bias = vec![1001, -1001, i32::MAX / 8, 7];
+    let conv = PackedConv { weights, outputs: 4, group_inputs: 1, groups: 1, window, bias, store: codes };
+    let layer = |gain: i8, change: AffineChange| SwitchedLayer {
+        node: 1,
+        own: true,
+        shifts: vec![PairShifts { gain, bias: -1 }],
+        changes: vec![change; 4],
+    };
+    let affine = |gain: i8, change: AffineChange| {
+        let PackedConv { bias, store: Store::Codes { multipliers, .. }, .. } =
+            layer(gain, change).affine(&conv, 0)
+        else {
+            unreachable!()
+        };
+        (bias, multipliers.into_iter().map(|it| (it.shift, it.value)).collect::<Vec<_>>())
+    };
+    // 1001 / 2 is 500.5, which rounds up, as −500.5 does; 3000·1.25 = 3750; 20000·1.25·2 is cut; 32000·1.25 is halved.
+    // Two halves of a step are 2^15·2^shift / value in sums, without a fraction: 4473.9, 1.00003, 2^44 / 3125, 209.7.
+    let (bias, multipliers) = affine(1, AffineChange { gain: 32, bias: -2 });
+    assert_eq!(bias, [501 - 4473, -500 - 1, i32::MIN + 134_217_728, 4 - 209]);
+    assert_eq!(multipliers, [(9, 3750), (0, 32_767), (29, 3125), (7, 20_000)]);
+    // 3000·0.5 = 1500; a shift of 32 is cut to 30. Half a step: 2^14·2^shift / value in sums.
+    let (bias, multipliers) = affine(-2, AffineChange { gain: -64, bias: 1 });
+    assert_eq!(bias, [4004 + 44_739, -4004 + 6, i32::MAX, 28 + 2097]);
+    assert_eq!(multipliers, [(12, 1500), (2, 10_000), (30, 313), (11, 16_000)]);
+}
+
 /// Asserts that the first model that `change` can change is refused then, in memory and in a file.
 #[track_caller]
 fn refused(change: impl Fn(&mut Switching, &mut [PackedNode]) -> bool, part: &str) {
@@ -113,8 +148,9 @@ fn parts_that_do_not_fit_are_refused() {
     refused(always(|it| it.layers[0].node = 1 << 40), "no node");
     refused(always(|it| it.layers.iter_mut().for_each(|layer| layer.own = false)), "no layer switches");
     refused(always(|it| it.layers[0].changes.push(AffineChange::default())), "every pair");
-    refused(always(|it| it.layers[0].bias_shifts.push(0)), "every pair");
-    refused(always(|it| it.layers[0].bias_shifts.fill(24)), "steps of biases");
+    refused(always(|it| it.layers[0].shifts.push(PairShifts::default())), "every pair");
+    refused(always(|it| it.layers[0].shifts.fill(PairShifts { gain: 0, bias: 21 })), "PairShifts");
+    refused(always(|it| it.layers[0].shifts.fill(PairShifts { gain: -8, bias: 0 })), "PairShifts");
     refused(always(|it| it.settings[0].name = "3".into()), "name '3'");
     refused(always(|it| it.settings[1].name = it.settings[0].name.clone()), "with the name");
     refused(always(|it| it.settings[1].widths.push(1)), "not a width for every layer");
