@@ -214,7 +214,7 @@ def pair_of(before, places, widths, layer):
 def changed(requant, changes, bias_shift, dropped, logits):
     """Biases, and multipliers or factors of logits, at a pair of widths."""
     (bias, words), (gain, steps) = requant.astype(np.int64).T, changes.astype(np.int64).T
-    bias = saturate_i32(rounding_shift_right(bias, dropped) + steps * (1 << bias_shift))
+    bias = rounding_shift_right(bias, dropped) + steps * (1 << bias_shift)
     factor = (words if logits else low_half(words)) * (256 + gain) * (1 << dropped)
     factor = rounding_shift_right(factor, 8)
     words = saturate_i32(factor) if logits else fitting(factor, words >> 16)
