@@ -75,7 +75,7 @@ def expanded_weights(conv, name, tensors):
 
 
 def general_weights(record, shape, codes, scales):
-    """Any precision from version 3 on: levels times scales, planes added up; at a width if it has one."""
+    """Any precision from version 3 on: levels times scales, planes added up; at a width that it may have."""
     levels = record["levels"]
     levels = np.arange(-levels, levels + 1) if isinstance(levels, int) else np.array(levels)
     planes, count = record.get("planes", 1), int(np.prod(shape))
@@ -176,7 +176,7 @@ def at(model, tensors, widths):
     before = convolutions_before(nodes)
     for layer in switching["layers"]:
         pair = pair_of(before, places, len(known), layer["node"])
-        switch_layer(layer, nodes[layer["node"]], tensors, pair, known, places.get(layer["node"]))
+        switch_layer(layer, nodes[layer["node"]], tensors, pair, known[places.get(layer["node"], 0)])
     for narrow in switching["copies"]:
         reader = next(index for index, node in enumerate(nodes) if narrow["node"] in node["inputs"])
         if places[reader] < len(narrow["lower"]):
@@ -185,16 +185,14 @@ def at(model, tensors, widths):
     return {key: value for key, value in model.items() if key != "switching"} | {"nodes": nodes}, tensors
 
 
-def switch_layer(layer, node, tensors, pair, widths, place):
-    """Gives a node and its tensors the weights of a place among the widths, biases and multipliers of a pair."""
-    conv, dropped = node["op"]["conv"], 0
+def switch_layer(layer, node, tensors, pair, width):
+    """Gives a node and its tensors the weights of a width, biases and multipliers of a pair."""
     if layer["own"]:
-        conv["weights"]["width"] = widths[place]
-        dropped = widths[-1] - widths[place] if conv["weights"].get("planes", 1) == 1 else 0
+        node["op"]["conv"]["weights"]["width"] = width
     if pair < len(layer["bias_shifts"]):
-        requant, changes = f"{node['name']}.requant", tensors[f"{node['name']}.changes"][pair]
-        logits, shift = "logits" in conv["store"], layer["bias_shifts"][pair]
-        tensors[requant] = changed(tensors[requant], changes, shift, dropped, logits)
+        name, changes = f"{node['name']}.requant", tensors[f"{node['name']}.changes"][pair]
+        shifts = layer["gain_shifts"][pair], layer["bias_shifts"][pair]
+        tensors[name] = changed(tensors[name], changes, *shifts, "logits" in node["op"]["conv"]["store"])
 
 
 def convolutions_before(nodes):
@@ -211,22 +209,29 @@ def pair_of(before, places, widths, layer):
     return places.get(before[layer], 0) * (widths if layer in places else 1) + places.get(layer, 0)
 
 
-def changed(requant, changes, bias_shift, dropped, logits):
+def changed(requant, changes, gain_shift, bias_shift, logits):
     """Biases, and multipliers or factors of logits, at a pair of widths."""
     (bias, words), (gain, steps) = requant.astype(np.int64).T, changes.astype(np.int64).T
-    bias = rounding_shift_right(bias, dropped) + steps * (1 << bias_shift)
-    factor = (words if logits else low_half(words)) * (256 + gain) * (1 << dropped)
-    factor = rounding_shift_right(factor, 8)
-    words = saturate_i32(factor) if logits else fitting(factor, words >> 16)
+    bias = saturate_i32(shifted_right(bias, gain_shift))
+    bias = saturate_i32(bias + steps * (1 << bias_shift))
+    if logits:
+        words = saturate_i32(rounding_shift_right(words * (128 + gain), 7 - gain_shift))
+    else:
+        words = fitting(rounding_shift_right(low_half(words) * (128 + gain), 7), (words >> 16) - gain_shift)
     return np.stack([bias, words], axis=1).astype(np.int32)
 
 
+def shifted_right(value, shift):
+    return rounding_shift_right(value, shift) if shift >= 0 else value << -shift
+
+
 def fitting(values, shifts):
-    """Words of multipliers whose values may have more than 16 bits."""
-    while (large := (abs(values) > 32767) & (shifts > 0)).any():
+    """Words of multipliers whose values and shifts may be out of range."""
+    while (large := (abs(values) > 32767) | (shifts > 30)).any():
         values = np.where(large, rounding_shift_right(values, 1), values)
         shifts = shifts - large
-    return shifts << 16 | np.clip(values, -32767, 32767) & 0xFFFF
+    values = np.clip(values << np.maximum(-shifts, 0), -32767, 32767)
+    return np.maximum(shifts, 0) << 16 | values & 0xFFFF
 
 
 # --- Windows ------------------------------------------------------------------------------------------------------
