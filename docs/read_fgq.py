@@ -3,6 +3,7 @@
     pip install numpy safetensors
     python docs/read_fgq.py model.fgq                   # one line per layer
     python docs/read_fgq.py model.fgq LAYER weights.npy # the i8 weights of one layer: output, row, column, input
+    python docs/read_fgq.py model.fgq LAYER w.npy WIDTH # those that a layer that switches has at a width
 """
 
 import json
@@ -32,20 +33,22 @@ def unpacked(packing, base, data, count):
     return np.stack(carried, axis=1).ravel()[:count]
 
 
-def weights(name, conv, tensors):
-    """The weights of a layer as i8: output channel, kernel row, kernel column, input channel."""
+def weights(name, conv, tensors, width=None):
+    """The weights of a layer as i8, at any width: output channel, kernel row, kernel column, input channel."""
     record, shape = conv["weights"], (conv["outputs"], *conv["window"]["kernel"], conv["group_inputs"])
     if "levels" not in record:
         raise SystemExit("a file of version 1 or 2: see docs/format.md, section 7")
     levels, planes = record["levels"], record.get("planes", 1)
     levels = np.arange(-levels, levels + 1) if isinstance(levels, int) else np.array(levels)
     codes = unpacked(record["packing"], len(levels), tensors[f"{name}.codes"], planes * int(np.prod(shape)))
+    if width and planes == 1:
+        levels = np.maximum(levels >> len(levels).bit_length() - width, 1 - (1 << width - 1))
     values = levels[codes].reshape(planes, *shape)
     if "group" in record:
         groups = (planes, *shape[:3], -(-shape[3] // record["group"]))
         scales = unpacked({"bits": record["scale_bits"]}, 0, tensors[f"{name}.scales"], int(np.prod(groups)))
         values = values * scales.reshape(groups).repeat(min(record["group"], shape[3]), axis=4)[..., : shape[3]]
-    return values.sum(axis=0).astype(np.int8)
+    return values[:width].sum(axis=0).astype(np.int8)
 
 
 def figures(name, layers, tensors):
@@ -60,8 +63,11 @@ def figures(name, layers, tensors):
 def main():
     model, tensors = read(sys.argv[1])
     layers = convolutions(model)
-    if len(sys.argv) == 4:
-        return np.save(sys.argv[3], weights(sys.argv[2], layers[sys.argv[2]], tensors))
+    if len(sys.argv) > 3:
+        width = int(sys.argv[4]) if len(sys.argv) > 4 else None
+        return np.save(sys.argv[3], weights(sys.argv[2], layers[sys.argv[2]], tensors, width))
+    if "switching" in model:
+        print(f"layers switch between the widths {model['switching']['widths']}")
     for name, conv in layers.items():
         w = weights(name, conv, tensors)
         stored = sum(t.nbytes for key, t in tensors.items() if key.rpartition(".")[0] == name)

@@ -5,11 +5,14 @@ It shares no code with the Rust program and is written for reading, not for spee
 
     pip install numpy safetensors                                     # Python 3.10 or later
     python tests/python/reference_runtime.py model.fgq pixels.npy     # u8, images x rows x columns x channels
+    python tests/python/reference_runtime.py model.fgq pixels.npy 2   # a model that switches, at width 2
 
+The widths of a model that switches are one for all layers, one for each (`2,3,1`), or the name of a setting.
 Activations are arrays `images x rows x columns x channels` of codes; all arithmetic is in 64-bit integers, which no
 valid model can overflow.
 """
 
+import copy
 import json
 import math
 import pathlib
@@ -31,9 +34,9 @@ def read(path):
     if set(metadata) != {"fgq"}:
         raise ValueError("the metadata must have the one key 'fgq'")
     model = json.loads(metadata["fgq"])
-    if model["version"] not in (1, 2, 3):
-        raise ValueError(f"format version {model['version']}, not 1, 2 or 3")
-    if model["version"] == 3 and model["checksum"] != checksum(data):
+    if model["version"] not in (1, 2, 3, 4):
+        raise ValueError(f"format version {model['version']}, not 1 to 4")
+    if model["version"] >= 3 and model["checksum"] != checksum(data):
         raise ValueError("the checksum does not fit: the file is damaged")
     return model, tensors
 
@@ -42,7 +45,7 @@ BEFORE_CHECKSUM = rb'{"__metadata__":{"fgq":"{\"checksum\":\"'
 
 
 def checksum(data):
-    """CRC-32 of a file of version 3 with zeros for the checksum's eight digits, in hexadecimal."""
+    """CRC-32 of a file, from version 3 on, with zeros for the checksum's eight digits, in hexadecimal."""
     start = 8 + len(BEFORE_CHECKSUM)
     if data[8:start] != BEFORE_CHECKSUM:
         raise ValueError("the file does not begin with its checksum")
@@ -72,16 +75,23 @@ def expanded_weights(conv, name, tensors):
 
 
 def general_weights(record, shape, codes, scales):
-    """Any precision of version 3: levels times scales, planes added up."""
+    """Any precision from version 3 on: levels times scales, planes added up; at a width that it may have."""
     levels = record["levels"]
     levels = np.arange(-levels, levels + 1) if isinstance(levels, int) else np.array(levels)
     planes, count = record.get("planes", 1), int(np.prod(shape))
+    if planes == 1 and "width" in record:
+        levels = upper_bits(levels, record["width"])
     weights = levels[unpacked(record["packing"], len(levels), codes, planes * count)].reshape(planes, *shape)
     if "group" in record:
         groups = (planes, *shape[:3], -(-shape[3] // record["group"]))
         scales = unpacked({"bits": record["scale_bits"]}, 0, scales, int(np.prod(groups))).reshape(groups)
         weights = weights * scales.repeat(min(record["group"], shape[3]), axis=4)[..., : shape[3]]
-    return weights.sum(axis=0)
+    return weights[: record.get("width", planes)].sum(axis=0)
+
+
+def upper_bits(levels, bits):
+    """Levels of `int` and their bits, as those of fewer bits."""
+    return np.maximum(levels >> len(levels).bit_length() - bits, 1 - (1 << bits - 1))
 
 
 def unpacked(packing, base, data, count):
@@ -115,6 +125,15 @@ def saturate_i16(value):
     return np.clip(value, -32768, 32767)
 
 
+def saturate_i32(value):
+    return np.clip(value, -(1 << 31), (1 << 31) - 1)
+
+
+def low_half(words):
+    """The low 16 bits as signed numbers: the values of multipliers."""
+    return (words & 0xFFFF ^ 0x8000) - 0x8000
+
+
 def multiply_high(a, b):
     return (a * b + (1 << 14)) >> 15
 
@@ -130,6 +149,89 @@ def rescale(code, zero_point, scale):
 def to_code(value, zero_point, fraction, low, high):
     offset = (zero_point << fraction) + ((1 << fraction) >> 1)
     return np.clip(saturate_i16(value + offset) >> fraction, low, high)
+
+
+# --- Widths (docs/format.md, "At other widths") --------------------------------------------------------------------
+
+
+def switching_layers(model):
+    """Indices of the layers that switch, in execution order."""
+    return [layer["node"] for layer in model.get("switching", {}).get("layers", []) if layer["own"]]
+
+
+def widths_of(model, setting):
+    """A width for each layer that switches, from text: one for all, one for each, or the name of a setting."""
+    named = {known["name"]: known["widths"] for known in model["switching"]["settings"]}
+    if setting in named:
+        return named[setting]
+    widths = [int(width) for width in setting.split(",")]
+    return widths * len(switching_layers(model)) if len(widths) == 1 else widths
+
+
+def at(model, tensors, widths):
+    """The model and the tensors at some widths, one for each layer that switches; then it switches no more."""
+    switching, known = model["switching"], model["switching"]["widths"]
+    nodes, tensors = copy.deepcopy(model["nodes"]), dict(tensors)
+    places = {node: known.index(width) for node, width in zip(switching_layers(model), widths, strict=True)}
+    before = convolutions_before(nodes)
+    for layer in switching["layers"]:
+        pair = pair_of(before, places, len(known), layer["node"])
+        switch_layer(layer, nodes[layer["node"]], tensors, pair, known[places.get(layer["node"], 0)])
+    for narrow in switching["copies"]:
+        reader = next(index for index, node in enumerate(nodes) if narrow["node"] in node["inputs"])
+        if places[reader] < len(narrow["lower"]):
+            by, quantizer = narrow["lower"][places[reader]]
+            nodes[narrow["node"]] |= {"op": {"narrow": by}, "quantizer": quantizer}
+    return {key: value for key, value in model.items() if key != "switching"} | {"nodes": nodes}, tensors
+
+
+def switch_layer(layer, node, tensors, pair, width):
+    """Gives a node and its tensors the weights of a width, biases and multipliers of a pair."""
+    if layer["own"]:
+        node["op"]["conv"]["weights"]["width"] = width
+    if pair < len(layer["bias_shifts"]):
+        name, changes = f"{node['name']}.requant", tensors[f"{node['name']}.changes"][pair]
+        shifts = layer["gain_shifts"][pair], layer["bias_shifts"][pair]
+        tensors[name] = changed(tensors[name], changes, *shifts, "logits" in node["op"]["conv"]["store"])
+
+
+def convolutions_before(nodes):
+    """Of every node the last convolution whose codes reach its first input without passing another; -1 for none."""
+    last = []
+    for index, node in enumerate(nodes):
+        through = max((last[i] for i in node["inputs"]), default=-1)
+        last.append(index if operator(node)[0] == "conv" else through)
+    return [last[node["inputs"][0]] if node["inputs"] else -1 for node in nodes]
+
+
+def pair_of(before, places, widths, layer):
+    """The number of a layer's pair of widths."""
+    return places.get(before[layer], 0) * (widths if layer in places else 1) + places.get(layer, 0)
+
+
+def changed(requant, changes, gain_shift, bias_shift, logits):
+    """Biases, and multipliers or factors of logits, at a pair of widths."""
+    (bias, words), (gain, steps) = requant.astype(np.int64).T, changes.astype(np.int64).T
+    bias = saturate_i32(shifted_right(bias, gain_shift))
+    bias = saturate_i32(bias + steps * (1 << bias_shift))
+    if logits:
+        words = saturate_i32(rounding_shift_right(words * (128 + gain), 7 - gain_shift))
+    else:
+        words = fitting(rounding_shift_right(low_half(words) * (128 + gain), 7), (words >> 16) - gain_shift)
+    return np.stack([bias, words], axis=1).astype(np.int32)
+
+
+def shifted_right(value, shift):
+    return rounding_shift_right(value, shift) if shift >= 0 else value << -shift
+
+
+def fitting(values, shifts):
+    """Words of multipliers whose values and shifts may be out of range."""
+    while (large := (abs(values) > 32767) | (shifts > 30)).any():
+        values = np.where(large, rounding_shift_right(values, 1), values)
+        shifts = shifts - large
+    values = np.clip(values << np.maximum(-shifts, 0), -32767, 32767)
+    return np.maximum(shifts, 0) << 16 | values & 0xFFFF
 
 
 # --- Windows ------------------------------------------------------------------------------------------------------
@@ -198,10 +300,9 @@ def convolution(conv, node, tensors, inputs, zeros):
     total = convolution_sums(conv, weights, bias, inputs[0], zeros[0])
     if "logits" in conv["store"]:
         shift = conv["store"]["logits"]["shift"]
-        return np.clip(rounding_shift_right(total * words, shift), -(1 << 31), (1 << 31) - 1)
+        return saturate_i32(rounding_shift_right(total * words, shift))
     store = conv["store"]["codes"]
-    multipliers = (words & 0xFFFF ^ 0x8000) - 0x8000  # the low half as a signed number
-    value = requantize(total, words >> 16, multipliers)
+    value = requantize(total, words >> 16, low_half(words))
     if store.get("residual") is not None:
         value = saturate_i16(value + rescale(inputs[1], single(zeros[1]), store["residual"]))
     return to_code(value, node["quantizer"]["zero_point"], store["fraction"], store["low"], store["high"])
@@ -246,7 +347,6 @@ def normalised(total, squares, count, epsilon, distances):
 def group_norm(p, node, requant, x, zero):
     n, h, w, c = x.shape
     bias, words = requant.astype(np.int64).T
-    multipliers = (words & 0xFFFF ^ 0x8000) - 0x8000
     distances = (x - zero).reshape(n, h * w, p["groups"], -1)
     parts = [(image, slice(None)) for image in range(n)]
     if p["span"] == "position":
@@ -256,7 +356,7 @@ def group_norm(p, node, requant, x, zero):
         for group in range(p["groups"]):
             own = distances[image, places, group]
             values[image, places, group] = normalised(own.sum(), (own**2).sum(), own.size, p["epsilon"], own)
-    value = saturate_i16(requantize(values.reshape(x.shape), words >> 16, multipliers) + bias)
+    value = saturate_i16(requantize(values.reshape(x.shape), words >> 16, low_half(words)) + bias)
     return stored(value, node, p["fraction"])
 
 
@@ -339,5 +439,8 @@ def run(model, tensors, pixels, trace=None):
 
 
 if __name__ == "__main__":
-    for row in run(*read(sys.argv[1]), np.load(sys.argv[2])):
+    file = read(sys.argv[1])
+    if len(sys.argv) > 3:
+        file = at(*file, widths_of(file[0], sys.argv[3]))
+    for row in run(*file, np.load(sys.argv[2])):
         print(*row)

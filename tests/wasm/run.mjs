@@ -21,7 +21,7 @@ function tensors(path) {
 
 const folder = fileURLToPath(new URL("../../fixtures/runtime/", import.meta.url));
 let images = 0;
-for (const name of ["every_operator", "global_sum", "codes", "int4", "precisions", "normalization"]) {
+for (const name of ["every_operator", "global_sum", "codes", "int4", "precisions", "normalization", "planes", "bits"]) {
   const model = readFileSync(`${folder}${name}.fgq`);
   const expected = tensors(`${folder}${name}.expected.safetensors`);
   const size = open(place(model), model.length);
