@@ -100,10 +100,22 @@ impl LineProduct<'_> {
         let Lines { data, starts } = self.left;
         let last = starts.len() - 1;
         let left = std::array::from_fn(|line| &data[starts[last.min(first + line)]..][..right.starts.len()]);
-        let columns = (V * LANES).min(self.length - to);
+        let (length, lines) = (self.length, L.min(starts.len() - first));
+        let columns = (V * LANES).min(length - to);
+        let place = |line: usize| (first + line) * length + to;
         let mut sums = [[[0.0; LANES]; V]; L];
-        let lines = L.min(starts.len() - first);
-        let place = |line: usize| (first + line) * self.length + to;
+        if lines == L && columns == V * LANES {
+            if self.onto {
+                for (line, sums) in sums.iter_mut().enumerate() {
+                    vectors(self.out, place(line)).into_iter().for_each(|held| *sums = *held);
+                }
+            }
+            let sums = weighted::<M, L, V>(left, right, from, sums);
+            for (line, sums) in sums.iter().enumerate() {
+                vectors(self.out, place(line)).into_iter().for_each(|target| *target = *sums);
+            }
+            return;
+        }
         if self.onto {
             for (line, sums) in sums.iter_mut().enumerate().take(lines) {
                 copy(&self.out[place(line)..][..columns], sums.as_flattened_mut());
@@ -116,9 +128,15 @@ impl LineProduct<'_> {
     }
 }
 
+/// So many vectors from a place on.
+#[inline(always)]
+fn vectors<const V: usize>(values: &mut [f32], first: usize) -> Option<&mut [ProductLanes; V]> {
+    values[first..].as_chunks_mut::<LANES>().0.first_chunk_mut()
+}
+
 /// As much as both have. Whole vectors need no call.
 #[inline(always)]
-fn copy(source: &[f32], target: &mut [f32]) {
+pub(crate) fn copy(source: &[f32], target: &mut [f32]) {
     let length = source.len().min(target.len());
     let (vectors, rest) = source[..length].as_chunks::<LANES>();
     let (targets, target_rest) = target[..length].as_chunks_mut::<LANES>();

@@ -1,7 +1,7 @@
 //! Convolution inputs as matrices: one line per channel and kernel position, one column per output position.
 
 use super::taps::outputs_reading;
-use crate::products::{LANES, Lines, add_product, line_starts};
+use crate::products::{LANES, Lines, add_product, copy, line_starts};
 use crate::tensor::{Shape, Window};
 use std::cell::Cell;
 use std::ops::Range;
@@ -117,7 +117,7 @@ pub(crate) fn taps(window: &Window) -> impl Iterator<Item = [usize; 2]> + use<> 
 
 pub(super) fn copy_strided(target: &mut [f32], source: &[f32], stride: usize) {
     if stride == 1 {
-        target.copy_from_slice(&source[..target.len()]);
+        copy(source, target);
     } else {
         target.iter_mut().zip(source.iter().step_by(stride)).for_each(|(target, source)| *target = *source);
     }

@@ -2,7 +2,7 @@
 //! tap at one shift.
 
 use super::patches::{copy_strided, taps};
-use crate::products::{Lines, SLACK, line_starts, product};
+use crate::products::{Lines, SLACK, copy, line_starts, product};
 use crate::tensor::{Shape, Window};
 use std::ops::Range;
 
@@ -179,7 +179,7 @@ impl Planes {
         let (width, positions) = (self.output.width, self.output.positions());
         for (start, plane) in self.line_starts().into_iter().zip(gradient.chunks_exact(positions)) {
             for (line, row) in lines[start..].chunks_mut(self.pitch()).zip(plane.chunks_exact(width)) {
-                line[..width].copy_from_slice(row);
+                copy(row, line);
             }
         }
     }
@@ -241,8 +241,7 @@ impl Planes {
         self.each_line(adjoint.phase, |channel, place, inputs, step| {
             let line = &computed[channel * length + place - first..];
             if step == 1 {
-                let count = inputs.len();
-                values[inputs].copy_from_slice(&line[..count]);
+                copy(line, &mut values[inputs]);
             } else {
                 values[inputs]
                     .iter_mut()

@@ -21,14 +21,11 @@ thread_local! {
 
 /// The convolution of one image.
 pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
+    if Planes::suit(&conv.window, output) {
+        return Ok(in_planes(conv, input, output));
+    }
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
-    let mut values = if Planes::suit(&conv.window, output) {
-        in_planes(conv, input, output)
-    } else if depthwise {
-        direct(conv, input, output)
-    } else {
-        by_products(conv, input, output)?
-    };
+    let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
     for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
         let (gain, bias) = (conv.gain[channel], conv.bias[channel]);
         Width::widest().run(
@@ -112,14 +109,22 @@ fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Vec<
     let [mut padded, mut lines] = SCRATCH.take();
     lines.resize(output.channels * planes.length(), 0.0);
     let mut result = Vec::with_capacity(conv.groups * output.len());
+    let mut scales = conv.gain.iter().zip(&conv.bias);
     let groups =
         values.chunks_exact(shape.len()).zip(weights.chunks_exact(output.channels * planes.starts().len()));
     for (values, weights) in groups {
         planes.fill(values, &mut padded);
         let left = Lines { data: weights, starts: &rows };
         product(left, Lines { data: &padded, starts: planes.starts() }, planes.length(), &mut lines);
-        for line in lines.chunks_exact(planes.length()) {
-            planes.output_rows(line).for_each(|row| result.extend_from_slice(row));
+        for (line, (gain, bias)) in lines.chunks_exact(planes.length()).zip(&mut scales) {
+            Width::widest().run(
+                #[inline(always)]
+                || {
+                    planes
+                        .output_rows(line)
+                        .for_each(|row| result.extend(row.iter().map(|x| gain * x + bias)))
+                },
+            );
         }
     }
     SCRATCH.set([padded, lines]);
