@@ -136,7 +136,7 @@ fn vectors<const V: usize>(values: &mut [f32], first: usize) -> Option<&mut [Pro
 
 /// As much as both have. Whole vectors need no call.
 #[inline(always)]
-pub(crate) fn copy(source: &[f32], target: &mut [f32]) {
+fn copy(source: &[f32], target: &mut [f32]) {
     let length = source.len().min(target.len());
     let (vectors, rest) = source[..length].as_chunks::<LANES>();
     let (targets, target_rest) = target[..length].as_chunks_mut::<LANES>();

@@ -1,7 +1,7 @@
 //! Convolution inputs as matrices: one line per channel and kernel position, one column per output position.
 
 use super::taps::outputs_reading;
-use crate::products::{LANES, Lines, add_product, copy, line_starts};
+use crate::products::{LANES, Lines, add_product, line_starts};
 use crate::tensor::{Shape, Window};
 use std::cell::Cell;
 use std::ops::Range;
@@ -117,9 +117,20 @@ pub(crate) fn taps(window: &Window) -> impl Iterator<Item = [usize; 2]> + use<> 
 
 pub(super) fn copy_strided(target: &mut [f32], source: &[f32], stride: usize) {
     if stride == 1 {
-        copy(source, target);
+        copy_row(source, target);
     } else {
         target.iter_mut().zip(source.iter().step_by(stride)).for_each(|(target, source)| *target = *source);
+    }
+}
+
+/// As much as both have; rows are so short that a call would take longer.
+pub(super) fn copy_row(source: &[f32], target: &mut [f32]) {
+    let length = source.len().min(target.len());
+    let (blocks, rest) = source[..length].as_chunks::<8>();
+    let (targets, target_rest) = target[..length].as_chunks_mut::<8>();
+    targets.iter_mut().zip(blocks).for_each(|(target, block)| *target = *block);
+    if !rest.is_empty() {
+        target_rest.copy_from_slice(rest);
     }
 }
 

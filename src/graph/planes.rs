@@ -1,8 +1,8 @@
 //! Convolutions without patches: the padded input in planes, one for every phase of the stride, in which all outputs read a
 //! tap at one shift.
 
-use super::patches::{copy_strided, taps};
-use crate::products::{Lines, SLACK, copy, line_starts, product};
+use super::patches::{copy_row, copy_strided, taps};
+use crate::products::{Lines, SLACK, line_starts, product};
 use crate::tensor::{Shape, Window};
 use std::ops::Range;
 
@@ -179,7 +179,7 @@ impl Planes {
         let (width, positions) = (self.output.width, self.output.positions());
         for (start, plane) in self.line_starts().into_iter().zip(gradient.chunks_exact(positions)) {
             for (line, row) in lines[start..].chunks_mut(self.pitch()).zip(plane.chunks_exact(width)) {
-                copy(row, line);
+                copy_row(row, line);
             }
         }
     }
@@ -241,7 +241,7 @@ impl Planes {
         self.each_line(adjoint.phase, |channel, place, inputs, step| {
             let line = &computed[channel * length + place - first..];
             if step == 1 {
-                copy(line, &mut values[inputs]);
+                copy_row(line, &mut values[inputs]);
             } else {
                 values[inputs]
                     .iter_mut()

@@ -1,14 +1,14 @@
 //! Convolutions: matrix products over planes or patches of the input, or a direct loop for depthwise ones.
 
 use super::super::Conv;
-use super::super::patches::{add_patch_products, tap_start, taps};
+use super::super::patches::{add_patch_products, copy_row, tap_start, taps};
 use super::super::planes::Planes;
 use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
 use crate::error::Result;
 use crate::products::{Lines, line_starts, product};
 use crate::tensor::{Shape, Window};
-use crate::wide::Width;
+use crate::wide;
 use ndarray::linalg::general_mat_vec_mul;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1};
 use std::borrow::Cow;
@@ -28,10 +28,7 @@ pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<V
     let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
     for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
         let (gain, bias) = (conv.gain[channel], conv.bias[channel]);
-        Width::widest().run(
-            #[inline(always)]
-            || plane.iter_mut().for_each(|value| *value = gain * *value + bias),
-        );
+        wide::replace(plane, |value| gain * value + bias);
     }
     Ok(values)
 }
@@ -108,7 +105,8 @@ fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Vec<
     let rows = line_starts(output.channels, planes.starts().len());
     let [mut padded, mut lines] = SCRATCH.take();
     lines.resize(output.channels * planes.length(), 0.0);
-    let mut result = Vec::with_capacity(conv.groups * output.len());
+    let mut result = vec![0.0; conv.groups * output.len()];
+    let mut targets = result.chunks_exact_mut(output.positions());
     let mut scales = conv.gain.iter().zip(&conv.bias);
     let groups =
         values.chunks_exact(shape.len()).zip(weights.chunks_exact(output.channels * planes.starts().len()));
@@ -116,15 +114,14 @@ fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Vec<
         planes.fill(values, &mut padded);
         let left = Lines { data: weights, starts: &rows };
         product(left, Lines { data: &padded, starts: planes.starts() }, planes.length(), &mut lines);
-        for (line, (gain, bias)) in lines.chunks_exact(planes.length()).zip(&mut scales) {
-            Width::widest().run(
-                #[inline(always)]
-                || {
-                    planes
-                        .output_rows(line)
-                        .for_each(|row| result.extend(row.iter().map(|x| gain * x + bias)))
-                },
-            );
+        for ((line, plane), (gain, bias)) in
+            lines.chunks_exact_mut(planes.length()).zip(&mut targets).zip(&mut scales)
+        {
+            wide::replace(line, |value| gain * value + bias);
+            planes
+                .output_rows(line)
+                .zip(plane.chunks_exact_mut(output.width))
+                .for_each(|(row, target)| copy_row(row, target));
         }
     }
     SCRATCH.set([padded, lines]);
