@@ -104,6 +104,7 @@ impl LineProduct<'_> {
         let columns = (V * LANES).min(length - to);
         let place = |line: usize| (first + line) * length + to;
         let mut sums = [[[0.0; LANES]; V]; L];
+        // What is whole goes between registers and results without a place in memory.
         if lines == L && columns == V * LANES {
             if self.onto {
                 for (line, sums) in sums.iter_mut().enumerate() {
