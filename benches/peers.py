@@ -257,11 +257,10 @@ def worker(peer, path, threads, *shape):
 
 
 class Peer:
-    """A process with one engine at one number of threads."""
+    """A process with one engine at one number of threads, which answers as `worker` does."""
 
-    def __init__(self, peer, path, threads, shape, environment):
-        command = [sys.executable, __file__, "worker", peer, path, threads, *shape]
-        self.name, self.times = f"{peer}_{threads}", []
+    def __init__(self, name, command, environment):
+        self.name, self.times = name, []
         self.process = subprocess.Popen(list(map(str, command)), env=environment, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if self.process.stdout.readline() != "ready\n":
@@ -302,7 +301,8 @@ def engines(options, source, int8, packed):
     for threads in options.threads:
         yield Fgq(options.fgq, packed, threads, environment)
         for peer in options.peers:
-            yield Peer(peer, int8 if "int8" in peer else source, threads, shape, environment)
+            command = [sys.executable, __file__, "worker", peer, int8 if "int8" in peer else source, threads, *shape]
+            yield Peer(f"{peer}_{threads}", command, environment)
 
 
 def cpu_name():

@@ -2,10 +2,14 @@
 
 use crate::clock::Instant;
 use crate::error::Result;
+#[cfg(feature = "train")]
+use crate::fold::fold;
 use crate::format::{PackedModel, PackedNode, PackedOp};
 use crate::graph::{Graph, Interpreter};
 use crate::runtime::{Kernels, Session};
 use crate::tensor::Shape;
+#[cfg(feature = "train")]
+use crate::train::Supervised;
 use std::time::Duration;
 
 /// Runs before the first one that counts.
@@ -157,13 +161,35 @@ fn switch(session: &mut Session, setting: &str, options: &BenchOptions) -> Resul
 pub fn bench_reference(graph: &Graph, options: &BenchOptions) -> Result<Vec<Duration>> {
     let interpreter = Interpreter::new(graph)?;
     let len = interpreter.shapes().first().map_or(0, Shape::len);
-    let image: Vec<f32> = noise(options.seed, len).iter().map(|&byte| f32::from(byte) / 64.0 - 2.0).collect();
+    let image = real_noise(options.seed, len);
     interpreter.run(&image)?;
     let run = |_| {
         let start = Instant::now();
         interpreter.run(&image).map(|_| start.elapsed())
     };
     (0..options.runs.max(1)).map(run).collect()
+}
+
+/// Times steps of training in full precision on `batch` images of noise: forward, cross entropy, backward, stochastic gradient
+/// descent with momentum. Batch normalization is folded before; one step comes first that does not count.
+///
+/// # Errors
+/// As [`fold`] and [`Interpreter::new`]; values that are not finite.
+#[cfg(feature = "train")]
+pub fn bench_training(graph: Graph, batch: usize, options: &BenchOptions) -> Result<Vec<Duration>> {
+    let graph = fold(graph)?;
+    let mut network = Supervised::new(&graph)?;
+    let classes = graph.shapes()?[graph.output].len();
+    let (length, seeds) = (graph.input.len(), options.seed..options.seed + batch.max(1) as u64);
+    let labels: Vec<usize> = seeds.clone().map(|seed| seed as usize % classes).collect();
+    let images: Vec<Vec<f32>> = seeds.map(|seed| real_noise(seed, length)).collect();
+    let step = |_| {
+        let images = images.clone();
+        let start = Instant::now();
+        network.step(images, &labels, 1e-6).map(|_| start.elapsed())
+    };
+    let times: Vec<Duration> = (0..=options.runs.max(1)).map(step).collect::<Result<_>>()?;
+    Ok(times[1..].to_vec())
 }
 
 /// The middle one, the later of two.
@@ -223,6 +249,11 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
         (mixed >> 56) as u8
     };
     (0..len).map(|_| next()).collect()
+}
+
+/// The same between −2 and 2.
+fn real_noise(seed: u64, len: usize) -> Vec<f32> {
+    noise(seed, len).iter().map(|&byte| f32::from(byte) / 64.0 - 2.0).collect()
 }
 
 #[cfg(test)]

@@ -152,6 +152,8 @@ pub use precision::{Grouping, Levels, Precision};
 pub use runtime::{Kernels, Logits, Session};
 pub use tensor::{Shape, Span, Window};
 
+#[cfg(feature = "train")]
+pub use bench::bench_training;
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]

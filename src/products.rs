@@ -2,77 +2,14 @@
 
 use crate::wide::{MultiplyAdd, Products, multiply};
 
-/// Lanes of a vector.
-const LANES: usize = 16;
+/// ProductLanes of a vector.
+pub(crate) const LANES: usize = 16;
 
-/// Lines of the first factor, and of results, that are taken together.
-const LINES: usize = 4;
+/// Values past the end of the last line that spare a product a copy of the ends of all lines.
+pub(crate) const SLACK: usize = LANES;
 
-/// Values that a product may read past the end of a line.
-pub(crate) const SLACK: usize = 4 * LANES;
-
-/// `out[o][q] = Σ_k weights[o][k] · data[starts[k] + q]` for `q` below `length`.
-///
-/// `data` must go on for [`SLACK`] values after the last line.
-pub(crate) fn product(weights: &[f32], starts: &[usize], data: &[f32], length: usize, out: &mut [f32]) {
-    if weights.len() == starts.len() {
-        let weights = weights.as_chunks::<1>().0;
-        return multiply(ProductPanel { weights, starts, data, length, out });
-    }
-    let depth = starts.len().max(1);
-    let mut panel: Vec<[f32; LINES]> = Vec::with_capacity(depth);
-    let outputs = weights.chunks(LINES * depth).zip(out.chunks_mut(LINES * length.max(1)));
-    for (weights, out) in outputs {
-        panel.clear();
-        let lines = weights.len() / depth;
-        panel
-            .extend((0..depth).map(|k| std::array::from_fn(|line| weights[line.min(lines - 1) * depth + k])));
-        multiply(ProductPanel { weights: &panel, starts, data, length, out });
-    }
-}
-
-/// Some lines of a product.
-struct ProductPanel<'a, const L: usize> {
-    weights: &'a [[f32; L]],
-    starts: &'a [usize],
-    data: &'a [f32],
-    length: usize,
-    out: &'a mut [f32],
-}
-
-impl<const L: usize> Products for ProductPanel<'_, L> {
-    #[inline(always)]
-    fn run<M: MultiplyAdd, const VECTORS: usize>(self) {
-        let step = LANES * VECTORS;
-        for first in (0..self.length).step_by(step) {
-            let sums = self.block::<M, VECTORS>(first);
-            let columns = step.min(self.length - first);
-            for (out, sums) in self.out.chunks_exact_mut(self.length).zip(&sums) {
-                out[first..][..columns].copy_from_slice(&sums.as_flattened()[..columns]);
-            }
-        }
-    }
-}
-
-impl<const L: usize> ProductPanel<'_, L> {
-    #[inline(always)]
-    fn block<M: MultiplyAdd, const VECTORS: usize>(&self, first: usize) -> [[[f32; LANES]; VECTORS]; L] {
-        let mut sums = [[[0.0; LANES]; VECTORS]; L];
-        for (weights, &start) in self.weights.iter().zip(self.starts) {
-            let (values, _) = self.data[start + first..][..LANES * VECTORS].as_chunks::<LANES>();
-            for vector in 0..VECTORS {
-                let values = values[vector];
-                for line in 0..L {
-                    for lane in 0..LANES {
-                        let sum = &mut sums[line][vector][lane];
-                        *sum = M::multiply_add(weights[line], values[lane], *sum);
-                    }
-                }
-            }
-        }
-        sums
-    }
-}
+/// A vector.
+type ProductLanes = [f32; LANES];
 
 /// Lines of one length in one slice.
 #[derive(Debug, Clone, Copy)]
@@ -81,86 +18,149 @@ pub(crate) struct Lines<'a> {
     pub starts: &'a [usize],
 }
 
-/// Adds `Σ_q left[o][q] · right[k][q]` for `q` below `length` to `sums[o][k]`.
-pub(crate) fn add_dots(left: Lines<'_>, right: Lines<'_>, length: usize, sums: &mut [f32]) {
-    multiply(Dots { left, right, length, sums });
+/// Where lines start that lie one after another.
+pub(crate) fn line_starts(lines: usize, length: usize) -> Vec<usize> {
+    (0..lines).map(|line| line * length).collect()
 }
 
-struct Dots<'a> {
+/// `out[o][q] = Σ_k left[o][k] · right[k][q]` for `q` below `length`.
+pub(crate) fn product(left: Lines<'_>, right: Lines<'_>, length: usize, out: &mut [f32]) {
+    multiply(LineProduct { left, right, length, out, onto: false });
+}
+
+/// The same, added to what `out` holds.
+pub(crate) fn add_product(left: Lines<'_>, right: Lines<'_>, length: usize, out: &mut [f32]) {
+    multiply(LineProduct { left, right, length, out, onto: true });
+}
+
+struct LineProduct<'a> {
     left: Lines<'a>,
     right: Lines<'a>,
     length: usize,
-    sums: &'a mut [f32],
+    out: &'a mut [f32],
+    /// Whether sums begin with what `out` holds.
+    onto: bool,
 }
 
-impl Products for Dots<'_> {
+impl Products for LineProduct<'_> {
     #[inline(always)]
-    fn run<M: MultiplyAdd, const VECTORS: usize>(self) {
-        match self.left.starts.len() {
-            1 => self.in_blocks::<M, 1>(),
-            _ => self.in_blocks::<M, LINES>(),
+    fn run<M: MultiplyAdd, const LINES: usize, const VECTORS: usize>(mut self) {
+        let last = self.right.starts.iter().max().copied().unwrap_or(0);
+        let fits = last + self.length.next_multiple_of(LANES) <= self.right.data.len();
+        let whole = if fits { self.length } else { self.length / LANES * LANES };
+        for first in (0..whole).step_by(VECTORS * LANES) {
+            match (whole - first).div_ceil(LANES) {
+                1 => self.columns::<M, LINES, 1>(self.right, [first; 2]),
+                2 => self.columns::<M, LINES, 2>(self.right, [first; 2]),
+                _ => self.columns::<M, LINES, VECTORS>(self.right, [first; 2]),
+            }
+        }
+        if whole < self.length {
+            let (data, starts) = self.ends(whole);
+            self.columns::<M, LINES, 1>(Lines { data: &data, starts: &starts }, [0, whole]);
         }
     }
 }
 
-/// So many from `first` on, the last of all repeated.
-#[inline(always)]
-fn some_of<const L: usize>(starts: &[usize], first: usize) -> [usize; L] {
-    std::array::from_fn(|line| starts[(first + line).min(starts.len() - 1)])
-}
+impl LineProduct<'_> {
+    /// What lines hold from a column on, each filled up to a vector.
+    fn ends(&self, first: usize) -> (Vec<f32>, Vec<usize>) {
+        let Lines { data, starts } = self.right;
+        let mut ends = vec![0.0; starts.len() * LANES];
+        for (end, &start) in ends.chunks_exact_mut(LANES).zip(starts) {
+            end[..self.length - first].copy_from_slice(&data[start + first..start + self.length]);
+        }
+        (ends, (0..starts.len()).map(|line| line * LANES).collect())
+    }
 
-impl<'a> Dots<'a> {
+    /// Some columns of all lines of results, read at one place and written at another.
     #[inline(always)]
-    fn in_blocks<M: MultiplyAdd, const L: usize>(self) {
-        let depth = self.right.starts.len();
-        for first in (0..self.left.starts.len()).step_by(L) {
-            let left = some_of::<L>(self.left.starts, first);
-            for second in (0..depth).step_by(LINES) {
-                let dots = self.block::<M, L>(left, some_of(self.right.starts, second));
-                for (line, dots) in dots.iter().enumerate().take(self.left.starts.len() - first) {
-                    let sums = &mut self.sums[(first + line) * depth + second..];
-                    sums.iter_mut().take(depth - second).zip(dots).for_each(|(sum, dot)| *sum += dot);
-                }
+    fn columns<M: MultiplyAdd, const LINES: usize, const V: usize>(
+        &mut self,
+        right: Lines<'_>,
+        places: [usize; 2],
+    ) {
+        let lines = self.left.starts.len();
+        for first in (0..lines).step_by(LINES) {
+            match lines - first {
+                1 => self.block::<M, 1, V>(right, first, places),
+                2..=4 => self.block::<M, 4, V>(right, first, places),
+                _ => self.block::<M, LINES, V>(right, first, places),
             }
         }
     }
 
     #[inline(always)]
-    fn block<M: MultiplyAdd, const L: usize>(
-        &self,
-        left: [usize; L],
-        right: [usize; LINES],
-    ) -> [[f32; LINES]; L] {
-        let whole = self.length / LANES * LANES;
-        let vectors = |data: &'a [f32], start: usize| data[start..][..whole].as_chunks().0;
-        let lefts = left.map(|start| vectors(self.left.data, start));
-        let sums = sums::<M, L>(lefts, right.map(|start| vectors(self.right.data, start)), whole / LANES);
-        let rest = |data: &'a [f32], start: usize| &data[start..][whole..self.length];
-        std::array::from_fn(|line| {
-            std::array::from_fn(|column| {
-                let pairs = rest(self.left.data, left[line]).iter().zip(rest(self.right.data, right[column]));
-                total(sums[line][column]) + pairs.map(|(a, b)| a * b).sum::<f32>()
-            })
-        })
+    fn block<M: MultiplyAdd, const L: usize, const V: usize>(
+        &mut self,
+        right: Lines<'_>,
+        first: usize,
+        [from, to]: [usize; 2],
+    ) {
+        let Lines { data, starts } = self.left;
+        let last = starts.len() - 1;
+        let left = std::array::from_fn(|line| &data[starts[last.min(first + line)]..][..right.starts.len()]);
+        let (length, lines) = (self.length, L.min(starts.len() - first));
+        let columns = (V * LANES).min(length - to);
+        let place = |line: usize| (first + line) * length + to;
+        let mut sums = [[[0.0; LANES]; V]; L];
+        // What is whole goes between registers and results without a place in memory.
+        if lines == L && columns == V * LANES {
+            if self.onto {
+                for (line, sums) in sums.iter_mut().enumerate() {
+                    vectors(self.out, place(line)).into_iter().for_each(|held| *sums = *held);
+                }
+            }
+            let sums = weighted::<M, L, V>(left, right, from, sums);
+            for (line, sums) in sums.iter().enumerate() {
+                vectors(self.out, place(line)).into_iter().for_each(|target| *target = *sums);
+            }
+            return;
+        }
+        if self.onto {
+            for (line, sums) in sums.iter_mut().enumerate().take(lines) {
+                copy(&self.out[place(line)..][..columns], sums.as_flattened_mut());
+            }
+        }
+        let sums = weighted::<M, L, V>(left, right, from, sums);
+        for (line, sums) in sums.iter().enumerate().take(lines) {
+            copy(sums.as_flattened(), &mut self.out[place(line)..][..columns]);
+        }
     }
 }
 
-/// The products of every pair, summed lane by lane. In a function of its own, or the compiler keeps the sums in memory.
+/// So many vectors from a place on.
 #[inline(always)]
-fn sums<M: MultiplyAdd, const L: usize>(
-    lefts: [&[[f32; LANES]]; L],
-    rights: [&[[f32; LANES]]; LINES],
-    vectors: usize,
-) -> [[[f32; LANES]; LINES]; L] {
-    let mut sums = [[[0.0; LANES]; LINES]; L];
-    for place in 0..vectors {
-        for column in 0..LINES {
-            let b = rights[column][place];
+fn vectors<const V: usize>(values: &mut [f32], first: usize) -> Option<&mut [ProductLanes; V]> {
+    values[first..].as_chunks_mut::<LANES>().0.first_chunk_mut()
+}
+
+/// As much as both have. Whole vectors need no call.
+#[inline(always)]
+fn copy(source: &[f32], target: &mut [f32]) {
+    let length = source.len().min(target.len());
+    let (vectors, rest) = source[..length].as_chunks::<LANES>();
+    let (targets, target_rest) = target[..length].as_chunks_mut::<LANES>();
+    targets.iter_mut().zip(vectors).for_each(|(target, vector)| *target = *vector);
+    target_rest.copy_from_slice(rest);
+}
+
+/// Adds weighted lines to sums. In a function of its own, or the compiler keeps the sums in memory.
+#[inline(always)]
+fn weighted<M: MultiplyAdd, const L: usize, const V: usize>(
+    left: [&[f32]; L],
+    lines: Lines<'_>,
+    from: usize,
+    mut sums: [[ProductLanes; V]; L],
+) -> [[ProductLanes; V]; L] {
+    for (k, &start) in lines.starts.iter().enumerate() {
+        let values = lines.data[start + from..][..V * LANES].as_chunks::<LANES>().0;
+        for vector in 0..V {
+            let values = values[vector];
             for line in 0..L {
-                let a = lefts[line][place];
                 for lane in 0..LANES {
-                    let sum = &mut sums[line][column][lane];
-                    *sum = M::multiply_add(a[lane], b[lane], *sum);
+                    let sum = &mut sums[line][vector][lane];
+                    *sum = M::multiply_add(left[line][k], values[lane], *sum);
                 }
             }
         }
@@ -168,54 +168,34 @@ fn sums<M: MultiplyAdd, const L: usize>(
     sums
 }
 
-#[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    lanes[0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::choices::noise;
 
-    fn close(found: &[f32], expected: &[f32]) -> bool {
-        found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4)
-    }
-
     #[test]
-    fn products_and_dots_equal_their_definition() {
-        for (outputs, depth, length) in
-            [(1, 1, 1), (3, 5, 16), (4, 4, 63), (5, 9, 64), (9, 2, 129), (7, 13, 200)]
-        {
-            let data = noise(400 + SLACK, 1);
-            let starts: Vec<usize> = (0..depth).map(|k| k * 37 % (400 - length)).collect();
-            let weights = noise(outputs * depth, 2);
-            let mut out = vec![9.0; outputs * length];
-            product(&weights, &starts, &data, length, &mut out);
-            let sum = |o: usize, q: usize| -> f32 {
-                (0..depth).map(|k| weights[o * depth + k] * data[starts[k] + q]).sum()
-            };
-            let expected: Vec<f32> =
-                (0..outputs).flat_map(|o| (0..length).map(move |q| (o, q))).map(|(o, q)| sum(o, q)).collect();
-            assert!(close(&out, &expected), "{outputs} {depth} {length}");
-            let other = noise(outputs * length, 3);
-            let left: Vec<usize> = (0..outputs).map(|o| o * length).collect();
-            let mut sums = vec![0.5; outputs * depth];
-            let lines = Lines { data: &other, starts: &left };
-            add_dots(lines, Lines { data: &data, starts: &starts }, length, &mut sums);
-            let dot = |o: usize, k: usize| -> f32 {
-                (0..length).map(|q| other[o * length + q] * data[starts[k] + q]).sum()
-            };
-            let expected: Vec<f32> = (0..outputs)
-                .flat_map(|o| (0..depth).map(move |k| (o, k)))
-                .map(|(o, k)| 0.5 + dot(o, k))
-                .collect();
-            assert!(close(&sums, &expected), "{outputs} {depth} {length}");
+    fn products_equal_their_definition() {
+        let shapes = [(1, 1, 1), (3, 5, 16), (4, 4, 63), (5, 9, 64), (9, 2, 129), (7, 13, 200), (17, 3, 48)];
+        for (outputs, depth, length) in shapes {
+            for slack in [0, SLACK] {
+                let [data, weights] = [(400 + slack, 1), (300, 2)].map(|(length, seed)| noise(length, seed));
+                let starts: Vec<usize> = (0..depth).map(|k| k * 37 % (401 - length)).collect();
+                let rows: Vec<usize> = (0..outputs).map(|o| o * 29 % (301 - depth)).collect();
+                let [left, right] =
+                    [(&weights, &rows), (&data, &starts)].map(|(data, starts)| Lines { data, starts });
+                let mut out = vec![9.0; outputs * length];
+                product(left, right, length, &mut out);
+                let sum = |o: usize, q: usize| -> f32 {
+                    (0..depth).map(|k| weights[rows[o] + k] * data[starts[k] + q]).sum()
+                };
+                for (place, found) in out.iter().enumerate() {
+                    let expected = sum(place / length, place % length);
+                    assert!((found - expected).abs() < 1e-4, "{outputs} {depth} {length} {slack}");
+                }
+                let once = out.clone();
+                add_product(left, right, length, &mut out);
+                assert!(out.iter().zip(once).all(|(twice, once)| (twice - 2.0 * once).abs() < 1e-4));
+            }
         }
     }
 }

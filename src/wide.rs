@@ -87,11 +87,11 @@ impl MultiplyAdd for RoundedTwice {
     }
 }
 
-/// Products of real numbers, in blocks of `VECTORS` times 16 lanes that the registers hold four times.
+/// Products of real numbers, in blocks of `LINES` times `VECTORS` times 16 lanes, whose sums the registers hold.
 #[cfg(feature = "convert")]
 pub(crate) trait Products {
     /// To be inlined.
-    fn run<M: MultiplyAdd, const VECTORS: usize>(self);
+    fn run<M: MultiplyAdd, const LINES: usize, const VECTORS: usize>(self);
 }
 
 /// Runs `products` as fast as this machine can; the rounding depends on the machine, on nothing else.
@@ -105,25 +105,25 @@ pub(crate) fn multiply(products: impl Products) {
         match Width::widest() {
             Width::Avx512 if *HAS_FUSED => unsafe { avx512_fused(products) },
             Width::Avx2 if *HAS_FUSED => unsafe { avx2_fused(products) },
-            _ => products.run::<RoundedTwice, 1>(),
+            _ => products.run::<RoundedTwice, 4, 1>(),
         }
     }
     #[cfg(target_arch = "aarch64")]
-    products.run::<RoundedOnce, 1>();
+    products.run::<RoundedOnce, 4, 1>();
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    products.run::<RoundedTwice, 1>();
+    products.run::<RoundedTwice, 4, 1>();
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "convert"))]
 #[target_feature(enable = "avx2,fma")]
 fn avx2_fused(products: impl Products) {
-    products.run::<RoundedOnce, 1>();
+    products.run::<RoundedOnce, 4, 1>();
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "convert"))]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
 fn avx512_fused(products: impl Products) {
-    products.run::<RoundedOnce, 4>();
+    products.run::<RoundedOnce, 8, 3>();
 }
 
 /// A function of every value; one that the compiler should be able to inline.
@@ -136,6 +136,26 @@ pub(crate) fn map(values: &[f32], function: impl Fn(f32) -> f32) -> Vec<f32> {
         || results.iter_mut().zip(values).for_each(|(result, &value)| *result = function(value)),
     );
     results
+}
+
+/// Replaces every value by a function of it; one that the compiler should be able to inline.
+#[cfg(feature = "convert")]
+#[inline(always)]
+pub(crate) fn replace(values: &mut [f32], function: impl Fn(f32) -> f32) {
+    Width::widest().run(
+        #[inline(always)]
+        || values.iter_mut().for_each(|value| *value = function(*value)),
+    );
+}
+
+/// Replaces every value by a function of it and its partner; one that the compiler should be able to inline.
+#[cfg(feature = "convert")]
+#[inline(always)]
+pub(crate) fn replace_pairs(values: &mut [f32], partners: &[f32], function: impl Fn(f32, f32) -> f32) {
+    Width::widest().run(
+        #[inline(always)]
+        || values.iter_mut().zip(partners).for_each(|(value, &partner)| *value = function(*value, partner)),
+    );
 }
 
 /// A function of every pair of values; one that the compiler should be able to inline.
@@ -162,6 +182,18 @@ pub(crate) fn are_finite(values: &[f32]) -> bool {
         || values.iter().for_each(|value| largest = largest.max(value.to_bits() & 0x7FFF_FFFF)),
     );
     largest < f32::INFINITY.to_bits()
+}
+
+/// The sum of all values, in an order that does not depend on the width.
+#[cfg(feature = "convert")]
+pub(crate) fn total(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    let (blocks, rest) = values.as_chunks::<16>();
+    Width::widest().run(
+        #[inline(always)]
+        || blocks.iter().for_each(|block| (0..16).for_each(|lane| lanes[lane] += block[lane])),
+    );
+    lanes.iter().chain(rest).map(|&value| f64::from(value)).sum::<f64>() as f32
 }
 
 /// Running sums of [`sums`], whatever the width.
@@ -210,6 +242,14 @@ mod tests {
             let mut values = vec![1.0; 100];
             values[63] = other;
             assert!(!are_finite(&values));
+        }
+    }
+
+    #[test]
+    fn totals_miss_nothing() {
+        for len in [0, 1, 15, 16, 17, 1001u16] {
+            let values: Vec<f32> = (0..len).map(f32::from).collect();
+            assert_eq!(2.0 * total(&values), f32::from(len) * (f32::from(len) - 1.0).max(0.0));
         }
     }
 

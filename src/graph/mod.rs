@@ -12,9 +12,9 @@ mod shape;
 mod taps;
 
 pub use interpret::Interpreter;
-pub(crate) use interpret::{ValueView, evaluate, layout_error};
-pub(crate) use patches::{Columns, PATCH_VALUES, gather, scatter, tap_start, taps};
-pub(crate) use planes::Planes;
+pub(crate) use interpret::{ValueView, evaluate};
+pub(crate) use patches::{add_patch_products, each_patches, scatter, tap_start, taps};
+pub(crate) use planes::{PhaseAdjoint, Planes};
 pub(crate) use shape::all_finite;
 pub(crate) use taps::{WindowSpan, outputs_reading, spans};
 

@@ -128,10 +128,11 @@ impl JointTraining<'_> {
     fn pass(&mut self, inputs: &BatchValue, wanted: &BatchValue, widths: &[usize]) -> Result<f64> {
         self.switched.switch(widths);
         let mut tape = Tape::forward(&self.switched.network, inputs.clone(), self.course.memory)?;
-        let loss = |(logits, wanted): (&Vec<f32>, &Vec<f32>)| {
+        let loss = |(logits, wanted): (&[f32], &Vec<f32>)| {
             self.course.imitation.of(logits, LossTarget::Logits(wanted))
         };
-        let (losses, mut seeds): (Vec<f64>, BatchValue) = tape.outputs().iter().zip(wanted).map(loss).unzip();
+        let (losses, mut seeds): (Vec<f64>, BatchValue) =
+            tape.outputs().into_iter().zip(wanted).map(loss).unzip();
         let share = 1.0 / inputs.len() as f32;
         seeds.iter_mut().flatten().for_each(|seed| *seed *= share);
         let last = self.switched.network.layers.len() - 1;

@@ -53,7 +53,6 @@ impl Network {
     ///
     /// # Errors
     /// Whatever [`Graph::validate`] finds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what is tuned are quantized graphs"))]
     pub(super) fn of(graph: &Graph) -> Result<Self> {
         graph.validate()?;
         let shapes = graph.shapes()?;

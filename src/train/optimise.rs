@@ -86,11 +86,14 @@ impl Parameter<'_> {
 
     fn sgd(&mut self, means: &mut Means, momentum: f32, rate: f32) {
         means.first.resize(self.values.len(), 0.0);
-        for index in 0..self.values.len() {
-            let unit = self.unit(index);
-            let velocity = &mut means.first[index];
-            *velocity = momentum * *velocity + unit * self.gradient[index];
-            self.values[index] -= rate * self.rate * unit * *velocity;
+        let changes = self.values.iter_mut().zip(&mut means.first).zip(self.gradient);
+        let change = |((value, velocity), gradient): ((&mut f32, &mut f32), &f32), unit: f32| {
+            *velocity = momentum * *velocity + unit * gradient;
+            *value -= rate * self.rate * unit * *velocity;
+        };
+        match self.units {
+            &[unit] => changes.for_each(|tensor| change(tensor, unit)),
+            units => changes.zip(units).for_each(|(tensor, unit)| change(tensor, *unit)),
         }
     }
 

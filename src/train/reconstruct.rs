@@ -186,7 +186,7 @@ impl BlockStudy<'_> {
         let mut tape =
             Tape::between(&self.simulation.network, self.block.layers, inputs, self.course.memory)?;
         let factor = (2.0 / (self.power * batch.len() as f64)) as f32;
-        let seed = |(&image, output): (&usize, &Vec<f32>)| {
+        let seed = |(&image, output): (&usize, &[f32])| {
             let target = self.targets[0].image(image)?;
             Ok(output.iter().zip(target).map(|(output, target)| factor * (output - target)).collect())
         };
@@ -203,7 +203,7 @@ impl BlockStudy<'_> {
             let inputs: BatchValue =
                 chunk.iter().map(|&image| self.inputs[1].converted.image(image)).collect::<Result<_>>()?;
             let tape = Tape::between(&self.simulation.network, self.block.layers, inputs, 0)?;
-            let error = |(&image, output): (&usize, &Vec<f32>)| {
+            let error = |(&image, output): (&usize, &[f32])| {
                 let pairs = output.iter().zip(target.image(image)?);
                 Ok(pairs.map(|(output, target)| f64::from(output - target).powi(2)).sum::<f64>())
             };

@@ -203,13 +203,14 @@ impl<'a, S: Student + Sync> Training<'a, S> {
         let network = self.student.network();
         let last = network.layers.len() - 1;
         let mut tape = Tape::with_features(network, &layers, inputs, self.course.memory)?;
-        let losses = tape.outputs().iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
+        let losses =
+            tape.outputs().into_iter().zip(&wanted).map(|(logits, wanted)| self.loss(logits, wanted));
         let (losses, seeds): (Vec<f64>, BatchValue) = losses.unzip();
         let mut sum: f64 = losses.iter().sum();
         let mut seeds = vec![(last, seeds)];
         for (at, &layer) in layers.iter().enumerate() {
             let weight = self.course.features / layers.len() as f64;
-            let losses = tape.feature(layer).iter().zip(&wanted);
+            let losses = tape.feature(layer).into_iter().zip(&wanted);
             let losses =
                 losses.map(|(values, wanted)| loss::relative_distance(values, &wanted.features[at], weight));
             let (losses, own): (Vec<f64>, BatchValue) = losses.unzip();

@@ -1,39 +1,34 @@
 //! Convolutions: matrix products over planes or patches of the input, or a direct loop for depthwise ones.
 
 use super::super::Conv;
-use super::super::patches::{Columns, PATCH_VALUES, gather, tap_start, taps};
+use super::super::patches::{add_patch_products, copy_row, tap_start, taps};
 use super::super::planes::Planes;
 use super::super::taps::outputs_reading;
 use super::{ValueView, layout_error};
-use crate::error::{Error, ErrorKind, Result};
-use crate::products::product;
+use crate::error::Result;
+use crate::products::{Lines, line_starts, product};
 use crate::tensor::{Shape, Window};
-use crate::wide::Width;
-use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use crate::wide;
+use ndarray::linalg::general_mat_vec_mul;
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1};
+use std::borrow::Cow;
 use std::cell::Cell;
 
 thread_local! {
-    /// The patch matrix, kept so that not every convolution pays for fresh memory.
-    static PATCHES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// Planes of inputs and lines of outputs, kept so that not every convolution pays for fresh memory.
+    static SCRATCH: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
 }
 
 /// The convolution of one image.
 pub(super) fn conv(conv: &Conv, input: ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
+    if Planes::suit(&conv.window, output) {
+        return Ok(in_planes(conv, input, output));
+    }
     let depthwise = conv.weight.dim().1 == 1 && conv.groups > 1;
-    let mut values = if Planes::suit(&conv.window, output) {
-        in_planes(conv, input, output)?
-    } else if depthwise {
-        direct(conv, input, output)
-    } else {
-        by_products(conv, input, output)?
-    };
+    let mut values = if depthwise { direct(conv, input, output) } else { by_products(conv, input, output)? };
     for (channel, plane) in values.chunks_exact_mut(output.positions()).enumerate() {
         let (gain, bias) = (conv.gain[channel], conv.bias[channel]);
-        Width::widest().run(
-            #[inline(always)]
-            || plane.iter_mut().for_each(|value| *value = gain * *value + bias),
-        );
+        wide::replace(plane, |value| gain * value + bias);
     }
     Ok(values)
 }
@@ -66,80 +61,69 @@ fn add_tap(window: &Window, tap: [usize; 2], weight: f32, input: ValueView<'_>, 
     }
 }
 
-/// A convolution as one matrix product per group and block of output rows.
+/// A convolution as products of every group's weights with patches of its input, or with the input itself.
 fn by_products(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
-    let (outputs, per_group, ..) = conv.weight.dim();
-    let weight = conv.weight.to_shape((outputs, per_group * conv.window.area())).map_err(layout_error)?;
-    let mut result = Array2::zeros((outputs, output.positions()));
-    let group_shape = Shape { channels: per_group, ..shape };
-    let rows = outputs / conv.groups;
-    for (group, input) in values.chunks_exact(group_shape.len()).enumerate() {
-        let range = s![group * rows..(group + 1) * rows, ..];
-        let (weight, target) = (weight.slice(range), result.slice_mut(range));
-        if conv.window.is_pointwise() {
-            let input =
-                ArrayView2::from_shape((per_group, output.positions()), input).map_err(layout_error)?;
-            multiply(weight, input, target);
-        } else {
-            multiply_patches(&conv.window, weight, (input, group_shape), target, output)?;
-        }
-    }
-    Ok(result.into_raw_vec_and_offset().0)
-}
-
-/// A convolution as products of every group's weights with its padded input, read at a shift for every kernel position.
-fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Result<Vec<f32>> {
-    let weights = conv.weight.as_standard_layout();
-    let weights =
-        weights.as_slice().ok_or_else(|| Error::new(ErrorKind::Shape, "weights are not in order"))?;
+    let weights = weights_in_order(conv);
+    let mut result = vec![0.0; output.len()];
     let of_group = |shape: Shape| Shape { channels: shape.channels / conv.groups, ..shape };
     let (shape, output) = (of_group(shape), of_group(output));
-    let planes = Planes::new(&conv.window, shape, output);
-    let starts = planes.starts();
-    let mut padded = PATCHES.take();
-    let mut lines = vec![0.0; output.channels * planes.length()];
-    let mut result = Vec::with_capacity(conv.groups * output.len());
-    let groups = values.chunks_exact(shape.len()).zip(weights.chunks_exact(output.channels * starts.len()));
-    for (values, weights) in groups {
-        planes.fill(values, &mut padded);
-        product(weights, &starts, &padded, planes.length(), &mut lines);
-        for line in lines.chunks_exact(planes.length()) {
-            planes.output_rows(line).for_each(|row| result.extend_from_slice(row));
+    let depth = shape.channels * conv.window.area();
+    let rows = line_starts(output.channels, depth);
+    let groups = values.chunks_exact(shape.len()).zip(weights.chunks_exact(output.channels * depth));
+    for ((input, weights), result) in groups.zip(result.chunks_exact_mut(output.len())) {
+        if !conv.window.is_pointwise() {
+            add_patch_products(&conv.window, weights, (input, shape), (result, output));
+        } else if output.positions() == 1 {
+            multiply_vector(weights, input, result)?;
+        } else {
+            let starts = line_starts(depth, output.positions());
+            let [left, right] =
+                [Lines { data: weights, starts: &rows }, Lines { data: input, starts: &starts }];
+            product(left, right, output.positions(), result);
         }
     }
-    PATCHES.set(padded);
     Ok(result)
 }
 
-fn multiply_patches(
-    window: &Window,
-    weight: ArrayView2<'_, f32>,
-    input: ValueView<'_>,
-    mut target: ArrayViewMut2<'_, f32>,
-    output: Shape,
-) -> Result<()> {
-    let depth = weight.ncols();
-    let rows = (PATCH_VALUES / (depth * output.width)).clamp(1, output.height);
-    let mut patches = PATCHES.take();
-    patches.resize(patches.len().max(depth * rows * output.width), 0.0);
-    for start in (0..output.height).step_by(rows) {
-        let rows = start..output.height.min(start + rows);
-        let columns = rows.len() * output.width;
-        let block = &mut patches[..depth * columns];
-        let whole = Columns { values: &mut *block, stride: columns, first: 0 };
-        gather(window, input, output, rows.clone(), whole);
-        let block = ArrayView2::from_shape((depth, columns), &*block).map_err(layout_error)?;
-        let first = start * output.width;
-        multiply(weight, block, target.slice_mut(s![.., first..first + columns]));
-    }
-    PATCHES.set(patches);
+fn weights_in_order(conv: &Conv) -> Cow<'_, [f32]> {
+    let copied = || Cow::Owned(conv.weight.iter().copied().collect());
+    conv.weight.as_slice().map_or_else(copied, Cow::Borrowed)
+}
+
+fn multiply_vector(weights: &[f32], input: &[f32], result: &mut [f32]) -> Result<()> {
+    let matrix = ArrayView2::from_shape((result.len(), input.len()), weights).map_err(layout_error)?;
+    general_mat_vec_mul(1.0, &matrix, &ArrayView1::from(input), 0.0, &mut ArrayViewMut1::from(result));
     Ok(())
 }
 
-fn multiply(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, mut target: ArrayViewMut2<'_, f32>) {
-    if b.ncols() == 1 {
-        general_mat_vec_mul(1.0, &a, &b.column(0), 0.0, &mut target.column_mut(0));
-    } else {
-        general_mat_mul(1.0, &a, &b, 0.0, &mut target);
+/// A convolution as products of every group's weights with its padded input, read at a shift for every kernel position.
+fn in_planes(conv: &Conv, (values, shape): ValueView<'_>, output: Shape) -> Vec<f32> {
+    let weights = weights_in_order(conv);
+    let of_group = |shape: Shape| Shape { channels: shape.channels / conv.groups, ..shape };
+    let (shape, output) = (of_group(shape), of_group(output));
+    let planes = Planes::new(&conv.window, shape, output);
+    let rows = line_starts(output.channels, planes.starts().len());
+    let [mut padded, mut lines] = SCRATCH.take();
+    lines.resize(output.channels * planes.length(), 0.0);
+    let mut result = vec![0.0; conv.groups * output.len()];
+    let mut targets = result.chunks_exact_mut(output.positions());
+    let mut scales = conv.gain.iter().zip(&conv.bias);
+    let groups =
+        values.chunks_exact(shape.len()).zip(weights.chunks_exact(output.channels * planes.starts().len()));
+    for (values, weights) in groups {
+        planes.fill(values, &mut padded);
+        let left = Lines { data: weights, starts: &rows };
+        product(left, Lines { data: &padded, starts: planes.starts() }, planes.length(), &mut lines);
+        for ((line, plane), (gain, bias)) in
+            lines.chunks_exact_mut(planes.length()).zip(&mut targets).zip(&mut scales)
+        {
+            wide::replace(line, |value| gain * value + bias);
+            planes
+                .output_rows(line)
+                .zip(plane.chunks_exact_mut(output.width))
+                .for_each(|(row, target)| copy_row(row, target));
+        }
     }
+    SCRATCH.set([padded, lines]);
+    result
 }

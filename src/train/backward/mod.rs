@@ -3,6 +3,7 @@
 //! `graph::evaluate` defines the functions; the tests compare with finite differences of it and with PyTorch.
 
 mod conv;
+mod depthwise;
 mod layout;
 mod normalize;
 mod pointwise;
@@ -11,11 +12,13 @@ mod pool;
 mod tests;
 mod unary;
 
+pub(super) use conv::ConvBackward;
 pub(super) use normalize::{Moments, batch_norm, batch_norm_by};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Op, ValueView};
 use crate::tensor::Shape;
+use crate::wide;
 
 /// One image's part in a backward step.
 #[derive(Debug, Clone)]
@@ -50,7 +53,8 @@ pub(super) fn backward(
     wanted: WantedGradients,
 ) -> Result<Backward> {
     if let Op::Conv(conv) = op {
-        return conv::conv(conv, examples, output, wanted);
+        let shape = examples.first().and_then(|example| example.inputs.first()).ok_or_else(operands)?.1;
+        return Ok(ConvBackward::new(conv, shape, output)?.whole(examples, wanted));
     }
     let mut result = Backward::default();
     for example in examples {
@@ -111,5 +115,5 @@ pub(super) fn add_all(sums: &mut Vec<Vec<f32>>, gradients: Vec<Vec<f32>>) {
 }
 
 pub(super) fn add(sum: &mut [f32], values: &[f32]) {
-    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    wide::replace_pairs(sum, values, |sum, value| sum + value);
 }

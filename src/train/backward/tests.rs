@@ -241,6 +241,56 @@ fn images_add_up() {
     }
 }
 
+/// Gradients of inputs and of weights, gains being ones, output by output.
+fn plain_gradients(conv: &Conv, (x, shape): ValueView<'_>, output: Shape, dy: &[f32]) -> [Vec<f32>; 2] {
+    let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; conv.weight.len()]);
+    let (weights, area) = (conv.weight.as_slice().unwrap(), conv.window.area());
+    for (place, dy) in dy.iter().enumerate() {
+        let (channel, position) = (place / output.positions(), place % output.positions());
+        let at = [position / output.width, position % output.width];
+        for (input, tap) in (0..shape.channels).flat_map(|input| (0..area).map(move |tap| (input, tap))) {
+            if let Some([row, column]) = conv.window.source(at, tap, [shape.height, shape.width]) {
+                let weight = (channel * shape.channels + input) * area + tap;
+                let read = (input * shape.height + row) * shape.width + column;
+                dx[read] += dy * weights[weight];
+                dw[weight] += dy * x[read];
+            }
+        }
+    }
+    [dx, dw]
+}
+
+/// Several panels of outputs, rows turned in several parts, patches of some channels after others.
+#[test]
+fn large_convolutions_equal_their_definition() {
+    let mut choices = Choices(8);
+    let (square, one) = (Window::new([3, 3]).with_pads([1; 4]), Window::new([1, 1]));
+    let cases = [
+        (3, 50, 24, square),
+        (2, 97, 25, square.with_stride([2, 2])),
+        (5, 49, 23, one),
+        (5, 20, 23, one.with_stride([2, 2])),
+        (460, 3, 4, square),
+        (460, 3, 5, square.with_stride([2, 2])),
+    ];
+    for (inputs, outputs, size, window) in cases {
+        let conv = convolution(&mut choices, 1, inputs, outputs, window);
+        let conv = Conv { gain: vec![1.0; outputs], ..conv };
+        let shape = Shape::new(inputs, size, size);
+        let [height, width] = window.output(size, size).unwrap();
+        let output = Shape::new(outputs, height, width);
+        let (x, dy) = (choices.values(shape.len()), choices.values(output.len()));
+        let [dx, dw] = plain_gradients(&conv, (&x, shape), output, &dy);
+        let example = Example { inputs: vec![(&x, shape)], gradient: &dy };
+        let wanted = WantedGradients { inputs: true, parameters: true };
+        let found = backward(&Op::Conv(conv), &[example], output, wanted).unwrap();
+        for (found, expected) in [(&found.inputs[0][0], dx), (&found.parameters[0], dw)] {
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-3;
+            assert!(found.len() == expected.len() && found.iter().zip(&expected).all(close), "{window:?}");
+        }
+    }
+}
+
 /// Statistics of the batch depend on every image: differences of the whole batch.
 #[test]
 fn batch_statistics() {

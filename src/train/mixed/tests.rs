@@ -219,8 +219,9 @@ fn trained_simulation_and_runtime_give_the_same_class() {
     let inputs = test.iter().map(|image| channel_first(image, full.graph.input)).collect();
     let tape = Tape::forward(student.network(), inputs, usize::MAX).unwrap();
     let best =
-        |logits: &Vec<f32>| crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1);
-    let same = tape.outputs().iter().enumerate().filter(|(image, own)| best(own) == logits.top(*image, 1));
+        |logits: &[f32]| crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1);
+    let same =
+        tape.outputs().into_iter().enumerate().filter(|(image, own)| best(own) == logits.top(*image, 1));
     let agreeing = same.count();
     assert!(1000 * agreeing >= 995 * test.len(), "{agreeing} of {}", test.len());
 }

@@ -157,12 +157,11 @@ fn simulation_and_runtime_give_the_same_class() {
         let inputs =
             test.iter().map(|image| channel_first(image, fitted.full.graph.input, f32::from)).collect();
         let tape = Tape::forward(&simulation.network, inputs, usize::MAX).unwrap();
-        let best = |logits: &Vec<f32>| {
-            crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1)
-        };
+        let best =
+            |logits: &[f32]| crate::judge::best(&logits.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), 1);
         let agreeing = tape
             .outputs()
-            .iter()
+            .into_iter()
             .enumerate()
             .filter(|(image, own)| best(own) == logits.top(*image, 1))
             .count();

@@ -48,7 +48,8 @@ fn bits(weights: &[u8], activations: &[u8]) -> CandidateBits {
 }
 
 fn logits(switched: &SwitchedNetwork, graph: &Graph) -> BatchValue {
-    Tape::forward(&switched.network, images(graph), usize::MAX).unwrap().outputs().to_vec()
+    let tape = Tape::forward(&switched.network, images(graph), usize::MAX).unwrap();
+    tape.outputs().into_iter().map(<[f32]>::to_vec).collect()
 }
 
 fn distance(a: &BatchValue, b: &BatchValue) -> f64 {
@@ -104,7 +105,7 @@ fn every_width_has_its_own_normalization_and_steps() {
         let mut switched = start();
         switched.switch(&widths);
         let mut tape = Tape::forward(&switched.network, images(&graph), usize::MAX).unwrap();
-        let seeds = tape.outputs().iter().map(|logits| noise(logits.len(), 5)).collect();
+        let seeds = tape.outputs().into_iter().map(|logits| noise(logits.len(), 5)).collect();
         let gradients = tape.backward(vec![(switched.network.layers.len() - 1, seeds)]).unwrap();
         switched.accumulate(&gradients, &widths);
         for (conv, &width) in switched.convs.iter().zip(&widths) {

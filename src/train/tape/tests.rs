@@ -1,6 +1,7 @@
 use super::*;
 use crate::graph::Interpreter;
 use crate::graph::arbitrary::{classifier, noise};
+use crate::train::network::Statistics;
 
 fn images(network: &Network, count: usize) -> BatchValue {
     (0..count as u64).map(|seed| noise(network.layers[0].shape.len(), seed)).collect()
@@ -8,7 +9,7 @@ fn images(network: &Network, count: usize) -> BatchValue {
 
 fn gradients(network: &Network, count: usize, budget: usize) -> Result<(BatchValue, Gradients)> {
     let mut tape = Tape::forward(network, images(network, count), budget)?;
-    let logits = tape.outputs().to_vec();
+    let logits: BatchValue = tape.outputs().into_iter().map(<[f32]>::to_vec).collect();
     let seeds = logits.iter().map(|logits| noise(logits.len(), 5)).collect();
     let gradients = tape.backward(vec![(network.layers.len() - 1, seeds)])?;
     Ok((logits, gradients))
@@ -40,7 +41,7 @@ fn the_forward_pass_is_full_precision() {
         let network = Network::of(&graph).unwrap();
         let interpreter = Interpreter::new(&graph).unwrap();
         let Ok(tape) = Tape::forward(&network, images(&network, 3), 0) else { continue };
-        for (logits, image) in tape.outputs().iter().zip(images(&network, 3)) {
+        for (logits, image) in tape.outputs().into_iter().zip(images(&network, 3)) {
             assert_eq!(*logits, interpreter.run(&image).unwrap());
         }
     }
@@ -54,10 +55,10 @@ fn gradients_of_whole_networks_equal_differences() {
         let network = Network::of(&classifier(seed)).unwrap();
         let loss = |network: &Network| -> Option<f64> {
             let tape = Tape::forward(network, images(network, 2), usize::MAX).ok()?;
-            let dot = |logits: &Vec<f32>| -> f64 {
+            let dot = |logits: &[f32]| -> f64 {
                 noise(logits.len(), 5).iter().zip(logits).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
             };
-            Some(tape.outputs().iter().map(dot).sum())
+            Some(tape.outputs().into_iter().map(dot).sum())
         };
         if loss(&network).is_none_or(|loss| !loss.is_finite()) {
             continue;
@@ -122,13 +123,41 @@ fn parts_equal_the_whole() {
             |&cut: &NodeId| network.layers[cut + 1..].iter().all(|it| it.inputs.iter().all(|&i| i >= cut));
         for cut in (1..last).filter(alone) {
             let head = Tape::between(&network, [0, cut], images(&network, 3), 0).unwrap();
-            let values = head.outputs().to_vec();
+            let values = head.outputs().into_iter().map(<[f32]>::to_vec).collect();
             let mut tail = Tape::between(&network, [cut, last], values, 0).unwrap();
             assert_eq!(tail.outputs(), whole.0);
             let seeds = whole.0.iter().map(|logits| noise(logits.len(), 5)).collect();
             let found = tail.backward(vec![(last, seeds)]).unwrap();
             assert!(found[..=cut].iter().all(Vec::is_empty) && found[cut + 1..] == whole.1[cut + 1..]);
             compared += found.iter().flatten().count();
+        }
+    }
+    assert!(compared > 100);
+}
+
+/// Layers that are wanted are kept as they are, whatever the budget, and gradients start there as well.
+#[test]
+fn wanted_values_are_kept() {
+    let mut compared = 0;
+    for seed in 0..40 {
+        let network = Network::of(&classifier(seed)).unwrap();
+        let wanted: Vec<NodeId> =
+            (1..network.layers.len()).filter(|id| id % 3 == seed as usize % 3).collect();
+        let learned = |budget: usize| {
+            let mut tape = Tape::with_features(&network, &wanted, images(&network, 3), budget)?;
+            let values: Vec<BatchValue> = wanted
+                .iter()
+                .map(|&id| tape.feature(id).into_iter().map(<[f32]>::to_vec).collect())
+                .collect();
+            let seeds = wanted.iter().copied().zip(values.clone()).collect();
+            Ok::<_, Error>((values, tape.backward(seeds)?))
+        };
+        let Ok((values, gradients)) = learned(0) else { continue };
+        assert_eq!(learned(usize::MAX).unwrap(), (values.clone(), gradients));
+        for (&id, values) in wanted.iter().zip(&values) {
+            let alone = Tape::between(&network, [0, id], images(&network, 3), 0).unwrap();
+            assert_eq!(alone.outputs(), *values);
+            compared += 1;
         }
     }
     assert!(compared > 100);
