@@ -1,4 +1,5 @@
 //! Logits of an independent implementation of the runtime (`tests/python/reference_runtime.py`), bit for bit.
+#![allow(clippy::unwrap_used)]
 
 use fgq::{Kernels, PackedModel, Session, read_model};
 use safetensors::SafeTensors;

@@ -192,7 +192,7 @@ def switch_layer(layer, node, tensors, pair, width):
     if pair < len(layer["bias_shifts"]):
         name, changes = f"{node['name']}.requant", tensors[f"{node['name']}.changes"][pair]
         shifts = layer["gain_shifts"][pair], layer["bias_shifts"][pair]
-        tensors[name] = changed(tensors[name], changes, *shifts, "logits" in node["op"]["conv"]["store"])
+        tensors[name] = changed(tensors[name], changes, *shifts, node["op"]["conv"]["store"])
 
 
 def convolutions_before(nodes):
@@ -209,16 +209,25 @@ def pair_of(before, places, widths, layer):
     return places.get(before[layer], 0) * (widths if layer in places else 1) + places.get(layer, 0)
 
 
-def changed(requant, changes, gain_shift, bias_shift, logits):
+def changed(requant, changes, gain_shift, bias_shift, store):
     """Biases, and multipliers or factors of logits, at a pair of widths."""
     (bias, words), (gain, steps) = requant.astype(np.int64).T, changes.astype(np.int64).T
-    bias = saturate_i32(shifted_right(bias, gain_shift))
-    bias = saturate_i32(bias + steps * (1 << bias_shift))
-    if logits:
+    if "logits" in store:
         words = saturate_i32(rounding_shift_right(words * (128 + gain), 7 - gain_shift))
+        factors, bits = words, np.full_like(words, store["logits"]["shift"] + bias_shift)
     else:
         words = fitting(rounding_shift_right(low_half(words) * (128 + gain), 7), (words >> 16) - gain_shift)
+        factors, bits = low_half(words), 15 + (words >> 16) + bias_shift
+    bias = saturate_i32(shifted_right(bias, gain_shift))
+    bias = saturate_i32(bias + saturate_i32(quotients(steps << np.clip(bits, 0, 50), factors)))
     return np.stack([bias, words], axis=1).astype(np.int32)
+
+
+def quotients(dividends, divisors):
+    """Without their fractions, towards zero; 0 where there is none."""
+    divisors_or_one = np.where(divisors == 0, 1, abs(divisors))
+    signs = np.sign(dividends) * np.sign(divisors)
+    return signs * (abs(dividends) // divisors_or_one)
 
 
 def shifted_right(value, shift):
