@@ -1,4 +1,4 @@
-//! A session allocates nothing but the logits once it has run.
+//! A session allocates nothing but the logits once it has run, and nothing when it goes back to widths that it had.
 
 #![allow(unsafe_code, clippy::unwrap_used)]
 
@@ -45,5 +45,26 @@ fn runs_allocate_only_their_logits() {
             COUNT.get() - before
         });
         assert!(!planned || count == 1, "{name}: {count} allocations");
+    }
+}
+
+#[test]
+fn going_back_to_widths_allocates_nothing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runtime");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for name in ["planes", "bits"] {
+        let mut session = Session::new(&read_model(&folder.join(format!("{name}.fgq"))).unwrap()).unwrap();
+        let widths = session.widths().to_vec();
+        let count = pool.install(|| {
+            let mut round = |session: &mut Session| {
+                widths.iter().rev().for_each(|&width| session.set_bits(None, width).unwrap());
+            };
+            round(&mut session);
+            round(&mut session);
+            let before = COUNT.get();
+            round(&mut session);
+            COUNT.get() - before
+        });
+        assert_eq!(count, 0, "{name}");
     }
 }
