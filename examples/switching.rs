@@ -6,6 +6,7 @@ use fgq::{Dataset, Images, Session};
 use std::path::Path;
 use std::time::Instant;
 
+#[allow(clippy::disallowed_methods, reason = "this program runs where there is a clock")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, paths @ ..] = arguments.as_slice() else {
