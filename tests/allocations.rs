@@ -56,7 +56,7 @@ fn going_back_to_widths_allocates_nothing() {
         let mut session = Session::new(&read_model(&folder.join(format!("{name}.fgq"))).unwrap()).unwrap();
         let widths = session.widths().to_vec();
         let count = pool.install(|| {
-            let mut round = |session: &mut Session| {
+            let round = |session: &mut Session| {
                 widths.iter().rev().for_each(|&width| session.set_bits(None, width).unwrap());
             };
             round(&mut session);
