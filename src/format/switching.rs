@@ -346,7 +346,7 @@ impl Switching {
 
 impl SwitchedLayer {
     /// The layer with the gains and biases of a pair of widths.
-    pub(super) fn affine(&self, conv: &PackedConv, pair: usize) -> PackedConv {
+    pub(crate) fn affine(&self, conv: &PackedConv, pair: usize) -> PackedConv {
         let mut affine = PackedConv {
             weights: PackedWeights {
                 precision: conv.weights.precision,

@@ -82,6 +82,30 @@ fn commands_know_settings() {
 }
 
 #[test]
+fn activations_switch_with_the_layers_that_read_them() {
+    let digits = Digits::new();
+    let options = ["--nested", "64*2", "--nested-act", "4,6", "--json"];
+    let json = digits.convert_towards("s.fgq", &options).json();
+    let network = repository(DIGITS);
+    let found = |bits: &str| {
+        let eval = ["eval", "s.fgq", "--images", "train", "--reference", &network, "--bits", bits, "--json"];
+        digits.run(&eval).json()
+    };
+    let [one, two] = ["1", "2"].map(found);
+    let divergence = |json: &Value| json["divergence"].as_f64().unwrap();
+    assert!(
+        one["agreement"].as_f64().unwrap() >= 90.0 && two["agreement"].as_f64().unwrap() >= 95.0,
+        "{one} {two}"
+    );
+    assert!(divergence(&two) < divergence(&one));
+    assert_eq!(json["settings"].as_array().unwrap().len(), 4);
+    digits
+        .convert_towards("x.fgq", &["--nested", "64*2", "--nested-act", "4"])
+        .fails_with(&["bits of activations for 2 widths"]);
+    digits.convert_towards("x.fgq", &["--nested", "64*2", "--nested-act", "4,9"]).fails_with(&["9"]);
+}
+
+#[test]
 fn what_cannot_switch_is_refused() {
     let digits = Digits::new();
     let refused =

@@ -18,13 +18,22 @@ pub(super) fn changes(
     let Some((made_of, wanted_conv)) = conv(top, id).zip(conv(wanted, id)) else {
         return (PairShifts::default(), Vec::new());
     };
-    let [gains, wanted_gains] = [made_of, wanted_conv].map(gains);
     let is_last = id.index() + 1 == top.nodes.len();
     let unit = if is_last { wanted.logit_scale / top.logit_scale } else { 1.0 };
+    changes_between([made_of, wanted_conv], unit, &means(full, wanted, id))
+}
+
+/// The same for two convolutions, the second of which stores in steps of `unit` of the first one's and whose sums, biases
+/// included, have these means.
+fn changes_between(
+    [made_of, wanted_conv]: [&PackedConv; 2],
+    unit: f64,
+    means: &[f64],
+) -> (PairShifts, Vec<AffineChange>) {
+    let [gains, wanted_gains] = [made_of, wanted_conv].map(gains);
     let ratios: Vec<f64> =
         wanted_gains.iter().zip(&gains).map(|(wanted, gain)| unit * wanted / gain).collect();
     let coarser = coarser(&ratios);
-    let means = means(full, wanted, id);
     // Stored steps of a code.
     let stored = match made_of.store {
         Store::Codes { fraction, .. } => 2f64.powi(i32::from(fraction)),
@@ -99,4 +108,67 @@ fn means(full: &Full, wanted: &UniformWidth, id: OperatorId) -> Vec<f64> {
         if mean.is_finite() { mean } else { 0.0 }
     };
     (0..conv.outputs).map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choices::Choices;
+    use crate::format::{PackedWeights, SwitchedLayer};
+    use crate::precision::Precision;
+    use crate::tensor::Window;
+    use proptest::prelude::*;
+
+    const OUTPUTS: usize = 12;
+
+    /// A convolution with these gains, of 12 or 15 bits.
+    fn conv(gains: &[f64], bias: Vec<i32>, fraction: u8) -> PackedConv {
+        let multiplier = |gain: &f64| {
+            let bits = if fraction > 0 { 15.0 } else { 12.0 };
+            let shift = (bits - 16.0 - gain.log2()).floor().max(0.0);
+            Multiplier { shift: shift as u8, value: (gain * 2f64.powf(15.0 + shift)).round() as i16 }
+        };
+        let multipliers =
+            gains.iter().map(|gain| multiplier(&(gain * 2f64.powi(i32::from(fraction))))).collect();
+        PackedConv {
+            weights: PackedWeights { precision: Precision::int8(), codes: Vec::new(), scales: Vec::new() },
+            outputs: OUTPUTS,
+            group_inputs: 1,
+            groups: 1,
+            window: Window::new([1, 1]),
+            bias,
+            store: Store::Codes { multipliers, residual: None, fraction, low: 0, high: 255 },
+        }
+    }
+
+    proptest! {
+        /// Whatever inputs of fewer bits did to sums, and whatever fraction bits each width has.
+        #[test]
+        fn what_is_made_yields_what_was_wanted(seed: u64, coarser in -3i32..3, fraction in prop::sample::select(vec![0u8, 4]), other in prop::sample::select(vec![0u8, 4])) {
+            let mut choices = Choices(seed);
+            let mut real = |low: f64, high: f64| low + (high - low) * choices.below(1000) as f64 / 1000.0;
+            let gains: Vec<f64> = (0..OUTPUTS).map(|_| real(0.0005, 0.009)).collect();
+            let wanted: Vec<f64> = gains.iter().map(|gain| gain * 2f64.powi(coarser) * real(0.6, 1.6)).collect();
+            // Biases of up to a hundred codes.
+            let biases = |gains: &[f64], real: &mut dyn FnMut(f64, f64) -> f64| -> Vec<i32> {
+                gains.iter().map(|gain| (real(-100.0, 100.0) / gain) as i32).collect()
+            };
+            let top = conv(&gains, biases(&gains, &mut real), fraction);
+            let target = conv(&wanted, biases(&wanted, &mut real), other);
+            let means: Vec<f64> = wanted.iter().map(|gain| real(-60.0, 60.0) / gain).collect();
+            let (shifts, changes) = changes_between([&top, &target], 1.0, &means);
+            let layer = SwitchedLayer { node: 1, own: true, shifts: vec![shifts], changes };
+            let made = layer.affine(&top, 0);
+            let [made_gains, target_gains] = [&made, &target].map(super::gains);
+            for channel in 0..OUTPUTS {
+                let sum = means[channel] - f64::from(target.bias[channel]);
+                let mean = (sum + f64::from(made.bias[channel])) * made_gains[channel];
+                let error = mean - means[channel] * target_gains[channel];
+                let half_a_step = 2f64.powi(i32::from(shifts.bias) - i32::from(fraction) - 1);
+                prop_assert!(error.abs() <= half_a_step + 0.2, "{error} codes of the mean");
+                let ratio = made_gains[channel] / target_gains[channel];
+                prop_assert!((ratio - 1.0).abs() <= 0.01, "gains {ratio}");
+            }
+        }
+    }
 }
