@@ -105,7 +105,8 @@ impl BenchLayer {
     }
 }
 
-/// Times a model, at a setting if it switches, on one image of noise, with the kernels that `FGQ_KERNELS` names or the fastest ones.
+/// Times a model, at a setting if it switches, on one image of noise, with the kernels that `FGQ_KERNELS` names or the
+/// fastest ones.
 ///
 /// Whole runs come first, one after another. Then runs that are timed node by node take turns with measurements of the
 /// peak, so that a machine that others disturb disturbs both alike.

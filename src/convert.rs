@@ -128,6 +128,17 @@ impl ConvertOptions {
         draft.narrowed(self.bits(&planned))
     }
 
+    /// The draft with its channels in order, and what it wants of the images.
+    fn ordered_draft<'a>(
+        &self,
+        graph: Graph,
+        preprocess: &'a Preprocess,
+    ) -> Result<(Draft<'a>, Calibration)> {
+        let draft = self.draft(graph, preprocess)?;
+        let wanted = self.calibration(&draft);
+        Ok((if self.reorder { in_order(draft)? } else { draft }, wanted))
+    }
+
     fn calibration(&self, draft: &Draft) -> Calibration {
         Calibration {
             equalised: if self.channel_ranges { draft.structure.narrow_readers() } else { Vec::new() },
@@ -248,9 +259,7 @@ impl<'a> Fitted<'a> {
         options: &ConvertOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let draft = options.draft(graph, preprocess)?;
-        let wanted = options.calibration(&draft);
-        let draft = if options.reorder { in_order(draft)? } else { draft };
+        let (draft, wanted) = options.ordered_draft(graph, preprocess)?;
         let Prepared { full, choices, pixels, fitting, unreadable } =
             draft.calibrate(images, &wanted, progress)?;
         let mut quantized = full.assemble(&choices, options.range, &options.rules, &pixels.fitting)?;

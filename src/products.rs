@@ -2,7 +2,7 @@
 
 use crate::wide::{MultiplyAdd, Products, multiply};
 
-/// ProductLanes of a vector.
+/// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
 /// Values past the end of the last line that spare a product a copy of the ends of all lines.

@@ -5,7 +5,7 @@ mod changes;
 mod passes;
 mod settings;
 
-use super::{Conversion, ConvertOptions, Fitted, in_order};
+use super::{Conversion, ConvertOptions, Fitted};
 use crate::calibrate::Parts;
 use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,9 +43,7 @@ pub(super) fn convert(
     options: &ConvertOptions,
     progress: &dyn Progress,
 ) -> Result<Conversion> {
-    let draft = options.draft(graph, preprocess)?;
-    let wanted = options.calibration(&draft);
-    let mut draft = if options.reorder { in_order(draft)? } else { draft };
+    let (mut draft, wanted) = options.ordered_draft(graph, preprocess)?;
     let planes = draft.choices.iter().flatten().map(|choice| choice.precision.planes()).max().unwrap_or(1);
     let own = switching(&draft, planes)?;
     if !options.nested_activations.is_empty() {
@@ -127,7 +125,7 @@ impl Nesting<'_> {
         }
         let mut quantized = self.full.assemble(&choices, options.range, &options.rules, &pixels.fitting)?;
         for id in quantized.nodes.ids().collect::<Vec<_>>() {
-            self.nest(&mut quantized, id, width);
+            self.nest(&mut quantized, id);
         }
         let packed = fit_and_pack(&mut quantized, &self.full, Method::Compensated, pixels, None, progress)?;
         Ok((quantized, packed))
@@ -170,7 +168,7 @@ impl Nesting<'_> {
     }
 
     /// Says of a layer what of it is given by the width before.
-    fn nest(&self, quantized: &mut QuantizedGraph, id: OperatorId, width: usize) {
+    fn nest(&self, quantized: &mut QuantizedGraph, id: OperatorId) {
         let before = self.below.last().map(|uniform| &uniform.quantized.nodes[id]);
         let is_copy = self.is_copy(id);
         let node = &mut quantized.nodes[id];
@@ -186,7 +184,7 @@ impl Nesting<'_> {
             let whole = self.choices[conv.source].map_or(conv.choice.precision, |choice| choice.precision);
             let kept = before.map(|before| (before.weights.clone(), before.factors.clone()));
             conv.nest = Some(Nest { whole, kept });
-        } else if let Some(before) = before.filter(|_| width > 1) {
+        } else if let Some(before) = before {
             **conv = QuantizedConv { nest: Some(Nest::fixed(before)), ..(**before).clone() };
         }
     }

@@ -131,8 +131,7 @@ pub(crate) fn switching_before(nodes: &[PackedNode], switching: &[usize]) -> Vec
 impl Wiring {
     /// Of a model whose parts fit together.
     pub(crate) fn new(nodes: &[PackedNode], switching: &Switching) -> Self {
-        let own: Vec<usize> =
-            switching.layers.iter().filter(|layer| layer.own).map(|layer| layer.node).collect();
+        let own: Vec<usize> = switching.own().collect();
         let mut this = Self {
             before: switching_before(nodes, &own),
             layer: vec![None; nodes.len()],
@@ -170,6 +169,11 @@ impl Wiring {
 }
 
 impl Switching {
+    /// The nodes of the layers that switch, in execution order.
+    pub(crate) fn own(&self) -> impl Iterator<Item = usize> {
+        self.layers.iter().filter(|layer| layer.own).map(|layer| layer.node)
+    }
+
     /// The widths of a layer: one that does not switch has none but the full one.
     fn count(&self, switches: bool) -> usize {
         if switches { self.widths.len() } else { 1 }
@@ -258,7 +262,7 @@ impl Switching {
     }
 
     fn check_layers(&self, nodes: &[PackedNode]) -> Result<()> {
-        let own: Vec<usize> = self.layers.iter().filter(|layer| layer.own).map(|layer| layer.node).collect();
+        let own: Vec<usize> = self.own().collect();
         ensure(!own.is_empty(), || "no layer switches".into())?;
         ensure(self.layers.iter().all(|layer| layer.node < nodes.len()), || "a layer is no node".into())?;
         let before = switching_before(nodes, &own);
@@ -329,7 +333,7 @@ impl Switching {
     }
 
     fn check_settings(&self) -> Result<()> {
-        let (mut names, layers) = (HashSet::new(), self.layers.iter().filter(|layer| layer.own).count());
+        let (mut names, layers) = (HashSet::new(), self.own().count());
         for setting in &self.settings {
             let named = !setting.name.bytes().all(|byte| byte.is_ascii_digit())
                 && names.insert(setting.name.as_str());
@@ -447,8 +451,7 @@ impl PackedModel {
     /// # Ok::<(), fgq::Error>(())
     /// ```
     pub fn switching_layers(&self) -> impl Iterator<Item = &str> {
-        let layers = self.switching.iter().flat_map(|switching| &switching.layers);
-        layers.filter(|layer| layer.own).map(|layer| self.nodes[layer.node].name.as_str())
+        self.switching.iter().flat_map(Switching::own).map(|node| self.nodes[node].name.as_str())
     }
 
     /// The widths that a setting gives the layers that switch: a width for all, or the name of one of
@@ -506,7 +509,7 @@ impl Switching {
     pub(crate) fn widths_of(&self, setting: &str) -> Result<Vec<u8>> {
         if let Ok(width) = setting.parse() {
             self.place(width)?;
-            return Ok(vec![width; self.layers.iter().filter(|layer| layer.own).count()]);
+            return Ok(vec![width; self.own().count()]);
         }
         let names: Vec<&str> = self.settings.iter().map(|named| named.name.as_str()).collect();
         let named = self.settings.iter().find(|named| named.name == setting);

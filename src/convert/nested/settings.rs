@@ -2,7 +2,7 @@
 
 use crate::calibrate::Spool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedModel, PackedOp, Setting, SwitchedLayer};
+use crate::format::{PackedModel, PackedOp, Setting, Switching};
 use crate::judge::{Answers, Judgement};
 use crate::knapsack::{Effort, Item, Problem};
 use crate::progress::Progress;
@@ -12,8 +12,9 @@ use crate::runtime::Session;
 const JUDGES: usize = 128;
 
 /// The held-back images, one after another.
-pub(super) fn pixels(held_back: &Spool) -> Result<Vec<Vec<u8>>> {
-    (0..held_back.images()).map(|image| held_back.image(image)).collect()
+pub(super) fn pixels(held_back: &Spool) -> Result<Vec<u8>> {
+    let images: Result<Vec<Vec<u8>>> = (0..held_back.images()).map(|image| held_back.image(image)).collect();
+    Ok(images?.concat())
 }
 
 /// One setting for each width of all layers, then one for each of `wanted`: a name and a mean width of the weights.
@@ -25,7 +26,7 @@ pub(super) fn settings(
     model: &PackedModel,
     wanted: &[(String, f64)],
     logits: &[Vec<f64>],
-    pixels: &[Vec<u8>],
+    pixels: &[u8],
     progress: &dyn Progress,
 ) -> Result<Vec<Setting>> {
     let session = Session::new(model)?;
@@ -82,7 +83,7 @@ struct SettingJudge<'a> {
     session: Session,
     /// Full precision's.
     logits: &'a [Vec<f64>],
-    pixels: &'a [Vec<u8>],
+    pixels: &'a [u8],
     /// Real value of one unit of the session's logits.
     scale: f64,
 }
@@ -90,13 +91,13 @@ struct SettingJudge<'a> {
 impl SettingJudge<'_> {
     fn judgement(&mut self, widths: &[u8]) -> Result<Option<Judgement>> {
         self.session.set_widths(widths)?;
-        self.judged(self.pixels.len())
+        self.judged(self.logits.len())
     }
 
     /// What the session makes of the first images.
     fn judged(&self, images: usize) -> Result<Option<Judgement>> {
-        let images = images.min(self.pixels.len());
-        let found = self.session.run(&self.pixels[..images].concat())?;
+        let images = images.min(self.logits.len());
+        let found = self.session.run(&self.pixels[..images * self.session.input().len()])?;
         let answers = self.logits.iter().take(images).enumerate().map(|(image, reference)| {
             let own: Vec<f64> =
                 found.image(image).iter().map(|&logit| f64::from(logit) * self.scale).collect();
@@ -139,8 +140,8 @@ impl SettingJudge<'_> {
 
 /// The weights of every layer that switches.
 fn weights(model: &PackedModel) -> Vec<u64> {
-    let layers = model.switching.iter().flat_map(|switching| &switching.layers).filter(|layer| layer.own);
-    let count = |layer: &SwitchedLayer| match &model.nodes[layer.node].op {
+    let layers = model.switching.iter().flat_map(Switching::own);
+    let count = |node: usize| match &model.nodes[node].op {
         PackedOp::Conv(conv) => conv.weight_count() as u64,
         _ => 0,
     };
