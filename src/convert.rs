@@ -3,6 +3,8 @@
 mod nested;
 mod remedy;
 
+pub(crate) use nested::NestedFitted;
+
 use crate::calibrate::{ActivationRule, RangeMethod, Spool};
 use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
@@ -235,7 +237,9 @@ pub fn convert(
     progress: &dyn Progress,
 ) -> Result<Conversion> {
     match options.nested {
-        Some(_) => nested::convert(graph, preprocess, images, options, progress),
+        Some(_) => {
+            NestedFitted::new(graph, preprocess, images, options, progress)?.conversion(options, progress)
+        }
         None => Fitted::new(graph, preprocess, images, options, progress)?.conversion(options),
     }
 }

@@ -3,6 +3,7 @@
 mod assemble;
 mod bits;
 mod nearest;
+mod nested;
 mod operators;
 mod structure;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 pub(crate) use assemble::{Assembly, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
+pub(crate) use nested::{NestedGraph, WidthVariant};
 pub(crate) use operators::{OperatorId, PerOperator};
 pub(crate) use structure::{Operator, OperatorKind, Plain, Structure};
 

@@ -1,6 +1,6 @@
 //! Gains and biases of one pair of widths as changes of those at full width.
 
-use super::UniformWidth;
+use super::switching::PackedVariant;
 use crate::format::{AffineChange, Multiplier, PackedConv, PackedOp, PairShifts, Store};
 use crate::prepare::Full;
 use crate::quantize::{OperatorId, QuantizedOp};
@@ -11,15 +11,15 @@ const GAIN_STEPS: f64 = 128.0;
 /// Shifts, and a change for every output channel, which make a layer of `top` that of `wanted`.
 pub(super) fn changes(
     full: &Full,
-    top: &UniformWidth,
-    wanted: &UniformWidth,
+    top: &PackedVariant,
+    wanted: &PackedVariant,
     id: OperatorId,
 ) -> (PairShifts, Vec<AffineChange>) {
     let Some((made_of, wanted_conv)) = conv(top, id).zip(conv(wanted, id)) else {
         return (PairShifts::default(), Vec::new());
     };
-    let is_last = id.index() + 1 == top.nodes.len();
-    let unit = if is_last { wanted.logit_scale / top.logit_scale } else { 1.0 };
+    let is_last = id.index() + 1 == top.model.nodes.len();
+    let unit = if is_last { wanted.model.logit_scale / top.model.logit_scale } else { 1.0 };
     changes_between([made_of, wanted_conv], unit, &means(full, wanted, id))
 }
 
@@ -76,8 +76,8 @@ fn gain_steps(ratio: f64) -> i8 {
     ((ratio - 1.0) * GAIN_STEPS).round().clamp(f64::from(i8::MIN), f64::from(i8::MAX)) as i8
 }
 
-fn conv(uniform: &UniformWidth, id: OperatorId) -> Option<&PackedConv> {
-    match &uniform.nodes[id.index()].op {
+fn conv<'a>(packed: &'a PackedVariant, id: OperatorId) -> Option<&'a PackedConv> {
+    match &packed.model.nodes[id.index()].op {
         PackedOp::Conv(conv) => Some(conv),
         _ => None,
     }
@@ -97,10 +97,10 @@ fn gains(conv: &PackedConv) -> Vec<f64> {
 }
 
 /// The means that full precision's outputs have, in units of the layer's sums; 0 where they are not known.
-fn means(full: &Full, wanted: &UniformWidth, id: OperatorId) -> Vec<f64> {
-    let node = &wanted.quantized.nodes[id];
+fn means(full: &Full, wanted: &PackedVariant, id: OperatorId) -> Vec<f64> {
+    let node = &wanted.variant.graph.nodes[id];
     let QuantizedOp::Conv(conv) = &node.op else { return Vec::new() };
-    let input = wanted.quantized.nodes[node.inputs[0]].quantizer.scale;
+    let input = wanted.variant.graph.nodes[node.inputs[0]].quantizer.scale;
     let statistics = full.observation.channels[conv.source].as_ref();
     let mean = |channel: usize| {
         let unit = conv.gain[channel] * conv.factors[channel] * input;
