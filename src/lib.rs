@@ -199,7 +199,7 @@ pub use ternarize::{TernarizeOptions, TernaryTensor, ternarize_tensor};
 #[cfg(feature = "train")]
 pub use train::{
     BlockError, Course, Descent, Epoch, Imitation, LearnedEpoch, MemoryBudgets, MemoryUse, Parametrization,
-    RateSchedule, Reconstruction,
+    RateSchedule, Reconstruction, SwitchingStages,
 };
 #[cfg(feature = "train")]
 pub use tune::{TuneOptions, Tuning, tune};

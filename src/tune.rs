@@ -1,14 +1,17 @@
 //! Conversion with training after it: the converted network learns to answer like full precision.
 
-use crate::convert::{Conversion, ConvertOptions, Fitted};
+use crate::convert::{Conversion, ConvertOptions, Fitted, NestedFitted};
 use crate::data::{Images, labels_of};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::Graph;
 use crate::layerwise::measure_and_pack;
 use crate::progress::Progress;
+use crate::quantize::NestedGraph;
 use crate::report::training_page;
-use crate::train::{BlockError, Course, Epoch, Lesson, Refinement, Tutoring, refine};
+use crate::train::{
+    BlockError, Course, Epoch, Lesson, Refinement, SwitchingStages, Tutoring, refine, refine_nested,
+};
 use std::path::PathBuf;
 
 /// Share of a label that is spread over all classes.
@@ -26,6 +29,8 @@ pub struct TuneOptions {
     /// A file that says after every epoch where training stands; if it is there at the start, training goes on from it, to
     /// the same model as without a break.
     pub checkpoint: Option<PathBuf>,
+    /// When a model that switches begins to take fewer planes, and widths of its own in every layer.
+    pub stages: SwitchingStages,
 }
 
 /// What [`tune`] made.
@@ -53,31 +58,100 @@ pub fn tune(
     options: &TuneOptions,
     progress: &dyn Progress,
 ) -> Result<Tuning> {
-    options.course.check()?;
+    options.check()?;
     let labels = if options.labels { labels_of(images)? } else { Vec::new() };
+    match options.convert.nested {
+        Some(_) => tune_nested(graph, preprocess, images, labels, options, progress),
+        None => tune_one(graph, preprocess, images, labels, options, progress),
+    }
+}
+
+/// The labels of the images that are fitted.
+fn fitted_labels(fitting: &[usize], labels: &[usize]) -> Vec<usize> {
+    fitting.iter().filter_map(|&image| labels.get(image).copied()).collect()
+}
+
+fn tune_one(
+    graph: Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+    labels: Vec<usize>,
+    options: &TuneOptions,
+    progress: &dyn Progress,
+) -> Result<Tuning> {
     let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
-    let labels: Vec<usize> = fitted.fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
+    let labels = fitted_labels(&fitted.fitting, &labels);
     let Fitted { quantized, full, packed, .. } = &fitted;
-    let (course, checkpoint) = (&options.course, options.checkpoint.as_deref());
-    let lesson = Lesson { imitation: Some(course.imitation), labels: &labels, smoothing: SMOOTHING };
-    let told = Tutoring { course, lesson, checkpoint };
-    let Refinement { graph, blocks, curve } = refine(quantized, full, &packed.pixels, told, progress)?;
+    let Refinement { graph, blocks, curve } =
+        refine(quantized, full, &packed.pixels, options.told(&labels), progress)?;
     let is_improved = graph.is_some();
     if let Some(mut graph) = graph {
         let packed = measure_and_pack(&mut graph, &fitted.full, fitted.packed.pixels, progress)?;
         fitted.quantized = graph;
         fitted.packed = packed;
     }
-    let mut conversion = fitted.conversion(&options.convert)?;
-    if is_improved {
-        let options_used = &mut conversion.model.provenance.options;
-        options_used.extend(options.course.record("tuned"));
-        options_used.insert("tuned_labels".into(), options.labels.to_string());
+    let conversion = fitted.conversion(&options.convert)?;
+    Ok(Tuning { conversion, is_improved, curve, blocks }.recorded(options))
+}
+
+/// As [`tune`], for a model that switches.
+fn tune_nested(
+    graph: Graph,
+    preprocess: &Preprocess,
+    images: &dyn Images,
+    labels: Vec<usize>,
+    options: &TuneOptions,
+    progress: &dyn Progress,
+) -> Result<Tuning> {
+    let fitted = NestedFitted::new(graph, preprocess, images, &options.convert, progress)?;
+    let labels = fitted_labels(&fitted.fitting, &labels);
+    let judge = fitted.judge()?;
+    let judge =
+        |nested: &NestedGraph| Ok(judge.as_ref().map(|judge| judge.of(nested)).transpose()?.flatten());
+    let NestedFitted { nested, full, packed, .. } = &fitted;
+    let told = options.told(&labels);
+    let (better, curve) =
+        refine_nested(nested, full, &packed.pixels, told, options.stages, &judge, progress)?;
+    let is_improved = better.is_some();
+    let fitted = match better {
+        Some(nested) => fitted.with(nested, progress)?,
+        None => fitted,
+    };
+    let conversion = fitted.conversion(&options.convert, progress)?;
+    Ok(Tuning { conversion, is_improved, curve, blocks: Vec::new() }.recorded(options))
+}
+
+impl TuneOptions {
+    fn check(&self) -> Result<()> {
+        self.course.check()?;
+        self.stages.check()?;
+        if self.convert.nested.is_some() && self.course.reconstruction.is_some() {
+            let message = "blocks of a network that switches cannot learn before; leave `reconstruction` out";
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        Ok(())
     }
-    Ok(Tuning { conversion, is_improved, curve, blocks })
+
+    fn told<'a>(&'a self, labels: &'a [usize]) -> Tutoring<'a> {
+        let lesson = Lesson { imitation: Some(self.course.imitation), labels, smoothing: SMOOTHING };
+        Tutoring { course: &self.course, lesson, checkpoint: self.checkpoint.as_deref() }
+    }
 }
 
 impl Tuning {
+    /// With what the model was tuned, in its record.
+    fn recorded(mut self, options: &TuneOptions) -> Self {
+        if self.is_improved {
+            let record = &mut self.conversion.model.provenance.options;
+            record.extend(options.course.record("tuned"));
+            record.insert("tuned_labels".into(), options.labels.to_string());
+            if options.convert.nested.is_some() {
+                record.insert("tuned_stages".into(), options.stages.to_string());
+            }
+        }
+        self
+    }
+
     /// A self-contained web page on how training went.
     pub fn to_html(&self) -> String {
         training_page(&format!("Training of {}", self.conversion.model.name), &self.curve, &self.blocks)

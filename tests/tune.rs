@@ -7,8 +7,8 @@ mod digits;
 use broken::Break;
 use digits::network;
 use fgq::{
-    BlockError, ConvertOptions, Course, Epoch, Method, PixelImages, Progress, Reconstruction, TuneOptions,
-    Tuning, convert, tune,
+    BlockError, ConvertOptions, Course, Epoch, Method, PixelImages, Progress, Reconstruction, Session,
+    SwitchingStages, TuneOptions, Tuning, convert, tune,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +20,7 @@ fn images(count: usize) -> PixelImages {
 /// Large groups without compensation leave something to learn.
 fn options(course: Course) -> TuneOptions {
     let convert = ConvertOptions { group: 64, method: Method::ClosedForm, ..ConvertOptions::default() };
-    TuneOptions { convert, course, labels: false, checkpoint: None }
+    TuneOptions { convert, course, ..TuneOptions::default() }
 }
 
 fn tuned(course: Course, threads: usize) -> Tuning {
@@ -132,4 +132,61 @@ fn blocks_learn_what_full_precision_yields() {
     let options = options(Course { reconstruction: wrong, ..course() });
     let error = tune(graph, &preprocess, &images(300), &options, &()).unwrap_err();
     assert!(error.to_string().contains("drop"), "{error}");
+}
+
+/// Three planes, of which one reads 2 bits.
+fn switching(course: Course) -> TuneOptions {
+    let convert = ConvertOptions {
+        nested: Some("ternary:64*3".parse().unwrap()),
+        nested_activations: vec![2, 3, 4],
+        ..ConvertOptions::default()
+    };
+    TuneOptions { convert, course, ..TuneOptions::default() }
+}
+
+#[test]
+fn all_widths_learn_together_and_go_on_from_a_checkpoint() {
+    let (graph, preprocess) = network();
+    let course = Course { epochs: 8, rate: 2e-3, ..course() };
+    let images = images(300);
+    let tuned = |options: &TuneOptions, progress: &dyn Progress, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| tune(graph.clone(), &preprocess, &images, options, progress).unwrap())
+    };
+    let straight = tuned(&switching(course.clone()), &(), 2);
+    let divergences: Vec<f64> = straight.curve.iter().map(divergence).collect();
+    let best = divergences.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(straight.is_improved && best < 0.8 * divergences[0], "{divergences:?}");
+    let model = &straight.conversion.model;
+    let switching_layers = model.switching_layers().count();
+    assert!(switching_layers > 3 && model.provenance.options["tuned_stages"] == "0.1,0.5");
+    // Every width answers on images that took no part.
+    let test = digits::images("test", 200);
+    let mut session = Session::new(model).unwrap();
+    for (width, least) in [(1, 75), (2, 90), (3, 90)] {
+        session.set_bits(None, width).unwrap();
+        let logits = session.run(&test.pixels.concat()).unwrap();
+        let right = (0..200).filter(|&image| logits.top(image, 1)[0] == test.labels[image]).count();
+        assert!(100 * right >= least * 200, "{right} of 200 with {width} planes");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let options = TuneOptions { checkpoint: Some(folder.path().join("c")), ..switching(course) };
+    let broken = Break::after(1000);
+    assert!(catch_unwind(AssertUnwindSafe(|| tuned(&options, &broken, 2))).is_err());
+    let resumed = tuned(&options, &(), 1);
+    assert_eq!(resumed.curve, straight.curve);
+    assert_eq!(resumed.conversion.model, straight.conversion.model);
+}
+
+#[test]
+fn what_a_network_that_switches_cannot_learn_is_refused() {
+    let (graph, preprocess) = network();
+    let refused = |options: TuneOptions, part: &str| {
+        let error = tune(graph.clone(), &preprocess, &images(100), &options, &()).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    let blocks = Course { reconstruction: Some(Reconstruction::default()), ..course() };
+    refused(switching(blocks), "reconstruction");
+    let stages = SwitchingStages { activations: 0.5, uniform: 0.2 };
+    refused(TuneOptions { stages, ..switching(course()) }, "stages");
 }

@@ -20,6 +20,7 @@ mod judged;
 mod layers;
 mod learn;
 mod model;
+mod nested;
 mod network;
 mod output;
 mod plan;

@@ -2,11 +2,12 @@
 
 use super::convert::{FileArgs, More, PrecisionArgs, report, say};
 use super::course::CourseArgs;
+use super::nested::NestedArgs;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, note};
 use super::progress::Bars;
-use anyhow::ensure;
-use fgq::{BlockError, Course, Epoch, Imitation, Reconstruction, TuneOptions, Tuning};
+use anyhow::{Context, ensure};
+use fgq::{BlockError, Course, Epoch, Imitation, Reconstruction, SwitchingStages, TuneOptions, Tuning};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -29,6 +30,19 @@ pub struct Args {
     report: Option<PathBuf>,
     #[command(flatten)]
     course: TuningArgs,
+    #[command(flatten)]
+    nested: NestedArgs,
+    /// Of a model that switches: the shares of the course after which layers take fewer planes too, not only fewer bits of
+    /// activations, and after which ever more layers have widths of their own
+    #[arg(
+        long,
+        value_name = "SHARE,SHARE",
+        value_parser = stages,
+        requires = "nested",
+        default_value_t,
+        help_heading = "Switching"
+    )]
+    stages: SwitchingStages,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -99,6 +113,11 @@ impl TuningArgs {
     }
 }
 
+fn stages(text: &str) -> anyhow::Result<SwitchingStages> {
+    let (activations, uniform) = text.split_once(',').context("give two shares, as 0.1,0.5")?;
+    Ok(SwitchingStages { activations: activations.parse()?, uniform: uniform.parse()? })
+}
+
 /// Converts, trains and writes.
 pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
@@ -111,10 +130,11 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let classes = args.classes.names(&graph, &args.files.calib)?;
     let images = args.files.images(&graph, args.course.labels)?.spread(args.samples);
     let options = TuneOptions {
-        convert: args.precision.options()?,
+        convert: args.nested.applied_to(args.precision.options()?),
         course: args.course.course(),
         labels: args.course.labels,
         checkpoint: args.checkpoint,
+        stages: args.stages,
     };
     let tuning = fgq::tune(graph, &chosen.preprocess, &images, &options, &Bars::new())
         .map_err(|error| args.files.place(error))?;

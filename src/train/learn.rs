@@ -48,7 +48,7 @@ pub(crate) fn learn_precision(
     let judge = Judge::new(&teacher, full, pixels.judging())?;
     let student = MixedPrecision::new(graph, &full.graph, rules);
     let mut training = Training::new(student, full, &teacher, &pixels.fitting, told);
-    let verdict = |student: &MixedPrecision| {
+    let verdict = |student: &mut MixedPrecision| {
         let (judgement, memory) = (judge.of(&student.learned_graph(graph))?, student.memory());
         Ok(Verdict { judgement, memory: Some(memory), counts: memory.is_within(&rules.budgets) })
     };

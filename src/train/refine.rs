@@ -4,6 +4,7 @@
 use super::blocks::blocks;
 use super::checkpoint::{Epoch, Standing};
 use super::held_back::Judge;
+use super::nested::{NestedStudent, SwitchingStages};
 use super::reconstruct::{BlockError, reconstruct};
 use super::simulate::Simulation;
 use super::student::Student;
@@ -11,9 +12,10 @@ use super::training::{Training, Tutoring, Verdict, check_held_back};
 use crate::calibrate::Parts;
 use crate::error::Result;
 use crate::graph::Interpreter;
+use crate::judge::Judgement;
 use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::QuantizedGraph;
+use crate::quantize::{NestedGraph, QuantizedGraph};
 
 /// The best network found.
 pub(crate) struct Refinement {
@@ -44,7 +46,7 @@ pub(crate) fn refine(
     if told.course.features > 0.0 {
         training.blocks = blocks(&training.student, &full.structure, &full.graph);
     }
-    let verdict = |simulation: &Simulation| {
+    let verdict = |simulation: &mut Simulation| {
         let judgement = judge.of(&simulation.refined(graph))?;
         Ok(Verdict { judgement, memory: None, counts: true })
     };
@@ -53,6 +55,43 @@ pub(crate) fn refine(
     let simulation = &mut training.student;
     let best = best.map(|best| simulation.set(&best).map(|()| simulation.refined(graph))).transpose()?;
     Ok(Refinement { graph: best, blocks, curve })
+}
+
+/// What the images held back say of a network that switches, at several of its widths.
+pub(crate) type NestedJudge<'a> = dyn Fn(&NestedGraph) -> Result<Option<Judgement>> + 'a;
+
+/// As [`refine`], for a network that switches, the network if an epoch was better than the start; no blocks learn before.
+///
+/// # Errors
+/// As [`refine`].
+pub(crate) fn refine_nested(
+    nested: &NestedGraph,
+    full: &Full,
+    pixels: &Parts,
+    told: Tutoring,
+    stages: SwitchingStages,
+    judge: &NestedJudge,
+    progress: &dyn Progress,
+) -> Result<(Option<NestedGraph>, Vec<Epoch>)> {
+    check_held_back(pixels)?;
+    let teacher = Interpreter::new(&full.graph)?;
+    let student = NestedStudent::new(nested, &full.graph, stages, told.course.seed);
+    let mut training = Training::new(student, full, &teacher, &pixels.fitting, told);
+    if told.course.features > 0.0 {
+        training.blocks = blocks(&training.student.simulation, &full.structure, &full.graph);
+    }
+    let verdict = |student: &mut NestedStudent| {
+        let judgement = judge(&student.refined(nested))?;
+        Ok(Verdict { judgement, memory: None, counts: true })
+    };
+    let start = |training: &mut Training<NestedStudent>| {
+        let before = Epoch { loss: None, judgement: judge(nested)? };
+        Ok(Standing::at(before, training.student.tensors()))
+    };
+    let Standing { best, curve, .. } = training.run(start, verdict, progress)?;
+    let student = &mut training.student;
+    let best = best.map(|best| student.set(&best).map(|()| student.refined(nested))).transpose()?;
+    Ok((best, curve))
 }
 
 /// Where training stands before its first epoch: blocks have learned, if they are to.

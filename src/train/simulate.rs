@@ -187,15 +187,24 @@ impl Student for Simulation {
 
     fn learned(&mut self, gradients: Gradients) -> Vec<Learned<'_>> {
         let (mut learned, of_weights) = learned_of(&mut self.network, gradients);
-        let mut of_weights = of_weights.into_iter().peekable();
-        for conv in &mut self.convs {
-            let Some((_, gradient)) = of_weights.next_if(|(layer, _)| *layer == conv.layer) else { continue };
-            let Some(weights) = &mut conv.weights else { continue };
-            let gradient = in_storage_order(&gradient, conv.arrangement);
-            learned.extend(weights.learned(&gradient));
-        }
+        learned.extend(learned_weights(&mut self.convs, of_weights));
         learned
     }
+}
+
+/// What is learned of the weights of convolutions, given gradients by layer in their order.
+pub(super) fn learned_weights(
+    convs: &mut [SimulatedConv],
+    gradients: Vec<(NodeId, Vec<f32>)>,
+) -> Vec<Learned<'_>> {
+    let mut gradients = gradients.into_iter().peekable();
+    let mut learned = Vec::new();
+    for conv in convs {
+        let Some((_, gradient)) = gradients.next_if(|(layer, _)| *layer == conv.layer) else { continue };
+        let Some(weights) = &mut conv.weights else { continue };
+        learned.extend(weights.learned(&in_storage_order(&gradient, conv.arrangement)));
+    }
+    learned
 }
 
 impl WeightQuantizer {
@@ -235,7 +244,7 @@ pub(super) fn learned_of(
 }
 
 /// Gains and steps change by shares of themselves, biases by shares of the largest of their layer.
-fn units(kind: Kind, values: &[f32]) -> Vec<f32> {
+pub(super) fn units(kind: Kind, values: &[f32]) -> Vec<f32> {
     let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     match kind {
         Kind::Gain | Kind::Step => values.iter().map(|value| value.abs().max(1e-3 * largest)).collect(),
@@ -306,7 +315,7 @@ impl SimulationBuilder<'_> {
             .collect();
         let layer = Conv {
             weight: in_graph_order(&real, arrangement, &conv.window.kernel),
-            gain: self.gains(node, conv),
+            gain: gains(self.graph, node, conv),
             bias: conv.bias.iter().map(|&bias| bias as f32).collect(),
             window: conv.window,
             groups: conv.groups,
@@ -324,16 +333,6 @@ impl SimulationBuilder<'_> {
             place = self.push(node, Function::Op(Op::Unary(clamp)), vec![place]);
         }
         if conv.logits { place } else { self.quantize(id, node, place) }
-    }
-
-    /// Gains as far as multipliers can follow.
-    fn gains(&self, node: &QuantizedNode, conv: &QuantizedConv) -> Vec<f32> {
-        let input = self.graph.nodes[node.inputs[0]].quantizer.scale;
-        let gain = |(&gain, &factor): (&f64, &f64)| {
-            let limit = largest_unit(&node.quantizer) / (factor * input).abs();
-            (if conv.logits || limit.is_nan() { gain } else { gain.clamp(-limit, limit) }) as f32
-        };
-        conv.gain.iter().zip(&conv.factors).map(gain).collect()
     }
 
     /// Trained weights in storage order, as the fitted gain leaves them.
@@ -403,6 +402,16 @@ impl SimulationBuilder<'_> {
         }
         place
     }
+}
+
+/// A convolution's gains as far as multipliers can follow.
+pub(super) fn gains(graph: &QuantizedGraph, node: &QuantizedNode, conv: &QuantizedConv) -> Vec<f32> {
+    let input = graph.nodes[node.inputs[0]].quantizer.scale;
+    let gain = |(&gain, &factor): (&f64, &f64)| {
+        let limit = largest_unit(&node.quantizer) / (factor * input).abs();
+        (if conv.logits || limit.is_nan() { gain } else { gain.clamp(-limit, limit) }) as f32
+    };
+    conv.gain.iter().zip(&conv.factors).map(gain).collect()
 }
 
 /// Whether a clamp changes anything before codes are rounded to.

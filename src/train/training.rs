@@ -118,7 +118,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
     pub(super) fn run(
         &mut self,
         start: impl FnOnce(&mut Self) -> Result<Standing>,
-        judge: impl Fn(&S) -> Result<Verdict>,
+        judge: impl Fn(&mut S) -> Result<Verdict>,
         progress: &dyn Progress,
     ) -> Result<Standing> {
         let file = self.checkpoint.map(|path| (path, self.subject()));
@@ -130,7 +130,8 @@ impl<'a, S: Student + Sync> Training<'a, S> {
         progress.advance(standing.epoch * images);
         while standing.epoch < self.course.epochs && self.progress_at(standing.epoch, 0.0) < 1.0 {
             let loss = self.epoch(standing.epoch, progress)?;
-            self.record(loss, judge(&self.student)?, &mut standing);
+            let verdict = judge(&mut self.student)?;
+            self.record(loss, verdict, &mut standing);
             progress.status(&standing.curve.last().map(Epoch::to_string).unwrap_or_default());
             if let Some((path, subject)) = &file {
                 standing.write(path, subject)?;

@@ -125,3 +125,25 @@ fn threads_change_nothing() {
     let two = converted(&digits, &["--threads", "3"]);
     assert_eq!(one["sha256"], two["sha256"]);
 }
+
+#[test]
+fn models_that_switch_are_tuned() {
+    let digits = Digits::new();
+    let network = repository(DIGITS);
+    let tune = |more: &[&str]| {
+        let base = ["tune", &network, "--calib", "train", "-o", "t.fgq", "--nested", "64*2", "--epochs", "2"];
+        digits.run(&[&base[..], more].concat())
+    };
+    let json = tune(&["--nested-act", "4,6", "--rate", "1e-3", "--stages", "0,0.5", "--json"]).json();
+    assert_eq!(json["tuning"]["curve"].as_array().unwrap().len(), 3, "{json}");
+    assert_eq!(json["settings"].as_array().unwrap().len(), 4);
+    for width in ["1", "2"] {
+        let eval = digits.run(&["eval", "t.fgq", "--images", "test", "--bits", width, "--json"]).json();
+        assert!(eval["top1"].as_f64().unwrap() > 80.0, "{eval}");
+    }
+    tune(&["--stages", "0.5"]).fails_with(&["--stages"]);
+    tune(&["--stages", "0.5,0.4"]).fails_with(&["0.5,0.4", "stages"]);
+    tune(&["--blocks", "1"]).fails_with(&["switches"]);
+    let alone = ["tune", &network, "--calib", "train", "--stages", "0,0.5"];
+    digits.run(&alone).fails_with(&["--nested"]);
+}

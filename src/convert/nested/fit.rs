@@ -33,6 +33,10 @@ pub(super) struct NestPlan {
 /// A layer that cannot switch.
 pub(super) fn planned<'a>(mut draft: Draft<'a>, options: &ConvertOptions) -> Result<(Draft<'a>, NestPlan)> {
     let planes = draft.choices.iter().flatten().map(|choice| choice.precision.planes()).max().unwrap_or(1);
+    if planes < 2 {
+        let message = "no layer would switch: the first and the last keep 8 bits unless --set says otherwise";
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
     let switches = |id: &NodeId| draft.choices[*id].is_some_and(|choice| choice.precision.planes() == planes);
     let sources: Vec<NodeId> = (0..draft.choices.len()).filter(switches).collect();
     for operator in draft.structure.operators.iter() {

@@ -116,6 +116,35 @@ fn gradients_pass_straight_through_the_rounding() {
     }
 }
 
+/// The first planes alone are those of the whole, and planes that are not in use have no gradient.
+#[test]
+fn fewer_planes_are_the_first_ones() {
+    let trained = noise(120, 7);
+    let conv = conv("ternary:4*3".parse().unwrap(), &trained);
+    let mut quantizer = WeightQuantizer::new(&conv, &trained);
+    let whole = quantizer.weights();
+    for planes in [1, 2, 3] {
+        quantizer.take(planes);
+        let own = quantizer.weights();
+        assert_eq!(own.precision, whole.precision.with_planes(planes as u8));
+        assert_eq!(own.levels, whole.levels[..planes * 120]);
+        assert_eq!(own.scales, whole.scales[..planes * whole.scales.len() / 3]);
+        let [latent, scales] = quantizer.backward(&noise(120, 9));
+        assert!(
+            latent[planes * 120..].iter().all(|&dw| dw == 0.0) && latent[..120].iter().any(|&dw| dw != 0.0)
+        );
+        assert!(scales[planes * whole.scales.len() / 3..].iter().all(|&dw| dw == 0.0));
+        let narrow = crate::quantize::QuantizedConv { weights: own, ..conv.clone() };
+        let expected: Vec<f32> = narrow
+            .expand()
+            .chunks_exact(40)
+            .zip(&narrow.factors)
+            .flat_map(|(channel, factor)| channel.iter().map(move |&w| *factor as f32 * f32::from(w)))
+            .collect();
+        assert_eq!(quantizer.expand(), expected);
+    }
+}
+
 /// A weight beyond the outermost level moves back but not further out.
 #[test]
 fn weights_do_not_run_away() {

@@ -17,7 +17,7 @@ const BOUND: f32 = 1.01;
 
 const IMAGES: usize = 12;
 
-fn images(seed: u64, graph: &Graph) -> PixelImages {
+pub(in crate::train) fn images(seed: u64, graph: &Graph) -> PixelImages {
     let mut choices = Choices(seed);
     let image = |choices: &mut Choices| (0..graph.input.len()).map(|_| choices.next() as u8).collect();
     PixelImages { pixels: (0..IMAGES).map(|_| image(&mut choices)).collect(), labels: Vec::new() }
