@@ -11,7 +11,7 @@ use crate::data::{Images, Unreadable};
 use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::Graph;
-use crate::layerwise::{Packed, measure_and_pack};
+use crate::layerwise::{Packed, WhatIf, measure_and_pack};
 use crate::prepare::{Full, Prepared};
 use crate::progress::Progress;
 use crate::quantize::NestedGraph;
@@ -72,8 +72,10 @@ impl<'a> NestedFitted<'a> {
     /// # Errors
     /// Parameters that integers cannot hold.
     pub(crate) fn with(self, nested: NestedGraph, progress: &dyn Progress) -> Result<Self> {
-        let packed = measure_and_pack(&mut nested.top().clone(), &self.full, self.packed.pixels, progress)?;
-        Ok(Self { nested, packed, ..self })
+        let Packed { pixels, what_if, .. } = self.packed;
+        let packed = measure_and_pack(&mut nested.top().clone(), &self.full, pixels, progress)?;
+        let what_if = what_if.map(|WhatIf { logits, .. }| WhatIf { logits, spares: Vec::new() });
+        Ok(Self { nested, packed: Packed { what_if, ..packed }, ..self })
     }
 
     /// The packed model with its settings, and what is to be said of it.

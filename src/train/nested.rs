@@ -5,12 +5,16 @@
 use super::checkpoint::{LearnedTensors, copy_back, misfit};
 use super::network::{Function, Network};
 use super::parameters::Kind;
-use super::quantizers::ActivationQuantizer;
-use super::simulate::{Learned, Simulation, gains, learned_of, learned_weights, units};
+use super::quantizers::{ActivationQuantizer, PlaneQuantizer};
+use super::simulate::{
+    Learned, SimulatedConv, Simulation, gains, in_graph_order, in_storage_order, learned_of, learned_weights,
+    trained_weights, units,
+};
 use super::student::Student;
 use super::tape::Gradients;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
+use crate::precision::Arrangement;
 use crate::quantize::{NestedGraph, OperatorId, PerOperator, QuantizedGraph, QuantizedOp, WidthVariant};
 use crate::random::Random;
 use std::fmt;
@@ -90,8 +94,9 @@ pub(super) struct NestedStudent {
 struct NestedLayer {
     operator: OperatorId,
     before: Option<OperatorId>,
-    /// Whether its weights do too.
-    switches: bool,
+    /// What its weights are rounded from, if they depend on widths too.
+    planes: Option<PlaneQuantizer>,
+    arrangement: Arrangement,
     layer: NodeId,
     /// By the width of the layer, or of the layer before if it does not switch.
     uniform: Vec<ChannelAffine>,
@@ -119,10 +124,13 @@ impl NestedStudent {
     /// `trained` is the full-precision graph that `nested` was made from.
     pub(super) fn new(nested: &NestedGraph, trained: &Graph, stages: SwitchingStages, seed: u64) -> Self {
         let mut simulation = Simulation::new(nested.top(), trained);
-        let convs = simulation.convs.iter().map(|conv| [conv.operator.index(), conv.layer]);
-        let convs: Vec<[usize; 2]> = convs.collect();
-        let layer =
-            |[operator, layer]: [usize; 2]| NestedLayer::new(nested, OperatorId::from(operator), layer);
+        let layer = |conv: &mut SimulatedConv| {
+            let layer = NestedLayer::new(nested, trained, conv)?;
+            // Its planes are the layer's own.
+            conv.weights = conv.weights.take().filter(|_| layer.planes.is_none());
+            Some(layer)
+        };
+        let layers = simulation.convs.iter_mut().filter_map(layer).collect();
         let copy = |&[operator, reader]: &[OperatorId; 2]| {
             let quantizer =
                 |variant: &WidthVariant| ActivationQuantizer::new(&variant.graph.nodes[operator].quantizer);
@@ -133,7 +141,7 @@ impl NestedStudent {
         copies.iter().for_each(|copy| simulation.network.layers[copy.layer].trainable = true);
         let top: PerOperator<usize> = nested.before.iter().map(|_| nested.widths - 1).collect();
         Self {
-            layers: convs.into_iter().filter_map(layer).collect(),
+            layers,
             copies,
             widths: nested.widths,
             stages,
@@ -149,15 +157,23 @@ impl NestedStudent {
         let refined = |variant: &WidthVariant| {
             self.take(DrawnWidths { weights: variant.places.clone(), activations: variant.places.clone() });
             let mut graph = variant.graph.clone();
-            self.simulation.store(&mut graph);
-            self.store_copies(&mut graph);
+            self.store(&mut graph);
             WidthVariant { places: variant.places.clone(), graph }
         };
         let variants = nested.variants.iter().map(refined).collect();
         NestedGraph { variants, ..nested.clone() }
     }
 
-    fn store_copies(&self, graph: &mut QuantizedGraph) {
+    /// Writes what was learned of the network with the widths taken.
+    fn store(&self, graph: &mut QuantizedGraph) {
+        self.simulation.store(graph);
+        for layer in &self.layers {
+            if let (QuantizedOp::Conv(conv), Some(planes)) =
+                (&mut graph.nodes[layer.operator].op, &layer.planes)
+            {
+                conv.weights = planes.weights(self.drawn.weights[layer.operator] + 1);
+            }
+        }
         for copy in &self.copies {
             let place = self.drawn.activations[copy.reader];
             graph.nodes[copy.operator].quantizer = copy.quantizers[place].quantizer();
@@ -188,13 +204,10 @@ impl NestedStudent {
         for layer in &self.layers {
             if let Function::Op(Op::Conv(conv)) = &mut self.simulation.network.layers[layer.layer].function {
                 ChannelAffine { gain: conv.gain, bias: conv.bias } = layer.affine(&drawn.weights);
-            }
-        }
-        let switching: Vec<&NestedLayer> = self.layers.iter().filter(|layer| layer.switches).collect();
-        for conv in &mut self.simulation.convs {
-            let switches = switching.iter().any(|layer| layer.operator == conv.operator);
-            if let Some(weights) = conv.weights.as_mut().filter(|_| switches) {
-                weights.take(drawn.weights[conv.operator] + 1);
+                if let Some(planes) = &layer.planes {
+                    let weights = planes.expand(drawn.weights[layer.operator] + 1);
+                    conv.weight = in_graph_order(&weights, layer.arrangement, &conv.window.kernel);
+                }
             }
         }
         for copy in &self.copies {
@@ -207,22 +220,31 @@ impl NestedStudent {
 
     fn parameters(&self) -> impl Iterator<Item = &Vec<f32>> {
         let affines = self.layers.iter().flat_map(|layer| layer.uniform.iter().chain(&layer.pairs));
-        affines.flat_map(|affine| [&affine.gain, &affine.bias]).chain([&self.draws])
+        let planes = self.layers.iter().filter_map(|layer| layer.planes.as_ref());
+        let planes = planes.flat_map(|planes| [&planes.latent, &planes.scales]);
+        affines.flat_map(|affine| [&affine.gain, &affine.bias]).chain(planes).chain([&self.draws])
     }
 
     fn parameters_mut(&mut self) -> Vec<&mut [f32]> {
-        let affines =
-            self.layers.iter_mut().flat_map(|layer| layer.uniform.iter_mut().chain(&mut layer.pairs));
-        let affines = affines.flat_map(|affine| [&mut affine.gain[..], &mut affine.bias]);
+        let (mut affines, mut planes) = (Vec::new(), Vec::new());
+        for layer in &mut self.layers {
+            for affine in layer.uniform.iter_mut().chain(&mut layer.pairs) {
+                affines.extend([&mut affine.gain[..], &mut affine.bias]);
+            }
+            if let Some(own) = &mut layer.planes {
+                planes.extend([&mut own.latent[..], &mut own.scales]);
+            }
+        }
         let quantizers = self.copies.iter_mut().flat_map(|copy| &mut copy.quantizers);
         let steps = quantizers.flat_map(|quantizer| quantizer.parameters_mut()).map(|(_, step)| step);
-        affines.chain([&mut self.draws[..]]).chain(steps).collect()
+        affines.into_iter().chain(planes).chain([&mut self.draws[..]]).chain(steps).collect()
     }
 }
 
 impl NestedLayer {
     /// None for a convolution that depends on no width.
-    fn new(nested: &NestedGraph, operator: OperatorId, layer: NodeId) -> Option<Self> {
+    fn new(nested: &NestedGraph, trained: &Graph, conv: &SimulatedConv) -> Option<Self> {
+        let SimulatedConv { operator, layer, arrangement, .. } = *conv;
         let keys = nested.keys(operator);
         let affine = |pair: [usize; 2]| {
             let graph = &nested.variants[nested.with_pair(operator, pair)?].graph;
@@ -237,10 +259,17 @@ impl NestedLayer {
         let uniform = uniform.filter(|_| keys != [1, 1])?;
         let pairs = (0..keys[0] * keys[1]).filter(|_| !keys.contains(&1));
         let pairs = pairs.map(|at| Some(affine(pair(at))?.beside(&uniform[pair(at)[1]])));
+        let planes = match &nested.top().nodes[operator].op {
+            QuantizedOp::Conv(conv) if nested.own.contains(&operator) => {
+                Some(PlaneQuantizer::new(conv, &trained_weights(trained, conv)?))
+            }
+            _ => None,
+        };
         Some(Self {
             operator,
             before: nested.before[operator],
-            switches: nested.own.contains(&operator),
+            planes,
+            arrangement,
             layer,
             pairs: pairs.collect::<Option<_>>()?,
             uniform,
@@ -250,7 +279,7 @@ impl NestedLayer {
     /// The places of the gains and biases in use, for the layer's width and for its pair.
     fn places(&self, places: &PerOperator<usize>) -> (usize, Option<usize>) {
         let before = self.before.map_or(0, |before| places[before]);
-        let own = if self.switches { places[self.operator] } else { before };
+        let own = if self.planes.is_some() { places[self.operator] } else { before };
         let is_pair = !self.pairs.is_empty() && before != own;
         (own, is_pair.then_some(before * self.uniform.len() + own))
     }
@@ -260,8 +289,12 @@ impl NestedLayer {
         pair.map_or_else(|| self.uniform[own].clone(), |pair| self.uniform[own].changed(&self.pairs[pair]))
     }
 
-    /// All gains and biases with their gradients, given those of the gains and biases in use.
-    fn learned(&mut self, places: &PerOperator<usize>, [gain, bias]: [Vec<f32>; 2]) -> Vec<Learned<'_>> {
+    /// All that is learned with its gradients, given those of the weights, gains and biases in use.
+    fn learned(
+        &mut self,
+        places: &PerOperator<usize>,
+        [weights, gain, bias]: [Vec<f32>; 3],
+    ) -> Vec<Learned<'_>> {
         let (own, pair) = self.places(places);
         let mut of_uniform = vec![ChannelAffine::default(); self.uniform.len()];
         let mut of_pairs = vec![ChannelAffine::default(); self.pairs.len()];
@@ -272,18 +305,33 @@ impl NestedLayer {
         let shares = pair.map(|pair| &self.pairs[pair].gain);
         let gain = (0..gain.len()).map(|at| gain[at] * (1.0 + shares.map_or(0.0, |shares| shares[at])));
         of_uniform[own] = ChannelAffine { gain: gain.collect(), bias };
+        let bias_units: Vec<Vec<f32>> =
+            self.uniform.iter().map(|affine| units(Kind::Bias, &affine.bias)).collect();
         let mut learned = Vec::new();
-        let largest = self.uniform.iter().map(|affine| units(Kind::Bias, &affine.bias)).collect::<Vec<_>>();
-        for (affine, gradient) in self.uniform.iter_mut().zip(of_uniform) {
+        for ((affine, gradient), bias_units) in self.uniform.iter_mut().zip(of_uniform).zip(&bias_units) {
             let gain_units = units(Kind::Gain, &affine.gain);
-            let bias_units = units(Kind::Bias, &affine.bias);
-            learned.extend(affine.learned(gradient, gain_units, bias_units));
+            learned.extend(affine.learned(gradient, gain_units, bias_units.clone()));
         }
-        let widths = largest.len();
-        for (pair, (affine, gradient)) in self.pairs.iter_mut().zip(of_pairs).enumerate() {
-            learned.extend(affine.learned(gradient, vec![1.0], largest[pair % widths].clone()));
+        for ((affine, gradient), bias_units) in
+            self.pairs.iter_mut().zip(of_pairs).zip(bias_units.iter().cycle())
+        {
+            learned.extend(affine.learned(gradient, vec![1.0], bias_units.clone()));
+        }
+        if let Some(planes) = &mut self.planes {
+            learned.extend(planes.learned(own + 1, &in_storage_order(&weights, self.arrangement)));
         }
         learned
+    }
+}
+
+impl PlaneQuantizer {
+    fn learned(&mut self, planes: usize, gradient: &[f32]) -> [Learned<'_>; 2] {
+        let [latent, scales] = self.backward(planes, gradient);
+        let units = self.units();
+        [
+            Learned { kind: Kind::Weight, values: &mut self.latent, gradient: latent, units },
+            Learned { kind: Kind::Step, values: &mut self.scales, gradient: scales, units: vec![1.0] },
+        ]
     }
 }
 
@@ -376,12 +424,13 @@ impl Student for NestedStudent {
         let of_copies: Vec<_> =
             copies.iter().map(|copy| std::mem::take(&mut gradients[copy.layer])).collect();
         let (mut learned, mut of_weights) = learned_of(network, gradients);
-        for (layer, mut gradients) in layers.iter_mut().zip(of_layers) {
-            let affine =
-                [2, 1].map(|at| if at < gradients.len() { gradients.remove(at) } else { Vec::new() });
-            let [bias, gain] = affine;
-            of_weights.extend(gradients.pop().map(|gradient| (layer.layer, gradient)));
-            learned.extend(layer.learned(&drawn.weights, [gain, bias]));
+        for (layer, gradients) in layers.iter_mut().zip(of_layers) {
+            let mut gradients = gradients.into_iter();
+            let [weights, gain, bias] = std::array::from_fn(|_| gradients.next().unwrap_or_default());
+            if layer.planes.is_none() {
+                of_weights.push((layer.layer, weights.clone()));
+            }
+            learned.extend(layer.learned(&drawn.weights, [weights, gain, bias]));
         }
         for (copy, gradients) in copies.iter_mut().zip(of_copies) {
             let gradient = gradients.first().and_then(|gradient| gradient.first()).copied();

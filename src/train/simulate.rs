@@ -321,7 +321,7 @@ impl SimulationBuilder<'_> {
             groups: conv.groups,
         };
         let mut place = self.push(node, Function::Op(Op::Conv(layer)), vec![inputs[0]]);
-        let weights = self.trained_weights(conv).filter(|_| !reads_pixels);
+        let weights = trained_weights(self.trained, conv).filter(|_| !reads_pixels);
         let weights = weights.map(|trained| WeightQuantizer::new(conv, &trained));
         self.own.convs.push(SimulatedConv { operator: id, layer: place, arrangement, weights });
         if let Some(&residual) = inputs.get(1) {
@@ -333,22 +333,6 @@ impl SimulationBuilder<'_> {
             place = self.push(node, Function::Op(Op::Unary(clamp)), vec![place]);
         }
         if conv.logits { place } else { self.quantize(id, node, place) }
-    }
-
-    /// Trained weights in storage order, as the fitted gain leaves them.
-    fn trained_weights(&self, conv: &QuantizedConv) -> Option<Vec<f32>> {
-        let Op::Conv(trained) = &self.trained.nodes[conv.source].op else { return None };
-        let arrangement = conv.arrangement();
-        let weights: Vec<f32> = trained.weight.iter().copied().collect();
-        let mut weights = in_storage_order(&weights, arrangement);
-        let gains = trained.gain.iter().zip(&conv.gain);
-        for (channel, (&of_trained, &fitted)) in
-            weights.chunks_exact_mut(arrangement.channel_len()).zip(gains)
-        {
-            let ratio = if fitted == 0.0 { 0.0 } else { (f64::from(of_trained) / fitted) as f32 };
-            channel.iter_mut().for_each(|weight| *weight *= ratio);
-        }
-        Some(weights)
     }
 
     fn plain(
@@ -412,6 +396,20 @@ pub(super) fn gains(graph: &QuantizedGraph, node: &QuantizedNode, conv: &Quantiz
         (if conv.logits || limit.is_nan() { gain } else { gain.clamp(-limit, limit) }) as f32
     };
     conv.gain.iter().zip(&conv.factors).map(gain).collect()
+}
+
+/// Trained weights in storage order, as the fitted gain leaves them.
+pub(super) fn trained_weights(graph: &Graph, conv: &QuantizedConv) -> Option<Vec<f32>> {
+    let Op::Conv(trained) = &graph.nodes[conv.source].op else { return None };
+    let arrangement = conv.arrangement();
+    let weights: Vec<f32> = trained.weight.iter().copied().collect();
+    let mut weights = in_storage_order(&weights, arrangement);
+    let gains = trained.gain.iter().zip(&conv.gain);
+    for (channel, (&of_trained, &fitted)) in weights.chunks_exact_mut(arrangement.channel_len()).zip(gains) {
+        let ratio = if fitted == 0.0 { 0.0 } else { (f64::from(of_trained) / fitted) as f32 };
+        channel.iter_mut().for_each(|weight| *weight *= ratio);
+    }
+    Some(weights)
 }
 
 /// Whether a clamp changes anything before codes are rounded to.

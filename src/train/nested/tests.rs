@@ -110,48 +110,57 @@ fn stages_follow_one_another() {
 /// Gains and biases in use depend on those of the width and on what the pair changes: differences against gradients.
 #[test]
 fn gradients_of_pairs_equal_differences() {
-    let affine = |seed: u64| ChannelAffine { gain: noise(3, seed), bias: noise(3, seed + 50) };
-    for (switches, has_before) in [(true, true), (true, false), (false, true)] {
-        let pairs = if switches && has_before { 9 } else { 0 };
-        let mut layer = NestedLayer {
-            operator: OperatorId::from(2),
-            before: has_before.then(|| OperatorId::from(1)),
-            switches,
-            layer: 0,
-            uniform: (0..3).map(affine).collect(),
-            pairs: (0..pairs).map(|at| affine(10 + at)).collect(),
-        };
-        for place in 0..9 {
-            let places: PerOperator<usize> = [0, place / 3, place % 3].into_iter().collect();
-            let gradient = [noise(3, 100), noise(3, 101)];
-            let value = |layer: &NestedLayer| {
-                let found = layer.affine(&places);
-                let of = |values: &[f32], dy: &[f32]| values.iter().zip(dy).map(|(v, d)| v * d).sum::<f32>();
-                of(&found.gain, &gradient[0]) + of(&found.bias, &gradient[1])
+    each_network(|nested, trained, _| {
+        let mut student = NestedStudent::new(&nested, trained, SwitchingStages::default(), 0);
+        let mut seed = 0;
+        for layer in &mut student.layers {
+            let mut real = |count: usize| {
+                seed += 1;
+                noise(count, seed)
             };
-            let before = value(&layer);
-            let gradients: Vec<Vec<f32>> =
-                layer.learned(&places, gradient.clone()).into_iter().map(|it| it.gradient).collect();
-            assert_eq!(gradients.len(), 2 * (3 + pairs as usize));
-            for (tensor, gradients) in gradients.iter().enumerate() {
-                for (channel, gradient) in gradients.iter().enumerate() {
+            let channels = layer.uniform[0].gain.len();
+            for affine in layer.uniform.iter_mut().chain(&mut layer.pairs) {
+                *affine = ChannelAffine { gain: real(channels), bias: real(channels) };
+            }
+            let (affines, widths) = (layer.uniform.len() + layer.pairs.len(), nested.widths);
+            let gradient = [real(layer.arrangement.len()), real(channels), real(channels)];
+            for variant in &nested.variants {
+                let places = &variant.places;
+                let value = |layer: &NestedLayer| {
+                    let found = layer.affine(places);
+                    let dot =
+                        |values: &[f32], dy: &[f32]| values.iter().zip(dy).map(|(v, d)| v * d).sum::<f32>();
+                    dot(&found.gain, &gradient[1]) + dot(&found.bias, &gradient[2])
+                };
+                let before = value(layer);
+                let learned = layer.learned(places, gradient.clone()).into_iter().take(2 * affines);
+                let gradients: Vec<Vec<f32>> = learned.map(|it| it.gradient).collect();
+                for (tensor, gradients) in gradients.iter().enumerate() {
                     // The diagonal of pairs stays nothing.
-                    let at = tensor / 2;
-                    if at >= 3 && (at - 3) / 3 == (at - 3) % 3 {
-                        assert_eq!(*gradient, 0.0);
+                    let pair = (tensor / 2).checked_sub(widths);
+                    if pair.is_some_and(|pair| pair / widths == pair % widths) {
+                        assert!(gradients.iter().all(|&gradient| gradient == 0.0));
                         continue;
                     }
-                    let moved = |layer: &mut NestedLayer, by: f32| {
-                        layer.learned(&places, [noise(3, 1), noise(3, 2)])[tensor].values[channel] += by;
-                    };
-                    moved(&mut layer, 0.5);
-                    let difference = (value(&layer) - before) / 0.5;
-                    moved(&mut layer, -0.5);
-                    assert!((difference - gradient).abs() < 1e-4, "{difference} instead of {gradient}");
+                    for (channel, gradient) in gradients.iter().enumerate() {
+                        let moved = |layer: &mut NestedLayer, by: f32| {
+                            let nothing = gradient_of_nothing(layer);
+                            layer.learned(places, nothing)[tensor].values[channel] += by;
+                        };
+                        moved(layer, 0.5);
+                        let difference = (value(layer) - before) / 0.5;
+                        moved(layer, -0.5);
+                        assert!((difference - gradient).abs() < 1e-3, "{difference} instead of {gradient}");
+                    }
                 }
             }
         }
-    }
+    });
+}
+
+fn gradient_of_nothing(layer: &NestedLayer) -> [Vec<f32>; 3] {
+    let channels = layer.uniform[0].gain.len();
+    [layer.arrangement.len(), channels, channels].map(|count| vec![0.0; count])
 }
 
 /// What a checkpoint holds brings everything back, the widths to come too.

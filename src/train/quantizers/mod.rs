@@ -4,6 +4,7 @@ mod activation;
 mod drop;
 mod lookup;
 mod parametrized;
+mod planes;
 mod stepped;
 #[cfg(test)]
 mod tests;
@@ -14,5 +15,6 @@ pub(super) use drop::DropMask;
 pub(super) use lookup::Lookup;
 pub use parametrized::Parametrization;
 pub(super) use parametrized::{ParametrizedQuantizer, QuantizerStart, nearest_step};
+pub(super) use planes::PlaneQuantizer;
 pub(super) use stepped::SteppedCodes;
 pub(super) use weights::WeightQuantizer;

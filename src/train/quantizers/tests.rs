@@ -32,7 +32,7 @@ fn tables_have_the_slope_between_codes() {
     assert_eq!(lookup.backward(&values, shape, &[1.0; 4]), [0.0, 2.0, -1.0, 5.75]);
 }
 
-fn conv(precision: Precision, trained: &[f32]) -> QuantizedConv {
+pub(super) fn conv(precision: Precision, trained: &[f32]) -> QuantizedConv {
     let (outputs, group_inputs) = (3, 10);
     let weights = Array4::from_shape_vec((outputs, group_inputs, 2, 2), trained.to_vec()).unwrap();
     let precision = precision.within(group_inputs);
@@ -113,35 +113,6 @@ fn gradients_pass_straight_through_the_rounding() {
                 assert!((difference - f64::from(*gradient)).abs() < 1e-3, "{precision}");
             }
         }
-    }
-}
-
-/// The first planes alone are those of the whole, and planes that are not in use have no gradient.
-#[test]
-fn fewer_planes_are_the_first_ones() {
-    let trained = noise(120, 7);
-    let conv = conv("ternary:4*3".parse().unwrap(), &trained);
-    let mut quantizer = WeightQuantizer::new(&conv, &trained);
-    let whole = quantizer.weights();
-    for planes in [1, 2, 3] {
-        quantizer.take(planes);
-        let own = quantizer.weights();
-        assert_eq!(own.precision, whole.precision.with_planes(planes as u8));
-        assert_eq!(own.levels, whole.levels[..planes * 120]);
-        assert_eq!(own.scales, whole.scales[..planes * whole.scales.len() / 3]);
-        let [latent, scales] = quantizer.backward(&noise(120, 9));
-        assert!(
-            latent[planes * 120..].iter().all(|&dw| dw == 0.0) && latent[..120].iter().any(|&dw| dw != 0.0)
-        );
-        assert!(scales[planes * whole.scales.len() / 3..].iter().all(|&dw| dw == 0.0));
-        let narrow = crate::quantize::QuantizedConv { weights: own, ..conv.clone() };
-        let expected: Vec<f32> = narrow
-            .expand()
-            .chunks_exact(40)
-            .zip(&narrow.factors)
-            .flat_map(|(channel, factor)| channel.iter().map(move |&w| *factor as f32 * f32::from(w)))
-            .collect();
-        assert_eq!(quantizer.expand(), expected);
     }
 }
 

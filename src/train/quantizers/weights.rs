@@ -10,8 +10,6 @@ const MARGIN: f32 = 0.05;
 #[derive(Debug, Clone)]
 pub(in crate::train) struct WeightQuantizer {
     precision: Precision,
-    /// Planes in use, the first ones.
-    taken: usize,
     arrangement: Arrangement,
     rounding: Rounding,
     /// The largest level.
@@ -35,7 +33,6 @@ impl WeightQuantizer {
         let factors = conv.factors.iter().map(|&factor| factor as f32).collect();
         let mut own = Self {
             precision: *precision,
-            taken: precision.planes(),
             arrangement,
             rounding: Rounding::to(precision.levels()),
             largest: f32::from(precision.levels().largest()),
@@ -44,40 +41,23 @@ impl WeightQuantizer {
             scales: scales.iter().map(|&scale| f32::from(scale)).collect(),
             factors,
         };
-        own.lean_towards(trained);
+        if precision.planes() == 1 {
+            own.lean_towards(trained);
+        }
         own
     }
 
-    /// Every plane leans towards what the planes before it leave of the trained weights.
     fn lean_towards(&mut self, trained: &[f32]) {
-        let (largest, steps) = (self.largest, self.steps());
-        let mut left = trained.to_vec();
-        let plane_len = self.arrangement.len().max(1);
-        for (plane, steps) in self.latent.chunks_exact_mut(plane_len).zip(steps.chunks_exact(plane_len)) {
-            for ((latent, step), left) in plane.iter_mut().zip(steps).zip(&mut left) {
-                let level = *latent;
-                let wanted = if *step == 0.0 { level } else { *left / step };
-                let reach = 0.5 - MARGIN;
-                let beyond = largest + 0.5;
-                let low = if level <= -largest { -beyond } else { level - reach };
-                let high = if level >= largest { beyond } else { level + reach };
-                *latent = wanted.clamp(low, high);
-                *left -= step * level;
-            }
-        }
-    }
-
-    /// Uses the first planes only.
-    pub(in crate::train) fn take(&mut self, planes: usize) {
-        self.taken = planes.clamp(1, self.precision.planes());
-    }
-
-    /// The precision with the planes in use.
-    fn precision(&self) -> Precision {
-        if self.precision.planes() == 1 {
-            self.precision
-        } else {
-            self.precision.with_planes(self.taken as u8)
+        let largest = self.largest;
+        let steps = self.steps();
+        for ((latent, step), trained) in self.latent.iter_mut().zip(&steps).zip(trained) {
+            let wanted = if *step == 0.0 { *latent } else { trained / step };
+            let reach = 0.5 - MARGIN;
+            let (low, high) = (*latent - reach, *latent + reach);
+            let beyond = largest + 0.5;
+            let low = if *latent <= -largest { -beyond } else { low };
+            let high = if *latent >= largest { beyond } else { high };
+            *latent = wanted.clamp(low, high);
         }
     }
 
@@ -98,10 +78,10 @@ impl WeightQuantizer {
         scale.round().clamp(0.0, f32::from(most))
     }
 
-    /// Calls `visit` with every group of every plane in use; without groups, with every channel.
+    /// Calls `visit` with every group of every plane; without groups, with every channel.
     fn each_group(&self, mut visit: impl FnMut(Plane, usize, std::ops::Range<usize>)) {
         let groups = self.arrangement.outputs * self.arrangement.channel_groups(self.precision);
-        for index in 0..self.taken {
+        for index in 0..self.precision.planes() {
             let plane = Plane { index, levels: index * self.arrangement.len(), scales: index * groups };
             self.arrangement.groups(self.precision, 0..self.arrangement.outputs, |group, range| {
                 visit(plane, group, range)
@@ -114,17 +94,16 @@ impl WeightQuantizer {
         (self.largest / 4.0).max(1.0)
     }
 
-    /// The codes and scales of the planes in use, as they would be packed.
+    /// The codes and scales as they would be packed.
     pub(in crate::train) fn weights(&self) -> Weights {
-        let latent = self.latent.iter().take(self.taken * self.arrangement.len());
-        let levels = latent.map(|&latent| self.rounding.level(f64::from(latent), 1.0)).collect();
-        let mut scales = vec![0; self.scales.len() / self.precision.planes() * self.taken];
+        let levels = self.latent.iter().map(|&latent| self.rounding.level(f64::from(latent), 1.0)).collect();
+        let mut scales = vec![0; self.scales.len()];
         self.each_group(|plane, group, _| {
             if let Some(scale) = self.scales.get(plane.scales + group) {
                 scales[plane.scales + group] = self.rounded(plane.index, *scale) as u8;
             }
         });
-        Weights { precision: self.precision(), levels, scales }
+        Weights { precision: self.precision, levels, scales }
     }
 
     /// The real weights in storage order, without gains.
