@@ -73,6 +73,7 @@ mod clock;
 mod error;
 mod fixed;
 mod format;
+mod index;
 mod judge;
 mod kernels;
 mod liveness;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
 const LAYERS: [&[&str]; 19] = [
-    &["error", "clock", "random", "threads", "wide"],
+    &["error", "clock", "index", "random", "threads", "wide"],
     &["files", "fixed", "judge", "knapsack", "liveness", "precision", "products", "progress", "tensor"],
     &["format"],
     &["kernels", "pixels"],

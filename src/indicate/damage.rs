@@ -5,6 +5,7 @@ use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Graph, NodeId, Op, evaluate};
+use crate::index::Per;
 use crate::judge::divergence;
 use crate::liveness::last_readers;
 use crate::tensor::Shape;
@@ -35,7 +36,7 @@ pub(super) struct Damage<'a> {
     graph: &'a Graph,
     shapes: Vec<Shape>,
     /// The last node that reads each node's value.
-    last_reader: Vec<NodeId>,
+    last_reader: Per<NodeId, NodeId>,
     images: Vec<Vec<f32>>,
     /// Full precision's softened logits of every image.
     logits: Vec<Vec<f64>>,

@@ -16,7 +16,7 @@ pub(super) struct Teacher<'a> {
     shapes: Vec<Shape>,
     values: Vec<Option<RealSpool>>,
     /// Nodes that read a value, and the caller for each time it will release it.
-    readers: Readers,
+    readers: Readers<NodeId>,
     /// Nodes computed so far.
     done: usize,
 }
@@ -24,7 +24,7 @@ pub(super) struct Teacher<'a> {
 impl<'a> Teacher<'a> {
     /// Nothing is computed yet; `wanted` lists each node once for each time it will be released.
     pub(super) fn new(graph: &'a Graph, preprocess: &'a Preprocess, wanted: &[NodeId]) -> Result<Self> {
-        let reads = graph.nodes.iter().flat_map(|node| &node.inputs).chain(wanted);
+        let reads = graph.nodes.iter().flat_map(|node| &node.inputs).chain(wanted).copied();
         let readers = Readers::new(graph.nodes.len(), reads);
         let values = (0..graph.nodes.len()).map(|_| None).collect();
         Ok(Self { graph, preprocess, shapes: graph.shapes()?, values, readers, done: 0 })

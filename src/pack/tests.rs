@@ -60,7 +60,7 @@ fn run(op: QuantizedOp, inputs: &[&Tensor], shape: Shape, quantizer: Quantizer) 
     let node = QuantizedNode {
         name: "n".into(),
         op,
-        inputs: (0..inputs.len()).map(OperatorId::from).collect(),
+        inputs: (0..inputs.len()).map(OperatorId::from_index).collect(),
         shape,
         quantizer,
         range: None,

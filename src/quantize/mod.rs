@@ -36,10 +36,7 @@ pub(crate) struct QuantizedGraph {
 impl QuantizedGraph {
     /// After each operator, the values that nobody reads any more.
     pub(crate) fn last_uses(&self) -> PerOperator<Vec<OperatorId>> {
-        let indices = |node: &QuantizedNode| node.inputs.iter().map(|input| input.index()).collect();
-        let inputs: Vec<Vec<usize>> = self.nodes.iter().map(indices).collect();
-        let ids = |dead: Vec<usize>| dead.into_iter().map(OperatorId::from).collect();
-        last_uses(&inputs).into_iter().map(ids).collect()
+        last_uses(self.nodes.iter().map(|node| node.inputs.as_slice()))
     }
 }
 

@@ -56,7 +56,7 @@ fn operator(name: &str, kind: OperatorKind, inputs: &[usize]) -> (String, Operat
 }
 
 fn ids(indices: &[usize]) -> Vec<OperatorId> {
-    indices.iter().map(|&index| index.into()).collect()
+    indices.iter().copied().map(OperatorId::from_index).collect()
 }
 
 fn plain(source: usize) -> OperatorKind {

@@ -6,6 +6,7 @@ use super::schedule::{Schedule, SchedulePiece};
 use super::step::Step;
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Per;
 use crate::kernels::Kernels;
 use crate::kernels::blocked::conv::ConvWeights;
 use crate::tensor::Batch;
@@ -44,7 +45,7 @@ pub(super) struct Steps {
     steps: Vec<Step>,
     inputs: Vec<Vec<usize>>,
     /// For each step, the values that nobody reads after it.
-    dead_after: Vec<Vec<usize>>,
+    dead_after: Per<usize, Vec<usize>>,
 }
 
 impl Engine {
@@ -125,7 +126,7 @@ impl Steps {
     fn new(nodes: &Nodes, kernels: Kernels) -> Self {
         let inputs: Vec<_> = nodes.model.nodes.iter().map(|node| node.inputs.clone()).collect();
         let steps = (0..inputs.len()).map(|id| step(nodes, id, kernels)).collect();
-        let dead_after = super::last_uses(&inputs);
+        let dead_after = super::last_uses(inputs.iter().map(Vec::as_slice));
         Self { kernels, steps, inputs, dead_after }
     }
 

@@ -208,8 +208,7 @@ fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Logit
 /// Where each value lies. Values share memory when they are not needed at the same time; those that are written `with`
 /// another are needed from then on.
 fn slots(model: &PackedModel, shapes: &[Shape], with: &[Option<usize>]) -> Option<Vec<Slot>> {
-    let inputs: Vec<Vec<usize>> = model.nodes.iter().map(|node| node.inputs.clone()).collect();
-    let dead_after = last_uses(&inputs);
+    let dead_after = last_uses(model.nodes.iter().map(|node| node.inputs.as_slice()));
     let slots = (0..model.nodes.len()).map(|id| unplaced(model, shapes, id));
     let (mut slots, mut free) = (slots.collect::<Option<Vec<Slot>>>()?, Free::default());
     for id in 0..slots.len() {

@@ -44,8 +44,8 @@ mod tests {
         // Layers 1 and 2 in a row, 4 and 5 both after 2, 6 after 5.
         let before = [None, None, Some(1), None, Some(2), Some(2), Some(5)];
         let before: PerOperator<Option<OperatorId>> =
-            before.into_iter().map(|before: Option<usize>| before.map(OperatorId::from)).collect();
-        let layers = [1, 2, 4, 5, 6].map(OperatorId::from);
+            before.into_iter().map(|before: Option<usize>| before.map(OperatorId::from_index)).collect();
+        let layers = [1, 2, 4, 5, 6].map(OperatorId::from_index);
         for widths in 2..5 {
             let passes = assignments(widths, &layers, &before);
             for &layer in &layers[1..] {

@@ -196,5 +196,5 @@ impl Nesting<'_, '_> {
 /// Of every operator the layer before that switches.
 fn before(nodes: &[PackedNode], own: &[OperatorId]) -> PerOperator<Option<OperatorId>> {
     let switching: Vec<usize> = own.iter().map(|id| id.index()).collect();
-    switching_before(nodes, &switching).into_iter().map(|before| before.map(OperatorId::from)).collect()
+    switching_before(nodes, &switching).into_iter().map(|before| before.map(OperatorId::from_index)).collect()
 }

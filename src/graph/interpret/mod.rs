@@ -10,6 +10,7 @@ mod tests;
 
 use super::{Graph, NodeId, Op};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Per;
 use crate::liveness::last_uses;
 use crate::tensor::Shape;
 use ndarray::{Array2, Array3};
@@ -27,7 +28,7 @@ pub struct Interpreter<'g> {
     graph: &'g Graph,
     shapes: Vec<Shape>,
     /// For each node, the nodes whose values nobody reads after it.
-    dead_after: Vec<Vec<NodeId>>,
+    dead_after: Per<NodeId, Vec<NodeId>>,
 }
 
 impl<'g> Interpreter<'g> {
@@ -37,8 +38,8 @@ impl<'g> Interpreter<'g> {
     /// Whatever [`Graph::validate`] finds.
     pub fn new(graph: &'g Graph) -> Result<Self> {
         graph.validate()?;
-        let inputs: Vec<Vec<NodeId>> = graph.nodes.iter().map(|node| node.inputs.clone()).collect();
-        Ok(Self { graph, shapes: graph.shapes()?, dead_after: last_uses(&inputs) })
+        let dead_after = last_uses(graph.nodes.iter().map(|node| node.inputs.as_slice()));
+        Ok(Self { graph, shapes: graph.shapes()?, dead_after })
     }
 
     /// The shape of every node's value.

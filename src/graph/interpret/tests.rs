@@ -276,7 +276,8 @@ fn values_are_freed_after_their_last_reader() {
         add,
     ];
     let graph = Graph { name: "free".into(), input: Shape::flat(2), nodes, output: 3 };
-    assert_eq!(Interpreter::new(&graph).unwrap().dead_after, [vec![], vec![], vec![0, 2], vec![1, 3]]);
+    let interpreter = Interpreter::new(&graph).unwrap();
+    assert_eq!(interpreter.dead_after.as_slice(), [vec![], vec![], vec![0, 2], vec![1, 3]]);
     let mut seen = Vec::new();
     Interpreter::new(&graph)
         .unwrap()

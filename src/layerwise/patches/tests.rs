@@ -7,7 +7,7 @@ fn patches(kernel: [usize; 2], stride: usize, pads: [usize; 4]) -> Patches {
 
 fn of(window: Window, [height, width]: [usize; 2]) -> Patches {
     let output = window.output(height, width).unwrap();
-    Patches { input: OperatorId::from(3), window, groups: 2, group_inputs: 5, output }
+    Patches { input: OperatorId::from_index(3), window, groups: 2, group_inputs: 5, output }
 }
 
 /// Windows that differ in everything on the second axis, and a little on the first.
@@ -82,7 +82,7 @@ fn patches_within_others_are_those_that_trying_finds() {
 fn other_inputs_and_channel_groups_are_other_patches() {
     let own = patches([1, 1], 1, [0; 4]);
     assert!(own.within(&patches([3, 3], 1, [1; 4])).is_some());
-    assert_eq!(own.within(&Patches { input: OperatorId::from(4), ..patches([3, 3], 1, [1; 4]) }), None);
+    assert_eq!(own.within(&Patches { input: OperatorId::from_index(4), ..patches([3, 3], 1, [1; 4]) }), None);
     assert_eq!(own.within(&Patches { groups: 1, ..patches([3, 3], 1, [1; 4]) }), None);
 }
 

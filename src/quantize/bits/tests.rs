@@ -61,7 +61,7 @@ fn a_residual_keeps_eight_bits_and_convolutions_read_a_copy() {
     ];
     let structure = narrowed(&blocks(), &[], &[]);
     assert_eq!(listed(&structure), expected);
-    let [stem, copy] = [1, 2].map(|index| &structure.operators[OperatorId::from(index)]);
+    let [stem, copy] = [1, 2].map(|index| &structure.operators[OperatorId::from_index(index)]);
     assert_eq!(copy.kind, OperatorKind::Plain(Plain::Narrow));
     assert_eq!(copy.value, stem.value);
     assert_eq!(structure.narrow_readers().len(), 4);
@@ -167,7 +167,7 @@ fn rules_name_what_is_read() {
     let classes = structure.quantizer_classes();
     let rule = |text: &str| (text.parse::<Pattern>().unwrap(), ActivationRule::Bits(3));
     let rules = [rule("stem"), rule("stem.4bits"), rule("b.*")];
-    let named = |index: usize| rules_of(&rules, &structure, &classes, index.into()).count();
+    let named = |index: usize| rules_of(&rules, &structure, &classes, OperatorId::from_index(index)).count();
     assert_eq!([1, 2, 3, 4, 5].map(named), [1, 2, 0, 1, 1]);
 }
 
@@ -192,7 +192,7 @@ fn logits_and_pixels_keep_eight_bits() {
     let nodes = [("stem", conv(3, 3), &[0][..]), ("relu", RELU, &[1]), ("pool", Op::GlobalAveragePool, &[2])];
     assert_eq!(listed(&narrowed(&nodes, &[("stem", 4)], &[])), ["stem:8 input", "pool:8 stem"]);
     let operators = narrowed(&nodes[..1], &[("stem", 2)], &[]).operators;
-    let OperatorKind::Conv { clamp, .. } = operators[OperatorId::from(1)].kind else { panic!() };
+    let OperatorKind::Conv { clamp, .. } = operators[OperatorId::from_index(1)].kind else { panic!() };
     assert_eq!(clamp, FREE);
 }
 

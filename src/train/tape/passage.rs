@@ -34,7 +34,8 @@ impl Passage {
         images: usize,
         budget: usize,
     ) -> Self {
-        let mut last_reader = last_readers(network.layers.iter().map(|layer| layer.inputs.as_slice()));
+        let inputs = network.layers.iter().map(|layer| layer.inputs.as_slice());
+        let mut last_reader = last_readers(inputs).into_vec();
         wanted.iter().for_each(|&id| last_reader[id] = usize::MAX);
         let mut overwritten_by = overwriting(network);
         wanted.iter().chain(&ends).for_each(|&id| overwritten_by[id] = None);
