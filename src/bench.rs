@@ -161,7 +161,7 @@ fn switch(session: &mut Session, setting: &str, options: &BenchOptions) -> Resul
 /// As [`Interpreter::new`].
 pub fn bench_reference(graph: &Graph, options: &BenchOptions) -> Result<Vec<Duration>> {
     let interpreter = Interpreter::new(graph)?;
-    let len = interpreter.shapes().first().map_or(0, Shape::len);
+    let len = graph.input.len();
     let image = real_noise(options.seed, len);
     interpreter.run(&image)?;
     let run = |_| {

@@ -10,6 +10,7 @@ use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
+use crate::index::Per;
 use crate::layerwise::{Method, Note, Packed, fit_and_pack};
 use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::{Precision, USUAL_SCALE};
@@ -111,11 +112,11 @@ impl ConvertOptions {
         self.rules.iter().try_for_each(|(_, rule)| rule.check())
     }
 
-    fn choices(&self, graph: &Graph) -> Result<Vec<Option<Choice>>> {
+    fn choices(&self, graph: &Graph) -> Result<Per<NodeId, Option<Choice>>> {
         choose(graph, self.defaults(), self.plan.as_ref(), &self.overrides)
     }
 
-    fn bits<'a>(&'a self, planned: &'a [Option<u8>]) -> ActivationBits<'a> {
+    fn bits<'a>(&'a self, planned: &'a Per<NodeId, Option<u8>>) -> ActivationBits<'a> {
         ActivationBits { default: self.activation_bits, planned, rules: &self.rules }
     }
 
@@ -312,7 +313,7 @@ impl<'a> Fitted<'a> {
 /// Channels in the order that suits the precisions chosen.
 fn in_order(draft: Draft) -> Result<Draft> {
     let chosen = |choice: &Option<Choice>| choice.map(|choice| choice.precision).into_iter().collect();
-    let precisions: Vec<Vec<Precision>> = draft.choices.iter().map(chosen).collect();
+    let precisions = draft.choices.map(chosen);
     draft.reordered(&precisions)
 }
 
@@ -321,8 +322,8 @@ fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
     nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
 }
 
-fn chosen_nodes(choices: &[Option<Choice>]) -> Vec<NodeId> {
-    (0..choices.len()).filter(|&id| choices[id].is_some()).collect()
+fn chosen_nodes(choices: &Per<NodeId, Option<Choice>>) -> Vec<NodeId> {
+    choices.ids().filter(|&id| choices[id].is_some()).collect()
 }
 
 fn layer_choices(graph: &QuantizedGraph) -> Vec<(String, Choice)> {

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Affine, Binary, Conv, Graph, Node, NodeId, Op, Pad, Unary};
+use crate::index::Per;
 use crate::tensor::{Shape, Window};
 
 mod layer_norm;
@@ -30,25 +31,24 @@ pub fn fold(graph: Graph) -> Result<Graph> {
 
 /// `a / b` becomes `a · (1/b)`: integers multiply, and reciprocals are functions of one number.
 fn divisions_to_products(graph: Graph) -> Graph {
-    let mut moved: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    let mut moved: Per<NodeId, NodeId> = Per::default();
+    let mut nodes: Per<NodeId, Node> = Per::default();
     for mut node in graph.nodes {
         node.inputs.iter_mut().for_each(|input| *input = moved[*input]);
         if let (Op::Binary(Binary::Div), [a, b]) = (&node.op, node.inputs.as_slice()) {
             let (a, name) = (*a, format!("{}.reciprocal", node.name));
-            nodes.push(Node { name, op: Op::Unary(Unary::Reciprocal), inputs: vec![*b] });
+            let reciprocal = nodes.push(Node { name, op: Op::Unary(Unary::Reciprocal), inputs: vec![*b] });
             node.op = Op::Binary(Binary::Mul);
-            node.inputs = vec![a, nodes.len() - 1];
+            node.inputs = vec![a, reciprocal];
         }
-        nodes.push(node);
-        moved.push(nodes.len() - 1);
+        moved.push(nodes.push(node));
     }
     Graph { output: moved[graph.output], nodes, ..graph }
 }
 
 fn pass(graph: Graph) -> Result<Graph> {
     let mut folder = Folder::new(graph)?;
-    (0..folder.graph.nodes.len()).try_for_each(|id| folder.visit(id))?;
+    folder.graph.nodes.ids().try_for_each(|id| folder.visit(id))?;
     Ok(folder.finish())
 }
 
@@ -56,24 +56,24 @@ fn pass(graph: Graph) -> Result<Graph> {
 struct Folder {
     graph: Graph,
     /// Shapes of all values; no rewrite changes the shape of a value that stays.
-    shapes: Vec<Shape>,
+    shapes: Per<NodeId, Shape>,
     /// Where the value of each node is found now.
-    moved: Vec<NodeId>,
+    moved: Per<NodeId, NodeId>,
     /// Number of uses of each value by nodes that matter to the output, and by the output itself.
-    uses: Vec<usize>,
+    uses: Per<NodeId, usize>,
 }
 
 impl Folder {
     fn new(graph: Graph) -> Result<Self> {
         let shapes = graph.shapes()?;
-        let mut uses = vec![0; shapes.len()];
+        let mut uses = Per::filled(0, shapes.len());
         uses[graph.output] += 1;
-        for (id, node) in graph.nodes.iter().enumerate().rev() {
+        for (id, node) in graph.nodes.enumerate().rev() {
             if uses[id] > 0 {
                 node.inputs.iter().for_each(|&input| uses[input] += 1);
             }
         }
-        Ok(Self { moved: (0..shapes.len()).collect(), graph, shapes, uses })
+        Ok(Self { moved: shapes.ids().collect(), graph, shapes, uses })
     }
 
     fn visit(&mut self, id: NodeId) -> Result<()> {
@@ -94,8 +94,7 @@ impl Folder {
 
     /// Lets node `id` do what its only input's node does as well, and read that node's input instead.
     fn absorb_producer(&mut self, id: NodeId, input: NodeId) -> Result<()> {
-        let (before, after) = self.graph.nodes.split_at_mut(id);
-        let (node, producer) = (&mut after[0], &before[input]);
+        let Some([producer, node]) = self.graph.nodes.get_disjoint_mut([input, id]) else { return Ok(()) };
         let Some(&source) = producer.inputs.first() else { return Ok(()) };
         let absorbed = match (&mut node.op, &producer.op) {
             (Op::Affine(after), Op::Affine(before)) => {
@@ -133,13 +132,13 @@ impl Folder {
 
     /// Moves an affine function into the convolution or normalisation it follows, if nothing else reads that.
     fn absorbed_by_producer(&mut self, id: NodeId, input: NodeId) -> bool {
-        let (before, after) = self.graph.nodes.split_at_mut(id);
-        let (scale, shift) = match &mut before[input].op {
+        let Some([producer, node]) = self.graph.nodes.get_disjoint_mut([input, id]) else { return false };
+        let (scale, shift) = match &mut producer.op {
             Op::Conv(conv) => (&mut conv.gain, &mut conv.bias),
             Op::GroupNorm(norm) => (&mut norm.gamma, &mut norm.beta),
             _ => return false,
         };
-        match &after[0].op {
+        match &node.op {
             Op::Affine(affine) if self.uses[input] == 1 => {
                 let before = Affine { scale: std::mem::take(scale), shift: std::mem::take(shift) };
                 Affine { scale: *scale, shift: *shift } = compose(&before, affine);
@@ -171,13 +170,12 @@ impl Folder {
     /// The nodes that are still used, renumbered; the input always stays.
     fn finish(self) -> Graph {
         let Self { mut graph, moved, uses, .. } = self;
-        let mut kept = Vec::new();
-        let mut place = vec![0; uses.len()];
-        for (id, mut node) in graph.nodes.into_iter().enumerate() {
-            if id == 0 || uses[id] > 0 {
+        let mut kept: Per<NodeId, Node> = Per::default();
+        let mut place = Per::filled(NodeId::INPUT, uses.len());
+        for (id, mut node) in uses.ids().zip(graph.nodes) {
+            if id == NodeId::INPUT || uses[id] > 0 {
                 node.inputs.iter_mut().for_each(|input| *input = place[*input]);
-                place[id] = kept.len();
-                kept.push(node);
+                place[id] = kept.push(node);
             }
         }
         graph.output = place[moved[graph.output]];

@@ -94,6 +94,11 @@ impl<I: TypedIndex, T> Per<I, T> {
         I::from_index(self.values.len() - 1)
     }
 
+    /// Takes the last value off.
+    pub fn pop(&mut self) -> Option<T> {
+        self.values.pop()
+    }
+
     /// All indices, in order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = I> + ExactSizeIterator + use<I, T> {
         (0..self.values.len()).map(I::from_index)
@@ -104,9 +109,19 @@ impl<I: TypedIndex, T> Per<I, T> {
         (id.index() + 1..self.values.len()).map(I::from_index)
     }
 
+    /// The indices after `first`, up to and with `last`.
+    pub fn ids_between(&self, first: I, last: I) -> impl DoubleEndedIterator<Item = I> + use<I, T> {
+        (first.index() + 1..self.values.len().min(last.index() + 1)).map(I::from_index)
+    }
+
     /// The value of `id`, if there is one.
     pub fn get(&self, id: I) -> Option<&T> {
         self.values.get(id.index())
+    }
+
+    /// The values of several indices, to be changed; none if one is missing or there twice.
+    pub fn get_disjoint_mut<const N: usize>(&mut self, ids: [I; N]) -> Option<[&mut T; N]> {
+        self.values.get_disjoint_mut(ids.map(I::index)).ok()
     }
 
     /// The last value.

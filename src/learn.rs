@@ -4,7 +4,8 @@ use crate::convert::{Conversion, ConvertOptions, Fitted};
 use crate::data::{Images, labels_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, NodeId, Op};
+use crate::index::Per;
 use crate::layerwise::measure_and_pack;
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
@@ -179,7 +180,7 @@ pub fn learn(
     Ok(Learning { best: Some((conversion, memory)), curve })
 }
 
-fn eight_bits(graph: &Graph) -> Vec<Option<Choice>> {
+fn eight_bits(graph: &Graph) -> Per<NodeId, Option<Choice>> {
     let choice = Choice { precision: Precision::int8(), reason: Reason::Learned };
     graph.nodes.iter().map(|node| matches!(node.op, Op::Conv(_)).then_some(choice)).collect()
 }

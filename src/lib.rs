@@ -147,6 +147,7 @@ pub use format::{
     Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer,
     Switching, is_packed_model, read_model,
 };
+pub use index::{Per, TypedIndex};
 pub use judge::Judgement;
 pub use pixels::{Picture, pixels_of};
 pub use precision::{Grouping, Levels, Precision};
@@ -175,7 +176,7 @@ pub use files::replace_file;
 #[cfg(feature = "convert")]
 pub use format::{Written, write_model};
 #[cfg(feature = "convert")]
-pub use graph::{Graph, Interpreter};
+pub use graph::{Graph, Interpreter, NodeId};
 #[cfg(feature = "convert")]
 pub use indicate::{Indicator, IndicatorOptions, candidates, indicate};
 #[cfg(feature = "convert")]

@@ -6,6 +6,7 @@ use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::{Graph, Interpreter, NodeId};
+use crate::index::Per;
 use crate::progress::Progress;
 use crate::tensor::Shape;
 use crate::wide::sums;
@@ -60,9 +61,9 @@ impl ChannelStatistics {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observation {
     /// Distribution of the values of the nodes asked for.
-    pub histograms: Vec<Option<Histogram>>,
+    pub histograms: Per<NodeId, Option<Histogram>>,
     /// Channel statistics of the nodes asked for.
-    pub channels: Vec<Option<ChannelStatistics>>,
+    pub channels: Per<NodeId, Option<ChannelStatistics>>,
 }
 
 /// Which nodes of a graph to look at.
@@ -80,8 +81,8 @@ pub(crate) struct Observer<'a> {
 
 /// One worker's share: histograms of all its images, channel statistics of each, in order.
 struct Share {
-    histograms: Vec<Option<Histogram>>,
-    channels: Vec<Vec<Option<ChannelStatistics>>>,
+    histograms: Per<NodeId, Option<Histogram>>,
+    channels: Vec<Per<NodeId, Option<ChannelStatistics>>>,
 }
 
 impl Observer<'_> {
@@ -135,14 +136,14 @@ impl Observer<'_> {
         }
     }
 
-    fn empty_histograms(&self) -> Vec<Option<Histogram>> {
-        let mut all = vec![None; self.graph.nodes.len()];
+    fn empty_histograms(&self) -> Per<NodeId, Option<Histogram>> {
+        let mut all = Per::filled(None, self.graph.nodes.len());
         self.histograms.iter().for_each(|&node| all[node] = Some(Histogram::default()));
         all
     }
 
-    fn empty_channels(&self) -> Vec<Option<ChannelStatistics>> {
-        vec![None; self.graph.nodes.len()]
+    fn empty_channels(&self) -> Per<NodeId, Option<ChannelStatistics>> {
+        Per::filled(None, self.graph.nodes.len())
     }
 }
 
@@ -152,7 +153,7 @@ fn join(mut left: Share, right: Share) -> Result<Share> {
     Ok(left)
 }
 
-fn merge_histograms(into: &mut [Option<Histogram>], from: &[Option<Histogram>]) {
+fn merge_histograms(into: &mut Per<NodeId, Option<Histogram>>, from: &Per<NodeId, Option<Histogram>>) {
     for (into, from) in into.iter_mut().zip(from) {
         if let (Some(into), Some(from)) = (into.as_mut(), from) {
             into.merge(from);

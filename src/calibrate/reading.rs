@@ -95,6 +95,7 @@ fn unread() -> Error {
 mod tests {
     use super::*;
     use crate::format::arbitrary::preprocess;
+    use crate::graph::arbitrary::node_id;
     use crate::graph::{Conv, Node, Op};
     use crate::tensor::{Shape, Window};
     use ndarray::Array4;
@@ -112,10 +113,15 @@ mod tests {
         let node = |name: &str, op, inputs| Node { name: name.into(), op, inputs };
         let nodes = vec![
             node("input", Op::Input, vec![]),
-            node("small", Op::Conv(conv([1.0, 0.0, 0.0])), vec![0]),
-            node("large", Op::Conv(conv([0.0, 1.0, 0.0])), vec![0]),
+            node("small", Op::Conv(conv([1.0, 0.0, 0.0])), vec![node_id(0)]),
+            node("large", Op::Conv(conv([0.0, 1.0, 0.0])), vec![node_id(0)]),
         ];
-        let graph = Graph { name: "readers".into(), input: Shape::new(3, 4, 4), nodes, output: 2 };
+        let graph = Graph {
+            name: "readers".into(),
+            input: Shape::new(3, 4, 4),
+            nodes: nodes.into(),
+            output: node_id(2),
+        };
         let mut pixels = Spool::new(graph.input, 40).unwrap();
         let image = |image: usize| {
             (0..48).map(move |at| if at % 3 == 0 { (image + at) % 100 } else { 160 + image } as u8)
@@ -125,13 +131,15 @@ mod tests {
             crate::format::Preprocess { mean: vec![0.0; 3], std: vec![1.0; 3], ..preprocess(graph.input) };
         let step = 160.0 / 15.0 * plain.pixel_step();
         let quantizer = Quantizer { scale: step, zero_point: 0, max: 15 };
-        let errors = reading_errors(&graph, &plain, &pixels, &[(1, quantizer), (2, quantizer)]).unwrap();
+        let errors =
+            reading_errors(&graph, &plain, &pixels, &[(node_id(1), quantizer), (node_id(2), quantizer)])
+                .unwrap();
         let best = |errors: &Errors| {
             WIDTHS[(0..WIDTHS.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b])).unwrap()]
         };
         assert!(best(&errors[0]) < 0.8, "{errors:?}");
         assert!(best(&errors[1]) > 1.0, "{errors:?}");
-        let twice = reading_errors(&graph, &plain, &pixels, &[(2, quantizer)]).unwrap();
+        let twice = reading_errors(&graph, &plain, &pixels, &[(node_id(2), quantizer)]).unwrap();
         assert_eq!(twice[0], errors[1]);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Binary, Graph, NodeId, Op, Unary};
+use crate::index::Per;
 use crate::tensor::Shape;
 
 /// What is to be done to channels.
@@ -35,9 +36,9 @@ pub(super) struct ChannelPlace {
 
 /// The axes of a network between its convolutions, in the order of their first makers.
 pub(super) fn axes(graph: &Graph, change: Change) -> Result<Vec<ChannelAxis>> {
-    let mut survey = AxisSurvey { change, sets: Vec::new(), parents: Vec::new(), layouts: Vec::new() };
+    let mut survey = AxisSurvey { change, sets: Vec::new(), parents: Vec::new(), layouts: Per::default() };
     let shapes = graph.shapes()?;
-    for (id, node) in graph.nodes.iter().enumerate() {
+    for (id, node) in graph.nodes.enumerate() {
         let inputs: Vec<Layout> = node.inputs.iter().map(|&input| survey.layouts[input].clone()).collect();
         let inputs_shapes: Vec<Shape> = node.inputs.iter().map(|&input| shapes[input]).collect();
         let layout = survey.visit(id, &node.op, &inputs, &inputs_shapes, shapes[id]);
@@ -78,7 +79,7 @@ struct AxisSurvey {
     sets: Vec<ChannelSet>,
     /// Sets that a sum has made one, as a forest.
     parents: Vec<usize>,
-    layouts: Vec<Layout>,
+    layouts: Per<NodeId, Layout>,
 }
 
 impl AxisSurvey {

@@ -1,6 +1,6 @@
 //! Networks for the tests of this folder.
 
-use crate::graph::arbitrary::noise;
+use crate::graph::arbitrary::{node_id, node_ids, noise};
 use crate::graph::{Binary, Conv, Graph, Interpreter, Node, Op, Unary};
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
@@ -26,9 +26,14 @@ pub(super) fn depthwise(channels: usize, seed: u64) -> Op {
 }
 
 pub(super) fn graph(nodes: Vec<(&str, Op, Vec<usize>)>) -> Graph {
-    let nodes: Vec<Node> =
-        nodes.into_iter().map(|(name, op, inputs)| Node { name: name.into(), op, inputs }).collect();
-    Graph { name: "axes".into(), input: Shape::new(3, 4, 4), output: nodes.len() - 1, nodes }
+    let node = |(name, op, inputs): (&str, Op, Vec<usize>)| Node {
+        name: name.into(),
+        op,
+        inputs: node_ids(&inputs),
+    };
+    let output = node_id(nodes.len() - 1);
+    let nodes = nodes.into_iter().map(node).collect();
+    Graph { name: "axes".into(), input: Shape::new(3, 4, 4), nodes, output }
 }
 
 /// A residual sum of two convolutions, then a fire module.

@@ -4,7 +4,7 @@ use super::stand_in::StandIn;
 use crate::convert::ConvertOptions;
 use crate::error::Result;
 use crate::format::Preprocess;
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::plan::Choice;
 use crate::prepare::Draft;
 use crate::quantize::{Operator, OperatorKind};
@@ -54,7 +54,7 @@ pub fn check(
 }
 
 /// The convolutions in execution order, with their nodes in the graph.
-fn layers<'a>(draft: &'a Draft) -> impl Iterator<Item = (&'a Operator, usize)> {
+fn layers<'a>(draft: &'a Draft) -> impl Iterator<Item = (&'a Operator, NodeId)> {
     draft.structure.operators.iter().filter_map(|operator| match operator.kind {
         OperatorKind::Conv { source, .. } => Some((operator, source)),
         _ => None,

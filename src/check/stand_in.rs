@@ -7,6 +7,7 @@ use crate::format::{
     PackedSlice, PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Store,
 };
 use crate::graph::{Conv, GroupNorm, NodeId, Op};
+use crate::index::Per;
 use crate::judge::Judgement;
 use crate::precision::Arrangement;
 use crate::prepare::Draft;
@@ -34,7 +35,7 @@ pub(super) struct StandIn<'a> {
     preprocess: &'a Preprocess,
     options: &'a ConvertOptions,
     /// By node of the graph.
-    shapes: Vec<Shape>,
+    shapes: Per<NodeId, Shape>,
 }
 
 impl<'a> StandIn<'a> {
@@ -126,10 +127,10 @@ impl<'a> StandIn<'a> {
     /// How many tables the function from node `from` to node `to` takes: one, or one per channel.
     fn tables(&self, from: NodeId, to: NodeId) -> usize {
         let nodes = &self.draft.graph.nodes;
-        let mut reached = vec![false; to + 1];
+        let mut reached = Per::filled(false, nodes.len());
         reached[from] = true;
-        let mut differs = from == 0 && !self.pixels_are_alike();
-        for id in from + 1..=to {
+        let mut differs = from == NodeId::INPUT && !self.pixels_are_alike();
+        for id in nodes.ids_between(from, to) {
             reached[id] = nodes[id].inputs.iter().all(|&input| reached[input]);
             differs |= reached[id] && has_channels(&nodes[id].op);
         }

@@ -4,7 +4,7 @@ use crate::data::PixelImages;
 use crate::error::ErrorKind;
 use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
-use crate::graph::arbitrary::{Choices, classifier};
+use crate::graph::arbitrary::{Choices, classifier, node_id, node_ids};
 use crate::graph::{Binary, Graph, Node, Op, Pad, Slice};
 use crate::layerwise::Method;
 use crate::plan::Choice;
@@ -107,7 +107,7 @@ fn the_bits_that_layers_read_are_told() {
 
 #[test]
 fn all_nodes_that_integers_cannot_express_are_refused_at_once() {
-    let node = |name: &str, op, inputs: &[usize]| Node { name: name.into(), op, inputs: inputs.to_vec() };
+    let node = |name: &str, op, inputs: &[usize]| Node { name: name.into(), op, inputs: node_ids(inputs) };
     let pad = Op::Pad(Pad { before: [0; 3], after: [0, 1, 1], value: 0.5 });
     let part = |end| Op::Slice(Slice { start: [0; 3], end, step: [1; 3] });
     let nodes = vec![
@@ -119,7 +119,8 @@ fn all_nodes_that_integers_cannot_express_are_refused_at_once() {
         node("joined", Op::Concat, &[4, 4]),
         node("pooled", Op::GlobalAveragePool, &[5]),
     ];
-    let graph = Graph { name: "net".into(), input: Shape::new(3, 4, 4), nodes, output: 6 };
+    let graph =
+        Graph { name: "net".into(), input: Shape::new(3, 4, 4), nodes: nodes.into(), output: node_id(6) };
     let error = check(graph.clone(), &preprocess(graph.input), &ConvertOptions::default(), &[]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let refused: Vec<_> = error.refusals().iter().map(|r| (r.node.as_str(), r.operator.as_str())).collect();

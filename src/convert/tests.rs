@@ -6,7 +6,7 @@ use crate::eval;
 use crate::fold::fold;
 use crate::format::arbitrary::preprocess;
 use crate::format::{LayerFidelity, PackedOp};
-use crate::graph::arbitrary::{Choices, classifier, noise};
+use crate::graph::arbitrary::{Choices, classifier, node_id, noise};
 use crate::graph::{Conv, Interpreter, Node, Op, Unary, evaluate};
 use crate::plan::PlannedLayer;
 use crate::runtime::Session;
@@ -57,8 +57,8 @@ fn round_weights(mut graph: Graph) -> Graph {
 fn rounded(graph: &Graph, images: &PixelImages) -> Vec<f64> {
     let (shapes, graph) = (graph.shapes().unwrap(), round_weights(graph.clone()));
     let mut values: HashMap<NodeId, Vec<Vec<f32>>> = HashMap::new();
-    for (id, node) in graph.nodes.iter().enumerate() {
-        let mut exact = if id == 0 {
+    for (id, node) in graph.nodes.enumerate() {
+        let mut exact = if id == NodeId::INPUT {
             inputs(&graph, images)
         } else {
             let one = |image: usize| {
@@ -291,9 +291,9 @@ fn single(group: usize) -> LayerFidelity {
     let conv = Conv { weight, gain: noise(6, 2), bias: noise(6, 3), window: Window::new([5, 5]), groups: 1 };
     let nodes = vec![
         Node { name: "input".into(), op: Op::Input, inputs: vec![] },
-        Node { name: "conv".into(), op: Op::Conv(conv), inputs: vec![0] },
+        Node { name: "conv".into(), op: Op::Conv(conv), inputs: vec![node_id(0)] },
     ];
-    let graph = Graph { name: "single".into(), input, nodes, output: 1 };
+    let graph = Graph { name: "single".into(), input, nodes: nodes.into(), output: node_id(1) };
     let precision = if group == 0 { Precision::int8() } else { Precision::ternary(group) };
     let overrides = vec![("conv".parse().unwrap(), precision)];
     let options = ConvertOptions { overrides, ..ConvertOptions::default() };
@@ -361,11 +361,11 @@ fn turns() -> Graph {
         ("logits", Op::Conv(conv(5, 12, 5))),
     ];
     let node = |(id, (name, op)): (usize, (&str, Op))| {
-        let inputs = id.checked_sub(1).into_iter().collect();
+        let inputs = id.checked_sub(1).map(node_id).into_iter().collect();
         Node { name: name.into(), op, inputs }
     };
     let nodes = ops.into_iter().enumerate().map(node).collect();
-    Graph { name: "turns".into(), input: Shape::new(3, 4, 4), nodes, output: 5 }
+    Graph { name: "turns".into(), input: Shape::new(3, 4, 4), nodes, output: node_id(5) }
 }
 
 /// Large and small weights by turns lose less once they no longer share groups, in not a byte more.

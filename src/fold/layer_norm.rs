@@ -8,7 +8,7 @@ const TOLERANCE: f32 = 1e-5;
 
 /// The same network with one operator for each layer normalization; what that leaves without readers stays.
 pub(super) fn recognise(mut graph: Graph) -> Graph {
-    for id in 0..graph.nodes.len() {
+    for id in graph.nodes.ids() {
         if let Some((source, channels, epsilon)) = normalised(&graph, id) {
             let (gamma, beta) = (vec![1.0; channels], vec![0.0; channels]);
             let norm = GroupNorm { groups: 1, span: Span::Position, gamma, beta, epsilon };

@@ -1,16 +1,19 @@
 use super::*;
-use crate::graph::arbitrary::{graphs, noise};
+use crate::graph::arbitrary::{graphs, node_id, node_ids, noise};
 use crate::graph::{BatchNorm, Binary, GroupNorm, Interpreter, Node, Slice};
 use crate::tensor::Span;
 use ndarray::Array4;
 use proptest::prelude::*;
 
 fn chain(input: Shape, ops: Vec<Op>) -> Graph {
-    let node =
-        |id: usize, op| Node { name: format!("n{id}"), op, inputs: id.checked_sub(1).into_iter().collect() };
-    let nodes =
-        std::iter::once(Op::Input).chain(ops).enumerate().map(|(id, op)| node(id, op)).collect::<Vec<_>>();
-    Graph { name: "chain".into(), input, output: nodes.len() - 1, nodes }
+    let node = |(id, op): (usize, Op)| Node {
+        name: format!("n{id}"),
+        op,
+        inputs: id.checked_sub(1).map(node_id).into_iter().collect(),
+    };
+    let output = node_id(ops.len());
+    let nodes = std::iter::once(Op::Input).chain(ops).enumerate().map(node).collect();
+    Graph { name: "chain".into(), input, nodes, output }
 }
 
 fn conv(outputs: usize, inputs: usize, window: Window) -> Op {
@@ -45,7 +48,7 @@ fn agree(before: &Graph, after: &Graph) -> bool {
 fn folded(graph: Graph) -> (Graph, Vec<String>) {
     let result = fold(graph.clone()).unwrap();
     assert!(agree(&graph, &result));
-    let names = result.nodes[1..].iter().map(|node| node.name.clone()).collect();
+    let names = result.nodes.iter().skip(1).map(|node| node.name.clone()).collect();
     (result, names)
 }
 
@@ -67,7 +70,8 @@ fn batch_norm_becomes_gain_and_bias_and_leaves_the_weights() {
     let graph = chain(Shape::new(2, 5, 5), vec![conv(4, 2, window), norm(4), affine(2.0, 1.0)]);
     let (result, names) = folded(graph.clone());
     assert_eq!(names, ["n1"]);
-    let (Op::Conv(before), Op::Conv(after)) = (&graph.nodes[1].op, &result.nodes[1].op) else {
+    let (Op::Conv(before), Op::Conv(after)) = (&graph.nodes[node_id(1)].op, &result.nodes[node_id(1)].op)
+    else {
         unreachable!()
     };
     assert_eq!(before.weight, after.weight);
@@ -77,8 +81,8 @@ fn batch_norm_becomes_gain_and_bias_and_leaves_the_weights() {
 #[test]
 fn a_conv_with_another_reader_keeps_its_values() {
     let mut graph = chain(Shape::new(2, 3, 3), vec![conv(2, 2, Window::new([1, 1])), norm(2)]);
-    graph.nodes.push(Node { name: "add".into(), op: Op::Binary(Binary::Add), inputs: vec![1, 2] });
-    graph.output = 3;
+    graph.nodes.push(Node { name: "add".into(), op: Op::Binary(Binary::Add), inputs: node_ids(&[1, 2]) });
+    graph.output = node_id(3);
     assert_eq!(folded(graph).1, ["n1", "n2", "add"]);
 }
 
@@ -86,15 +90,15 @@ fn a_conv_with_another_reader_keeps_its_values() {
 fn a_conv_read_through_a_vanishing_node_by_two_keeps_its_values() {
     let unbounded = Op::Unary(Unary::Clip(f32::NEG_INFINITY, f32::INFINITY));
     let mut graph = chain(Shape::new(2, 3, 3), vec![conv(2, 2, Window::new([1, 1])), unbounded, norm(2)]);
-    graph.nodes.push(Node { name: "add".into(), op: Op::Binary(Binary::Add), inputs: vec![2, 3] });
-    graph.output = 4;
+    graph.nodes.push(Node { name: "add".into(), op: Op::Binary(Binary::Add), inputs: node_ids(&[2, 3]) });
+    graph.output = node_id(4);
     assert_eq!(folded(graph).1, ["n1", "n3", "add"]);
 }
 
 #[test]
 fn a_conv_that_is_the_output_too_keeps_its_values() {
     let mut graph = chain(Shape::new(2, 3, 3), vec![conv(2, 2, Window::new([1, 1])), norm(2)]);
-    graph.output = 1;
+    graph.output = node_id(1);
     assert_eq!(folded(graph).1, ["n1"]);
 }
 
@@ -103,7 +107,7 @@ fn fully_connected_layers_cover_their_input() {
     let graph = chain(Shape::new(2, 3, 4), vec![Op::Flatten, conv(5, 24, Window::new([1, 1])), Op::Flatten]);
     let (result, names) = folded(graph);
     assert_eq!(names, ["n2"]);
-    let Op::Conv(conv) = &result.nodes[1].op else { unreachable!() };
+    let Op::Conv(conv) = &result.nodes[node_id(1)].op else { unreachable!() };
     assert_eq!(conv.weight.dim(), (5, 2, 3, 4));
 }
 
@@ -114,7 +118,7 @@ fn zero_padding_moves_into_the_convolution() {
     let input = Shape::new(1, 4, 4);
     let (result, names) = folded(chain(input, vec![pad(0.0), conv(1, 1, window)]));
     assert_eq!(names, ["n2"]);
-    let Op::Conv(merged) = &result.nodes[1].op else { unreachable!() };
+    let Op::Conv(merged) = &result.nodes[node_id(1)].op else { unreachable!() };
     assert_eq!(merged.window.pads, [2, 3, 4, 1]);
     assert_eq!(folded(chain(input, vec![pad(1.0), conv(1, 1, window)])).1.len(), 2);
 }
@@ -136,7 +140,7 @@ fn operators_that_do_nothing_vanish() {
     ];
     let (result, names) = folded(chain(Shape::new(4, 2, 2), ops));
     assert!(names.is_empty());
-    assert_eq!(result.output, 0);
+    assert_eq!(result.output, node_id(0));
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn an_average_over_everything_is_global() {
     let window = Window::new([4, 3]).with_stride([2, 2]);
     let ops = vec![Op::AveragePool { window, count_include_pad: true }, Op::Flatten];
     let (result, _) = folded(chain(Shape::new(2, 4, 3), ops));
-    assert_eq!(result.nodes[1].op, Op::GlobalAveragePool);
+    assert_eq!(result.nodes[node_id(1)].op, Op::GlobalAveragePool);
     assert_eq!(result.nodes.len(), 2);
 }
 
@@ -155,13 +159,13 @@ fn factors_after_a_normalisation_become_its_own() {
     let graph = chain(Shape::new(4, 3, 2), vec![Op::GroupNorm(norm.clone()), affine(3.0, -1.0)]);
     let (result, _) = folded(graph);
     let expected = GroupNorm { gamma: vec![6.0; 4], beta: vec![2.0; 4], ..norm };
-    assert_eq!(result.nodes[1].op, Op::GroupNorm(expected));
+    assert_eq!(result.nodes[node_id(1)].op, Op::GroupNorm(expected));
     assert_eq!(result.nodes.len(), 2);
 }
 
 /// `(x − mean) · 1/√(mean of squares + epsilon)`, then factors and offsets.
 fn spelled_out_norm(weight: f32) -> Graph {
-    let node = |name: &str, op, inputs: &[usize]| Node { name: name.into(), op, inputs: inputs.to_vec() };
+    let node = |name: &str, op, inputs: &[usize]| Node { name: name.into(), op, inputs: node_ids(inputs) };
     let sum = || {
         let weight = Array4::from_elem((1, 4, 1, 1), weight);
         let window = Window::new([1, 1]);
@@ -179,7 +183,7 @@ fn spelled_out_norm(weight: f32) -> Graph {
         node("quotient", Op::Binary(Binary::Div), &[3, 7]),
         node("factors", affine(2.0, -1.0), &[8]),
     ];
-    Graph { name: "norm".into(), input: Shape::new(4, 3, 2), nodes, output: 9 }
+    Graph { name: "norm".into(), input: Shape::new(4, 3, 2), nodes: nodes.into(), output: node_id(9) }
 }
 
 #[test]
@@ -189,7 +193,7 @@ fn layer_normalization_that_is_spelled_out_becomes_one_operator() {
     let (gamma, beta) = (vec![2.0; 4], vec![-1.0; 4]);
     let norm = GroupNorm { groups: 1, span: Span::Position, gamma, beta, epsilon: 0.01 };
     assert_eq!(result.nodes.len(), 2);
-    assert_eq!(result.nodes[1].op, Op::GroupNorm(norm));
+    assert_eq!(result.nodes[node_id(1)].op, Op::GroupNorm(norm));
     assert!(agree(&graph, &result));
     let other = spelled_out_norm(1.5);
     let (result, _) = folded(other.clone());
@@ -211,13 +215,13 @@ fn division_by_a_tensor_becomes_a_product() {
     let graph = Graph {
         name: "division".into(),
         input,
-        nodes: vec![
+        nodes: Per::from(vec![
             node("input", Op::Input, vec![]),
-            node("positive", Op::Unary(Unary::Exp), vec![0]),
-            node("quotient", Op::Binary(Binary::Div), vec![0, 1]),
-            node("mean", Op::GlobalAveragePool, vec![2]),
-        ],
-        output: 3,
+            node("positive", Op::Unary(Unary::Exp), node_ids(&[0])),
+            node("quotient", Op::Binary(Binary::Div), node_ids(&[0, 1])),
+            node("mean", Op::GlobalAveragePool, node_ids(&[2])),
+        ]),
+        output: node_id(3),
     };
     let (after, _) = folded(graph.clone());
     assert!(agree(&graph, &after));

@@ -1,11 +1,22 @@
 //! Random small networks for property tests.
 
 use super::{Affine, BatchNorm, Binary, Conv, Graph, GroupNorm, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::index::Per;
 use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;
 use proptest::prelude::*;
 
 pub(crate) use crate::choices::{Choices, noise};
+
+/// The node at a place.
+pub(crate) fn node_id(index: usize) -> NodeId {
+    NodeId::from_index(index)
+}
+
+/// The nodes at some places.
+pub(crate) fn node_ids(places: &[usize]) -> Vec<NodeId> {
+    places.iter().copied().map(node_id).collect()
+}
 
 /// Networks of up to about twenty nodes with every kind of operator; values stay of moderate size.
 pub(crate) fn graphs() -> impl Strategy<Value = Graph> {
@@ -23,23 +34,22 @@ pub(crate) fn classifier(seed: u64) -> Graph {
     let choices = &mut choices;
     let mut graph = bare(Shape::new(choices.pick(&[1, 3]), 3 + choices.below(6), 3 + choices.below(6)));
     (0..2 + choices.below(14)).for_each(|_| grow(&mut graph, choices));
-    let last = graph.output;
-    let shape = graph.shapes().unwrap()[last];
+    let shape = graph.shapes().unwrap()[graph.output];
     let end = if choices.below(2) == 0 { Op::GlobalAveragePool } else { Op::Flatten };
     let features = if end == Op::Flatten { shape.len() } else { shape.channels };
-    graph.nodes.push(Node { name: "vector".into(), op: end, inputs: vec![last] });
+    graph.output = graph.nodes.push(Node { name: "vector".into(), op: end, inputs: vec![graph.output] });
     if features < 2 || choices.below(4) > 0 {
         let outputs = 2 + choices.below(5);
         let conv = dense(choices, features, outputs);
-        graph.nodes.push(Node { name: "dense".into(), op: Op::Conv(conv), inputs: vec![last + 1] });
+        let dense = Node { name: "dense".into(), op: Op::Conv(conv), inputs: vec![graph.output] };
+        graph.output = graph.nodes.push(dense);
     }
-    graph.output = graph.nodes.len() - 1;
     graph
 }
 
 fn bare(input: Shape) -> Graph {
     let nodes = vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }];
-    Graph { name: "arbitrary".into(), input, nodes, output: 0 }
+    Graph { name: "arbitrary".into(), input, nodes: nodes.into(), output: node_id(0) }
 }
 
 fn dense(choices: &mut Choices, inputs: usize, outputs: usize) -> Conv {
@@ -58,18 +68,23 @@ fn dense(choices: &mut Choices, inputs: usize, outputs: usize) -> Conv {
 fn grow(graph: &mut Graph, choices: &mut Choices) {
     let Ok(shapes) = graph.shapes() else { return };
     // Mostly the newest value, so that chains form that can be folded.
-    let newest = shapes.len() - 1;
-    let source = if choices.below(4) == 0 { choices.below(shapes.len()) } else { newest };
+    let newest = node_id(shapes.len() - 1);
+    let source = if choices.below(4) == 0 { node_id(choices.below(shapes.len())) } else { newest };
     let (op, inputs) = operator(choices, source, newest, &shapes);
-    graph.nodes.push(Node { name: format!("node{}", newest + 1), op, inputs });
-    graph.output = graph.nodes.len() - 1;
+    let name = format!("node{}", shapes.len());
+    graph.output = graph.nodes.push(Node { name, op, inputs });
     if graph.shapes().map_or(true, |shapes| shapes.last().is_some_and(|shape| shape.len() > 2000)) {
         graph.nodes.pop();
-        graph.output = graph.nodes.len() - 1;
+        graph.output = newest;
     }
 }
 
-fn operator(choices: &mut Choices, source: NodeId, other: NodeId, shapes: &[Shape]) -> (Op, Vec<NodeId>) {
+fn operator(
+    choices: &mut Choices,
+    source: NodeId,
+    other: NodeId,
+    shapes: &Per<NodeId, Shape>,
+) -> (Op, Vec<NodeId>) {
     let shape = shapes[source];
     let channels = shape.channels;
     let op = match choices.below(16) {

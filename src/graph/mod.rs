@@ -1,8 +1,5 @@
 //! The full-precision network: a closed set of operators in topological order.
 
-/// Index of a node in [`Graph::nodes`]; a node is known by the value it produces.
-pub type NodeId = usize;
-
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod interpret;
@@ -18,10 +15,17 @@ pub(crate) use planes::{PhaseAdjoint, Planes};
 pub(crate) use shape::all_finite;
 pub(crate) use taps::{WindowSpan, outputs_reading, spans};
 
+use crate::index::{Per, typed_index};
 use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;
 
-/// A full-precision network. Node 0 is the input; each node uses only nodes before it.
+/// A node of a [`Graph`], which is known by the value it produces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(usize);
+
+typed_index!(NodeId);
+
+/// A full-precision network. The first node is the input; each node uses only nodes before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     /// Name of the network, from its file or architecture.
@@ -29,7 +33,7 @@ pub struct Graph {
     /// Shape of one input image.
     pub input: Shape,
     /// All nodes, inputs before users.
-    pub nodes: Vec<Node>,
+    pub nodes: Per<NodeId, Node>,
     /// The node that produces the logits.
     pub output: NodeId,
 }

@@ -1,8 +1,9 @@
 //! Shape inference and the checks that make every later stage safe to index.
 
 use super::taps::spans;
-use super::{Conv, Graph, Node, Op, Pad, Slice};
+use super::{Conv, Graph, Node, NodeId, Op, Pad, Slice};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Per;
 use crate::tensor::{Shape, Window};
 use std::collections::HashSet;
 
@@ -17,13 +18,13 @@ impl Graph {
     /// # Errors
     /// [`ErrorKind::Shape`] naming the node, if nodes are out of order, have the wrong number of inputs, or
     /// have inputs, weights or windows that do not fit together.
-    pub fn shapes(&self) -> Result<Vec<Shape>> {
-        let mut shapes = Vec::with_capacity(self.nodes.len());
-        for (id, node) in self.nodes.iter().enumerate() {
+    pub fn shapes(&self) -> Result<Per<NodeId, Shape>> {
+        let mut shapes = Per::default();
+        for (id, node) in self.nodes.enumerate() {
             let shape = self.infer(id, node, &shapes).and_then(capped).map_err(|e| e.at_node(&node.name))?;
             shapes.push(shape);
         }
-        if self.output >= shapes.len() {
+        if shapes.get(self.output).is_none() {
             return Err(misfit("the output is not a node of the network"));
         }
         Ok(shapes)
@@ -42,7 +43,7 @@ impl Graph {
 
     fn check_names(&self) -> Result<()> {
         let mut seen = HashSet::new();
-        for (id, node) in self.nodes.iter().enumerate() {
+        for (id, node) in self.nodes.enumerate() {
             if node.name.is_empty() {
                 return Err(Error::new(ErrorKind::Format, format!("node {id} has no name")));
             }
@@ -53,8 +54,8 @@ impl Graph {
         Ok(())
     }
 
-    fn infer(&self, id: usize, node: &Node, shapes: &[Shape]) -> Result<Shape> {
-        if (node.op == Op::Input) != (id == 0) {
+    fn infer(&self, id: NodeId, node: &Node, shapes: &Per<NodeId, Shape>) -> Result<Shape> {
+        if (node.op == Op::Input) != (id == NodeId::INPUT) {
             return Err(misfit("the first node, and no other, must be the input"));
         }
         let operands = node
@@ -299,19 +300,20 @@ fn misfit(message: impl Into<String>) -> Error {
 mod tests {
     use super::super::{Affine, BatchNorm, Binary, Unary};
     use super::*;
+    use crate::graph::arbitrary::{node_id, node_ids};
     use ndarray::Array4;
 
     fn graph(input: Shape, ops: Vec<(Op, Vec<usize>)>) -> Graph {
         let nodes = std::iter::once((Op::Input, vec![]))
             .chain(ops)
             .enumerate()
-            .map(|(id, (op, inputs))| Node { name: format!("n{id}"), op, inputs })
+            .map(|(id, (op, inputs))| Node { name: format!("n{id}"), op, inputs: node_ids(&inputs) })
             .collect::<Vec<_>>();
-        Graph { name: "test".into(), input, output: nodes.len() - 1, nodes }
+        Graph { name: "test".into(), input, output: node_id(nodes.len() - 1), nodes: nodes.into() }
     }
 
     fn one(op: Op) -> Result<Shape> {
-        graph(Shape::new(4, 6, 7), vec![(op, vec![0])]).shapes().map(|shapes| shapes[1])
+        graph(Shape::new(4, 6, 7), vec![(op, vec![0])]).shapes().map(|shapes| shapes[node_id(1)])
     }
 
     fn conv(outputs: usize, inputs: usize, groups: usize, window: Window) -> Op {
@@ -366,7 +368,7 @@ mod tests {
             input,
             vec![(Op::GlobalAveragePool, vec![0]), binary(vec![0, 1]), (Op::Concat, vec![0, 2])],
         );
-        assert_eq!(net.shapes().unwrap()[2..], [input, Shape::new(8, 6, 7)]);
+        assert_eq!(net.shapes().unwrap().as_slice()[2..], [input, Shape::new(8, 6, 7)]);
         let flat = graph(input, vec![(Op::Flatten, vec![0]), binary(vec![0, 1])]);
         assert_eq!(flat.shapes().unwrap_err().node(), Some("n2"));
         assert!(graph(input, vec![(Op::Concat, vec![])]).shapes().is_err());
@@ -385,7 +387,7 @@ mod tests {
         assert!(graph(input, vec![(relu.clone(), vec![2]), (relu.clone(), vec![0])]).shapes().is_err());
         assert!(graph(input, vec![(relu.clone(), vec![0, 0])]).shapes().is_err());
         assert!(graph(input, vec![(Op::Input, vec![])]).shapes().is_err());
-        assert!(Graph { output: 9, ..graph(input, vec![(relu, vec![0])]) }.shapes().is_err());
+        assert!(Graph { output: node_id(9), ..graph(input, vec![(relu, vec![0])]) }.shapes().is_err());
         assert!(graph(Shape::new(0, 2, 2), vec![]).shapes().is_err());
         assert!(graph(Shape::new(usize::MAX, 2, 2), vec![]).shapes().is_err());
     }
@@ -393,16 +395,16 @@ mod tests {
     #[test]
     fn names_must_be_unique_and_not_empty() {
         let mut net = graph(Shape::flat(1), vec![(Op::Flatten, vec![0])]);
-        net.nodes[1].name = "n0".into();
+        net.nodes[node_id(1)].name = "n0".into();
         assert_eq!(net.validate().unwrap_err().kind(), ErrorKind::Format);
-        net.nodes[1].name.clear();
+        net.nodes[node_id(1)].name.clear();
         assert!(net.validate().is_err());
     }
 
     #[test]
     fn a_bad_weight_is_named() {
         let mut net = graph(Shape::new(4, 6, 7), vec![(conv(2, 4, 1, Window::new([1, 1])), vec![0])]);
-        let Op::Conv(conv) = &mut net.nodes[1].op else { unreachable!() };
+        let Op::Conv(conv) = &mut net.nodes[node_id(1)].op else { unreachable!() };
         conv.weight[[1, 2, 0, 0]] = f32::NAN;
         let error = net.validate().unwrap_err();
         assert_eq!((error.kind(), error.node()), (ErrorKind::NonFinite, Some("n1")));

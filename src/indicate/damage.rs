@@ -17,7 +17,7 @@ use std::rc::Rc;
 pub(super) const TEMPERATURE: f64 = 4.0;
 
 /// Values of one image by node, while something needs them.
-type Values = Vec<Option<Rc<Vec<f32>>>>;
+type Values = Per<NodeId, Option<Rc<Vec<f32>>>>;
 
 /// A change of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub(super) enum Perturbation<'a> {
 #[derive(Debug)]
 pub(super) struct Damage<'a> {
     graph: &'a Graph,
-    shapes: Vec<Shape>,
+    shapes: Per<NodeId, Shape>,
     /// The last node that reads each node's value.
     last_reader: Per<NodeId, NodeId>,
     images: Vec<Vec<f32>>,
@@ -48,11 +48,11 @@ impl<'a> Damage<'a> {
         let normalised = |pixels: Vec<u8>| Ok(normalise(&pixels, preprocess)?.into_raw_vec_and_offset().0);
         let images = pixels.spread(count)?.into_iter().map(normalised).collect::<Result<_>>()?;
         let mut last_reader = last_readers(graph.nodes.iter().map(|node| node.inputs.as_slice()));
-        last_reader[graph.output] = graph.nodes.len();
+        last_reader[graph.output] = NodeId::from_index(graph.nodes.len());
         let mut damage = Self { graph, shapes: graph.shapes()?, last_reader, images, logits: Vec::new() };
         damage.logits = (0..damage.images.len())
             .into_par_iter()
-            .map(|image| damage.logits_after(damage.before(image, 1)?, 0))
+            .map(|image| damage.logits_after(damage.start(image), NodeId::INPUT))
             .collect::<Result<_>>()?;
         Ok(damage)
     }
@@ -110,22 +110,28 @@ impl<'a> Damage<'a> {
         Ok(sums.into_iter().map(|sum| sum / self.images.len().max(1) as f64).collect())
     }
 
+    /// The values before any node is computed.
+    fn start(&self, image: usize) -> Values {
+        let mut values = Values::filled(None, self.graph.nodes.len());
+        values[NodeId::INPUT] = Some(Rc::new(self.images[image].clone()));
+        values
+    }
+
     /// The values that nodes from `node` on read.
     fn before(&self, image: usize, node: NodeId) -> Result<Values> {
-        let mut values: Values = vec![None; self.graph.nodes.len()];
-        values[0] = Some(Rc::new(self.images[image].clone()));
-        self.advance(&mut values, 1..node)?;
+        let mut values = self.start(image);
+        self.advance(&mut values, self.graph.nodes.ids_after(NodeId::INPUT).take_while(|&id| id < node))?;
         Ok(values)
     }
 
     /// The softened logits, where the values up to `node` are known.
     fn logits_after(&self, mut values: Values, node: NodeId) -> Result<Vec<f64>> {
-        self.advance(&mut values, node + 1..self.graph.output + 1)?;
+        self.advance(&mut values, self.graph.nodes.ids_between(node, self.graph.output))?;
         let logits = values[self.graph.output].as_ref().ok_or_else(freed)?;
         Ok(logits.iter().map(|&logit| f64::from(logit) / TEMPERATURE).collect())
     }
 
-    fn advance(&self, values: &mut Values, nodes: std::ops::Range<NodeId>) -> Result<()> {
+    fn advance(&self, values: &mut Values, nodes: impl Iterator<Item = NodeId>) -> Result<()> {
         for id in nodes {
             values[id] = Some(Rc::new(self.value(id, values)?));
             for &input in &self.graph.nodes[id].inputs {
@@ -167,7 +173,7 @@ impl<'a> Damage<'a> {
             }
             Perturbation::Noise(share) => {
                 let mut output = self.value(node, values)?;
-                let mut state = (node as u64) << 32 | image as u64;
+                let mut state = (node.index() as u64) << 32 | image as u64;
                 for (channel, values) in output.chunks_exact_mut(self.shapes[node].positions()).enumerate() {
                     let step = (share * statistics.variance(channel).sqrt()) as f32;
                     values.iter_mut().for_each(|value| *value += if coin(&mut state) { step } else { -step });

@@ -2,6 +2,7 @@
 
 use super::IndicatorOptions;
 use crate::graph::{Graph, Node, NodeId, Op};
+use crate::index::Per;
 use crate::plan::{Choice, LayerIndicators, Reason};
 use crate::precision::Precision;
 use crate::prepare::Draft;
@@ -24,10 +25,14 @@ pub(super) struct Plannable {
 }
 
 /// Every convolution but those on pixels, which have too few weights, and the classifier where steps are learned.
-pub(super) fn plannable(draft: &Draft, shapes: &[Shape], options: &IndicatorOptions) -> Vec<Plannable> {
+pub(super) fn plannable(
+    draft: &Draft,
+    shapes: &Per<NodeId, Shape>,
+    options: &IndicatorOptions,
+) -> Vec<Plannable> {
     let digits = weights(&draft.graph).to_string().len();
-    let nodes = draft.graph.nodes.iter().zip(&draft.choices).enumerate();
-    let one = |(id, (node, choice)): (NodeId, (&Node, &Option<Choice>))| {
+    let nodes = draft.graph.nodes.enumerate().zip(&draft.choices);
+    let one = |((id, node), choice): ((NodeId, &Node), &Option<Choice>)| {
         let is_excluded = |reason: Reason| {
             reason == Reason::First || (options.indicator.is_learned() && reason == Reason::Classifier)
         };
@@ -41,7 +46,7 @@ impl Plannable {
     fn new(
         (id, node): (NodeId, &Node),
         choice: Choice,
-        (shapes, digits): (&[Shape], usize),
+        (shapes, digits): (&Per<NodeId, Shape>, usize),
         options: &IndicatorOptions,
     ) -> Option<Self> {
         let Op::Conv(conv) = &node.op else { return None };

@@ -5,7 +5,8 @@ use super::plannable::Plannable;
 use crate::convert::ConvertOptions;
 use crate::error::Result;
 use crate::format::{PackedModel, PlanRecord, Preprocess, Provenance};
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, NodeId, Op};
+use crate::index::Per;
 use crate::layerwise::Packed;
 use crate::plan::{Fixed, Indicators, LayerIndicators, short};
 use crate::precision::Precision;
@@ -52,8 +53,8 @@ pub(super) fn fixed(
 }
 
 /// Of a file that holds nothing but weights.
-pub(super) fn least(graph: &Graph, shapes: &[Shape], layers: &[Plannable]) -> Fixed {
-    let fixed = graph.nodes.iter().enumerate().filter(|(id, _)| layers.iter().all(|layer| layer.node != *id));
+pub(super) fn least(graph: &Graph, shapes: &Per<NodeId, Shape>, layers: &[Plannable]) -> Fixed {
+    let fixed = graph.nodes.enumerate().filter(|(id, _)| layers.iter().all(|layer| layer.node != *id));
     let weights = fixed.filter_map(|(id, node)| match &node.op {
         Op::Conv(conv) => Some((id, conv.weight.len() as u64)),
         _ => None,

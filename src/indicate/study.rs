@@ -10,6 +10,7 @@ use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Graph, NodeId, Op};
+use crate::index::Per;
 use crate::layerwise::{Method, Survey, fit_and_pack};
 use crate::plan::{Choice, Indicators, LayerIndicators, Reason, choose};
 use crate::precision::Precision;
@@ -105,8 +106,12 @@ fn draft(graph: Graph, preprocess: &Preprocess) -> Result<Draft<'_>> {
 }
 
 /// The candidates of those layers that are wanted, by node; empty for all other nodes.
-fn by_node(layers: &[Plannable], nodes: usize, wanted: impl Fn(&Plannable) -> bool) -> Vec<Vec<Precision>> {
-    let mut candidates = vec![Vec::new(); nodes];
+fn by_node(
+    layers: &[Plannable],
+    nodes: usize,
+    wanted: impl Fn(&Plannable) -> bool,
+) -> Per<NodeId, Vec<Precision>> {
+    let mut candidates = Per::filled(Vec::new(), nodes);
     for layer in layers.iter().filter(|layer| wanted(layer)) {
         candidates[layer.node].clone_from(&layer.precisions);
     }
@@ -118,7 +123,7 @@ struct Study<'a> {
     full: &'a Full<'a>,
     damage: Damage<'a>,
     /// By bits, then by node: the quantizer of a convolution's input.
-    quantizers: BTreeMap<u8, Vec<Option<Quantizer>>>,
+    quantizers: BTreeMap<u8, Per<NodeId, Option<Quantizer>>>,
     options: &'a IndicatorOptions,
 }
 
@@ -150,7 +155,7 @@ impl Study<'_> {
 
 /// The integer operators for every number of bits with which convolutions may read, where those are tried.
 fn structures(graph: &Graph, options: &IndicatorOptions) -> Result<BTreeMap<u8, Structure>> {
-    let planned = vec![None; graph.nodes.len()];
+    let planned = Per::filled(None, graph.nodes.len());
     let with = |bits: u8| {
         let reading = ActivationBits { default: bits, planned: &planned, rules: &[] };
         Ok((bits, reading.narrowed(graph, Structure::new(graph)?)?))
@@ -168,7 +173,7 @@ fn eight_bits(
 ) -> Result<QuantizedGraph> {
     let int8 = Choice { precision: Precision::int8(), reason: Reason::Default };
     let choice = |op: &Op| matches!(op, Op::Conv(_)).then_some(int8);
-    let choices: Vec<Option<Choice>> = full.graph.nodes.iter().map(|node| choice(&node.op)).collect();
+    let choices = full.graph.nodes.map(|node| choice(&node.op));
     full.assemble_as(structure, &choices, range, &[], pixels)
 }
 
@@ -178,10 +183,10 @@ fn quantizers(
     structures: &BTreeMap<u8, Structure>,
     pixels: &Spool,
     range: RangeMethod,
-) -> Result<BTreeMap<u8, Vec<Option<Quantizer>>>> {
+) -> Result<BTreeMap<u8, Per<NodeId, Option<Quantizer>>>> {
     let with = |(&bits, structure): (&u8, &Structure)| {
         let quantized = eight_bits(full, structure, pixels, range)?;
-        let mut quantizers = vec![None; full.graph.nodes.len()];
+        let mut quantizers = Per::filled(None, full.graph.nodes.len());
         for node in &quantized.nodes {
             if let QuantizedOp::Conv(conv) = &node.op {
                 quantizers[conv.source] = Some(quantized.nodes[node.inputs[0]].quantizer);

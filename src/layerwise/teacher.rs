@@ -5,6 +5,7 @@ use crate::data::normalise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId, evaluate};
+use crate::index::Per;
 use crate::liveness::Readers;
 use crate::tensor::Shape;
 use rayon::prelude::*;
@@ -13,12 +14,12 @@ use rayon::prelude::*;
 pub(super) struct Teacher<'a> {
     graph: &'a Graph,
     preprocess: &'a Preprocess,
-    shapes: Vec<Shape>,
-    values: Vec<Option<RealSpool>>,
+    shapes: Per<NodeId, Shape>,
+    values: Per<NodeId, Option<RealSpool>>,
     /// Nodes that read a value, and the caller for each time it will release it.
     readers: Readers<NodeId>,
-    /// Nodes computed so far.
-    done: usize,
+    /// The last node computed so far.
+    last: NodeId,
 }
 
 impl<'a> Teacher<'a> {
@@ -27,22 +28,20 @@ impl<'a> Teacher<'a> {
         let reads = graph.nodes.iter().flat_map(|node| &node.inputs).chain(wanted).copied();
         let readers = Readers::new(graph.nodes.len(), reads);
         let values = (0..graph.nodes.len()).map(|_| None).collect();
-        Ok(Self { graph, preprocess, shapes: graph.shapes()?, values, readers, done: 0 })
+        Ok(Self { graph, preprocess, shapes: graph.shapes()?, values, readers, last: NodeId::INPUT })
     }
 
     /// Takes the images.
     pub(super) fn start(&mut self, pixels: &Spool) -> Result<()> {
-        self.values[0] = Some(self.inputs(pixels)?);
-        self.done = 1;
+        self.values[NodeId::INPUT] = Some(self.inputs(pixels)?);
         Ok(())
     }
 
     /// Computes everything up to node `id`.
     pub(super) fn advance_to(&mut self, id: NodeId) -> Result<()> {
-        while self.done <= id {
-            let node = self.done;
+        for node in self.graph.nodes.ids_between(self.last, id) {
             self.values[node] = Some(self.compute(node)?);
-            self.done += 1;
+            self.last = node;
             self.free_unread(node);
             for &input in &self.graph.nodes[node].inputs {
                 self.release(input);
@@ -92,7 +91,7 @@ impl<'a> Teacher<'a> {
     }
 
     fn inputs(&self, pixels: &Spool) -> Result<RealSpool> {
-        RealSpool::of(self.shapes[0], pixels.images(), |image| {
+        RealSpool::of(self.shapes[NodeId::INPUT], pixels.images(), |image| {
             Ok(normalise(&pixels.image(image)?, self.preprocess)?.into_raw_vec_and_offset().0)
         })
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fixed;
-use crate::graph::arbitrary::Choices;
+use crate::graph::arbitrary::{Choices, node_id};
 use crate::graph::{Op, evaluate};
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
@@ -114,7 +114,7 @@ fn random_conv(choices: &mut Choices, inputs: usize, outputs: usize) -> Quantize
         outputs,
         clamp: choices.pick(&[[f32::NEG_INFINITY, f32::INFINITY], [0.0, f32::INFINITY], [-1.0, 1.0]]),
         logits: false,
-        source: 0,
+        source: node_id(0),
         choice: Choice { precision, reason: Reason::Default },
     }
 }

@@ -3,6 +3,7 @@
 use super::{Pattern, Plan, PlannedLayer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, NodeId, Op};
+use crate::index::Per;
 use crate::precision::Precision;
 
 /// Most input channels, per channel group, of a 1×1 kernel that keeps 8 bits.
@@ -51,9 +52,9 @@ pub(crate) fn choose(
     defaults: [Precision; 2],
     plan: Option<&Plan>,
     overrides: &[(Pattern, Precision)],
-) -> Result<Vec<Option<Choice>>> {
-    let mut choices: Vec<Option<Choice>> =
-        (0..graph.nodes.len()).map(|id| default_choice(graph, id, defaults)).collect();
+) -> Result<Per<NodeId, Option<Choice>>> {
+    let mut choices: Per<NodeId, Option<Choice>> =
+        graph.nodes.ids().map(|id| default_choice(graph, id, defaults)).collect();
     for (id, layer) in planned(graph, plan)? {
         choices[id] = Some(Choice { precision: layer.precision()?, reason: Reason::Plan });
     }
@@ -73,8 +74,8 @@ pub(crate) fn choose(
 ///
 /// # Errors
 /// A plan for other layers, or with bits that cannot be stored.
-pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<Vec<Option<u8>>> {
-    let mut bits = vec![None; graph.nodes.len()];
+pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<Per<NodeId, Option<u8>>> {
+    let mut bits = Per::filled(None, graph.nodes.len());
     for (id, layer) in planned(graph, plan)? {
         if !(2..=8).contains(&layer.activation_bits) {
             let message = format!("the plan has {}-bit activations; use 2 to 8", layer.activation_bits);
@@ -88,8 +89,8 @@ pub(crate) fn planned_activations(graph: &Graph, plan: Option<&Plan>) -> Result<
 /// The planned layers and their nodes.
 fn planned<'a>(graph: &Graph, plan: Option<&'a Plan>) -> Result<Vec<(NodeId, &'a PlannedLayer)>> {
     let place = |layer: &'a PlannedLayer| {
-        let id = (0..graph.nodes.len())
-            .find(|&id| graph.nodes[id].name == layer.name && is_convolution(graph, id));
+        let id =
+            graph.nodes.ids().find(|&id| graph.nodes[id].name == layer.name && is_convolution(graph, id));
         let message = "the plan names this layer, but the network has none of that name with weights; \
                        is the plan for another network?";
         let error = || Error::new(ErrorKind::Argument, message).at_node(&layer.name);
@@ -126,8 +127,8 @@ pub(crate) fn is_inner(graph: &Graph, id: NodeId) -> bool {
 
 /// Whether a convolution lies between the input and node `id`.
 fn reads_convolution(graph: &Graph, id: NodeId) -> bool {
-    let mut below = vec![false; id + 1];
-    for node in 1..=id {
+    let mut below = Per::filled(false, graph.nodes.len());
+    for node in graph.nodes.ids_between(NodeId::INPUT, id) {
         let inputs = &graph.nodes[node].inputs;
         below[node] = inputs.iter().any(|&input| below[input] || is_convolution(graph, input));
     }
@@ -136,9 +137,9 @@ fn reads_convolution(graph: &Graph, id: NodeId) -> bool {
 
 /// Whether a convolution lies between node `id` and the output.
 fn feeds_convolution(graph: &Graph, id: NodeId) -> bool {
-    let mut reached = vec![false; graph.nodes.len()];
+    let mut reached = Per::filled(false, graph.nodes.len());
     reached[id] = true;
-    for node in id + 1..graph.nodes.len() {
+    for node in graph.nodes.ids_after(id) {
         if graph.nodes[node].inputs.iter().any(|&input| reached[input]) {
             if is_convolution(graph, node) {
                 return true;

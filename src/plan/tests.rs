@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
+use crate::graph::arbitrary::node_id;
 use crate::graph::{Conv, Graph, Node, Op};
 use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
@@ -322,17 +323,17 @@ fn narrow_pointwise_layers_keep_eight_bits() {
         let node = |(id, op): (usize, Op)| Node {
             name: format!("node{id}"),
             op,
-            inputs: id.checked_sub(1).into_iter().collect(),
+            inputs: id.checked_sub(1).map(node_id).into_iter().collect(),
         };
         let nodes = ops.into_iter().enumerate().map(node).collect();
-        let graph = Graph { name: "narrow".into(), input: Shape::new(3, 8, 8), nodes, output: 4 };
+        let graph = Graph { name: "narrow".into(), input: Shape::new(3, 8, 8), nodes, output: node_id(4) };
         let choices = choose(&graph, [Precision::ternary(4); 2], None, &[]).unwrap();
         let reasons: Vec<Option<Reason>> =
             choices.iter().map(|choice| choice.map(|choice| choice.reason)).collect();
         let expected =
             [None, Some(Reason::First), Some(reason), Some(Reason::Default), Some(Reason::Classifier)];
         assert_eq!(reasons, expected);
-        assert_eq!(choices[2].unwrap().precision == Precision::int8(), reason == Reason::Narrow);
+        assert_eq!(choices[node_id(2)].unwrap().precision == Precision::int8(), reason == Reason::Narrow);
     }
 }
 

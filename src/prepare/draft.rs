@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::fold::fold;
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId};
+use crate::index::Per;
 use crate::plan::{Choice, Pattern};
 use crate::precision::Precision;
 use crate::progress::Progress;
@@ -21,7 +22,7 @@ pub(crate) struct Draft<'a> {
     pub graph: Graph,
     pub structure: Structure,
     /// By node: the precision of a convolution.
-    pub choices: Vec<Option<Choice>>,
+    pub choices: Per<NodeId, Option<Choice>>,
     preprocess: &'a Preprocess,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Full<'a> {
 pub(crate) struct Prepared<'a> {
     pub full: Full<'a>,
     /// By node: the precision of a convolution.
-    pub choices: Vec<Option<Choice>>,
+    pub choices: Per<NodeId, Option<Choice>>,
     pub pixels: Parts,
     /// Places of the fitted images among those given.
     pub fitting: Vec<usize>,
@@ -66,7 +67,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn new(
         graph: Graph,
         preprocess: &'a Preprocess,
-        choose: impl FnOnce(&Graph) -> Result<Vec<Option<Choice>>>,
+        choose: impl FnOnce(&Graph) -> Result<Per<NodeId, Option<Choice>>>,
     ) -> Result<Self> {
         preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
         let graph = fold(graph)?;
@@ -82,7 +83,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Channels in the order that suits nodes which may have these precisions.
-    pub(crate) fn reordered(self, possible: &[Vec<Precision>]) -> Result<Self> {
+    pub(crate) fn reordered(self, possible: &Per<NodeId, Vec<Precision>>) -> Result<Self> {
         Ok(Self { graph: reorder(self.graph, |id| possible[id].clone())?, ..self })
     }
 
@@ -120,7 +121,7 @@ impl Full<'_> {
     /// The quantized network with these precisions of weights and ranges of activations, before fitting.
     pub(crate) fn assemble(
         &self,
-        choices: &[Option<Choice>],
+        choices: &Per<NodeId, Option<Choice>>,
         range: RangeMethod,
         rules: &[(Pattern, ActivationRule)],
         pixels: &Spool,
@@ -132,7 +133,7 @@ impl Full<'_> {
     pub(crate) fn assemble_as(
         &self,
         structure: &Structure,
-        choices: &[Option<Choice>],
+        choices: &Per<NodeId, Option<Choice>>,
         range: RangeMethod,
         rules: &[(Pattern, ActivationRule)],
         pixels: &Spool,

@@ -11,6 +11,7 @@ use crate::calibrate::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Quantizer};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, evaluate};
+use crate::index::Per;
 use crate::kernels::pool;
 use crate::plan::{Choice, Pattern};
 use crate::precision::Precision;
@@ -30,7 +31,7 @@ pub(crate) struct Assembly<'a> {
     pub observation: &'a Observation,
     pub preprocess: &'a Preprocess,
     /// By node of the graph.
-    pub choices: &'a [Option<Choice>],
+    pub choices: &'a Per<NodeId, Option<Choice>>,
     pub range: RangeMethod,
     /// Ranges of some activation tensors instead.
     pub rules: &'a [(Pattern, ActivationRule)],
@@ -63,7 +64,7 @@ pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
 }
 
 impl Assembly<'_> {
-    fn quantizers(&self, shapes: &[Shape]) -> Result<PerOperator<Quantizer>> {
+    fn quantizers(&self, shapes: &Per<NodeId, Shape>) -> Result<PerOperator<Quantizer>> {
         let classes = self.structure.quantizer_classes();
         let mut quantizers = self.class_quantizers(&classes);
         self.suit_readers(&classes, &mut quantizers)?;
@@ -113,7 +114,7 @@ impl Assembly<'_> {
         &self,
         mut quantizers: PerOperator<Quantizer>,
         classes: &Classes,
-        shapes: &[Shape],
+        shapes: &Per<NodeId, Shape>,
     ) -> PerOperator<Quantizer> {
         // A class that grows may make others grow that were looked at before.
         for _ in 0..WIDENING_PASSES {
@@ -130,7 +131,12 @@ impl Assembly<'_> {
     }
 
     /// The real value of one unit of an operator's sums; 128 units of what is rescaled with a left shift.
-    fn least_scale(&self, operator: &Operator, quantizers: &PerOperator<Quantizer>, shapes: &[Shape]) -> f64 {
+    fn least_scale(
+        &self,
+        operator: &Operator,
+        quantizers: &PerOperator<Quantizer>,
+        shapes: &Per<NodeId, Shape>,
+    ) -> f64 {
         let scale = |input: usize| quantizers[operator.inputs[input]].scale;
         let shape = |input: usize| shapes[self.structure.operators[operator.inputs[input]].value];
         match &operator.kind {
@@ -190,7 +196,7 @@ impl Assembly<'_> {
         &self,
         operator: &Operator,
         quantizers: &PerOperator<Quantizer>,
-        shapes: &[Shape],
+        shapes: &Per<NodeId, Shape>,
     ) -> Result<QuantizedOp> {
         Ok(match &operator.kind {
             OperatorKind::Input => QuantizedOp::Input { pad: self.pixel_zeros() },
@@ -312,10 +318,16 @@ impl Assembly<'_> {
     }
 
     /// The function that leads from node `from` to node `to`, at 256 values per channel.
-    fn table(&self, from: NodeId, to: NodeId, reals: Vec<f32>, shapes: &[Shape]) -> Result<Vec<f32>> {
+    fn table(
+        &self,
+        from: NodeId,
+        to: NodeId,
+        reals: Vec<f32>,
+        shapes: &Per<NodeId, Shape>,
+    ) -> Result<Vec<f32>> {
         let shape = Shape::new(shapes[from].channels, 1, 256);
         let mut values: HashMap<NodeId, Vec<f32>> = HashMap::from([(from, reals)]);
-        for id in from + 1..=to {
+        for id in self.graph.nodes.ids_between(from, to) {
             let node = &self.graph.nodes[id];
             let inputs: Option<Vec<_>> =
                 node.inputs.iter().map(|input| values.get(input).map(|v| (v.as_slice(), shape))).collect();

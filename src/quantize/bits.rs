@@ -5,6 +5,7 @@ use super::structure::{Classes, Operator, OperatorKind, Plain, Structure};
 use crate::calibrate::ActivationRule;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
+use crate::index::Per;
 use crate::plan::{Pattern, is_inner};
 use std::iter;
 
@@ -17,7 +18,7 @@ pub(crate) struct ActivationBits<'a> {
     /// 2 to 8: of what convolutions between others read.
     pub default: u8,
     /// By node of the graph, where a plan says so.
-    pub planned: &'a [Option<u8>],
+    pub planned: &'a Per<NodeId, Option<u8>>,
     /// By the operator that makes what is read.
     pub rules: &'a [(Pattern, ActivationRule)],
 }

@@ -6,6 +6,7 @@
 use super::operators::{OperatorId, PerOperator};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Binary, Graph, GroupNorm, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::index::Per;
 use crate::tensor::{Shape, Window};
 use std::collections::HashMap;
 
@@ -110,12 +111,12 @@ struct Fused {
 /// What has been found out about a graph.
 struct Analysis<'g> {
     graph: &'g Graph,
-    shapes: Vec<Shape>,
-    consumers: Vec<Vec<NodeId>>,
+    shapes: Per<NodeId, Shape>,
+    consumers: Per<NodeId, Vec<NodeId>>,
     /// By last node.
     fused: HashMap<NodeId, Fused>,
     /// The tensor of which each node is a function of one number.
-    roots: Vec<NodeId>,
+    roots: Per<NodeId, NodeId>,
 }
 
 impl Structure {
@@ -163,10 +164,11 @@ impl Structure {
     }
 }
 
-fn invert<'a>(inputs: impl Iterator<Item = &'a [usize]>, len: usize) -> Vec<Vec<usize>> {
-    let mut consumers = vec![Vec::new(); len];
-    for (id, inputs) in inputs.enumerate() {
-        inputs.iter().for_each(|&input| consumers[input].push(id));
+/// The nodes that read each node's value.
+fn consumers(graph: &Graph) -> Per<NodeId, Vec<NodeId>> {
+    let mut consumers = Per::filled(Vec::new(), graph.nodes.len());
+    for (id, node) in graph.nodes.enumerate() {
+        node.inputs.iter().for_each(|&input| consumers[input].push(id));
     }
     consumers
 }
@@ -174,8 +176,8 @@ fn invert<'a>(inputs: impl Iterator<Item = &'a [usize]>, len: usize) -> Vec<Vec<
 impl<'g> Analysis<'g> {
     fn new(graph: &'g Graph) -> Result<Self> {
         let shapes = graph.shapes()?;
-        let consumers = invert(graph.nodes.iter().map(|node| node.inputs.as_slice()), graph.nodes.len());
-        let mut analysis = Self { graph, shapes, consumers, fused: HashMap::new(), roots: Vec::new() };
+        let (consumers, fused, roots) = (consumers(graph), HashMap::new(), Per::default());
+        let mut analysis = Self { graph, shapes, consumers, fused, roots };
         analysis.fuse();
         analysis.find_roots();
         Ok(analysis)
@@ -195,8 +197,8 @@ impl<'g> Analysis<'g> {
 
     /// Later convolutions come first: of two that are added, the later one takes the sum.
     fn fuse(&mut self) {
-        let mut taken = vec![false; self.graph.nodes.len()];
-        for source in (0..self.graph.nodes.len()).rev() {
+        let mut taken = Per::filled(false, self.graph.nodes.len());
+        for source in self.graph.nodes.ids().rev() {
             if !matches!(self.node(source).op, Op::Conv(_)) {
                 continue;
             }
@@ -232,7 +234,7 @@ impl<'g> Analysis<'g> {
     }
 
     fn find_roots(&mut self) {
-        for id in 0..self.graph.nodes.len() {
+        for id in self.graph.nodes.ids() {
             let root = self.pointwise_root(id).filter(|_| !self.fused.contains_key(&id));
             self.roots.push(root.unwrap_or(id));
         }
@@ -263,15 +265,15 @@ impl<'g> Analysis<'g> {
 
     /// The nodes whose values must exist, in execution order.
     fn needed(&self) -> Vec<NodeId> {
-        let mut needed = vec![false; self.graph.nodes.len()];
+        let mut needed = Per::filled(false, self.graph.nodes.len());
         let mut open = vec![self.graph.output];
-        needed[0] = true;
+        needed[NodeId::INPUT] = true;
         while let Some(id) = open.pop() {
             if !std::mem::replace(&mut needed[id], true) || id == self.graph.output {
                 open.extend(self.operands(id).into_iter().filter(|&operand| !needed[operand]));
             }
         }
-        (0..needed.len()).filter(|&id| needed[id]).collect()
+        needed.ids().filter(|&id| needed[id]).collect()
     }
 }
 
@@ -327,14 +329,15 @@ impl<'a, 'g> StructureBuilder<'a, 'g> {
 
     /// The operator of a node; the input is normalised first.
     fn tensor(&mut self, id: NodeId) -> OperatorId {
-        if id != 0 {
+        if id != NodeId::INPUT {
             return self.places[&id];
         }
         if let Some(place) = self.normalised {
             return place;
         }
-        let name = format!("{}.normalised", self.analysis.node(0).name);
-        let place = self.push(&name, OperatorKind::Table { from: 0 }, vec![OperatorId::INPUT], 0);
+        let name = format!("{}.normalised", self.analysis.node(NodeId::INPUT).name);
+        let table = OperatorKind::Table { from: NodeId::INPUT };
+        let place = self.push(&name, table, vec![OperatorId::INPUT], NodeId::INPUT);
         self.normalised = Some(place);
         place
     }

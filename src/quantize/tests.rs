@@ -3,6 +3,7 @@
 use super::OperatorId;
 use super::structure::{OperatorKind, Plain, Structure};
 use crate::fold::fold;
+use crate::graph::arbitrary::{node_id, node_ids};
 use crate::graph::{Affine, Binary, Conv, Graph, Node, Op, Slice, Unary};
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
@@ -10,14 +11,14 @@ use ndarray::Array4;
 const INPUT: Shape = Shape::new(3, 4, 4);
 
 pub(super) fn graph(nodes: &[(&str, Op, &[usize])]) -> Graph {
+    let output = node_id(nodes.len());
     let input = Node { name: "input".into(), op: Op::Input, inputs: vec![] };
     let others = nodes.iter().map(|(name, op, inputs)| Node {
         name: (*name).to_owned(),
         op: op.clone(),
-        inputs: inputs.to_vec(),
+        inputs: node_ids(inputs),
     });
-    let nodes: Vec<Node> = std::iter::once(input).chain(others).collect();
-    let output = nodes.len() - 1;
+    let nodes = std::iter::once(input).chain(others).collect();
     Graph { name: "hand-made".into(), input: INPUT, nodes, output }
 }
 
@@ -60,7 +61,7 @@ fn ids(indices: &[usize]) -> Vec<OperatorId> {
 }
 
 fn plain(source: usize) -> OperatorKind {
-    OperatorKind::Conv { source, residual: false, clamp: FREE }
+    OperatorKind::Conv { source: node_id(source), residual: false, clamp: FREE }
 }
 
 #[test]
@@ -74,8 +75,8 @@ fn a_residual_and_its_relu_belong_to_the_convolution() {
         ("head", conv(3, 2), &[5]),
     ]);
     let expected = [
-        operator("stem", OperatorKind::Conv { source: 1, residual: false, clamp: POSITIVE }, &[0]),
-        operator("conv", OperatorKind::Conv { source: 3, residual: true, clamp: POSITIVE }, &[1, 1]),
+        operator("stem", OperatorKind::Conv { source: node_id(1), residual: false, clamp: POSITIVE }, &[0]),
+        operator("conv", OperatorKind::Conv { source: node_id(3), residual: true, clamp: POSITIVE }, &[1, 1]),
         operator("head", plain(6), &[2]),
     ];
     assert_eq!(found, expected);
@@ -94,7 +95,11 @@ fn of_two_convolutions_that_are_added_the_later_takes_the_sum() {
     let expected = [
         operator("stem", plain(1), &[0]),
         operator("down", plain(2), &[1]),
-        operator("conv", OperatorKind::Conv { source: 3, residual: true, clamp: [0.0, 6.0] }, &[1, 2]),
+        operator(
+            "conv",
+            OperatorKind::Conv { source: node_id(3), residual: true, clamp: [0.0, 6.0] },
+            &[1, 2],
+        ),
         operator("head", plain(6), &[3]),
     ];
     assert_eq!(found, expected);
@@ -112,10 +117,10 @@ fn a_sum_that_others_read_is_not_clamped() {
     ]);
     assert_eq!(
         found[1],
-        operator("conv", OperatorKind::Conv { source: 2, residual: true, clamp: FREE }, &[1, 1])
+        operator("conv", OperatorKind::Conv { source: node_id(2), residual: true, clamp: FREE }, &[1, 1])
     );
     // ReLU and product are one function of the sum.
-    assert_eq!(found[2], operator("other", OperatorKind::Table { from: 3 }, &[2]));
+    assert_eq!(found[2], operator("other", OperatorKind::Table { from: node_id(3) }, &[2]));
     assert_eq!(found.len(), 4);
 }
 
@@ -129,7 +134,7 @@ fn functions_of_many_nodes_are_one_table() {
         ("half", Op::Affine(half.clone()), &[3]),
         ("head", conv(3, 2), &[4]),
     ];
-    assert_eq!(operators(&silu)[1], operator("half", OperatorKind::Table { from: 1 }, &[1]));
+    assert_eq!(operators(&silu)[1], operator("half", OperatorKind::Table { from: node_id(1) }, &[1]));
     let hard_swish: [(&str, Op, &[usize]); 5] = [
         ("stem", conv(3, 3), &[0]),
         ("half", Op::Affine(half), &[1]),
@@ -138,7 +143,7 @@ fn functions_of_many_nodes_are_one_table() {
         ("head", conv(3, 2), &[4]),
     ];
     let found = operators(&hard_swish);
-    assert_eq!(found[1], operator("swish", OperatorKind::Table { from: 1 }, &[1]));
+    assert_eq!(found[1], operator("swish", OperatorKind::Table { from: node_id(1) }, &[1]));
     assert_eq!(found.len(), 3);
 }
 
@@ -154,7 +159,7 @@ fn a_gate_of_other_shape_is_a_product() {
     let expected = [
         operator("stem", plain(1), &[0]),
         operator("pool", OperatorKind::Plain(Plain::GlobalAveragePool), &[1]),
-        operator("gate", OperatorKind::Table { from: 2 }, &[2]),
+        operator("gate", OperatorKind::Table { from: node_id(2) }, &[2]),
         // The operand of full shape comes first.
         operator("scaled", OperatorKind::Plain(Plain::Mul), &[1, 3]),
         operator("head", plain(5), &[4]),
@@ -196,9 +201,9 @@ fn concatenated_tensors_that_others_read_are_copied() {
         operator("stem", plain(1), &[0]),
         operator("left", plain(2), &[1]),
         operator("right", plain(3), &[1]),
-        operator("cat.input0", OperatorKind::Table { from: 1 }, &[1]),
-        operator("cat.input2", OperatorKind::Table { from: 3 }, &[3]),
-        operator("cat.input3", OperatorKind::Table { from: 3 }, &[3]),
+        operator("cat.input0", OperatorKind::Table { from: node_id(1) }, &[1]),
+        operator("cat.input2", OperatorKind::Table { from: node_id(3) }, &[3]),
+        operator("cat.input3", OperatorKind::Table { from: node_id(3) }, &[3]),
         operator("cat", OperatorKind::Plain(Plain::Concat), &[4, 2, 5, 6]),
         operator("head", plain(5), &[7]),
     ];
@@ -221,14 +226,14 @@ fn slices_of_the_input_read_normalised_pixels() {
     ]);
     let expected = [
         operator("red", found[1].1.clone(), &[1]),
-        operator("red.scaled", OperatorKind::Table { from: 1 }, &[2]),
+        operator("red.scaled", OperatorKind::Table { from: node_id(1) }, &[2]),
         operator("green", found[3].1.clone(), &[1]),
-        operator("green.scaled", OperatorKind::Table { from: 3 }, &[4]),
+        operator("green.scaled", OperatorKind::Table { from: node_id(3) }, &[4]),
         operator("cat", OperatorKind::Plain(Plain::Concat), &[3, 5]),
         operator("stem", plain(6), &[6]),
         operator("head", plain(7), &[7]),
     ];
-    assert_eq!(found[0], operator("input.normalised", OperatorKind::Table { from: 0 }, &[0]));
+    assert_eq!(found[0], operator("input.normalised", OperatorKind::Table { from: node_id(0) }, &[0]));
     assert_eq!(found[1..], expected);
 }
 
@@ -241,9 +246,9 @@ fn convolutions_read_pixels_and_everything_else_reads_normalised_ones() {
         ("pool", Op::GlobalAveragePool, &[3]),
     ]);
     let expected = [
-        operator("input.normalised", OperatorKind::Table { from: 0 }, &[0]),
-        operator("left", OperatorKind::Conv { source: 1, residual: true, clamp: FREE }, &[0, 1]),
-        operator("cat.input0", OperatorKind::Table { from: 0 }, &[1]),
+        operator("input.normalised", OperatorKind::Table { from: node_id(0) }, &[0]),
+        operator("left", OperatorKind::Conv { source: node_id(1), residual: true, clamp: FREE }, &[0, 1]),
+        operator("cat.input0", OperatorKind::Table { from: node_id(0) }, &[1]),
         operator("cat", OperatorKind::Plain(Plain::Concat), &[3, 2]),
         operator("pool", OperatorKind::Plain(Plain::GlobalSum), &[4]),
     ];
@@ -255,7 +260,7 @@ fn a_last_activation_keeps_codes() {
     let found =
         operators(&[("stem", conv(3, 3), &[0]), ("pool", Op::GlobalAveragePool, &[1]), ("relu", RELU, &[2])]);
     assert_eq!(found[1].1, OperatorKind::Plain(Plain::GlobalAveragePool));
-    assert_eq!(found[2].1, OperatorKind::Table { from: 2 });
+    assert_eq!(found[2].1, OperatorKind::Table { from: node_id(2) });
 }
 
 #[test]
@@ -265,7 +270,7 @@ fn crossed_bounds_are_the_upper_one() {
         ("clip", Op::Unary(Unary::Clip(2.0, 1.0)), &[1]),
         ("head", conv(3, 2), &[2]),
     ]);
-    assert_eq!(found[0].1, OperatorKind::Conv { source: 1, residual: false, clamp: [1.0, 1.0] });
+    assert_eq!(found[0].1, OperatorKind::Conv { source: node_id(1), residual: false, clamp: [1.0, 1.0] });
 }
 
 #[test]

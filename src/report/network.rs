@@ -2,7 +2,8 @@
 
 use super::LayerKind;
 use crate::error::Result;
-use crate::graph::{Conv, Graph, Node, Op};
+use crate::graph::{Conv, Graph, Node, NodeId, Op};
+use crate::index::Per;
 use crate::tensor::Shape;
 use std::collections::BTreeMap;
 
@@ -80,7 +81,7 @@ impl NetworkSummary {
     }
 }
 
-fn layer(node: &Node, shapes: &[Shape], output: Shape) -> Option<NetworkLayer> {
+fn layer(node: &Node, shapes: &Per<NodeId, Shape>, output: Shape) -> Option<NetworkLayer> {
     let Op::Conv(conv) = &node.op else { return None };
     let input = *shapes.get(*node.inputs.first()?)?;
     let (outputs, inputs, rows, columns) = conv.weight.dim();
@@ -110,6 +111,7 @@ fn parameters(op: &Op) -> usize {
 mod tests {
     use super::*;
     use crate::graph::Unary;
+    use crate::graph::arbitrary::node_id;
     use crate::tensor::Window;
     use ndarray::Array4;
 
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn layers_operators_and_numbers_are_counted() {
-        let node = |name: &str, op, input: usize| Node { name: name.into(), op, inputs: vec![input] };
+        let node =
+            |name: &str, op, input: usize| Node { name: name.into(), op, inputs: vec![node_id(input)] };
         let nodes = vec![
             Node { name: "input".into(), op: Op::Input, inputs: vec![] },
             node("first", conv((4, 3, 3, 3), 1, 0.0), 0),
@@ -130,7 +133,8 @@ mod tests {
             node("slopes", Op::PRelu(vec![0.5; 4]), 3),
             node("last", conv((10, 4, 3, 3), 1, 1.0), 4),
         ];
-        let graph = Graph { name: "net".into(), input: Shape::new(3, 6, 6), nodes, output: 5 };
+        let graph =
+            Graph { name: "net".into(), input: Shape::new(3, 6, 6), nodes: nodes.into(), output: node_id(5) };
         let summary = NetworkSummary::new(&graph).unwrap();
         let kinds: Vec<LayerKind> = summary.layers.iter().map(|layer| layer.kind).collect();
         assert_eq!(kinds, [LayerKind::Conv, LayerKind::Depthwise, LayerKind::Linear]);

@@ -3,7 +3,7 @@
 
 use super::checkpoint::{LearnedTensors, copy_back, misfit};
 use super::memory::{MemoryBudgets, MemoryUse, pressure};
-use super::network::{Function, Network};
+use super::network::{Function, LayerId, Network};
 use super::parameters::Kind;
 use super::quantizers::{Parametrization, ParametrizedQuantizer, QuantizerStart, nearest_step};
 use super::simulate::{Learned, Simulation, in_graph_order, in_storage_order, learned_of};
@@ -11,7 +11,7 @@ use super::student::Student;
 use super::tape::Gradients;
 use crate::error::Result;
 use crate::format::Quantizer;
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, Op};
 use crate::pack::largest_unit;
 use crate::plan::{Choice, Reason};
 use crate::precision::{Arrangement, Precision};
@@ -45,7 +45,7 @@ pub(super) struct MixedPrecision {
     simulation: Simulation,
     weights: Vec<LatentWeights>,
     /// Operators whose codes have a learned quantizer, and its layer.
-    activations: Vec<(OperatorId, NodeId)>,
+    activations: Vec<(OperatorId, LayerId)>,
     tensors: Vec<ActivationTensor>,
     rules: PrecisionRules,
     /// Whether bits may change.
@@ -55,7 +55,7 @@ pub(super) struct MixedPrecision {
 /// The weights of a convolution before they are rounded.
 struct LatentWeights {
     operator: OperatorId,
-    layer: NodeId,
+    layer: LayerId,
     arrangement: Arrangement,
     kernel: [usize; 2],
     input: CodeSource,
@@ -76,7 +76,7 @@ struct ActivationTensor {
 #[derive(Debug, Clone, Copy)]
 enum CodeSource {
     /// In a layer that learns it; where it started.
-    Learned(NodeId, Quantizer),
+    Learned(LayerId, Quantizer),
     Fixed(Quantizer),
 }
 
@@ -243,7 +243,7 @@ impl MixedPrecision {
     }
 
     /// By layer, how much a bit of an activation's code costs.
-    fn activation_pressure(&self, used: &MemoryUse) -> Vec<(NodeId, f32)> {
+    fn activation_pressure(&self, used: &MemoryUse) -> Vec<(LayerId, f32)> {
         let of_all = pressure(used.activations, self.rules.budgets.activations);
         let of_one = |tensor: &ActivationTensor| {
             let of_largest = pressure(self.bytes(tensor), self.rules.budgets.largest_activation);
@@ -438,7 +438,7 @@ fn spread(conv: &QuantizedConv, gains: &mut [f32]) -> Vec<f32> {
     latent
 }
 
-fn learned_quantizer(network: &Network, layer: NodeId) -> Option<&ParametrizedQuantizer> {
+fn learned_quantizer(network: &Network, layer: LayerId) -> Option<&ParametrizedQuantizer> {
     match &network.layers[layer].function {
         Function::Parametrized(quantizer) => Some(quantizer),
         _ => None,

@@ -3,7 +3,7 @@
 //! activations.
 
 use super::checkpoint::{LearnedTensors, copy_back, misfit};
-use super::network::{Function, Network};
+use super::network::{Function, LayerId, Network};
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, PlaneQuantizer};
 use super::simulate::{
@@ -13,7 +13,7 @@ use super::simulate::{
 use super::student::Student;
 use super::tape::Gradients;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, Op};
 use crate::precision::Arrangement;
 use crate::quantize::{NestedGraph, OperatorId, PerOperator, QuantizedGraph, QuantizedOp, WidthVariant};
 use crate::random::Random;
@@ -97,7 +97,7 @@ struct NestedLayer {
     /// What its weights are rounded from, if they depend on widths too.
     planes: Option<PlaneQuantizer>,
     arrangement: Arrangement,
-    layer: NodeId,
+    layer: LayerId,
     /// By the width of the layer, or of the layer before if it does not switch.
     uniform: Vec<ChannelAffine>,
     /// What they change by the pair with the layer before, gains as a share of themselves; empty if there are no pairs.
@@ -115,7 +115,7 @@ struct ChannelAffine {
 struct NestedCopy {
     operator: OperatorId,
     reader: OperatorId,
-    layer: NodeId,
+    layer: LayerId,
     /// By width.
     quantizers: Vec<ActivationQuantizer>,
 }

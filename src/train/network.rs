@@ -3,8 +3,11 @@
 use super::parameters::{Kind, parameters, parameters_mut};
 use super::quantizers::{ActivationQuantizer, Lookup, ParametrizedQuantizer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, NodeId, Op, ValueView, evaluate};
+use crate::graph::{Graph, Op, ValueView, evaluate};
 use crate::tensor::Shape;
+
+/// A layer of a [`Network`]; never a node of the graph that it was made of.
+pub(super) type LayerId = usize;
 
 /// What a layer computes.
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ pub(super) struct TrainedLayer {
     pub name: String,
     pub function: Function,
     /// Earlier layers.
-    pub inputs: Vec<NodeId>,
+    pub inputs: Vec<LayerId>,
     pub shape: Shape,
     /// Whether its parameters are learned.
     pub trainable: bool,
@@ -57,8 +60,9 @@ impl Network {
         graph.validate()?;
         let shapes = graph.shapes()?;
         let mut network = Self::default();
-        for (node, shape) in graph.nodes.iter().zip(shapes).take(graph.output + 1) {
-            network.push(&node.name, Function::Op(node.op.clone()), node.inputs.clone(), shape);
+        for (node, shape) in graph.nodes.iter().zip(shapes).take(graph.output.index() + 1) {
+            let layers = node.inputs.iter().map(|input| input.index()).collect();
+            network.push(&node.name, Function::Op(node.op.clone()), layers, shape);
         }
         Ok(network)
     }
@@ -68,9 +72,9 @@ impl Network {
         &mut self,
         name: &str,
         mut function: Function,
-        inputs: Vec<NodeId>,
+        inputs: Vec<LayerId>,
         shape: Shape,
-    ) -> NodeId {
+    ) -> LayerId {
         if let Function::Op(Op::Conv(conv)) = &mut function {
             conv.straighten();
         }
@@ -79,7 +83,7 @@ impl Network {
     }
 
     /// For every layer whether its gradient is needed: it, or something before it but after layer `start`, is learned.
-    pub(super) fn reached(&self, start: NodeId) -> Vec<bool> {
+    pub(super) fn reached(&self, start: LayerId) -> Vec<bool> {
         let mut reached: Vec<bool> = Vec::with_capacity(self.layers.len());
         for (id, layer) in self.layers.iter().enumerate() {
             let own = id > start && layer.trainable && !layer.function.parameters().is_empty();

@@ -3,14 +3,14 @@
 //! It computes what the integer runtime computes, up to the rounding of multipliers and biases.
 
 use super::checkpoint::{LearnedTensors, copy_back};
-use super::network::{Function, Network};
+use super::network::{Function, LayerId, Network};
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, DropMask, Lookup, WeightQuantizer};
 use super::student::Student;
 use super::tape::Gradients;
 use crate::error::Result;
 use crate::format::Quantizer;
-use crate::graph::{Affine, Binary, Conv, Graph, NodeId, Op, Unary};
+use crate::graph::{Affine, Binary, Conv, Graph, Op, Unary};
 use crate::pack::largest_unit;
 use crate::precision::Arrangement;
 use crate::quantize::{
@@ -22,16 +22,16 @@ use ndarray::Array4;
 pub(super) struct Simulation {
     pub network: Network,
     /// Layers that hold the operators' values.
-    pub places: PerOperator<NodeId>,
+    pub places: PerOperator<LayerId>,
     pub convs: Vec<SimulatedConv>,
     /// Quantizers whose step is learned: operator, and layer.
-    steps: Vec<(OperatorId, NodeId)>,
+    steps: Vec<(OperatorId, LayerId)>,
 }
 
 /// A convolution, its layer, and what its weights come from.
 pub(super) struct SimulatedConv {
     pub operator: OperatorId,
-    pub layer: NodeId,
+    pub layer: LayerId,
     pub arrangement: Arrangement,
     /// None where codes stay.
     pub weights: Option<WeightQuantizer>,
@@ -39,7 +39,7 @@ pub(super) struct SimulatedConv {
 
 /// The state of some layers of a simulation.
 pub(super) struct SimulationPart {
-    ends: [NodeId; 2],
+    ends: [LayerId; 2],
     functions: Vec<Function>,
     weights: Vec<Option<WeightQuantizer>>,
 }
@@ -64,12 +64,12 @@ impl Simulation {
     }
 
     /// The layer that holds an operator's values.
-    pub(super) fn place(&self, id: OperatorId) -> NodeId {
+    pub(super) fn place(&self, id: OperatorId) -> LayerId {
         self.places[id]
     }
 
     /// Layers whose codes may change.
-    pub(super) fn weighted(&self) -> Vec<NodeId> {
+    pub(super) fn weighted(&self) -> Vec<LayerId> {
         self.convs.iter().filter(|conv| conv.weights.is_some()).map(|conv| conv.layer).collect()
     }
 
@@ -81,7 +81,7 @@ impl Simulation {
     }
 
     /// Layers after the first of `ends` up to the second, as they are now.
-    pub(super) fn part(&self, ends: [NodeId; 2]) -> SimulationPart {
+    pub(super) fn part(&self, ends: [LayerId; 2]) -> SimulationPart {
         let layers = &self.network.layers[ends[0] + 1..=ends[1]];
         let weights =
             self.convs.iter().filter(|conv| lies_within(conv, ends)).map(|conv| conv.weights.clone());
@@ -102,7 +102,7 @@ impl Simulation {
     }
 
     /// Lets values within `ends` pass unrounded at random, or no more.
-    pub(super) fn drop(&mut self, ends: [NodeId; 2], drop: Option<DropMask>) {
+    pub(super) fn drop(&mut self, ends: [LayerId; 2], drop: Option<DropMask>) {
         for (id, layer) in self.network.layers.iter_mut().enumerate().take(ends[1]).skip(ends[0] + 1) {
             if let Function::Quantize(quantizer) = &mut layer.function {
                 quantizer.drop = drop.map(|drop| drop.at(id));
@@ -120,7 +120,7 @@ impl Simulation {
     }
 
     /// Rounds the weights of layers after the first of `ends` up to the second to codes again.
-    pub(super) fn refresh_within(&mut self, ends: [NodeId; 2]) {
+    pub(super) fn refresh_within(&mut self, ends: [LayerId; 2]) {
         for conv in self.convs.iter().filter(|conv| lies_within(conv, ends)) {
             if let (Some(weights), Function::Op(Op::Conv(layer))) =
                 (&conv.weights, &mut self.network.layers[conv.layer].function)
@@ -195,7 +195,7 @@ impl Student for Simulation {
 /// What is learned of the weights of convolutions, given gradients by layer in their order.
 pub(super) fn learned_weights(
     convs: &mut [SimulatedConv],
-    gradients: Vec<(NodeId, Vec<f32>)>,
+    gradients: Vec<(LayerId, Vec<f32>)>,
 ) -> Vec<Learned<'_>> {
     let mut gradients = gradients.into_iter().peekable();
     let mut learned = Vec::new();
@@ -219,7 +219,7 @@ impl WeightQuantizer {
     }
 }
 
-fn lies_within(conv: &SimulatedConv, ends: [NodeId; 2]) -> bool {
+fn lies_within(conv: &SimulatedConv, ends: [LayerId; 2]) -> bool {
     conv.layer > ends[0] && conv.layer <= ends[1]
 }
 
@@ -227,7 +227,7 @@ fn lies_within(conv: &SimulatedConv, ends: [NodeId; 2]) -> bool {
 pub(super) fn learned_of(
     network: &mut Network,
     mut gradients: Gradients,
-) -> (Vec<Learned<'_>>, Vec<(NodeId, Vec<f32>)>) {
+) -> (Vec<Learned<'_>>, Vec<(LayerId, Vec<f32>)>) {
     let (mut learned, mut of_weights) = (Vec::new(), Vec::new());
     for (id, layer) in network.layers.iter_mut().enumerate() {
         let gradients = std::mem::take(&mut gradients[id]);
@@ -257,13 +257,13 @@ struct SimulationBuilder<'a> {
     trained: &'a Graph,
     own: Simulation,
     /// The layer of pixels counted from the code that stands for zero.
-    pixels: Option<NodeId>,
+    pixels: Option<LayerId>,
 }
 
 impl SimulationBuilder<'_> {
     fn operator(&mut self, id: OperatorId) {
         let node = &self.graph.nodes[id];
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| self.own.places[input]).collect();
+        let inputs: Vec<LayerId> = node.inputs.iter().map(|&input| self.own.places[input]).collect();
         let place = match &node.op {
             QuantizedOp::Input { pad } => self.input(node, pad),
             QuantizedOp::Conv(conv) => self.conv(id, node, conv, inputs),
@@ -278,17 +278,17 @@ impl SimulationBuilder<'_> {
         self.own.places.push(place);
     }
 
-    fn push(&mut self, node: &QuantizedNode, function: Function, inputs: Vec<NodeId>) -> NodeId {
+    fn push(&mut self, node: &QuantizedNode, function: Function, inputs: Vec<LayerId>) -> LayerId {
         self.own.network.push(&node.name, function, inputs, node.shape)
     }
 
-    fn frozen(&mut self, node: &QuantizedNode, op: Op, inputs: Vec<NodeId>) -> NodeId {
+    fn frozen(&mut self, node: &QuantizedNode, op: Op, inputs: Vec<LayerId>) -> LayerId {
         let place = self.push(node, Function::Op(op), inputs);
         self.own.network.layers[place].trainable = false;
         place
     }
 
-    fn input(&mut self, node: &QuantizedNode, pad: &[u8]) -> NodeId {
+    fn input(&mut self, node: &QuantizedNode, pad: &[u8]) -> LayerId {
         let place = self.frozen(node, Op::Input, Vec::new());
         let shift = pad.iter().map(|&zero| -f32::from(zero)).collect();
         self.pixels =
@@ -301,8 +301,8 @@ impl SimulationBuilder<'_> {
         id: OperatorId,
         node: &QuantizedNode,
         conv: &QuantizedConv,
-        mut inputs: Vec<NodeId>,
-    ) -> NodeId {
+        mut inputs: Vec<LayerId>,
+    ) -> LayerId {
         let reads_pixels = node.inputs[0] == OperatorId::INPUT;
         if let Some(pixels) = self.pixels.filter(|_| reads_pixels) {
             inputs[0] = pixels;
@@ -340,8 +340,8 @@ impl SimulationBuilder<'_> {
         id: OperatorId,
         node: &QuantizedNode,
         plain: &Plain,
-        mut inputs: Vec<NodeId>,
-    ) -> NodeId {
+        mut inputs: Vec<LayerId>,
+    ) -> LayerId {
         let op = match plain {
             Plain::Add { negate } => {
                 if negate[0] {
@@ -371,7 +371,7 @@ impl SimulationBuilder<'_> {
     }
 
     /// Codes of fewer than 8 bits learn their step, if no table depends on it.
-    fn quantize(&mut self, id: OperatorId, node: &QuantizedNode, input: NodeId) -> NodeId {
+    fn quantize(&mut self, id: OperatorId, node: &QuantizedNode, input: LayerId) -> LayerId {
         let quantizer: &Quantizer = &node.quantizer;
         let place = self.push(node, Function::Quantize(ActivationQuantizer::new(quantizer)), vec![input]);
         let tabled = self

@@ -1,7 +1,7 @@
 //! A network in training whose convolutions may each have one of several widths, bits of weights and of activations: they
 //! share weights, but every width has its own steps and its own batch normalization.
 
-use super::network::{Function, Network, Statistics};
+use super::network::{Function, LayerId, Network, Statistics};
 use super::optimise::Parameter;
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, SteppedCodes};
@@ -10,6 +10,7 @@ use crate::calibrate::{ChannelStatistics, Histogram, Observation, RangeMethod, q
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Quantizer;
 use crate::graph::{Affine, BatchNorm, Binary, Conv, Graph, NodeId, Op};
+use crate::index::Per;
 use crate::tensor::Shape;
 
 /// Added to variances.
@@ -76,9 +77,9 @@ impl SwitchedNetwork {
         let shapes = graph.shapes()?;
         let network = Network { statistics: Statistics::Batch, ..Network::default() };
         let mut own = Self { network, convs: Vec::new(), bits };
-        let mut places: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-        for (id, node) in graph.nodes.iter().enumerate().take(graph.output + 1) {
-            let inputs: Vec<NodeId> = node.inputs.iter().map(|&input| places[input]).collect();
+        let mut places: Per<NodeId, LayerId> = Per::default();
+        for (id, node) in graph.nodes.enumerate().take(graph.output.index() + 1) {
+            let inputs: Vec<LayerId> = node.inputs.iter().map(|&input| places[input]).collect();
             let place = match &node.op {
                 Op::Conv(conv) if nodes.contains(&id) => {
                     let unobserved = || Error::new(ErrorKind::Shape, "a layer was not observed");
@@ -99,17 +100,17 @@ impl SwitchedNetwork {
         Ok(own)
     }
 
-    fn frozen(&mut self, name: &str, function: Function, inputs: Vec<NodeId>, shape: Shape) -> NodeId {
+    fn frozen(&mut self, name: &str, function: Function, inputs: Vec<LayerId>, shape: Shape) -> LayerId {
         let place = self.network.push(name, function, inputs, shape);
         self.network.layers[place].trainable = false;
         place
     }
 
     /// Adds a convolution with its quantizer and its normalization, which starts where full precision is.
-    fn switched(&mut self, observed: &ObservedConv, input: NodeId) -> NodeId {
+    fn switched(&mut self, observed: &ObservedConv, input: LayerId) -> LayerId {
         let [read_shape, shape] = observed.shapes;
         let (codes, of_inputs) = CodesOf::new(&self.bits, observed.read);
-        let mut push = |function: Function, inputs: Vec<NodeId>, shape: Shape| {
+        let mut push = |function: Function, inputs: Vec<LayerId>, shape: Shape| {
             self.network.push(observed.name, function, inputs, shape)
         };
         // The slope of the loss along the share is what rounding adds to it.
@@ -231,11 +232,11 @@ impl CodesOf {
 #[derive(Debug, Clone, Copy)]
 struct SwitchedLayers {
     /// The quantizer of the input.
-    input: NodeId,
+    input: LayerId,
     /// How much of its error is there: all.
-    share: NodeId,
-    conv: NodeId,
-    norm: NodeId,
+    share: LayerId,
+    conv: LayerId,
+    norm: LayerId,
 }
 
 /// A convolution with a quantizer before it and batch normalization behind.

@@ -3,9 +3,9 @@
 use super::backward::{
     Backward, Example, Moments, WantedGradients, add_all, backward, batch_norm, batch_norm_by,
 };
-use super::network::{Function, Network, TrainedLayer};
+use super::network::{Function, LayerId, Network, TrainedLayer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{BatchNorm, NodeId};
+use crate::graph::BatchNorm;
 use crate::wide;
 use part::{BatchPart, Reverse};
 use passage::{Passage, by_batch, sums_at_a_time};
@@ -32,7 +32,7 @@ const PARTS: usize = 8;
 pub(super) struct Tape<'n> {
     network: &'n Network,
     /// The layer whose values are given, and the last that is computed.
-    ends: [NodeId; 2],
+    ends: [LayerId; 2],
     passage: Passage,
     parts: Vec<BatchPart>,
     moments: Vec<Option<Moments>>,
@@ -56,7 +56,7 @@ impl<'n> Tape<'n> {
     /// As [`Tape::forward`].
     pub(super) fn with_features(
         network: &'n Network,
-        wanted: &[NodeId],
+        wanted: &[LayerId],
         images: BatchValue,
         budget: usize,
     ) -> Result<Self> {
@@ -69,7 +69,7 @@ impl<'n> Tape<'n> {
     /// As [`Tape::forward`].
     pub(super) fn between(
         network: &'n Network,
-        ends: [NodeId; 2],
+        ends: [LayerId; 2],
         values: BatchValue,
         budget: usize,
     ) -> Result<Self> {
@@ -78,8 +78,8 @@ impl<'n> Tape<'n> {
 
     fn run(
         network: &'n Network,
-        ends: [NodeId; 2],
-        wanted: &[NodeId],
+        ends: [LayerId; 2],
+        wanted: &[LayerId],
         values: BatchValue,
         budget: usize,
     ) -> Result<Self> {
@@ -105,7 +105,7 @@ impl<'n> Tape<'n> {
     }
 
     /// The values of a layer that is kept.
-    pub(super) fn feature(&self, id: NodeId) -> Vec<&[f32]> {
+    pub(super) fn feature(&self, id: LayerId) -> Vec<&[f32]> {
         self.parts.iter().flat_map(|part| part.values(id)).collect()
     }
 
@@ -113,7 +113,7 @@ impl<'n> Tape<'n> {
     ///
     /// # Errors
     /// As [`Tape::forward`].
-    pub(super) fn backward(&mut self, seeds: Vec<(NodeId, BatchValue)>) -> Result<Gradients> {
+    pub(super) fn backward(&mut self, seeds: Vec<(LayerId, BatchValue)>) -> Result<Gradients> {
         for (id, seed) in seeds {
             self.add_gradients(id, seed);
         }
@@ -150,7 +150,7 @@ impl<'n> Tape<'n> {
         Ok(())
     }
 
-    fn normalise(&mut self, norm: &BatchNorm, id: NodeId) {
+    fn normalise(&mut self, norm: &BatchNorm, id: LayerId) {
         if self.parts.iter().all(|part| part.has(&self.passage, id)) {
             return;
         }
@@ -161,7 +161,7 @@ impl<'n> Tape<'n> {
         self.parts.iter_mut().zip(divided(values)).for_each(|(part, values)| part.set(id, values));
     }
 
-    fn add_gradients(&mut self, id: NodeId, gradients: BatchValue) {
+    fn add_gradients(&mut self, id: LayerId, gradients: BatchValue) {
         self.parts.iter_mut().zip(divided(gradients)).for_each(|(part, gradients)| {
             gradients
                 .into_iter()
@@ -171,12 +171,12 @@ impl<'n> Tape<'n> {
     }
 
     /// Takes the gradients of a stretch's values to what it reads; gradients of its parameters, layer by layer.
-    fn stretch_back(&mut self, stretch: Range<NodeId>, reached: &[bool]) -> Result<Gradients> {
+    fn stretch_back(&mut self, stretch: Range<LayerId>, reached: &[bool]) -> Result<Gradients> {
         if let Some(norm) = by_batch(self.network, stretch.start) {
             return Ok(vec![self.normalised_back(norm, stretch.start, reached)]);
         }
         let network = self.network;
-        let reverse = |id: NodeId| Reverse::new(network, id, reached);
+        let reverse = |id: LayerId| Reverse::new(network, id, reached);
         let reverses: Vec<Option<Reverse>> =
             stretch.clone().into_par_iter().map(reverse).collect::<Result<_>>()?;
         let together = self.parts.len().div_ceil(sums_at_a_time(network, stretch.clone()));
@@ -200,7 +200,7 @@ impl<'n> Tape<'n> {
         Ok(reverses.par_iter().zip(by_layer).map(summed).collect())
     }
 
-    fn normalised_back(&mut self, norm: &BatchNorm, id: NodeId, reached: &[bool]) -> Vec<Vec<f32>> {
+    fn normalised_back(&mut self, norm: &BatchNorm, id: LayerId, reached: &[bool]) -> Vec<Vec<f32>> {
         let layer = &self.network.layers[id];
         let gradients: Vec<&[f32]> = self.parts.iter().flat_map(|part| part.gradients(id)).collect();
         let (Some(moments), true) = (&self.moments[id], reached[id] && !gradients.is_empty()) else {

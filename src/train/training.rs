@@ -6,6 +6,7 @@ use super::course::{Course, Imitation};
 use super::examples::{Examples, VariedImage, channel_first};
 use super::loss::{self, Criterion, LossTarget};
 use super::memory::MemoryUse;
+use super::network::LayerId;
 use super::optimise::Optimiser;
 use super::student::Student;
 use super::tape::{BatchValue, Tape};
@@ -200,7 +201,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
             batch.par_iter().map(example).collect::<Result<_>>()?;
         let (inputs, wanted): (BatchValue, Vec<WantedAnswers>) = examples.into_iter().unzip();
         self.student.refresh(progress);
-        let layers: Vec<NodeId> = self.blocks.iter().map(|block| block.layers[1]).collect();
+        let layers: Vec<LayerId> = self.blocks.iter().map(|block| block.layers[1]).collect();
         let network = self.student.network();
         let last = network.layers.len() - 1;
         let mut tape = Tape::with_features(network, &layers, inputs, self.course.memory)?;

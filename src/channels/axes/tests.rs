@@ -1,9 +1,10 @@
 use super::*;
 use crate::channels::tests::{conv, depthwise, graph, network};
+use crate::graph::arbitrary::{node_id, node_ids};
 use crate::graph::{Affine, Slice};
 
 fn parts(parts: &[(usize, usize)]) -> Vec<ChannelPlace> {
-    parts.iter().map(|&(node, first)| ChannelPlace { node, first }).collect()
+    parts.iter().map(|&(node, first)| ChannelPlace { node: node_id(node), first }).collect()
 }
 
 fn axis(
@@ -12,7 +13,7 @@ fn axis(
     readers: &[(usize, usize)],
     followers: &[(usize, usize)],
 ) -> ChannelAxis {
-    ChannelAxis { channels, makers: makers.to_vec(), readers: parts(readers), followers: parts(followers) }
+    ChannelAxis { channels, makers: node_ids(makers), readers: parts(readers), followers: parts(followers) }
 }
 
 /// A first convolution, an operator on its four channels, a second convolution.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::channels::tests::{network, same_function};
 use crate::format::arbitrary::preprocess;
-use crate::graph::arbitrary::{Choices, classifier, graphs, noise};
+use crate::graph::arbitrary::{Choices, classifier, graphs, node_id, noise};
 use proptest::prelude::*;
 
 proptest! {
@@ -24,7 +24,7 @@ proptest! {
         let pixels: Vec<u8> = noise(graph.input.len() * 5, seed).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
         let mut spool = Spool::new(graph.input, 5).unwrap();
         spool.push(&pixels).unwrap();
-        let all: Vec<NodeId> = (0..graph.nodes.len()).collect();
+        let all: Vec<NodeId> = graph.nodes.ids().collect();
         let changed = equalise(graph.clone(), &preprocess(graph.input), &spool, &all).unwrap();
         same_function(&graph, &changed, seed)?;
     }
@@ -36,7 +36,7 @@ fn channels_of_the_readers_asked_for_have_one_deviation() {
     let mut spool = Spool::new(graph.input, 3).unwrap();
     spool.push(&(0..3 * 48).map(|at| (at * 37 % 256) as u8).collect::<Vec<_>>()).unwrap();
     let preprocess = preprocess(graph.input);
-    let changed = equalise(graph.clone(), &preprocess, &spool, &[3, 9]).unwrap();
+    let changed = equalise(graph.clone(), &preprocess, &spool, &[3, 9].map(node_id)).unwrap();
     let spreads = |graph: &Graph| -> Vec<f64> {
         let found = deviations(graph, &preprocess, &spool, &axes(graph, Change::Scale).unwrap()).unwrap();
         let extreme = |values: &[f64], of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap();
@@ -47,7 +47,7 @@ fn channels_of_the_readers_asked_for_have_one_deviation() {
     for axis in [0, 2, 3] {
         assert!(after[axis] < 1.001 && before[axis] > 1.1, "{before:?} {after:?}");
     }
-    assert_eq!(equalise(graph.clone(), &preprocess, &spool, &[3, 9]).unwrap(), changed);
+    assert_eq!(equalise(graph.clone(), &preprocess, &spool, &[3, 9].map(node_id)).unwrap(), changed);
     assert_eq!(equalise(graph.clone(), &preprocess, &spool, &[]).unwrap(), graph);
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::channels::tests::{conv, depthwise, graph, network, same_function};
-use crate::graph::arbitrary::{Choices, classifier, graphs};
+use crate::graph::arbitrary::{Choices, classifier, graphs, node_id};
 use crate::graph::{BatchNorm, Binary, Unary};
 use proptest::prelude::*;
 
@@ -67,14 +67,14 @@ fn followers_are_found_and_change() {
     let found = axes(&graph, Change::Order).unwrap();
     assert_eq!(found.len(), 0, "factors of six channels join sets of two and four: {found:?}");
     let mut shorter = graph;
-    shorter.nodes[10].op = Op::Unary(Unary::Relu);
-    shorter.nodes[10].inputs = vec![6];
+    shorter.nodes[node_id(10)].op = Op::Unary(Unary::Relu);
+    shorter.nodes[node_id(10)].inputs = vec![node_id(6)];
     let found = axes(&shorter, Change::Order).unwrap();
     let followers: Vec<usize> = found.iter().map(|axis| axis.followers.len()).collect();
     assert_eq!(followers, [3, 2]);
     let mut changed = shorter.clone();
     found.iter().for_each(|axis| axis.reorder(&mut changed, &(0..axis.channels).rev().collect::<Vec<_>>()));
-    for node in [1, 2, 3, 5, 6, 8, 11] {
+    for node in [1, 2, 3, 5, 6, 8, 11].map(node_id) {
         assert_ne!(changed.nodes[node].op, shorter.nodes[node].op, "{}", shorter.nodes[node].name);
     }
     same_function(&shorter, &changed, 1).unwrap();
@@ -86,9 +86,10 @@ fn layers_of_other_precisions_want_no_order() {
     let graph = network();
     let kept = |_| vec![Precision::int8(), "int4:2".parse().unwrap()];
     assert_eq!(reorder(graph.clone(), kept).unwrap(), graph);
-    let last = |node| if node == 9 { [kept(node), ternary(2)].concat() } else { kept(node) };
+    let last = |node| if node == node_id(9) { [kept(node), ternary(2)].concat() } else { kept(node) };
     let changed = reorder(graph.clone(), last).unwrap();
     for (node, is_moved) in [(1, false), (3, false), (5, false), (6, true), (7, false), (9, true)] {
+        let node = node_id(node);
         assert_eq!(changed.nodes[node].op != graph.nodes[node].op, is_moved, "{}", graph.nodes[node].name);
     }
     assert_eq!(reorder(graph, last).unwrap(), changed);

@@ -7,6 +7,7 @@ use crate::convert::ConvertOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedNode, switching_before};
 use crate::graph::NodeId;
+use crate::index::Per;
 use crate::layerwise::{Method, Packed, fit_and_pack};
 use crate::plan::Choice;
 use crate::prepare::{Draft, Full};
@@ -38,7 +39,7 @@ pub(super) fn planned<'a>(mut draft: Draft<'a>, options: &ConvertOptions) -> Res
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let switches = |id: &NodeId| draft.choices[*id].is_some_and(|choice| choice.precision.planes() == planes);
-    let sources: Vec<NodeId> = (0..draft.choices.len()).filter(switches).collect();
+    let sources: Vec<NodeId> = draft.choices.ids().filter(switches).collect();
     for operator in draft.structure.operators.iter() {
         if let OperatorKind::Conv { source, .. } = operator.kind
             && sources.contains(&source)
@@ -58,7 +59,7 @@ pub(super) fn planned<'a>(mut draft: Draft<'a>, options: &ConvertOptions) -> Res
 pub(super) struct Nesting<'a, 'b> {
     pub full: Full<'a>,
     /// By node, with all planes.
-    pub choices: Vec<Option<Choice>>,
+    pub choices: Per<NodeId, Option<Choice>>,
     pub plan: NestPlan,
     pub options: &'b ConvertOptions,
 }
@@ -128,7 +129,7 @@ impl Nesting<'_, '_> {
     ) -> Result<(QuantizedGraph, Packed)> {
         let narrow =
             |choice: Choice| Choice { precision: choice.precision.with_planes(planes as u8), ..choice };
-        let choices: Vec<Option<Choice>> = self.choices.iter().map(|choice| choice.map(narrow)).collect();
+        let choices = self.choices.map(|choice| choice.map(narrow));
         let copies = self.copies(&self.own());
         let options = self.options;
         if let Some(&bits) = options.nested_activations.get(planes - 1) {

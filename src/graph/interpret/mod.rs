@@ -15,7 +15,6 @@ use crate::liveness::last_uses;
 use crate::tensor::Shape;
 use ndarray::{Array2, Array3};
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// Values of one image in the order channel, row, column, with their shape.
 pub(crate) type ValueView<'a> = (&'a [f32], Shape);
@@ -26,7 +25,7 @@ pub(crate) type ValueView<'a> = (&'a [f32], Shape);
 #[derive(Debug)]
 pub struct Interpreter<'g> {
     graph: &'g Graph,
-    shapes: Vec<Shape>,
+    shapes: Per<NodeId, Shape>,
     /// For each node, the nodes whose values nobody reads after it.
     dead_after: Per<NodeId, Vec<NodeId>>,
 }
@@ -43,7 +42,7 @@ impl<'g> Interpreter<'g> {
     }
 
     /// The shape of every node's value.
-    pub fn shapes(&self) -> &[Shape] {
+    pub fn shapes(&self) -> &Per<NodeId, Shape> {
         &self.shapes
     }
 
@@ -85,11 +84,11 @@ impl<'g> Interpreter<'g> {
             let message = format!("an image of {found} values; the network's input is {input}");
             return Err(Error::new(ErrorKind::Shape, message));
         }
-        let mut values = vec![Vec::new(); self.graph.nodes.len()];
-        values[0] = image.to_vec();
-        observer(0, image);
-        self.free_after(0, &mut values);
-        self.compute(1..self.graph.nodes.len(), &mut values, observer)
+        let mut values = Per::filled(Vec::new(), self.graph.nodes.len());
+        values[NodeId::INPUT] = image.to_vec();
+        observer(NodeId::INPUT, image);
+        self.free_after(NodeId::INPUT, &mut values);
+        self.compute(self.graph.nodes.ids_after(NodeId::INPUT), &mut values, observer)
     }
 
     /// The value of node `to` for one image, given that of node `from`: all that nodes up to `to` read of earlier ones.
@@ -97,10 +96,10 @@ impl<'g> Interpreter<'g> {
     /// # Errors
     /// [`ErrorKind::Shape`] if they read others too.
     pub(crate) fn resume(&self, from: NodeId, value: Vec<f32>, to: NodeId) -> Result<Vec<f32>> {
-        let mut values = vec![Vec::new(); self.graph.nodes.len()];
+        let mut values = Per::filled(Vec::new(), self.graph.nodes.len());
         values[from] = value;
         let mut result = Vec::new();
-        self.compute(from + 1..to + 1, &mut values, |id, values| {
+        self.compute(self.graph.nodes.ids_between(from, to), &mut values, |id, values| {
             if id == to {
                 result = values.to_vec();
             }
@@ -110,8 +109,8 @@ impl<'g> Interpreter<'g> {
 
     fn compute(
         &self,
-        nodes: Range<NodeId>,
-        values: &mut [Vec<f32>],
+        nodes: impl Iterator<Item = NodeId>,
+        values: &mut Per<NodeId, Vec<f32>>,
         mut observer: impl FnMut(NodeId, &[f32]),
     ) -> Result<()> {
         for id in nodes {
@@ -125,7 +124,7 @@ impl<'g> Interpreter<'g> {
         Ok(())
     }
 
-    fn free_after(&self, id: NodeId, values: &mut [Vec<f32>]) {
+    fn free_after(&self, id: NodeId, values: &mut Per<NodeId, Vec<f32>>) {
         self.dead_after[id].iter().for_each(|&dead| values[dead] = Vec::new());
     }
 }

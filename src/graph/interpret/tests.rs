@@ -1,6 +1,6 @@
 use super::super::{BatchNorm, Binary, Conv, Node, Pad, Slice, Unary};
 use super::*;
-use crate::graph::arbitrary::noise;
+use crate::graph::arbitrary::{node_id, node_ids, noise};
 use crate::tensor::Window;
 use ndarray::Array4;
 use proptest::prelude::*;
@@ -9,9 +9,9 @@ use proptest::prelude::*;
 fn single(op: Op, operands: usize, input: Shape) -> Graph {
     let nodes = vec![
         Node { name: "input".into(), op: Op::Input, inputs: vec![] },
-        Node { name: "op".into(), op, inputs: vec![0; operands] },
+        Node { name: "op".into(), op, inputs: vec![node_id(0); operands] },
     ];
-    Graph { name: "single".into(), input, nodes, output: 1 }
+    Graph { name: "single".into(), input, nodes: nodes.into(), output: node_id(1) }
 }
 
 fn apply(op: Op, input: Shape, values: &[f32]) -> Vec<f32> {
@@ -268,23 +268,23 @@ fn per_channel_functions() {
 #[test]
 fn values_are_freed_after_their_last_reader() {
     let relu = |name: &str, inputs| Node { name: name.into(), op: Op::Unary(Unary::Relu), inputs };
-    let add = Node { name: "add".into(), op: Op::Binary(Binary::Add), inputs: vec![1, 1] };
+    let add = Node { name: "add".into(), op: Op::Binary(Binary::Add), inputs: node_ids(&[1, 1]) };
     let nodes = vec![
         Node { name: "input".into(), op: Op::Input, inputs: vec![] },
-        relu("a", vec![0]),
-        relu("unused", vec![0]),
+        relu("a", vec![node_id(0)]),
+        relu("unused", vec![node_id(0)]),
         add,
     ];
-    let graph = Graph { name: "free".into(), input: Shape::flat(2), nodes, output: 3 };
+    let graph = Graph { name: "free".into(), input: Shape::flat(2), nodes: nodes.into(), output: node_id(3) };
     let interpreter = Interpreter::new(&graph).unwrap();
-    assert_eq!(interpreter.dead_after.as_slice(), [vec![], vec![], vec![0, 2], vec![1, 3]]);
+    assert_eq!(interpreter.dead_after.as_slice(), [&[][..], &[], &[0, 2], &[1, 3]].map(node_ids));
     let mut seen = Vec::new();
     Interpreter::new(&graph)
         .unwrap()
         .observe(&[1.0, -1.0], |id, values| seen.push((id, values.to_vec())))
         .unwrap();
-    assert_eq!(seen[0], (0, vec![1.0, -1.0]));
-    assert_eq!(seen[3], (3, vec![2.0, 0.0]));
+    assert_eq!(seen[0], (node_id(0), vec![1.0, -1.0]));
+    assert_eq!(seen[3], (node_id(3), vec![2.0, 0.0]));
 }
 
 #[test]
@@ -316,11 +316,11 @@ fn a_run_goes_on_where_one_value_is_all_that_is_read() {
         let interpreter = Interpreter::new(&graph).unwrap();
         let image = crate::graph::arbitrary::noise(graph.input.len(), seed);
         let logits = interpreter.run(&image).unwrap();
-        let mut values = vec![Vec::new(); graph.nodes.len()];
+        let mut values = Per::filled(Vec::new(), graph.nodes.len());
         interpreter.observe(&image, |id, value| values[id] = value.to_vec()).unwrap();
-        for (cut, value) in values.iter().enumerate().take(graph.output) {
-            let alone =
-                graph.nodes[cut + 1..].iter().all(|node| node.inputs.iter().all(|&input| input >= cut));
+        for (cut, value) in values.enumerate().take_while(|&(cut, _)| cut < graph.output) {
+            let reads_alone = |id| graph.nodes[id].inputs.iter().all(|&input: &NodeId| input >= cut);
+            let alone = graph.nodes.ids_after(cut).all(reads_alone);
             let found = interpreter.resume(cut, value.clone(), graph.output);
             assert!(!alone || found.unwrap() == logits);
             resumed += usize::from(alone);

@@ -2,7 +2,7 @@ use super::sums::PANEL;
 use super::*;
 use crate::format::Preprocess;
 use crate::format::arbitrary::preprocess;
-use crate::graph::arbitrary::{Choices, noise};
+use crate::graph::arbitrary::{Choices, node_id, noise};
 use crate::graph::{Conv, Graph, Node, Op};
 use crate::quantize::OperatorId;
 use crate::tensor::Window;
@@ -36,10 +36,10 @@ fn graph() -> Graph {
     let node = |name: &str, op, inputs| Node { name: name.into(), op, inputs };
     let nodes = vec![
         node("input", Op::Input, vec![]),
-        node("conv", conv(5), vec![0]),
-        node("residual", conv(8), vec![0]),
+        node("conv", conv(5), vec![node_id(0)]),
+        node("residual", conv(8), vec![node_id(0)]),
     ];
-    Graph { name: "gram".into(), input: Shape::new(3, 21, 9), nodes, output: 2 }
+    Graph { name: "gram".into(), input: Shape::new(3, 21, 9), nodes: nodes.into(), output: node_id(2) }
 }
 
 /// A patch and the outputs wanted of it.
@@ -68,15 +68,15 @@ impl Scene {
     fn new() -> Self {
         let graph = graph();
         let input_shape = Shape::new(4, 21, 9);
-        let output_shape = graph.shapes().unwrap()[1];
+        let output_shape = graph.shapes().unwrap()[node_id(1)];
         let (inputs, residual) = (spool(input_shape, 1), spool(output_shape, 2));
         Self { preprocess: preprocess(graph.input), graph, inputs, residual, input_shape, output_shape }
     }
 
     fn teacher(&self) -> Teacher<'_> {
-        let mut teacher = Teacher::new(&self.graph, &self.preprocess, &[1, 2]).unwrap();
+        let mut teacher = Teacher::new(&self.graph, &self.preprocess, &[1, 2].map(node_id)).unwrap();
         teacher.start(&spool(self.graph.input, 3)).unwrap();
-        teacher.advance_to(2).unwrap();
+        teacher.advance_to(node_id(2)).unwrap();
         teacher
     }
 
@@ -102,7 +102,8 @@ impl Scene {
     ) -> Samples<'a> {
         let sampler = self.sampler();
         let moments = sampler.moments().unwrap();
-        Samples::new(sampler, moments, &WantedOutputs { teacher, target: 1, residual, clamp }).unwrap()
+        Samples::new(sampler, moments, &WantedOutputs { teacher, target: node_id(1), residual, clamp })
+            .unwrap()
     }
 
     /// Patches and wanted outputs of all positions, padded inputs written out.
@@ -111,7 +112,8 @@ impl Scene {
         for image in 0..IMAGES {
             let (chunk, at) = (image / CHUNK, image % CHUNK);
             let (inputs, residual) = (self.inputs.chunk(chunk).unwrap(), self.residual.chunk(chunk).unwrap());
-            let (wanted, full) = (teacher.chunk(1, chunk).unwrap(), teacher.chunk(2, chunk).unwrap());
+            let (wanted, full) =
+                (teacher.chunk(node_id(1), chunk).unwrap(), teacher.chunk(node_id(2), chunk).unwrap());
             for position in 0..self.output_shape.positions() {
                 let patch = self.patch(inputs.image(at), position, group);
                 let output = |output: usize| {
@@ -211,7 +213,7 @@ fn compare(gram: &Gram, rows: &[SampleRow], corrections: &[Vec<f64>]) {
 fn covariances_are_those_of_two_passes() {
     let scene = Scene::new();
     let teacher = scene.teacher();
-    for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
+    for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, node_id(2)))] {
         let samples = scene.samples(UNBOUNDED, &teacher, residual);
         let grams = samples.grams().unwrap();
         assert_eq!(grams.len(), GROUPS);
@@ -271,7 +273,7 @@ fn hidden_errors_are_those_of_two_passes() {
     let scene = Scene::new();
     let clamp = [-0.3, 0.4];
     let teacher = scene.teacher();
-    for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, 2))] {
+    for residual in [None, Some((&scene.residual, 100, RESIDUAL_SCALE, node_id(2)))] {
         let samples = scene.samples(clamp, &teacher, residual);
         let mut grams = samples.grams().unwrap();
         let map = |group: usize| {

@@ -16,9 +16,9 @@ fn pixels(graph: &Graph) -> Spool {
 }
 
 /// Values of every node on every image.
-fn interpreted(graph: &Graph, pixels: &Spool) -> Vec<Vec<Vec<f32>>> {
+fn interpreted(graph: &Graph, pixels: &Spool) -> Per<NodeId, Vec<Vec<f32>>> {
     let interpreter = Interpreter::new(graph).unwrap();
-    let mut values = vec![Vec::new(); graph.nodes.len()];
+    let mut values = Per::filled(Vec::new(), graph.nodes.len());
     for index in 0..pixels.chunks() {
         let chunk = pixels.chunk(index).unwrap();
         for image in 0..chunk.images {
@@ -36,7 +36,7 @@ fn values_are_the_interpreters_and_are_freed() {
         let graph = fold(classifier(seed)).unwrap();
         let (pixels, preprocess) = (pixels(&graph), preprocess(graph.input));
         let expected = interpreted(&graph, &pixels);
-        let wanted: Vec<NodeId> = (0..graph.nodes.len()).collect();
+        let wanted: Vec<NodeId> = graph.nodes.ids().collect();
         let mut teacher = Teacher::new(&graph, &preprocess, &wanted).unwrap();
         teacher.start(&pixels).unwrap();
         for id in wanted {

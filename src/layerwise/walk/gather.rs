@@ -17,7 +17,7 @@ impl Walk<'_> {
         let node = &self.graph.nodes[id];
         let QuantizedOp::Conv(conv) = &node.op else { return Ok(None) };
         let residual_node = node.inputs.get(1).map(|&input| self.full.structure.operators[input].value);
-        self.teacher.advance_to(conv.source.max(residual_node.unwrap_or(0)))?;
+        self.teacher.advance_to(residual_node.map_or(conv.source, |node| node.max(conv.source)))?;
         let operands = self.operands(id)?;
         let residual = node.inputs.get(1).zip(residual_node).map(|(&input, full)| {
             let quantizer = self.graph.nodes[input].quantizer;

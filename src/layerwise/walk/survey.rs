@@ -4,6 +4,7 @@ use super::Walk;
 use crate::error::Result;
 use crate::format::PackedOp;
 use crate::graph::{NodeId, Op};
+use crate::index::Per;
 use crate::layerwise::probe::real;
 use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
@@ -12,7 +13,7 @@ use crate::quantize::{OperatorId, QuantizedConv, QuantizedOp, closed_form};
 /// Precisions to try, and who wants to see the result.
 pub(crate) struct Survey<'a> {
     /// By node of the full-precision graph; empty where there is nothing to try.
-    pub candidates: &'a [Vec<Precision>],
+    pub candidates: &'a Per<NodeId, Vec<Precision>>,
     /// Sees a layer's node and, for each of its candidates, the convolution that its integers stand for.
     pub see: &'a mut dyn FnMut(NodeId, Vec<Op>) -> Result<()>,
 }

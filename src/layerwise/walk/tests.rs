@@ -3,6 +3,7 @@ use crate::calibrate::{Histogram, RangeMethod, quantizer_for};
 use crate::data::PixelImages;
 use crate::format::{PackedOp, Preprocess, Quantizer};
 use crate::graph::Graph;
+use crate::index::Per;
 use crate::layerwise::statistics::Matched;
 use crate::plan::choose;
 use crate::prepare::{Calibration, Draft, HeldBack, Prepared};
@@ -57,9 +58,9 @@ impl Family {
     ) -> T {
         let choose = |graph: &Graph| choose(graph, [Precision::ternary(4); 2], None, &[]);
         let draft = Draft::new(self.graph.clone(), &self.preprocess, choose).unwrap();
-        let statistics = (0..draft.choices.len()).collect();
+        let statistics = draft.choices.ids().collect();
         let all = Calibration { statistics, held_back: HeldBack::Count(held_back), ..Calibration::default() };
-        let planned = vec![None; draft.choices.len()];
+        let planned = Per::filled(None, draft.choices.len());
         let bits = ActivationBits { default: bits, planned: &planned, rules: &[] };
         let draft = draft.narrowed(bits).unwrap();
         let Prepared { full, choices, pixels, .. } = draft.calibrate(&self.images, &all, &()).unwrap();

@@ -13,7 +13,7 @@ type Nodes<'a> = &'a [(&'a str, Op, &'a [usize])];
 fn narrowed(nodes: Nodes, planned: &[(&str, u8)], rules: &[(&str, &str)]) -> Structure {
     let graph = fold(graph(nodes)).unwrap();
     let bits = |name: &str| planned.iter().find(|(layer, _)| *layer == name).map(|(_, bits)| *bits);
-    let planned: Vec<Option<u8>> = graph.nodes.iter().map(|node| bits(&node.name)).collect();
+    let planned = graph.nodes.map(|node| bits(&node.name));
     let rule = |(pattern, rule): &(&str, &str)| (pattern.parse().unwrap(), rule.parse().unwrap());
     let rules: Vec<(Pattern, ActivationRule)> = rules.iter().map(rule).collect();
     let bits = ActivationBits { default: 4, planned: &planned, rules: &rules };
@@ -174,7 +174,7 @@ fn rules_name_what_is_read() {
 #[test]
 fn patterns_without_a_tensor_are_refused() {
     let graph = fold(graph(&blocks())).unwrap();
-    let planned = vec![None; graph.nodes.len()];
+    let planned = Per::filled(None, graph.nodes.len());
     let narrowed = |pattern: &str, rule: &str| {
         let rules = [(pattern.parse().unwrap(), rule.parse().unwrap())];
         let bits = ActivationBits { default: 4, planned: &planned, rules: &rules };
@@ -197,7 +197,7 @@ fn logits_and_pixels_keep_eight_bits() {
 }
 
 /// Bits that a convolution should read, found from the graph alone.
-fn wanted(graph: &Graph, planned: &[Option<u8>], default: u8, source: NodeId, pixels: bool) -> u8 {
+fn wanted(graph: &Graph, planned: &Per<NodeId, Option<u8>>, default: u8, source: NodeId, pixels: bool) -> u8 {
     let inner = if is_inner(graph, source) { default } else { 8 };
     if pixels { 8 } else { planned[source].unwrap_or(inner) }
 }
@@ -208,8 +208,7 @@ proptest! {
         let Ok(graph) = fold(graph) else { return Ok(()) };
         let Ok(plain) = Structure::new(&graph) else { return Ok(()) };
         let mut choices = Choices(seed);
-        let planned: Vec<Option<u8>> =
-            graph.nodes.iter().map(|_| choices.pick(&[None, Some(2), Some(5), Some(8)])).collect();
+        let planned = graph.nodes.map(|_| choices.pick(&[None, Some(2), Some(5), Some(8)]));
         let bits = ActivationBits { default, planned: &planned, rules: &[] };
         let structure = bits.narrowed(&graph, plain.clone()).unwrap();
         let classes = structure.quantizer_classes();
@@ -241,7 +240,7 @@ fn eight_bits_change_nothing() {
     for seed in 0..200 {
         let graph = fold(classifier(seed)).unwrap();
         let Ok(plain) = Structure::new(&graph) else { continue };
-        let planned = vec![None; graph.nodes.len()];
+        let planned = Per::filled(None, graph.nodes.len());
         let bits = ActivationBits { default: 8, planned: &planned, rules: &[] };
         assert_eq!(listed(&bits.narrowed(&graph, plain.clone()).unwrap()), listed(&plain));
         compared += 1;

@@ -4,6 +4,7 @@ use super::Tensors;
 use super::names::AVERAGED;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{BatchNorm, Binary, Conv, Graph, Node, NodeId, Op, Pad, Slice, Unary};
+use crate::index::Per;
 use crate::tensor::{Shape, Window};
 use ndarray::Array4;
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ pub(super) struct Builder<'t> {
     used: BTreeSet<String>,
     misfits: Misfits,
     classes: Option<usize>,
-    nodes: Vec<Node>,
+    nodes: Per<NodeId, Node>,
 }
 
 /// How a checkpoint differs from what an architecture needs.
@@ -38,7 +39,7 @@ impl<'t> Builder<'t> {
     pub(super) fn new(tensors: &'t dyn Tensors, classes: Option<usize>, reading: bool) -> Self {
         let input = Node { name: "input".into(), op: Op::Input, inputs: vec![] };
         let (used, misfits) = (BTreeSet::new(), Misfits::default());
-        Self { tensors, reading, used, misfits, classes, nodes: vec![input] }
+        Self { tensors, reading, used, misfits, classes, nodes: vec![input].into() }
     }
 
     /// What does not fit, once the whole network was described.
@@ -53,7 +54,8 @@ impl<'t> Builder<'t> {
 
     /// The network whose last node gives the logits.
     pub(super) fn finish(self, name: &str, input: Shape) -> Graph {
-        Graph { name: name.into(), input, output: self.nodes.len() - 1, nodes: self.nodes }
+        let output = self.nodes.ids().next_back().unwrap_or(NodeId::INPUT);
+        Graph { name: name.into(), input, nodes: self.nodes, output }
     }
 
     /// Whether the checkpoint has a tensor of this name.
@@ -184,8 +186,7 @@ impl<'t> Builder<'t> {
     }
 
     fn push(&mut self, name: impl Into<String>, op: Op, inputs: Vec<NodeId>) -> NodeId {
-        self.nodes.push(Node { name: name.into(), op, inputs });
-        self.nodes.len() - 1
+        self.nodes.push(Node { name: name.into(), op, inputs })
     }
 
     /// The values of a tensor that must have `shape`; none in the first pass, which notes what does not fit.

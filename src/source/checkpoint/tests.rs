@@ -1,4 +1,5 @@
 use super::*;
+use crate::graph::arbitrary::node_id;
 use crate::graph::{Interpreter, Op};
 use crate::tensor::Window;
 use half::{bf16, f16};
@@ -288,7 +289,7 @@ fn fused_batch_norm_leaves_convolutions_with_bias() {
     }
     let graph = load(&folder.tensors("x.safetensors", &tensors), &options("resnet20")).unwrap();
     assert!(!graph.nodes.iter().any(|node| matches!(node.op, Op::BatchNorm(_))));
-    let Op::Conv(conv) = &graph.nodes[1].op else { unreachable!() };
+    let Op::Conv(conv) = &graph.nodes[node_id(1)].op else { unreachable!() };
     assert_eq!(conv.bias, ruled("conv1.bias", &[16]));
     assert_eq!(conv.window, Window::new([3, 3]).with_pads([1; 4]));
 }

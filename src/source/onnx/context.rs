@@ -7,6 +7,7 @@ use super::view::{Activation, FLAT, IMAGE};
 use super::{malformed, misshapen, unsupported};
 use crate::error::{Error, Result};
 use crate::graph::{Node, NodeId, Op};
+use crate::index::Per;
 use crate::tensor::Shape;
 use std::collections::HashMap;
 use std::path::Path;
@@ -53,7 +54,7 @@ pub(super) type Lowered<T> = std::result::Result<T, Stop>;
 /// The graph under construction.
 pub(super) struct GraphBuilder {
     /// Nodes so far, inputs before users.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Per<NodeId, Node>,
     /// What the user should know.
     pub(super) notes: Vec<String>,
     names: Names,
@@ -66,7 +67,7 @@ pub(super) struct GraphBuilder {
 impl GraphBuilder {
     /// An empty graph for a file that stores so many bytes.
     pub(super) fn new(stored: u64) -> Self {
-        let (nodes, notes, flattened) = (Vec::new(), Vec::new(), HashMap::new());
+        let (nodes, notes, flattened) = (Per::default(), Vec::new(), HashMap::new());
         let budget = FREE_BYTES.saturating_add(stored.saturating_mul(BYTES_PER_STORED));
         Self { nodes, notes, names: Names::default(), flattened, parameters: 0, budget }
     }
@@ -75,8 +76,7 @@ impl GraphBuilder {
     pub(super) fn emit(&mut self, name: &str, op: Op, inputs: Vec<NodeId>) -> Result<NodeId> {
         self.charge(parameters(&op))?;
         let name = self.names.unique(name);
-        self.nodes.push(Node { name, op, inputs });
-        Ok(self.nodes.len() - 1)
+        Ok(self.nodes.push(Node { name, op, inputs }))
     }
 
     /// Counts weights, so that no small file fills the memory.

@@ -10,6 +10,7 @@ use super::view::{Activation, IMAGE, IMAGE_CHANNELS_LAST};
 use super::{external, malformed, unsupported};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Graph, Node, NodeId, Op};
+use crate::index::Per;
 use crate::source::Loaded;
 use crate::tensor::Shape;
 use std::collections::HashMap;
@@ -201,21 +202,20 @@ fn report(faults: Vec<Fault>) -> Error {
 }
 
 /// The nodes that `output` needs, renumbered; the input stays in any case.
-fn prune(nodes: Vec<Node>, output: NodeId) -> (Vec<Node>, NodeId) {
-    let mut needed = vec![false; nodes.len()];
+fn prune(nodes: Per<NodeId, Node>, output: NodeId) -> (Per<NodeId, Node>, NodeId) {
+    let mut needed = Per::filled(false, nodes.len());
     needed[output] = true;
-    for index in (0..nodes.len()).rev() {
-        if needed[index] {
-            nodes[index].inputs.iter().for_each(|&input| needed[input] = true);
+    for id in nodes.ids().rev() {
+        if needed[id] {
+            nodes[id].inputs.iter().for_each(|&input| needed[input] = true);
         }
     }
-    needed[0] = true;
-    let mut place = vec![0; nodes.len()];
-    let mut kept = Vec::new();
-    for (index, mut node) in nodes.into_iter().enumerate().filter(|&(index, _)| needed[index]) {
+    needed[NodeId::INPUT] = true;
+    let mut place = Per::filled(NodeId::INPUT, nodes.len());
+    let mut kept: Per<NodeId, Node> = Per::default();
+    for (id, mut node) in needed.ids().zip(nodes).filter(|&(id, _)| needed[id]) {
         node.inputs.iter_mut().for_each(|input| *input = place[*input]);
-        place[index] = kept.len();
-        kept.push(node);
+        place[id] = kept.push(node);
     }
     (kept, place[output])
 }

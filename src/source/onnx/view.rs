@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     fn image(channels: usize, height: usize, width: usize) -> Activation {
-        Activation::new(0, Shape::new(channels, height, width), 2, &IMAGE)
+        Activation::new(NodeId::INPUT, Shape::new(channels, height, width), 2, &IMAGE)
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn one_image_becomes_a_list_and_comes_back() {
-        let one = Activation::new(0, Shape::new(6, 1, 1), 1, &IMAGE);
+        let one = Activation::new(NodeId::INPUT, Shape::new(6, 1, 1), 1, &IMAGE);
         let list = one.reshaped(&[6]).unwrap();
         assert!(!list.is_batch_first());
         assert_eq!(list.reshaped(&[1, 6, 1, 1]).unwrap(), one);

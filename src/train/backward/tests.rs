@@ -1,6 +1,8 @@
 use super::*;
 use crate::choices::{Choices, noise};
+use crate::graph::arbitrary::node_id;
 use crate::graph::{Affine, BatchNorm, Binary, Conv, GroupNorm, Pad, Slice, Unary, evaluate};
+use crate::index::Per;
 use crate::tensor::{Span, Window};
 use crate::train::parameters::{parameters, parameters_mut};
 use ndarray::Array4;
@@ -35,15 +37,14 @@ fn shape_of(op: &Op, inputs: &[(Vec<f32>, Shape)]) -> Option<Shape> {
     use crate::graph::{Graph, Node};
     let first = inputs[0].1;
     // Every other operand is a part of the first.
-    let mut nodes = vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }];
+    let mut nodes = Per::from(vec![Node { name: "input".into(), op: Op::Input, inputs: vec![] }]);
     for (index, (_, shape)) in inputs.iter().enumerate().skip(1) {
         let end = [shape.channels, shape.height, shape.width];
         let slice = Slice { start: [0; 3], end, step: [1; 3] };
-        nodes.push(Node { name: format!("part{index}"), op: Op::Slice(slice), inputs: vec![0] });
+        nodes.push(Node { name: format!("part{index}"), op: Op::Slice(slice), inputs: vec![node_id(0)] });
     }
-    let operands = (0..inputs.len()).collect();
-    nodes.push(Node { name: "op".into(), op: op.clone(), inputs: operands });
-    let output = nodes.len() - 1;
+    let operands = nodes.ids().collect();
+    let output = nodes.push(Node { name: "op".into(), op: op.clone(), inputs: operands });
     Graph { name: "one".into(), input: first, nodes, output }
         .shapes()
         .ok()

@@ -1,6 +1,7 @@
 use super::*;
 use crate::choices::noise;
 use crate::format::Quantizer;
+use crate::graph::arbitrary::node_id;
 use crate::precision::Precision;
 use crate::quantize::{QuantizedConv, closed_form};
 use crate::tensor::Window;
@@ -49,7 +50,7 @@ pub(super) fn conv(precision: Precision, trained: &[f32]) -> QuantizedConv {
         outputs,
         clamp: [f32::NEG_INFINITY, f32::INFINITY],
         logits: false,
-        source: 0,
+        source: node_id(0),
         choice: crate::plan::Choice { precision, reason: crate::plan::Reason::Default },
     }
 }

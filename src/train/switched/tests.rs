@@ -13,9 +13,8 @@ fn images(graph: &Graph) -> BatchValue {
 fn observe(graph: &Graph) -> (Observation, BatchValue) {
     let interpreter = Interpreter::new(graph).unwrap();
     let count = graph.nodes.len();
-    let mut histograms = vec![Histogram::default(); count];
-    let mut channels: Vec<ChannelStatistics> =
-        interpreter.shapes().iter().map(|shape| ChannelStatistics::none(shape.channels)).collect();
+    let mut histograms = Per::filled(Histogram::default(), count);
+    let mut channels = interpreter.shapes().map(|shape| ChannelStatistics::none(shape.channels));
     for image in images(graph) {
         interpreter
             .observe(&image, |id, values| {
@@ -38,7 +37,7 @@ fn networks() -> impl Iterator<Item = (Graph, Vec<NodeId>)> {
     let is_norm = |node: &Node| matches!(node.op, Op::BatchNorm(_));
     let graphs = (0..60).map(classifier).filter(move |graph| !graph.nodes.iter().any(is_norm));
     graphs.map(move |graph| {
-        let ids = (1..graph.nodes.len()).filter(|&id| is_conv(&graph.nodes[id])).collect();
+        let ids = graph.nodes.ids().filter(|&id| is_conv(&graph.nodes[id])).collect();
         (graph, ids)
     })
 }

@@ -3,9 +3,9 @@
 use super::passage::{Passage, is_plain_sum, is_read_back};
 use super::{BatchValue, not_finite};
 use crate::error::Result;
-use crate::graph::{NodeId, Op, Unary, ValueView};
+use crate::graph::{Op, Unary, ValueView};
 use crate::train::backward::{Backward, ConvBackward, Example, WantedGradients, add_all};
-use crate::train::network::{Function, Network, TrainedLayer};
+use crate::train::network::{Function, LayerId, Network, TrainedLayer};
 use crate::wide;
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub(super) struct BatchPart {
 
 impl BatchPart {
     /// In a network of so many `layers`, given the values of one.
-    pub(super) fn new(given: NodeId, values: BatchValue, layers: usize) -> Self {
+    pub(super) fn new(given: LayerId, values: BatchValue, layers: usize) -> Self {
         let mut own = Self {
             images: values.len(),
             values: vec![Vec::new(); layers],
@@ -31,29 +31,29 @@ impl BatchPart {
         own
     }
 
-    pub(super) fn values(&self, id: NodeId) -> impl Iterator<Item = &[f32]> {
+    pub(super) fn values(&self, id: LayerId) -> impl Iterator<Item = &[f32]> {
         self.values[id].iter().map(Vec::as_slice)
     }
 
-    pub(super) fn gradients(&self, id: NodeId) -> impl Iterator<Item = &[f32]> {
+    pub(super) fn gradients(&self, id: LayerId) -> impl Iterator<Item = &[f32]> {
         self.gradients[id].iter().map(Vec::as_slice)
     }
 
-    pub(super) fn set(&mut self, id: NodeId, values: BatchValue) {
+    pub(super) fn set(&mut self, id: LayerId, values: BatchValue) {
         self.values[id] = values;
     }
 
-    pub(super) fn forget(&mut self, id: NodeId) {
+    pub(super) fn forget(&mut self, id: LayerId) {
         self.values[id] = Vec::new();
     }
 
     /// Whether a layer's values are there, or what was written over them.
-    pub(super) fn has(&self, passage: &Passage, id: NodeId) -> bool {
+    pub(super) fn has(&self, passage: &Passage, id: LayerId) -> bool {
         let over = || passage.overwritten_by(id).is_some_and(|by| self.has(passage, by));
         !self.values[id].is_empty() || over()
     }
 
-    pub(super) fn add_gradient(&mut self, id: NodeId, image: usize, gradient: Vec<f32>) {
+    pub(super) fn add_gradient(&mut self, id: LayerId, image: usize, gradient: Vec<f32>) {
         if self.gradients[id].is_empty() {
             self.gradients[id] = vec![Vec::new(); self.images];
         }
@@ -69,7 +69,7 @@ impl BatchPart {
     fn groups(
         &self,
         network: &Network,
-        stretch: &Range<NodeId>,
+        stretch: &Range<LayerId>,
     ) -> impl Iterator<Item = Range<usize>> + use<> {
         let largest = network.layers[stretch.clone()].iter().map(|layer| layer.shape.len()).max();
         let (images, size) = (self.images, (VALUES / largest.unwrap_or(1).max(1)).max(1));
@@ -81,9 +81,9 @@ impl BatchPart {
         &mut self,
         network: &Network,
         passage: &Passage,
-        stretch: Range<NodeId>,
+        stretch: Range<LayerId>,
     ) -> Result<()> {
-        let absent: Vec<NodeId> = stretch.clone().filter(|&id| !self.has(passage, id)).collect();
+        let absent: Vec<LayerId> = stretch.clone().filter(|&id| !self.has(passage, id)).collect();
         absent.iter().for_each(|&id| self.values[id] = vec![Vec::new(); self.images]);
         for images in self.groups(network, &stretch) {
             for &id in &absent {
@@ -99,7 +99,7 @@ impl BatchPart {
         Ok(())
     }
 
-    fn value(&mut self, network: &Network, passage: &Passage, id: NodeId, image: usize) -> Result<Vec<f32>> {
+    fn value(&mut self, network: &Network, passage: &Passage, id: LayerId, image: usize) -> Result<Vec<f32>> {
         let layer = &network.layers[id];
         let over = layer.inputs.iter().position(|&input| passage.overwritten_by(input) == Some(id));
         let value = match over {
@@ -115,7 +115,7 @@ impl BatchPart {
     }
 
     fn operands(&self, network: &Network, layer: &TrainedLayer, image: usize) -> Vec<ValueView<'_>> {
-        let operand = |&input: &NodeId| {
+        let operand = |&input: &LayerId| {
             let value = self.values[input].get(image).map(Vec::as_slice);
             (value.unwrap_or_default(), network.layers[input].shape)
         };
@@ -126,7 +126,7 @@ impl BatchPart {
     pub(super) fn back(
         &mut self,
         network: &Network,
-        stretch: Range<NodeId>,
+        stretch: Range<LayerId>,
         reverses: &[Option<Reverse>],
         sums: &mut [Vec<Vec<f32>>],
     ) -> Result<()> {
@@ -147,7 +147,7 @@ impl BatchPart {
     fn step(
         &mut self,
         network: &Network,
-        id: NodeId,
+        id: LayerId,
         reverse: &Reverse,
         images: Range<usize>,
         sums: &mut Vec<Vec<f32>>,
@@ -199,7 +199,7 @@ pub(super) struct Reverse<'n> {
 
 impl<'n> Reverse<'n> {
     /// None if nothing before the layer is learned, nor the layer itself.
-    pub(super) fn new(network: &'n Network, id: NodeId, reached: &'n [bool]) -> Result<Option<Self>> {
+    pub(super) fn new(network: &'n Network, id: LayerId, reached: &'n [bool]) -> Result<Option<Self>> {
         let layer = &network.layers[id];
         if !reached[id] {
             return Ok(None);

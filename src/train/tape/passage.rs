@@ -1,9 +1,9 @@
 //! What a pass keeps, and how far images go without waiting for others.
 
 use super::PARTS;
-use crate::graph::{BatchNorm, Binary, NodeId, Op, Unary};
+use crate::graph::{BatchNorm, Binary, Op, Unary};
 use crate::liveness::last_readers;
-use crate::train::network::{Function, Network, Statistics, TrainedLayer};
+use crate::train::network::{Function, LayerId, Network, Statistics, TrainedLayer};
 use std::ops::Range;
 
 /// Bytes that all parts' gradients of the parameters of a stretch may take.
@@ -13,15 +13,15 @@ const SUM_BYTES: usize = 128 << 20;
 pub(super) struct Passage {
     pub segments: Vec<TapeSegment>,
     /// By layer, the one that writes over its value.
-    overwritten_by: Vec<Option<NodeId>>,
+    overwritten_by: Vec<Option<LayerId>>,
     last_reader: Vec<usize>,
 }
 
 /// Layers of which the forward pass leaves the values that later ones read, or all if there is but one segment.
 pub(super) struct TapeSegment {
-    layers: Range<NodeId>,
+    layers: Range<LayerId>,
     /// Layers that an image goes through without waiting for others.
-    pub stretches: Vec<Range<NodeId>>,
+    pub stretches: Vec<Range<LayerId>>,
 }
 
 impl Passage {
@@ -29,8 +29,8 @@ impl Passage {
     /// values of `wanted` layers are kept.
     pub(super) fn new(
         network: &Network,
-        ends: [NodeId; 2],
-        wanted: &[NodeId],
+        ends: [LayerId; 2],
+        wanted: &[LayerId],
         images: usize,
         budget: usize,
     ) -> Self {
@@ -58,12 +58,12 @@ impl Passage {
     }
 
     /// The layer that writes over a layer's value.
-    pub(super) fn overwritten_by(&self, id: NodeId) -> Option<NodeId> {
+    pub(super) fn overwritten_by(&self, id: LayerId) -> Option<LayerId> {
         self.overwritten_by[id]
     }
 
     /// Values that nobody reads between a segment's forward pass and the backward pass, which computes them again.
-    pub(super) fn forgotten(&self, segment: usize) -> impl Iterator<Item = NodeId> {
+    pub(super) fn forgotten(&self, segment: usize) -> impl Iterator<Item = LayerId> {
         let TapeSegment { layers, .. } = &self.segments[segment];
         let is_last = segment + 1 == self.segments.len();
         layers.clone().filter(move |&id| !is_last && self.last_reader[id] < layers.end)
@@ -71,7 +71,7 @@ impl Passage {
 }
 
 /// How many sums of parameters' gradients of a stretch there may be at a time.
-pub(super) fn sums_at_a_time(network: &Network, stretch: Range<NodeId>) -> usize {
+pub(super) fn sums_at_a_time(network: &Network, stretch: Range<LayerId>) -> usize {
     let bytes: usize = network.layers[stretch].iter().map(parameter_bytes).sum();
     (SUM_BYTES / bytes.max(1)).clamp(1, PARTS)
 }
@@ -82,7 +82,7 @@ fn parameter_bytes(layer: &TrainedLayer) -> usize {
 }
 
 /// The batch normalization that a layer is, if it uses the statistics of the batch.
-pub(super) fn by_batch(network: &Network, id: NodeId) -> Option<&BatchNorm> {
+pub(super) fn by_batch(network: &Network, id: LayerId) -> Option<&BatchNorm> {
     match &network.layers[id].function {
         Function::Op(Op::BatchNorm(norm)) if network.statistics == Statistics::Batch => Some(norm),
         _ => None,
@@ -90,12 +90,13 @@ pub(super) fn by_batch(network: &Network, id: NodeId) -> Option<&BatchNorm> {
 }
 
 /// By layer, the one that may write over its value because nobody else reads it, not even a backward step.
-fn overwriting(network: &Network) -> Vec<Option<NodeId>> {
+fn overwriting(network: &Network) -> Vec<Option<LayerId>> {
     let mut readers = vec![0; network.layers.len()];
     network.layers.iter().flat_map(|layer| &layer.inputs).for_each(|&input| readers[input] += 1);
     let mut result = vec![None; network.layers.len()];
     for (id, layer) in network.layers.iter().enumerate() {
-        let spare = |&&input: &&NodeId| readers[input] == 1 && !is_read_back(&network.layers[input].function);
+        let spare =
+            |&&input: &&LayerId| readers[input] == 1 && !is_read_back(&network.layers[input].function);
         if is_in_place(network, layer)
             && let Some(&input) = layer.inputs.iter().find(spare)
         {
@@ -122,9 +123,14 @@ fn is_in_place(network: &Network, layer: &TrainedLayer) -> bool {
 }
 
 /// As few segments of like length as keep a pass within `budget` bytes, or one per layer.
-fn segments(bytes: &[usize], last_reader: &[usize], ends: [NodeId; 2], budget: usize) -> Vec<Range<NodeId>> {
+fn segments(
+    bytes: &[usize],
+    last_reader: &[usize],
+    ends: [LayerId; 2],
+    budget: usize,
+) -> Vec<Range<LayerId>> {
     let [first, layers] = [ends[0] + 1, ends[1] - ends[0]];
-    let divided = |count: usize| -> Vec<Range<NodeId>> {
+    let divided = |count: usize| -> Vec<Range<LayerId>> {
         (0..count).map(|part| first + part * layers / count..first + (part + 1) * layers / count).collect()
     };
     (1..layers)
@@ -134,8 +140,8 @@ fn segments(bytes: &[usize], last_reader: &[usize], ends: [NodeId; 2], budget: u
 }
 
 /// Bytes that a pass with these segments keeps at most: what crosses their ends, and all of the largest.
-fn needed(bytes: &[usize], last_reader: &[usize], segments: &[Range<NodeId>]) -> usize {
-    let crossing = |segment: &Range<NodeId>| -> usize {
+fn needed(bytes: &[usize], last_reader: &[usize], segments: &[Range<LayerId>]) -> usize {
+    let crossing = |segment: &Range<LayerId>| -> usize {
         segment.clone().filter(|&id| last_reader[id] >= segment.end).map(|id| bytes[id]).sum()
     };
     let whole = segments.iter().map(|segment| bytes[segment.clone()].iter().sum::<usize>()).max();
@@ -143,12 +149,12 @@ fn needed(bytes: &[usize], last_reader: &[usize], segments: &[Range<NodeId>]) ->
 }
 
 /// The longest that have no more parameters than can be summed by part, each batch normalization by itself.
-fn stretches(network: &Network, layers: Range<NodeId>) -> Vec<Range<NodeId>> {
-    let mut result: Vec<Range<NodeId>> = Vec::new();
+fn stretches(network: &Network, layers: Range<LayerId>) -> Vec<Range<LayerId>> {
+    let mut result: Vec<Range<LayerId>> = Vec::new();
     let mut bytes = 0;
     for id in layers {
         bytes += PARTS * parameter_bytes(&network.layers[id]);
-        let alone = |id: NodeId| by_batch(network, id).is_some();
+        let alone = |id: LayerId| by_batch(network, id).is_some();
         match result.last_mut().filter(|last| bytes <= SUM_BYTES && !alone(id) && !alone(last.start)) {
             Some(last) => last.end = id + 1,
             None => {

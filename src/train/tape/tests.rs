@@ -120,7 +120,7 @@ fn parts_equal_the_whole() {
         let last = network.layers.len() - 1;
         let Ok(whole) = gradients(&network, 3, usize::MAX) else { continue };
         let alone =
-            |&cut: &NodeId| network.layers[cut + 1..].iter().all(|it| it.inputs.iter().all(|&i| i >= cut));
+            |&cut: &LayerId| network.layers[cut + 1..].iter().all(|it| it.inputs.iter().all(|&i| i >= cut));
         for cut in (1..last).filter(alone) {
             let head = Tape::between(&network, [0, cut], images(&network, 3), 0).unwrap();
             let values = head.outputs().into_iter().map(<[f32]>::to_vec).collect();
@@ -141,7 +141,7 @@ fn wanted_values_are_kept() {
     let mut compared = 0;
     for seed in 0..40 {
         let network = Network::of(&classifier(seed)).unwrap();
-        let wanted: Vec<NodeId> =
+        let wanted: Vec<LayerId> =
             (1..network.layers.len()).filter(|id| id % 3 == seed as usize % 3).collect();
         let learned = |budget: usize| {
             let mut tape = Tape::with_features(&network, &wanted, images(&network, 3), budget)?;

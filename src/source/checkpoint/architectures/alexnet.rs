@@ -3,13 +3,15 @@
 use super::super::builder::{Builder, Conv2d, max_pool};
 use super::{adaptive_pool, dense_classifier};
 use crate::error::Result;
+use crate::graph::NodeId;
 use crate::tensor::{Shape, Window};
 
 /// Outputs, kernel and whether a pool follows, for the convolutions after the first.
 const CONVS: [(usize, usize, bool); 4] = [(192, 5, true), (384, 3, false), (256, 3, false), (256, 3, true)];
 
 pub(super) fn build(builder: &mut Builder<'_>, input: Shape) -> Result<()> {
-    let value = builder.conv(0, "features.0", Conv2d::new(input.channels, 64, 11).stride(4).pad(2))?;
+    let value =
+        builder.conv(NodeId::INPUT, "features.0", Conv2d::new(input.channels, 64, 11).stride(4).pad(2))?;
     let value = builder.relu("features.1", value);
     let mut value = builder.op("features.2", max_pool(3, 2, 0, false), &[value]);
     let (mut inputs, mut index) = (64, 3);

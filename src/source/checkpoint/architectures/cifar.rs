@@ -7,7 +7,7 @@ use crate::tensor::Shape;
 
 /// A network of three stages with `blocks` residual blocks each.
 pub(super) fn build(builder: &mut Builder<'_>, blocks: usize, input: Shape) -> Result<()> {
-    let first = builder.conv_norm(0, "conv1", "bn1", Conv2d::new(input.channels, 16, 3))?;
+    let first = builder.conv_norm(NodeId::INPUT, "conv1", "bn1", Conv2d::new(input.channels, 16, 3))?;
     let mut value = builder.relu("relu", first);
     let mut shape = Shape { channels: 16, ..input };
     for stage in 0..3 {

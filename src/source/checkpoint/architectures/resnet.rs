@@ -36,7 +36,8 @@ impl Resnet {
     }
 
     pub(super) fn build(&self, builder: &mut Builder<'_>, channels: usize) -> Result<()> {
-        let first = builder.conv_norm(0, "conv1", "bn1", Conv2d::new(channels, 64, 7).stride(2))?;
+        let first =
+            builder.conv_norm(NodeId::INPUT, "conv1", "bn1", Conv2d::new(channels, 64, 7).stride(2))?;
         let first = builder.relu("relu", first);
         let mut value = builder.op("maxpool", max_pool(3, 2, 1, false), &[first]);
         let mut inputs = 64;

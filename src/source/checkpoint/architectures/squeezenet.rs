@@ -54,7 +54,11 @@ pub(super) const V1_1: Squeezenet = Squeezenet {
 impl Squeezenet {
     pub(super) fn build(&self, builder: &mut Builder<'_>, channels: usize) -> Result<()> {
         let (mut inputs, kernel) = self.first;
-        let first = builder.conv(0, "features.0", Conv2d::new(channels, inputs, kernel).stride(2).pad(0))?;
+        let first = builder.conv(
+            NodeId::INPUT,
+            "features.0",
+            Conv2d::new(channels, inputs, kernel).stride(2).pad(0),
+        )?;
         let first = builder.relu("features.1", first);
         let mut value = builder.op("features.2", max_pool(3, 2, 0, true), &[first]);
         for (index, part) in self.parts.iter().enumerate() {

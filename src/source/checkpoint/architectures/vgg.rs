@@ -24,7 +24,7 @@ impl Vgg {
     }
 
     fn features(&self, builder: &mut Builder<'_>, channels: usize) -> Result<NodeId> {
-        let (mut value, mut inputs, mut index) = (0, channels, 0);
+        let (mut value, mut inputs, mut index) = (NodeId::INPUT, channels, 0);
         for (stage, &convs) in self.convs.iter().enumerate() {
             let outputs = 512.min(64 << stage);
             for _ in 0..convs {

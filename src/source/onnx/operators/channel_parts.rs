@@ -84,10 +84,11 @@ impl ChannelParts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::arbitrary::node_id;
     use crate::source::onnx::view::IMAGE;
 
     fn cut(dims: &[usize]) -> Activation {
-        Activation::new(0, Shape::new(6, 4, 5), 1, &IMAGE).reshaped(dims).unwrap()
+        Activation::new(node_id(0), Shape::new(6, 4, 5), 1, &IMAGE).reshaped(dims).unwrap()
     }
 
     #[test]
@@ -102,10 +103,13 @@ mod tests {
     fn views_keep_the_other_axes() {
         let view = cut(&[1, 2, 3, 4, 5]);
         let outer = ChannelParts::along(&view, 1).unwrap();
-        assert_eq!(outer.view_of_one(&view, 7).dims(), [1, 1, 3, 4, 5]);
-        assert_eq!(outer.view_of_all(&view, 0), view);
+        assert_eq!(outer.view_of_one(&view, node_id(7)).dims(), [1, 1, 3, 4, 5]);
+        assert_eq!(outer.view_of_all(&view, node_id(0)), view);
         let inner = ChannelParts::along(&view, 2).unwrap();
-        assert_eq!(inner.view_of_one(&view, 7).axes[1], Axis::strided(2, 20));
-        assert_eq!(inner.view_of_all(&view, 7).axes[1..3], [Axis::strided(2, 20), Axis::strided(3, 40)]);
+        assert_eq!(inner.view_of_one(&view, node_id(7)).axes[1], Axis::strided(2, 20));
+        assert_eq!(
+            inner.view_of_all(&view, node_id(7)).axes[1..3],
+            [Axis::strided(2, 20), Axis::strided(3, 40)]
+        );
     }
 }
