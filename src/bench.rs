@@ -4,7 +4,7 @@ use crate::clock::Instant;
 use crate::error::Result;
 #[cfg(feature = "train")]
 use crate::fold::fold;
-use crate::format::{PackedModel, PackedNode, PackedOp};
+use crate::format::{PackedId, PackedModel, PackedNode, PackedOp};
 use crate::graph::{Graph, Interpreter};
 use crate::runtime::{Kernels, Session};
 use crate::tensor::Shape;
@@ -125,7 +125,7 @@ pub fn bench(model: &PackedModel, setting: Option<&str>, options: &BenchOptions)
             runs.push(start.elapsed());
         }
     }
-    let (mut times, mut peaks) = (vec![Vec::new(); model.nodes.len()], Vec::new());
+    let (mut times, mut peaks) = (model.nodes.map(|_| Vec::new()), Vec::new());
     for _ in 0..options.runs.max(1) {
         peaks.push(peak(session.kernels()));
         let (_, run) = session.run_timed(&pixels)?;
@@ -205,8 +205,8 @@ fn layers(
     times: impl Iterator<Item = Duration>,
 ) -> Result<Vec<BenchLayer>> {
     let (shapes, weights, with) = (model.shapes()?, session.weight_bytes(), session.written_with());
-    let nodes = model.nodes.iter().zip(&shapes).enumerate().zip(times);
-    let layer = |((id, (node, &shape)), time): ((usize, (&PackedNode, &Shape)), Duration)| BenchLayer {
+    let nodes = model.nodes.enumerate().zip(&shapes).zip(times);
+    let layer = |(((id, node), &shape), time): (((PackedId, &PackedNode), &Shape), Duration)| BenchLayer {
         name: node.name.clone(),
         operator: node.op.name(),
         with: with[id].map(|maker| model.nodes[maker].name.clone()),
@@ -214,7 +214,7 @@ fn layers(
         products: products(node, shape),
         weight_bytes: weights.get(id).copied().unwrap_or(0),
         input_bytes: node.inputs.iter().map(|&input| shapes[input].len()).sum(),
-        output_bytes: shape.len() * if id + 1 == model.nodes.len() { size_of::<i32>() } else { 1 },
+        output_bytes: shape.len() * if model.nodes.is_last(id) { size_of::<i32>() } else { 1 },
         time,
     };
     Ok(nodes.map(layer).collect())

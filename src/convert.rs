@@ -8,7 +8,7 @@ pub(crate) use nested::NestedFitted;
 use crate::calibrate::{ActivationRule, RangeMethod, Spool};
 use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
+use crate::format::{PackedId, PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
 use crate::graph::{Graph, NodeId};
 use crate::index::Per;
 use crate::layerwise::{Method, Note, Packed, fit_and_pack};
@@ -318,7 +318,7 @@ fn in_order(draft: Draft) -> Result<Draft> {
 }
 
 /// Names of the convolutions.
-fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = &str> {
+fn convolutions(nodes: &Per<PackedId, PackedNode>) -> impl Iterator<Item = &str> {
     nodes.iter().filter(|node| matches!(node.op, PackedOp::Conv(_))).map(|node| node.name.as_str())
 }
 

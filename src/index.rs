@@ -99,6 +99,11 @@ impl<I: TypedIndex, T> Per<I, T> {
         self.values.pop()
     }
 
+    /// Keeps the first `len` values.
+    pub fn truncate(&mut self, len: usize) {
+        self.values.truncate(len);
+    }
+
     /// All indices, in order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = I> + ExactSizeIterator + use<I, T> {
         (0..self.values.len()).map(I::from_index)
@@ -106,12 +111,12 @@ impl<I: TypedIndex, T> Per<I, T> {
 
     /// The indices after `id`.
     pub fn ids_after(&self, id: I) -> impl DoubleEndedIterator<Item = I> + ExactSizeIterator + use<I, T> {
-        (id.index() + 1..self.values.len()).map(I::from_index)
+        (id.index().saturating_add(1)..self.values.len()).map(I::from_index)
     }
 
     /// The indices after `first`, up to and with `last`.
-    pub fn ids_between(&self, first: I, last: I) -> impl DoubleEndedIterator<Item = I> + use<I, T> {
-        (first.index() + 1..self.values.len().min(last.index() + 1)).map(I::from_index)
+    pub fn ids_between(&self, first: I, last: I) -> impl Iterator<Item = I> + use<I, T> {
+        self.ids_after(first).take_while(move |&id| id <= last)
     }
 
     /// The value of `id`, if there is one.
@@ -131,7 +136,7 @@ impl<I: TypedIndex, T> Per<I, T> {
 
     /// Whether no index comes after `id`.
     pub fn is_last(&self, id: I) -> bool {
-        id.index() + 1 == self.values.len()
+        self.values.len().checked_sub(1) == Some(id.index())
     }
 
     /// The values, in order.

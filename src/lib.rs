@@ -142,10 +142,10 @@ mod tune;
 
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
-    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel,
-    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord, Preprocess,
-    Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer,
-    Switching, is_packed_model, read_model,
+    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
+    PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord,
+    Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy,
+    SwitchedLayer, Switching, is_packed_model, read_model,
 };
 pub use index::{Per, TypedIndex};
 pub use judge::Judgement;

@@ -6,6 +6,7 @@ use crate::format::{
     Preprocess, Provenance, Quantizer, Rescale, Store,
 };
 use crate::graph::GroupNorm;
+use crate::index::Per;
 use crate::precision::Arrangement;
 use crate::quantize::{
     OperatorId, Plain, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, Weights,
@@ -95,7 +96,7 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[PackInput]) -> Result<Pa
         }
         _ => return Err(Error::new(ErrorKind::Shape, "number of operands").at_node(&node.name)),
     };
-    let inputs = node.inputs.iter().map(|input| input.index()).collect();
+    let inputs = node.inputs.iter().map(|input| input.packed()).collect();
     let packed = PackedNode { name: node.name.clone(), op, inputs, quantizer: output };
     Ok(Packing { node: packed, units, logit_scale })
 }
@@ -106,7 +107,7 @@ pub(crate) fn pack_node(node: &QuantizedNode, inputs: &[PackInput]) -> Result<Pa
 /// As [`pack_node`], with the node's name.
 pub(crate) fn pack_graph(graph: &QuantizedGraph, preprocess: &Preprocess) -> Result<PackedModel> {
     let mut logit_scale = graph.nodes.last().map_or(1.0, |node| node.quantizer.scale);
-    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    let mut nodes = Per::default();
     for node in &graph.nodes {
         let packing = pack_node(node, &graph.sources(node)).map_err(|error| error.at_node(&node.name))?;
         logit_scale = packing.logit_scale.unwrap_or(logit_scale);

@@ -3,7 +3,7 @@
 use crate::convert::ConvertOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    Fidelity, LayerFidelity, Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp,
+    Fidelity, LayerFidelity, Multiplier, PackedConv, PackedId, PackedModel, PackedNode, PackedNorm, PackedOp,
     PackedSlice, PackedWeights, Preprocess, Provenance, Quantizer, Rescale, Store,
 };
 use crate::graph::{Conv, GroupNorm, NodeId, Op};
@@ -49,7 +49,7 @@ impl<'a> StandIn<'a> {
 
     pub(super) fn model(&self, classes: &[String]) -> Result<PackedModel> {
         let operators = self.draft.structure.operators.iter();
-        let nodes = operators.map(|operator| self.node(operator)).collect::<Result<Vec<_>>>()?;
+        let nodes = operators.map(|operator| self.node(operator)).collect::<Result<Per<_, _>>>()?;
         Ok(PackedModel {
             name: self.draft.graph.name.clone(),
             input: self.draft.graph.input,
@@ -63,7 +63,7 @@ impl<'a> StandIn<'a> {
         })
     }
 
-    fn provenance(&self, nodes: &[PackedNode]) -> Provenance {
+    fn provenance(&self, nodes: &Per<PackedId, PackedNode>) -> Provenance {
         let names = || convolutions(nodes).map(|(_, node)| node.name.as_str());
         Provenance {
             source: "x".repeat(SOURCE),
@@ -84,7 +84,7 @@ impl<'a> StandIn<'a> {
         };
         let scale = if matches!(op, PackedOp::Input { .. }) { 1.0 } else { SCALE };
         let quantizer = Quantizer { scale, zero_point: 0, max: ((1u16 << operator.bits) - 1) as u8 };
-        let inputs = operator.inputs.iter().map(|input| input.index()).collect();
+        let inputs = operator.inputs.iter().map(|input| input.packed()).collect();
         Ok(PackedNode { name: operator.name.clone(), op, inputs, quantizer })
     }
 
@@ -194,12 +194,12 @@ fn packed_norm(norm: &GroupNorm) -> PackedNorm {
     }
 }
 
-fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = (usize, &PackedNode)> {
-    nodes.iter().enumerate().filter(|(_, node)| matches!(node.op, PackedOp::Conv(_)))
+fn convolutions(nodes: &Per<PackedId, PackedNode>) -> impl Iterator<Item = (PackedId, &PackedNode)> {
+    nodes.enumerate().filter(|(_, node)| matches!(node.op, PackedOp::Conv(_)))
 }
 
-fn fidelity(nodes: &[PackedNode]) -> Fidelity {
-    let layer = |(node, _): (usize, &PackedNode)| LayerFidelity {
+fn fidelity(nodes: &Per<PackedId, PackedNode>) -> Fidelity {
+    let layer = |(node, _): (PackedId, &PackedNode)| LayerFidelity {
         node,
         weight: None,
         local: None,

@@ -2,7 +2,7 @@
 
 use crate::calibrate::{Spool, logits_of};
 use crate::error::Result;
-use crate::format::{PackedModel, PackedNode, PackedOp};
+use crate::format::{PackedId, PackedModel, PackedNode, PackedOp};
 use crate::judge::best;
 use crate::layerwise::{Note, WhatIf};
 
@@ -27,7 +27,7 @@ pub(super) fn remedy(model: &PackedModel, what_if: &WhatIf, pixels: &Spool) -> R
     Ok(most.map(|(_, note)| note))
 }
 
-fn with(model: &PackedModel, node: usize, spare: &PackedNode) -> PackedModel {
+fn with(model: &PackedModel, node: PackedId, spare: &PackedNode) -> PackedModel {
     let mut other = model.clone();
     other.nodes[node] = spare.clone();
     other

@@ -1,12 +1,13 @@
 //! Random small packed models for property tests.
 
 use super::{
-    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedModel,
-    PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord, Preprocess,
-    Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy, SwitchedLayer,
-    Switching,
+    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
+    PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord,
+    Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy,
+    SwitchedLayer, Switching,
 };
 use crate::choices::Choices;
+use crate::index::Per;
 use crate::judge::Judgement;
 use crate::precision::{Levels, Precision};
 use crate::tensor::{Shape, Span, Window};
@@ -14,6 +15,16 @@ use proptest::prelude::*;
 
 /// Most elements of one tensor.
 const ELEMENTS: usize = 1500;
+
+/// The node at a place.
+pub(crate) fn packed_id(index: usize) -> PackedId {
+    PackedId::from_index(index)
+}
+
+/// The nodes at some places.
+pub(crate) fn packed_ids(places: &[usize]) -> Vec<PackedId> {
+    places.iter().copied().map(packed_id).collect()
+}
 
 /// Valid models of up to about fifteen nodes with every kind of operator.
 pub(crate) fn models() -> impl Strategy<Value = PackedModel> {
@@ -49,7 +60,7 @@ fn switched(mut model: PackedModel, choices: &mut Choices) -> Option<PackedModel
     let sets: [&[u8]; 7] = [&[1, 2], &[1, 2, 3], &[2, 3], &[2, 4], &[2, 3, 4], &[4, 6, 8], &[1, 3]];
     let widths = choices.pick(&sets).to_vec();
     let full = *widths.last()?;
-    let own: Vec<usize> =
+    let own: Vec<PackedId> =
         super::fidelity::convolutions(&model.nodes).filter(|_| choices.below(3) > 0).collect();
     for &id in &own {
         let group = choices.pick(&["1", "3", "64"]);
@@ -60,8 +71,8 @@ fn switched(mut model: PackedModel, choices: &mut Choices) -> Option<PackedModel
         conv.weights = weights(choices, precision?, conv);
     }
     let before = super::switching::switching_before(&model.nodes, &own);
-    let touched = |id: &usize| own.contains(id) || before[*id].is_some();
-    let layers: Vec<usize> = super::fidelity::convolutions(&model.nodes).filter(touched).collect();
+    let touched = |id: &PackedId| own.contains(id) || before[*id].is_some();
+    let layers: Vec<PackedId> = super::fidelity::convolutions(&model.nodes).filter(touched).collect();
     let layers = layers.into_iter().map(|node| {
         let PackedOp::Conv(conv) = &mut model.nodes[node].op else { unreachable!() };
         conv.bias.iter_mut().for_each(|bias| *bias = (*bias).clamp(-1000, 1000));
@@ -94,20 +105,26 @@ fn switched(mut model: PackedModel, choices: &mut Choices) -> Option<PackedModel
 }
 
 /// The narrow copies that one switching layer alone reads, most of them.
-fn copies(nodes: &[PackedNode], own: &[usize], lower: usize, choices: &mut Choices) -> Vec<SwitchedCopy> {
-    let is_copy = |&id: &usize| {
-        let readers: Vec<usize> = (0..nodes.len())
-            .flat_map(|node| nodes[node].inputs.iter().filter(|&&i| i == id).map(move |_| node))
+fn copies(
+    nodes: &Per<PackedId, PackedNode>,
+    own: &[PackedId],
+    lower: usize,
+    choices: &mut Choices,
+) -> Vec<SwitchedCopy> {
+    let is_copy = |&id: &PackedId| {
+        let readers: Vec<PackedId> = nodes
+            .enumerate()
+            .flat_map(|(reader, node)| node.inputs.iter().filter(|&&i| i == id).map(move |_| reader))
             .collect();
         let read = matches!(readers[..], [reader] if own.contains(&reader) && nodes[reader].inputs[0] == id);
         read && matches!(nodes[id].op, PackedOp::Narrow(_))
     };
-    let copies: Vec<usize> = (0..nodes.len()).filter(is_copy).collect();
+    let copies: Vec<PackedId> = nodes.ids().filter(is_copy).collect();
     let quantizer = |choices: &mut Choices| {
         let max = choices.pick(&[1, 3, 7, 15, 255]);
         Quantizer { scale: 0.5, zero_point: (choices.next() as u8).min(max), max }
     };
-    let copy = |node: usize| SwitchedCopy {
+    let copy = |node: PackedId| SwitchedCopy {
         node,
         lower: (0..lower).map(|_| (rescale(choices), quantizer(choices))).collect(),
     };
@@ -142,12 +159,12 @@ fn seedling(choices: &mut Choices, input: Shape) -> PackedModel {
             options: [("group".into(), "4".into())].into(),
             ..Provenance::default()
         },
-        nodes: vec![PackedNode {
+        nodes: Per::from(vec![PackedNode {
             name: "pixels".into(),
             op: PackedOp::Input { pad },
             inputs: vec![],
             quantizer,
-        }],
+        }]),
         logit_scale: 1.0 / (3 + choices.below(1000)) as f64,
         fidelity: None,
         switching: None,
@@ -181,7 +198,7 @@ impl Growing {
     ) {
         let (op, inputs, quantizer) = make(self, choices);
         let name = format!("node.{}", self.shapes.len());
-        self.model.nodes.push(PackedNode { name, op, inputs, quantizer });
+        self.model.nodes.push(PackedNode { name, op, inputs: packed_ids(&inputs), quantizer });
         match self.try_shapes() {
             Some(shapes) => self.shapes = shapes,
             None => {
@@ -195,12 +212,12 @@ impl Growing {
         self.model.nodes.push(PackedNode {
             name: "sum".into(),
             op: PackedOp::GlobalSum,
-            inputs: vec![self.model.nodes.len() - 1],
+            inputs: vec![packed_id(self.model.nodes.len() - 1)],
             quantizer: self.quantizers[0],
         });
         let shapes = self.model.shapes();
         self.model.nodes.pop();
-        let mut shapes = shapes.ok()?;
+        let mut shapes = shapes.ok()?.into_vec();
         shapes.pop();
         shapes.iter().all(|shape| shape.len() <= ELEMENTS).then_some(shapes)
     }
@@ -226,7 +243,7 @@ impl Growing {
         }
         let source = if choices.below(3) == 0 { 1 + choices.below(newest) } else { newest };
         let (shape, output) = (self.shapes[source], self.quantizer(choices));
-        let own = self.model.nodes[source].quantizer;
+        let own = self.model.nodes[packed_id(source)].quantizer;
         let other = 1 + choices.below(newest);
         let op = match choices.below(18) {
             0..=3 => {
@@ -278,7 +295,7 @@ impl Growing {
             _ => PackedOp::Conv(classifier(choices, shape)),
         };
         let name = "logits".into();
-        self.model.nodes.push(PackedNode { name, op, inputs: vec![source], quantizer: output });
+        self.model.nodes.push(PackedNode { name, op, inputs: vec![packed_id(source)], quantizer: output });
         let classes = self.model.shapes().unwrap().last().unwrap().channels;
         if choices.below(2) == 0 {
             self.model.classes = (0..classes).map(|class| format!("class {class}")).collect();
@@ -313,12 +330,12 @@ fn plan_record() -> PlanRecord {
     }
 }
 
-fn fidelity(choices: &mut Choices, nodes: &[PackedNode]) -> Fidelity {
+fn fidelity(choices: &mut Choices, nodes: &Per<PackedId, PackedNode>) -> Fidelity {
     let ratio = |choices: &mut Choices| {
         let hundredths = choices.below(24_001) as f64 - 12_000.0;
         choices.pick(&[None, Some(hundredths / 100.0)])
     };
-    let layer = |node: usize| LayerFidelity {
+    let layer = |node: PackedId| LayerFidelity {
         node,
         weight: ratio(choices),
         local: ratio(choices),

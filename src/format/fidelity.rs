@@ -1,8 +1,9 @@
 //! How closely a converted network follows full precision: figures that a conversion measures and the file keeps.
 
 use super::record::{FidelityRecord, JudgementRecord};
-use super::{PackedNode, PackedOp};
+use super::{PackedId, PackedNode, PackedOp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Per;
 use crate::judge::Judgement;
 
 /// Signal-to-noise ratios are limited to plus and minus this, in dB.
@@ -40,8 +41,8 @@ pub struct Fidelity {
 /// Outputs are those of the layer's node: with the residual and the activation that it absorbed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerFidelity {
-    /// Index of the layer's node.
-    pub node: usize,
+    /// The layer's node.
+    pub node: PackedId,
     /// Trained weights, times the gain of a folded batch normalization, over their distance from the converted
     /// ones; both as sums of squares. Compensation moves weights on purpose, which lowers this.
     pub weight: Option<f64>,
@@ -71,7 +72,7 @@ impl Fidelity {
     }
 
     /// Takes in the figures of the convolutions of `nodes`, of which there must be as many.
-    pub(super) fn new(record: &FidelityRecord, nodes: &[PackedNode], bytes: &[u8]) -> Self {
+    pub(super) fn new(record: &FidelityRecord, nodes: &Per<PackedId, PackedNode>, bytes: &[u8]) -> Self {
         let (words, _) = bytes.as_chunks::<2>();
         let stored: Vec<i16> = words.iter().map(|&word| i16::from_le_bytes(word)).collect();
         let (rows, _) = stored.as_chunks::<FIGURES>();
@@ -82,7 +83,7 @@ impl Fidelity {
     }
 
     /// Whether the figures can be: finite, in range, and one set for each convolution.
-    pub(super) fn check(&self, nodes: &[PackedNode]) -> Result<()> {
+    pub(super) fn check(&self, nodes: &Per<PackedId, PackedNode>) -> Result<()> {
         let complete = self.layers.iter().map(|layer| layer.node).eq(convolutions(nodes));
         ensure(complete, "are not of every convolution in order")?;
         ensure(self.images > 0 && is_ratio(self.logits), "are out of range")?;
@@ -122,10 +123,9 @@ pub(super) fn is_possible(judgement: &Judgement) -> bool {
         && judgement.divergence_error.is_none_or(nats)
 }
 
-/// Indices of the convolutions.
-pub(super) fn convolutions(nodes: &[PackedNode]) -> impl Iterator<Item = usize> {
-    let is_convolution = |node: &PackedNode| matches!(node.op, PackedOp::Conv(_));
-    nodes.iter().enumerate().filter(move |(_, node)| is_convolution(node)).map(|(id, _)| id)
+/// The convolutions.
+pub(super) fn convolutions(nodes: &Per<PackedId, PackedNode>) -> impl Iterator<Item = PackedId> {
+    nodes.enumerate().filter(|(_, node)| matches!(node.op, PackedOp::Conv(_))).map(|(id, _)| id)
 }
 
 impl LayerFidelity {
@@ -150,7 +150,10 @@ impl LayerFidelity {
         [ratio(self.weight), ratio(self.local), ratio(self.rounding), ratio(self.cumulative), saturation]
     }
 
-    fn from_stored(node: usize, [weight, local, rounding, cumulative, saturation]: [i16; FIGURES]) -> Self {
+    fn from_stored(
+        node: PackedId,
+        [weight, local, rounding, cumulative, saturation]: [i16; FIGURES],
+    ) -> Self {
         let ratio = |stored: i16| (stored != NONE).then(|| f64::from(stored) / PER_DECIBEL);
         Self {
             node,

@@ -35,8 +35,8 @@ pub use fidelity::{Fidelity, LayerFidelity};
 #[cfg(feature = "train")]
 pub(crate) use hash::hex;
 pub use model::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights,
-    Quantizer, Rescale, Store,
+    Multiplier, PackedConv, PackedId, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice,
+    PackedWeights, Quantizer, Rescale, Store,
 };
 pub use preprocess::*;
 pub use provenance::{PlanRecord, Provenance};

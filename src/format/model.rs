@@ -1,9 +1,16 @@
 //! The packed model: everything the runtime needs, in integers.
 
 use super::{Fidelity, Preprocess, Provenance, Switching};
+use crate::index::{Per, typed_index};
 use crate::precision::Precision;
 use crate::tensor::{Shape, Span, Window};
 use serde::{Deserialize, Serialize};
+
+/// A node of a [`PackedModel`], which is known by the value it yields; never one of a full-precision network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackedId(usize);
+
+typed_index!(PackedId);
 
 /// A converted network: what a `.fgq` file holds and a [`Session`](crate::Session) runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +25,8 @@ pub struct PackedModel {
     pub classes: Vec<String>,
     /// Where the model comes from.
     pub provenance: Provenance,
-    /// Operators in execution order; node 0 is the input.
-    pub nodes: Vec<PackedNode>,
+    /// Operators in execution order; the first is the input.
+    pub nodes: Per<PackedId, PackedNode>,
     /// Real value of one unit of the logits. The runtime does not use it.
     pub logit_scale: f64,
     /// What the conversion measured, if it did. The runtime does not use it.
@@ -35,8 +42,8 @@ pub struct PackedNode {
     pub name: String,
     /// What it computes.
     pub op: PackedOp,
-    /// Indices of the nodes it reads, all smaller than its own.
-    pub inputs: Vec<usize>,
+    /// The nodes it reads, all before it.
+    pub inputs: Vec<PackedId>,
     /// How its codes represent numbers.
     pub quantizer: Quantizer,
 }

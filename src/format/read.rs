@@ -11,11 +11,12 @@ use super::record::{
 };
 use super::unique::has_unique_keys;
 use super::{
-    AffineChange, FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PLAIN_VERSION, PackedConv,
+    AffineChange, FIDELITY_TENSOR, Fidelity, METADATA_KEY, Multiplier, PLAIN_VERSION, PackedConv, PackedId,
     PackedModel, PackedNode, PackedNorm, PackedOp, PackedWeights, PairShifts, Setting, Store, SwitchedCopy,
     SwitchedLayer, Switching, VERSION,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Per;
 use std::collections::HashMap;
 use std::fs::File;
 #[cfg(not(feature = "map"))]
@@ -64,7 +65,8 @@ fn parse(bytes: &[u8]) -> Result<PackedModel> {
     let record = metadata(&file)?;
     check_version(&record, bytes)?;
     let mut tensors = StoredTensors { tensors: file.tensors };
-    let nodes: Result<Vec<_>> = record.nodes.into_iter().map(|node| tensors.node(node)).collect();
+    let nodes: Result<Per<PackedId, PackedNode>> =
+        record.nodes.into_iter().map(|node| tensors.node(node)).collect();
     let nodes = nodes?;
     let fidelity = record.fidelity.map(|fidelity| tensors.fidelity(&fidelity, &nodes)).transpose()?;
     let switching = record.switching.map(|switching| tensors.switching(switching, &nodes)).transpose()?;
@@ -158,6 +160,7 @@ impl<'a> StoredTensors<'a> {
     fn node(&mut self, record: NodeRecord) -> Result<PackedNode> {
         let NodeRecord { name, inputs, quantizer, op } = record;
         let op = self.op(&name, op).map_err(|error| error.at_node(&name))?;
+        let inputs = inputs.into_iter().map(PackedId::from_index).collect();
         Ok(PackedNode { name, op, inputs, quantizer })
     }
 
@@ -260,16 +263,19 @@ impl<'a> StoredTensors<'a> {
         }
     }
 
-    fn fidelity(&mut self, record: &FidelityRecord, nodes: &[PackedNode]) -> Result<Fidelity> {
+    fn fidelity(&mut self, record: &FidelityRecord, nodes: &Per<PackedId, PackedNode>) -> Result<Fidelity> {
         let shape = [convolutions(nodes).count(), FIGURES];
         let bytes = self.take_named(FIDELITY_TENSOR, Dtype::I16, &shape)?;
         Ok(Fidelity::new(record, nodes, bytes))
     }
 
-    fn switching(&mut self, record: SwitchingRecord, nodes: &[PackedNode]) -> Result<Switching> {
+    fn switching(&mut self, record: SwitchingRecord, nodes: &Per<PackedId, PackedNode>) -> Result<Switching> {
         let layers: Result<Vec<_>> =
             record.layers.into_iter().map(|layer| self.switched_layer(layer, nodes)).collect();
-        let copy = |SwitchedCopyRecord { node, lower }: SwitchedCopyRecord| SwitchedCopy { node, lower };
+        let copy = |SwitchedCopyRecord { node, lower }: SwitchedCopyRecord| SwitchedCopy {
+            node: PackedId::from_index(node),
+            lower,
+        };
         let setting = |SettingRecord { name, widths, judged }: SettingRecord| Setting {
             name,
             widths,
@@ -283,11 +289,16 @@ impl<'a> StoredTensors<'a> {
         })
     }
 
-    fn switched_layer(&mut self, record: SwitchedLayerRecord, nodes: &[PackedNode]) -> Result<SwitchedLayer> {
+    fn switched_layer(
+        &mut self,
+        record: SwitchedLayerRecord,
+        nodes: &Per<PackedId, PackedNode>,
+    ) -> Result<SwitchedLayer> {
         let SwitchedLayerRecord { node, own, gain_shifts, bias_shifts } = record;
         if gain_shifts.len() != bias_shifts.len() {
             return Err(invalid("a shift of gains and one of biases for each pair of widths"));
         }
+        let node = PackedId::from_index(node);
         let (name, outputs) = match nodes.get(node) {
             Some(PackedNode { name, op: PackedOp::Conv(conv), .. }) => (name, conv.outputs),
             _ => return Err(invalid(format!("node {node} switches and is no convolution"))),

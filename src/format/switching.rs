@@ -5,10 +5,12 @@
 use super::fidelity::is_possible;
 use super::validate::{check_quantizer, check_rescale, ensure, invalid};
 use super::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedOp, PackedWeights, Quantizer, Rescale, Store,
+    Multiplier, PackedConv, PackedId, PackedModel, PackedNode, PackedOp, PackedWeights, Quantizer, Rescale,
+    Store,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fixed::rounding_shift_right;
+use crate::index::Per;
 use crate::judge::Judgement;
 use crate::precision::{LARGEST_WEIGHT, Precision};
 use std::collections::HashSet;
@@ -42,8 +44,8 @@ pub struct Switching {
 /// A layer whose gains and biases depend on the width of the layer before it, on its own, or on both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchedLayer {
-    /// Index of its node, a convolution.
-    pub node: usize,
+    /// Its node, a convolution.
+    pub node: PackedId,
     /// Whether it switches itself.
     pub own: bool,
     /// What all channels have in common, for each pair of widths but the last. Pairs are in ascending order, by the layer
@@ -74,8 +76,8 @@ pub struct AffineChange {
 /// A narrow copy of activations for a layer that switches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SwitchedCopy {
-    /// Index of its node.
-    pub node: usize,
+    /// Its node.
+    pub node: PackedId,
     /// What it is at each width of its reader but the last.
     pub lower: Vec<(Rescale, Quantizer)>,
 }
@@ -95,24 +97,24 @@ pub struct Setting {
 #[derive(Debug, Clone)]
 pub(crate) struct Wiring {
     /// The switching layer that comes before.
-    before: Vec<Option<usize>>,
+    before: Per<PackedId, Option<PackedId>>,
     /// Place in [`Switching::layers`].
-    layer: Vec<Option<usize>>,
+    layer: Per<PackedId, Option<usize>>,
     /// Place in [`Switching::copies`].
-    copy: Vec<Option<usize>>,
+    copy: Per<PackedId, Option<usize>>,
     /// The switching layer that reads a copy.
-    reader: Vec<Option<usize>>,
+    reader: Per<PackedId, Option<PackedId>>,
     /// Switching layers in execution order.
-    switching: Vec<usize>,
+    switching: Vec<PackedId>,
 }
 
 /// The convolution that is last in execution order of those whose codes reach each node's first input without passing
 /// through another one.
-fn convolutions_before(nodes: &[PackedNode]) -> Vec<Option<usize>> {
-    let mut latest: Vec<Option<usize>> = Vec::with_capacity(nodes.len());
-    let mut before = Vec::with_capacity(nodes.len());
-    for (id, node) in nodes.iter().enumerate() {
-        let reached = |input: &usize| latest.get(*input).copied().flatten();
+fn convolutions_before(nodes: &Per<PackedId, PackedNode>) -> Per<PackedId, Option<PackedId>> {
+    let mut latest: Per<PackedId, Option<PackedId>> = Per::default();
+    let mut before = Per::default();
+    for (id, node) in nodes.enumerate() {
+        let reached = |input: &PackedId| latest.get(*input).copied().flatten();
         before.push(node.inputs.first().and_then(reached));
         latest.push(match node.op {
             PackedOp::Conv(_) => Some(id),
@@ -123,44 +125,47 @@ fn convolutions_before(nodes: &[PackedNode]) -> Vec<Option<usize>> {
 }
 
 /// Of every node the convolution before it, if that is one of `switching`.
-pub(crate) fn switching_before(nodes: &[PackedNode], switching: &[usize]) -> Vec<Option<usize>> {
-    let switches = |conv: &usize| switching.contains(conv);
-    convolutions_before(nodes).into_iter().map(|before| before.filter(switches)).collect()
+pub(crate) fn switching_before(
+    nodes: &Per<PackedId, PackedNode>,
+    switching: &[PackedId],
+) -> Per<PackedId, Option<PackedId>> {
+    let switches = |conv: &PackedId| switching.contains(conv);
+    convolutions_before(nodes).map(|before| before.filter(switches))
 }
 
 impl Wiring {
     /// Of a model whose parts fit together.
-    pub(crate) fn new(nodes: &[PackedNode], switching: &Switching) -> Self {
-        let own: Vec<usize> = switching.own().collect();
+    pub(crate) fn new(nodes: &Per<PackedId, PackedNode>, switching: &Switching) -> Self {
+        let own: Vec<PackedId> = switching.own().collect();
         let mut this = Self {
             before: switching_before(nodes, &own),
-            layer: vec![None; nodes.len()],
-            copy: vec![None; nodes.len()],
-            reader: vec![None; nodes.len()],
+            layer: Per::filled(None, nodes.len()),
+            copy: Per::filled(None, nodes.len()),
+            reader: Per::filled(None, nodes.len()),
             switching: own,
         };
         switching.layers.iter().enumerate().for_each(|(place, layer)| this.layer[layer.node] = Some(place));
         for (place, copy) in switching.copies.iter().enumerate() {
             this.copy[copy.node] = Some(place);
-            let reader = nodes.iter().position(|node| node.inputs.first() == Some(&copy.node));
+            let reader = nodes.position(|node| node.inputs.first() == Some(&copy.node));
             this.reader[copy.node] = reader.filter(|reader| this.switching.contains(reader));
         }
         this
     }
 
     /// Switching layers in execution order.
-    pub(crate) fn switching(&self) -> &[usize] {
+    pub(crate) fn switching(&self) -> &[PackedId] {
         &self.switching
     }
 
     /// Whether what node `id` computes depends on widths.
-    pub(crate) fn varies(&self, id: usize) -> bool {
+    pub(crate) fn varies(&self, id: PackedId) -> bool {
         self.layer[id].is_some() || self.copy[id].is_some()
     }
 
     /// The places of the widths that what node `id` computes depends on, given those of all nodes: of the layer before,
     /// and its own or its reader's.
-    pub(crate) fn key(&self, id: usize, places: &[u8]) -> [u8; 2] {
+    pub(crate) fn key(&self, id: PackedId, places: &Per<PackedId, u8>) -> [u8; 2] {
         if self.layer[id].is_some() {
             return [self.before[id].map_or(0, |before| places[before]), places[id]];
         }
@@ -170,7 +175,7 @@ impl Wiring {
 
 impl Switching {
     /// The nodes of the layers that switch, in execution order.
-    pub(crate) fn own(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn own(&self) -> impl Iterator<Item = PackedId> {
         self.layers.iter().filter(|layer| layer.own).map(|layer| layer.node)
     }
 
@@ -185,8 +190,8 @@ impl Switching {
         &self,
         wiring: &Wiring,
         node: &PackedNode,
-        id: usize,
-        places: &[u8],
+        id: PackedId,
+        places: &Per<PackedId, u8>,
     ) -> Option<PackedNode> {
         let [before, own] = wiring.key(id, places).map(usize::from);
         match (&node.op, wiring.layer[id], wiring.copy[id]) {
@@ -252,7 +257,7 @@ impl Switching {
     }
 
     /// Whether all parts fit each other and the model, whose nodes are valid on their own.
-    pub(super) fn check(&self, nodes: &[PackedNode]) -> Result<()> {
+    pub(super) fn check(&self, nodes: &Per<PackedId, PackedNode>) -> Result<()> {
         let ascending = self.widths.windows(2).all(|pair| pair[0] < pair[1]);
         let valid = ascending && self.widths.len() > 1 && self.widths[0] > 0 && self.widths.len() <= 8;
         ensure(valid, || format!("widths {:?}", self.widths))?;
@@ -261,14 +266,16 @@ impl Switching {
         self.check_settings()
     }
 
-    fn check_layers(&self, nodes: &[PackedNode]) -> Result<()> {
-        let own: Vec<usize> = self.own().collect();
+    fn check_layers(&self, nodes: &Per<PackedId, PackedNode>) -> Result<()> {
+        let own: Vec<PackedId> = self.own().collect();
         ensure(!own.is_empty(), || "no layer switches".into())?;
-        ensure(self.layers.iter().all(|layer| layer.node < nodes.len()), || "a layer is no node".into())?;
+        ensure(self.layers.iter().all(|layer| nodes.get(layer.node).is_some()), || {
+            "a layer is no node".into()
+        })?;
         let before = switching_before(nodes, &own);
-        let is_conv = |id: &usize| matches!(nodes[*id].op, PackedOp::Conv(_));
-        let touched = |id: &usize| own.contains(id) || before[*id].is_some();
-        let expected = (0..nodes.len()).filter(is_conv).filter(touched);
+        let is_conv = |id: &PackedId| matches!(nodes[*id].op, PackedOp::Conv(_));
+        let touched = |id: &PackedId| own.contains(id) || before[*id].is_some();
+        let expected = nodes.ids().filter(is_conv).filter(touched);
         ensure(self.layers.iter().map(|layer| layer.node).eq(expected), || {
             "the layers that switch, or follow one that does, are others than those listed".into()
         })?;
@@ -301,16 +308,16 @@ impl Switching {
         Ok(())
     }
 
-    fn check_copies(&self, nodes: &[PackedNode]) -> Result<()> {
+    fn check_copies(&self, nodes: &Per<PackedId, PackedNode>) -> Result<()> {
         let ascending = self.copies.windows(2).all(|pair| pair[0].node < pair[1].node);
         ensure(ascending, || "copies are not in order".into())?;
         for copy in &self.copies {
             let node = nodes.get(copy.node).filter(|node| matches!(node.op, PackedOp::Narrow(_)));
             let node = node.ok_or_else(|| invalid("a copy that switches is no narrow copy"))?;
-            let readers: Vec<usize> =
-                (0..nodes.len()).filter(|&id| nodes[id].inputs.contains(&copy.node)).collect();
+            let readers: Vec<PackedId> =
+                nodes.ids().filter(|&id| nodes[id].inputs.contains(&copy.node)).collect();
             let reads_once =
-                |&&reader: &&usize| nodes[reader].inputs.iter().filter(|&&i| i == copy.node).count() == 1;
+                |&&reader: &&PackedId| nodes[reader].inputs.iter().filter(|&&i| i == copy.node).count() == 1;
             let is_read = match readers.as_slice() {
                 [reader] => {
                     nodes[*reader].inputs[0] == copy.node
@@ -473,7 +480,7 @@ impl PackedModel {
         let switching = self.switching.as_ref().ok_or_else(not_switching)?;
         let wiring = Wiring::new(&self.nodes, switching);
         let places = switching.places(&wiring, widths, self.nodes.len())?;
-        let node = |(id, node): (usize, &PackedNode)| {
+        let node = |(id, node): (PackedId, &PackedNode)| {
             let Some(mut variant) = switching.variant(&wiring, node, id, &places) else {
                 return node.clone();
             };
@@ -484,7 +491,7 @@ impl PackedModel {
             }
             variant
         };
-        let nodes = self.nodes.iter().enumerate().map(node).collect();
+        let nodes = self.nodes.enumerate().map(node).collect();
         Ok(Self { nodes, switching: None, fidelity: None, ..self.clone() })
     }
 }
@@ -494,11 +501,11 @@ impl Switching {
     ///
     /// # Errors
     /// Widths that there are not.
-    pub(crate) fn places(&self, wiring: &Wiring, widths: &[u8], nodes: usize) -> Result<Vec<u8>> {
+    pub(crate) fn places(&self, wiring: &Wiring, widths: &[u8], nodes: usize) -> Result<Per<PackedId, u8>> {
         if widths.len() != wiring.switching.len() {
             return Err(argument(&format!("{} widths for {} layers", widths.len(), wiring.switching.len())));
         }
-        let mut places = vec![0; nodes];
+        let mut places = Per::filled(0, nodes);
         for (&node, &width) in wiring.switching.iter().zip(widths) {
             places[node] = self.place(width)?;
         }

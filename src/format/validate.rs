@@ -2,10 +2,11 @@
 
 use super::codes::{is_canonical, tail_is_zero};
 use super::{
-    Multiplier, PackedConv, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, Quantizer, Rescale,
-    Store,
+    Multiplier, PackedConv, PackedId, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, Quantizer,
+    Rescale, Store,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Per;
 use crate::precision::LARGEST_WEIGHT;
 use crate::tensor::{Shape, Window};
 use crate::threads;
@@ -23,11 +24,11 @@ impl PackedModel {
     ///
     /// # Errors
     /// The first node whose operands, weights or parameters are not what its operator requires.
-    pub fn shapes(&self) -> Result<Vec<Shape>> {
+    pub fn shapes(&self) -> Result<Per<PackedId, Shape>> {
         self.preprocess.validate()?;
         self.check_frame()?;
-        let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
-        for (id, node) in self.nodes.iter().enumerate() {
+        let mut shapes: Per<PackedId, Shape> = Per::default();
+        for (id, node) in self.nodes.enumerate() {
             let shape = self.node_shape(id, node, &shapes).map_err(|error| error.at_node(&node.name))?;
             shapes.push(shape);
         }
@@ -52,7 +53,7 @@ impl PackedModel {
         })
     }
 
-    fn check_output(&self, shapes: &[Shape]) -> Result<()> {
+    fn check_output(&self, shapes: &Per<PackedId, Shape>) -> Result<()> {
         let classes = shapes.last().map_or(0, |shape| shape.channels);
         let flat = shapes.last().is_some_and(|shape| shape.positions() == 1);
         ensure(flat, || "the last node must yield one vector of logits".into())?;
@@ -61,13 +62,13 @@ impl PackedModel {
         })
     }
 
-    fn node_shape(&self, id: usize, node: &PackedNode, shapes: &[Shape]) -> Result<Shape> {
+    fn node_shape(&self, id: PackedId, node: &PackedNode, shapes: &Per<PackedId, Shape>) -> Result<Shape> {
         check_quantizer(&node.quantizer)?;
-        ensure((id == 0) == matches!(node.op, PackedOp::Input { .. }), || {
+        ensure((id == PackedId::INPUT) == matches!(node.op, PackedOp::Input { .. }), || {
             "node 0, and no other, is the input".into()
         })?;
         ensure(node.inputs.iter().all(|&input| input < id), || "an input is not an earlier node".into())?;
-        let last = id + 1 == self.nodes.len();
+        let last = self.nodes.is_last(id);
         let inputs: Vec<InputValue> = node
             .inputs
             .iter()
@@ -95,7 +96,7 @@ fn check_pixel_reader(node: &PackedNode) -> Result<()> {
         PackedOp::Table { .. } => &[],
         _ => &node.inputs,
     };
-    ensure(!plain.contains(&0), || "pixels are read by convolutions and tables only".into())
+    ensure(!plain.contains(&PackedId::INPUT), || "pixels are read by convolutions and tables only".into())
 }
 
 struct InputValue<'a> {

@@ -161,7 +161,7 @@ fn record(model: &PackedModel) -> ModelRecord {
 
 fn switching_record(switching: &Switching) -> SwitchingRecord {
     let layer = |layer: &SwitchedLayer| SwitchedLayerRecord {
-        node: layer.node,
+        node: layer.node.index(),
         own: layer.own,
         gain_shifts: layer.shifts.iter().map(|shifts| shifts.gain).collect(),
         bias_shifts: layer.shifts.iter().map(|shifts| shifts.bias).collect(),
@@ -178,7 +178,7 @@ fn switching_record(switching: &Switching) -> SwitchingRecord {
         widths: switching.widths.clone(),
         layers: switching.layers.iter().map(layer).collect(),
         copies: copies
-            .map(|copy| SwitchedCopyRecord { node: copy.node, lower: copy.lower.clone() })
+            .map(|copy| SwitchedCopyRecord { node: copy.node.index(), lower: copy.lower.clone() })
             .collect(),
         settings: switching.settings.iter().map(setting).collect(),
     }
@@ -187,7 +187,7 @@ fn switching_record(switching: &Switching) -> SwitchingRecord {
 fn node_record(node: &PackedNode) -> NodeRecord {
     NodeRecord {
         name: node.name.clone(),
-        inputs: node.inputs.clone(),
+        inputs: node.inputs.iter().map(|input| input.index()).collect(),
         quantizer: node.quantizer,
         op: op_record(&node.op),
     }

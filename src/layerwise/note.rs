@@ -1,7 +1,8 @@
 //! What a conversion has to say.
 
 use super::Method;
-use crate::format::{Fidelity, LayerFidelity, PackedNode, PackedOp};
+use crate::format::{Fidelity, LayerFidelity, PackedId, PackedNode, PackedOp};
+use crate::index::Per;
 use crate::judge::Judgement;
 use std::fmt;
 
@@ -81,7 +82,11 @@ impl Note {
     }
 
     /// A warning, if the logits are too far from full precision's.
-    pub(super) fn on_logits(fidelity: &Fidelity, nodes: &[PackedNode], method: Method) -> Option<Self> {
+    pub(super) fn on_logits(
+        fidelity: &Fidelity,
+        nodes: &Per<PackedId, PackedNode>,
+        method: Method,
+    ) -> Option<Self> {
         let Fidelity { held_back, logits, judgement, .. } = *fidelity;
         let judgement = judgement?;
         let is_noise = logits.is_some_and(|logits| logits < USABLE_DECIBELS);
@@ -156,7 +161,7 @@ mod tests {
         let judgement = Judgement { images, agreeing, divergence: 0.1, divergence_error: None };
         let judgement = Some(judgement);
         let fidelity = Fidelity { images, held_back: true, logits, judgement, layers: vec![] };
-        Note::on_logits(&fidelity, &[], Method::Compensated)
+        Note::on_logits(&fidelity, &Per::default(), Method::Compensated)
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl<'a> Probe<'a> {
         }
         reads.into_iter().for_each(|node| self.teacher.release(node));
         Ok(Some(LayerFidelity {
-            node: yields.id.index(),
+            node: yields.id.packed(),
             weight: layer.weight_ratio(self.full),
             local: sums.ratio(sums.local),
             rounding: sums.ratio(sums.rounding).filter(|_| matches!(layer.input, LayerInput::Value(..))),

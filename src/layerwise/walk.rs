@@ -20,8 +20,9 @@ use super::yields::{Yields, freed, operands};
 use crate::calibrate::{Parts, Spool};
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Fidelity, LayerFidelity, PackedNode};
+use crate::format::{Fidelity, LayerFidelity, PackedId, PackedNode};
 use crate::graph::{NodeId, Op};
+use crate::index::Per;
 use crate::judge::Judgement;
 use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
@@ -42,7 +43,7 @@ const SPARES: usize = 3;
 
 /// The packed operators of a network, the real value of one logit, and what was found on the way.
 pub(crate) struct Packed {
-    pub nodes: Vec<PackedNode>,
+    pub nodes: Per<PackedId, PackedNode>,
     pub logit_scale: f64,
     pub fidelity: Fidelity,
     /// Seconds that each convolution took.
@@ -59,7 +60,7 @@ pub(crate) struct WhatIf {
     /// Full precision's logits of every image held back.
     pub logits: Vec<Vec<f64>>,
     /// By node: convolutions with 8-bit trained weights in place of fewer bits, that which adds most noise first.
-    pub spares: Vec<(usize, PackedNode)>,
+    pub spares: Vec<(PackedId, PackedNode)>,
 }
 
 /// Packs `graph` operator by operator, fitting ternary layers on the way; `survey` sees how layers would look otherwise.
@@ -234,13 +235,13 @@ impl<'a> Walk<'a> {
     }
 
     /// By node: those layers of fewer than 8 bits that add most noise, the noisiest first, as they would be with 8.
-    fn spares(&self) -> Result<Vec<(usize, PackedNode)>> {
+    fn spares(&self) -> Result<Vec<(PackedId, PackedNode)>> {
         let noise = |id: &OperatorId| {
-            self.layers.iter().find(|layer| layer.node == id.index()).map_or(0.0, LayerFidelity::noise)
+            self.layers.iter().find(|layer| layer.node == id.packed()).map_or(0.0, LayerFidelity::noise)
         };
         let mut ids: Vec<OperatorId> = self.graph.nodes.ids().collect();
-        ids.sort_by(|a, b| noise(b).total_cmp(&noise(a)).then(a.index().cmp(&b.index())));
-        let spare = |id: OperatorId| Some(self.spare(id).transpose()?.map(|node| (id.index(), node)));
+        ids.sort_by(|a, b| noise(b).total_cmp(&noise(a)).then(a.cmp(b)));
+        let spare = |id: OperatorId| Some(self.spare(id).transpose()?.map(|node| (id.packed(), node)));
         ids.into_iter().filter_map(spare).take(SPARES).collect()
     }
 
@@ -291,7 +292,7 @@ impl<'a> Walk<'a> {
             judgement: self.judgement,
             layers: self.layers,
         };
-        let (nodes, mut notes) = (self.packed.into_vec(), self.notes);
+        let (nodes, mut notes) = (self.packed.into_iter().collect(), self.notes);
         notes.extend(Note::on_fits(self.uncompensated));
         notes.extend(Note::on_logits(&fidelity, &nodes, self.method));
         Ok(Packed {

@@ -1,7 +1,8 @@
 //! What a packed model consists of: its layers, its bytes by kind, its bits per weight.
 
 use crate::error::Result;
-use crate::format::{LayerFidelity, PackedConv, PackedModel, PackedNode, PackedOp};
+use crate::format::{LayerFidelity, PackedConv, PackedId, PackedModel, PackedNode, PackedOp};
+use crate::index::Per;
 use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
 use std::fmt;
@@ -162,10 +163,9 @@ impl Summary {
         let shapes = model.shapes()?;
         let layers: Vec<Layer> = model
             .nodes
-            .iter()
-            .zip(&shapes)
             .enumerate()
-            .filter_map(|(id, (node, &output))| layer(model, node, &shapes, output, figures(model, id)))
+            .zip(&shapes)
+            .filter_map(|((id, node), &output)| layer(model, node, &shapes, output, figures(model, id)))
             .collect();
         let tables = Bytes { tables: model.nodes.iter().map(table_bytes).sum(), ..Bytes::default() };
         let tensors = layers.iter().fold(tables, |sum, layer| sum.plus(layer.bytes));
@@ -222,14 +222,14 @@ impl Summary {
     }
 }
 
-fn figures(model: &PackedModel, id: usize) -> Option<LayerFidelity> {
+fn figures(model: &PackedModel, id: PackedId) -> Option<LayerFidelity> {
     model.fidelity.iter().flat_map(|fidelity| &fidelity.layers).find(|layer| layer.node == id).cloned()
 }
 
 fn layer(
     model: &PackedModel,
     node: &PackedNode,
-    shapes: &[Shape],
+    shapes: &Per<PackedId, Shape>,
     output: Shape,
     fidelity: Option<LayerFidelity>,
 ) -> Option<Layer> {
@@ -265,6 +265,7 @@ fn table_bytes(node: &PackedNode) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::arbitrary::packed_id;
 
     /// Layers with the given ratios of weights and of rounding, in dB.
     fn summary(ratios: &[(f64, Option<f64>)]) -> Summary {
@@ -280,7 +281,7 @@ mod tests {
             products: 1,
             multiplications: 1,
             fidelity: Some(LayerFidelity {
-                node,
+                node: packed_id(node),
                 weight: None,
                 local: Some(local),
                 rounding,

@@ -6,6 +6,7 @@ use super::schedule::{Schedule, SchedulePiece};
 use super::step::Step;
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::PackedId;
 use crate::index::Per;
 use crate::kernels::Kernels;
 use crate::kernels::blocked::conv::ConvWeights;
@@ -42,10 +43,10 @@ impl EnginePiece {
 #[derive(Debug)]
 pub(super) struct Steps {
     kernels: Kernels,
-    steps: Vec<Step>,
-    inputs: Vec<Vec<usize>>,
+    steps: Per<PackedId, Step>,
+    inputs: Per<PackedId, Vec<PackedId>>,
     /// For each step, the values that nobody reads after it.
-    dead_after: Per<usize, Vec<usize>>,
+    dead_after: Per<PackedId, Vec<PackedId>>,
 }
 
 impl Engine {
@@ -58,23 +59,23 @@ impl Engine {
     }
 
     /// Bytes of weights that each node of the model reads in a run, as its kernel holds them; known after the first run.
-    pub(super) fn weight_bytes(&self) -> Vec<usize> {
+    pub(super) fn weight_bytes(&self) -> Per<PackedId, usize> {
         match self {
-            Self::Steps(steps) => steps.steps.iter().map(Step::weights).collect(),
+            Self::Steps(steps) => steps.steps.map(Step::weights),
             Self::Schedule(schedule) => schedule.weights(),
         }
     }
 
     /// For each node of the model the one whose kernel writes it too, if it has none of its own.
-    pub(super) fn written_with(&self) -> Vec<Option<usize>> {
+    pub(super) fn written_with(&self) -> Per<PackedId, Option<PackedId>> {
         match self {
-            Self::Steps(steps) => vec![None; steps.steps.len()],
-            Self::Schedule(schedule) => schedule.written_with().to_vec(),
+            Self::Steps(steps) => Per::filled(None, steps.steps.len()),
+            Self::Schedule(schedule) => schedule.written_with().clone(),
         }
     }
 
     /// The node whose part computes node `id`.
-    pub(super) fn maker(&self, id: usize) -> usize {
+    pub(super) fn maker(&self, id: PackedId) -> PackedId {
         match self {
             Self::Steps(_) => id,
             Self::Schedule(schedule) => schedule.written_with()[id].unwrap_or(id),
@@ -82,7 +83,7 @@ impl Engine {
     }
 
     /// The weights of a node that depends on widths, where they are laid out apart.
-    pub(super) fn take_weights(&mut self, node: usize) -> Option<Arc<ConvWeights>> {
+    pub(super) fn take_weights(&mut self, node: PackedId) -> Option<Arc<ConvWeights>> {
         match self {
             Self::Steps(_) => None,
             Self::Schedule(schedule) => schedule.take_weights(node),
@@ -93,7 +94,7 @@ impl Engine {
     pub(super) fn piece(
         &self,
         nodes: &Nodes,
-        node: usize,
+        node: PackedId,
         weights: Option<Arc<ConvWeights>>,
     ) -> Option<(EnginePiece, Option<Arc<ConvWeights>>)> {
         Some(match self {
@@ -106,7 +107,7 @@ impl Engine {
     }
 
     /// Exchanges what computes a node for another piece of the same engine.
-    pub(super) fn exchange(&mut self, node: usize, piece: &mut EnginePiece) {
+    pub(super) fn exchange(&mut self, node: PackedId, piece: &mut EnginePiece) {
         match (self, piece) {
             (Self::Steps(steps), EnginePiece::Step(step)) => {
                 std::mem::swap(&mut steps.steps[node], step.as_mut())
@@ -117,29 +118,29 @@ impl Engine {
     }
 }
 
-fn step(nodes: &Nodes, id: usize, kernels: Kernels) -> Step {
+fn step(nodes: &Nodes, id: PackedId, kernels: Kernels) -> Step {
     let (node, operands) = (nodes.node(id), nodes.operands(id));
     Step::with_weights(&node, nodes.expanded(id), &operands, nodes.shapes[id], kernels)
 }
 
 impl Steps {
     fn new(nodes: &Nodes, kernels: Kernels) -> Self {
-        let inputs: Vec<_> = nodes.model.nodes.iter().map(|node| node.inputs.clone()).collect();
-        let steps = (0..inputs.len()).map(|id| step(nodes, id, kernels)).collect();
+        let inputs = nodes.model.nodes.map(|node| node.inputs.clone());
+        let steps = inputs.ids().map(|id| step(nodes, id, kernels)).collect();
         let dead_after = super::last_uses(inputs.iter().map(Vec::as_slice));
         Self { kernels, steps, inputs, dead_after }
     }
 
     /// The logits, and how long each step took.
-    pub(super) fn run(&self, pixels: Batch<u8>) -> Result<(Logits, Vec<Duration>)> {
-        let mut times = vec![Duration::ZERO; self.steps.len()];
-        let mut values: Vec<Option<Batch<u8>>> = vec![None; self.steps.len()];
-        values[0] = Some(pixels);
-        for (id, step) in self.steps.iter().enumerate().skip(1) {
+    pub(super) fn run(&self, pixels: Batch<u8>) -> Result<(Logits, Per<PackedId, Duration>)> {
+        let mut times = Per::filled(Duration::ZERO, self.steps.len());
+        let mut values: Per<PackedId, Option<Batch<u8>>> = Per::filled(None, self.steps.len());
+        values[PackedId::INPUT] = Some(pixels);
+        for (id, step) in self.steps.enumerate().skip(1) {
             let inputs: Vec<&Batch<u8>> =
                 self.inputs[id].iter().filter_map(|&i| values[i].as_ref()).collect();
             let start = Instant::now();
-            if id + 1 == self.steps.len() {
+            if self.steps.is_last(id) {
                 let logits = step.logits(&inputs)?;
                 times[id] = start.elapsed();
                 return Ok((logits, times));

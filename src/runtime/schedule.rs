@@ -6,7 +6,8 @@ use super::step::{self, Operand};
 use super::{Logits, last_uses};
 use crate::clock::Instant;
 use crate::fixed::scale_wide;
-use crate::format::{PackedConv, PackedModel, PackedNode, PackedOp, Store};
+use crate::format::{PackedConv, PackedId, PackedModel, PackedNode, PackedOp, Store};
+use crate::index::Per;
 use crate::kernels::blocked::conv::{ConvTask, ConvWeights, read_sums, sums_len};
 use crate::kernels::blocked::enter::{EnterTask, leave};
 use crate::kernels::blocked::moves::MoveTask;
@@ -32,13 +33,13 @@ pub(super) struct Schedule {
     isa: &'static Isa,
     program: Program,
     /// The node of each stage.
-    nodes: Vec<usize>,
+    nodes: Vec<PackedId>,
     /// For each node of the model the one whose stage writes it too.
-    with: Vec<Option<usize>>,
+    with: Per<PackedId, Option<PackedId>>,
     /// Where each value lies.
-    slots: Vec<Slot>,
+    slots: Per<PackedId, Slot>,
     /// The weights of nodes that depend on widths, until they are taken.
-    weights: Vec<Option<Arc<ConvWeights>>>,
+    weights: Per<PackedId, Option<Arc<ConvWeights>>>,
     output: LogitSource,
     /// Memory of runs that are over.
     idle: Mutex<Vec<Memory>>,
@@ -68,13 +69,14 @@ impl Schedule {
         let (model, shapes) = (nodes.model, nodes.shapes);
         let with = written_with(model);
         let slots = slots(model, shapes, &with)?;
-        let stages = threads::map(0..model.nodes.len(), |id| {
+        let stages = threads::map(0..model.nodes.len(), |index| {
+            let id = PackedId::from_index(index);
             let stage = || stage(nodes, &slots, &with, id, isa, None);
             with[id].is_none().then(stage).flatten()
         });
         let (mut program, mut of_stages) = (Program::default(), Vec::new());
-        let mut weights = vec![None; model.nodes.len()];
-        for (id, (stage, own)) in stages.into_iter().enumerate().filter_map(|(id, made)| Some((id, made?))) {
+        let mut weights = Per::filled(None, model.nodes.len());
+        for (id, (stage, own)) in model.nodes.ids().zip(stages).filter_map(|(id, made)| Some((id, made?))) {
             program.append(stage);
             of_stages.push(id);
             weights[id] = own.filter(|_| nodes.varies(id));
@@ -85,7 +87,7 @@ impl Schedule {
     }
 
     /// The weights of a node that depends on widths.
-    pub(super) fn take_weights(&mut self, node: usize) -> Option<Arc<ConvWeights>> {
+    pub(super) fn take_weights(&mut self, node: PackedId) -> Option<Arc<ConvWeights>> {
         self.weights[node].take()
     }
 
@@ -93,7 +95,7 @@ impl Schedule {
     pub(super) fn piece(
         &self,
         nodes: &Nodes,
-        id: usize,
+        id: PackedId,
         weights: Option<Arc<ConvWeights>>,
     ) -> Option<(SchedulePiece, Option<Arc<ConvWeights>>)> {
         let (stage, weights) = stage(nodes, &self.slots, &self.with, id, self.isa, weights)?;
@@ -105,10 +107,10 @@ impl Schedule {
     }
 
     /// Exchanges the stage of a node.
-    pub(super) fn exchange(&mut self, node: usize, piece: &mut SchedulePiece) {
+    pub(super) fn exchange(&mut self, node: PackedId, piece: &mut SchedulePiece) {
         let Some(place) = self.nodes.iter().position(|&other| other == node) else { return };
         self.program.exchange(place, &mut piece.stage);
-        if let (LogitSource::Sums { factors, .. }, true) = (&mut self.output, node + 1 == self.with.len()) {
+        if let (LogitSource::Sums { factors, .. }, true) = (&mut self.output, self.with.is_last(node)) {
             std::mem::swap(factors, &mut piece.factors);
         }
     }
@@ -119,13 +121,13 @@ impl Schedule {
     }
 
     /// For each node the one whose stage writes it too.
-    pub(super) fn written_with(&self) -> &[Option<usize>] {
+    pub(super) fn written_with(&self) -> &Per<PackedId, Option<PackedId>> {
         &self.with
     }
 
     /// Bytes of weights of each node.
-    pub(super) fn weights(&self) -> Vec<usize> {
-        let mut weights = vec![0; self.nodes()];
+    pub(super) fn weights(&self) -> Per<PackedId, usize> {
+        let mut weights = Per::filled(0, self.nodes());
         self.nodes.iter().zip(self.program.weights()).for_each(|(&node, bytes)| weights[node] = bytes);
         weights
     }
@@ -139,7 +141,7 @@ impl Schedule {
     }
 
     /// The logits of one image, and how long each node took.
-    pub(super) fn run_timed(&self, pixels: &[u8], logits: &mut [i32], times: &mut [Duration]) {
+    pub(super) fn run_timed(&self, pixels: &[u8], logits: &mut [i32], times: &mut Per<PackedId, Duration>) {
         let mut memory = self.idle().pop().unwrap_or_else(|| self.program.memory());
         let ends: Vec<Mutex<Option<Instant>>> = self.nodes.iter().map(|_| Mutex::default()).collect();
         let end = |stage: usize| ends[stage].lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +187,11 @@ impl Logits {
     }
 }
 
-fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<LogitSource> {
+fn output(
+    model: &PackedModel,
+    slots: &Per<PackedId, Slot>,
+    shapes: &Per<PackedId, Shape>,
+) -> Option<LogitSource> {
     let (last, slot, shape) = (model.nodes.last()?, slots.last()?, *shapes.last()?);
     Some(match &last.op {
         PackedOp::Conv(conv) => match &conv.store {
@@ -207,16 +213,20 @@ fn output(model: &PackedModel, slots: &[Slot], shapes: &[Shape]) -> Option<Logit
 
 /// Where each value lies. Values share memory when they are not needed at the same time; those that are written `with`
 /// another are needed from then on.
-fn slots(model: &PackedModel, shapes: &[Shape], with: &[Option<usize>]) -> Option<Vec<Slot>> {
+fn slots(
+    model: &PackedModel,
+    shapes: &Per<PackedId, Shape>,
+    with: &Per<PackedId, Option<PackedId>>,
+) -> Option<Per<PackedId, Slot>> {
     let dead_after = last_uses(model.nodes.iter().map(|node| node.inputs.as_slice()));
-    let slots = (0..model.nodes.len()).map(|id| unplaced(model, shapes, id));
-    let (mut slots, mut free) = (slots.collect::<Option<Vec<Slot>>>()?, Free::default());
-    for id in 0..slots.len() {
+    let slots = model.nodes.ids().map(|id| unplaced(model, shapes, id));
+    let (mut slots, mut free) = (slots.collect::<Option<Per<_, _>>>()?, Free::default());
+    for id in slots.ids() {
         let own = Some(id).filter(|_| with[id].is_none());
         for value in [own, copy_of(with, id)].into_iter().flatten() {
             slots[value].start = free.take(slots[value].len);
         }
-        let last = id + 1 == slots.len();
+        let last = slots.is_last(id);
         let dead = dead_after[id].iter().filter(|_| !last);
         dead.for_each(|&dead| free.give(slots[dead].start, slots[dead].len));
     }
@@ -224,7 +234,7 @@ fn slots(model: &PackedModel, shapes: &[Shape], with: &[Option<usize>]) -> Optio
 }
 
 /// The map of a value, with the ring and the slack that its readers need, or the length of its sums.
-fn unplaced(model: &PackedModel, shapes: &[Shape], id: usize) -> Option<Slot> {
+fn unplaced(model: &PackedModel, shapes: &Per<PackedId, Shape>, id: PackedId) -> Option<Slot> {
     let readers = model.nodes.iter().filter(|node| node.inputs.first() == Some(&id));
     let windows: Vec<_> = readers
         .filter_map(|node| match &node.op {
@@ -239,7 +249,8 @@ fn unplaced(model: &PackedModel, shapes: &[Shape], id: usize) -> Option<Slot> {
     if ring.iter().any(|&width| width > WIDEST_RING) {
         return None;
     }
-    let map = if id == 0 { Map::of_pixels(shapes[id], ring) } else { Map::new(shapes[id], ring) };
+    let map =
+        if id == PackedId::INPUT { Map::of_pixels(shapes[id], ring) } else { Map::new(shapes[id], ring) };
     let slacks = windows.iter().map(|window| slack(window, map.block));
     let slack = slacks.max().unwrap_or(64);
     if map.len() > MOST_MEMORY || slack > MOST_MEMORY {
@@ -307,9 +318,9 @@ impl Free {
 /// known.
 fn stage(
     nodes: &Nodes,
-    slots: &[Slot],
-    with: &[Option<usize>],
-    id: usize,
+    slots: &Per<PackedId, Slot>,
+    with: &Per<PackedId, Option<PackedId>>,
+    id: PackedId,
     isa: &'static Isa,
     weights: Option<Arc<ConvWeights>>,
 ) -> Option<(Stage, Option<Arc<ConvWeights>>)> {
@@ -335,13 +346,13 @@ struct TaskSpec<'a> {
 impl<'a> TaskSpec<'a> {
     fn new(
         nodes: &Nodes<'a>,
-        slots: &'a [Slot],
-        with: &[Option<usize>],
-        id: usize,
+        slots: &'a Per<PackedId, Slot>,
+        with: &Per<PackedId, Option<PackedId>>,
+        id: PackedId,
         isa: &'static Isa,
     ) -> Self {
         let node = nodes.node(id);
-        let narrowed = |copy: usize| match *nodes.node(copy) {
+        let narrowed = |copy: PackedId| match *nodes.node(copy) {
             PackedNode { op: PackedOp::Narrow(by), quantizer, .. } => {
                 let (zero_point, output) = (node.quantizer.zero_point, slots[copy].clone());
                 Some(Narrowed { width: isa.width, zero_point, by, output, quantizer })

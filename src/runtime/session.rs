@@ -4,7 +4,8 @@ use super::engine::Engine;
 use super::nodes::Nodes;
 use super::switch::Switch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedModel, Setting};
+use crate::format::{PackedId, PackedModel, Setting};
+use crate::index::Per;
 use crate::kernels::Kernels;
 use crate::tensor::{Batch, Shape};
 use crate::threads;
@@ -167,12 +168,12 @@ impl Session {
     }
 
     /// Bytes of weights that each node of the model reads in a run, as its kernel holds them; known after the first run.
-    pub(crate) fn weight_bytes(&self) -> Vec<usize> {
+    pub(crate) fn weight_bytes(&self) -> Per<PackedId, usize> {
         self.engine.weight_bytes()
     }
 
     /// For each node of the model the one whose kernel writes it too, if it has none of its own.
-    pub(crate) fn written_with(&self) -> Vec<Option<usize>> {
+    pub(crate) fn written_with(&self) -> Per<PackedId, Option<PackedId>> {
         self.engine.written_with()
     }
 
@@ -180,7 +181,7 @@ impl Session {
     ///
     /// # Errors
     /// A number of pixels that is not one image's.
-    pub fn run_timed(&self, pixels: &[u8]) -> Result<(Logits, Vec<Duration>)> {
+    pub fn run_timed(&self, pixels: &[u8]) -> Result<(Logits, Per<PackedId, Duration>)> {
         if pixels.len() != self.input.len() {
             let message = format!("{} pixels are not one image of {}", pixels.len(), self.input);
             return Err(Error::new(ErrorKind::Shape, message));
@@ -189,7 +190,7 @@ impl Session {
             Engine::Steps(steps) => steps.run(Batch { images: 1, shape: self.input, data: pixels.to_vec() }),
             Engine::Schedule(schedule) => {
                 let mut logits = Logits::zeroed(1, self.classes);
-                let mut times = vec![Duration::ZERO; schedule.nodes()];
+                let mut times = Per::filled(Duration::ZERO, schedule.nodes());
                 schedule.run_timed(pixels, &mut logits.data, &mut times);
                 Ok((logits, times))
             }

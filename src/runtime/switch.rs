@@ -3,7 +3,8 @@
 use super::engine::{Engine, EnginePiece};
 use super::nodes::{Nodes, Widths};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedModel, Switching, Wiring};
+use crate::format::{PackedId, PackedModel, Switching, Wiring};
+use crate::index::Per;
 use crate::kernels::blocked::conv::ConvWeights;
 use crate::tensor::Shape;
 use crate::threads;
@@ -18,12 +19,12 @@ type Key = [u8; 3];
 pub(super) struct Switch {
     model: PackedModel,
     switching: Switching,
-    shapes: Vec<Shape>,
+    shapes: Per<PackedId, Shape>,
     wiring: Wiring,
     /// The places of the widths, by node.
-    places: Vec<u8>,
+    places: Per<PackedId, u8>,
     /// Those that are wanted next.
-    wanted: Vec<u8>,
+    wanted: Per<PackedId, u8>,
     parts: Vec<SwitchPart>,
     /// Counts changes.
     turn: u64,
@@ -35,8 +36,8 @@ pub(super) struct Switch {
 #[derive(Debug)]
 struct SwitchPart {
     /// Its node, and the copy that it writes too.
-    node: usize,
-    copy: Option<usize>,
+    node: PackedId,
+    copy: Option<PackedId>,
     key: Key,
     kept: Vec<KeptPiece>,
     /// Weights by own width, laid out, of engines that lay them out apart.
@@ -57,11 +58,11 @@ impl Switch {
     pub(super) fn new(
         model: &PackedModel,
         switching: &Switching,
-        shapes: &[Shape],
+        shapes: &Per<PackedId, Shape>,
         engine: impl FnOnce(&Nodes) -> Engine,
     ) -> (Self, Engine) {
         let wiring = Wiring::new(&model.nodes, switching);
-        let mut places = vec![0; model.nodes.len()];
+        let mut places = Per::filled(0, model.nodes.len());
         wiring.switching().iter().for_each(|&node| places[node] = switching.widths.len() as u8 - 1);
         let widths = Widths { switching, wiring: &wiring, places: &places };
         let mut engine = engine(&Nodes { model, shapes, widths: Some(widths) });
@@ -69,7 +70,7 @@ impl Switch {
         let this = Self {
             model: model.clone(),
             switching: switching.clone(),
-            shapes: shapes.to_vec(),
+            shapes: shapes.clone(),
             wanted: places.clone(),
             wiring,
             places,
@@ -87,7 +88,7 @@ impl Switch {
 
     /// The name and the width of every layer that switches.
     pub(super) fn layers(&self) -> impl Iterator<Item = (&str, u8)> {
-        let width = |&node: &usize| self.switching.widths[usize::from(self.places[node])];
+        let width = |&node: &PackedId| self.switching.widths[usize::from(self.places[node])];
         self.wiring.switching().iter().map(move |node| (self.model.nodes[*node].name.as_str(), width(node)))
     }
 
@@ -104,12 +105,12 @@ impl Switch {
     pub(super) fn set(&mut self, engine: &mut Engine, layer: Option<&str>, width: u8) -> Result<()> {
         let place = self.switching.place(width)?;
         let nodes = &self.model.nodes;
-        let chosen = |node: &&usize| layer.is_none_or(|layer| nodes[**node].name == layer);
+        let chosen = |node: &&PackedId| layer.is_none_or(|layer| nodes[**node].name == layer);
         if !self.wiring.switching().iter().any(|node| chosen(&node)) {
             let message = format!("no layer '{}' switches", layer.unwrap_or_default());
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        self.wanted.copy_from_slice(&self.places);
+        self.wanted.clone_from(&self.places);
         self.wiring.switching().iter().filter(chosen).for_each(|&node| self.wanted[node] = place);
         self.turn(engine);
         Ok(())
@@ -200,18 +201,18 @@ impl SwitchPart {
     }
 }
 
-fn key(wiring: &Wiring, places: &[u8], node: usize, copy: Option<usize>) -> Key {
+fn key(wiring: &Wiring, places: &Per<PackedId, u8>, node: PackedId, copy: Option<PackedId>) -> Key {
     let [before, own] = wiring.key(node, places);
     [before, own, copy.map_or(0, |copy| wiring.key(copy, places)[1])]
 }
 
 /// The parts of an engine that depend on widths.
 fn parts(engine: &mut Engine, widths: Widths) -> Vec<SwitchPart> {
-    let varying: Vec<usize> = (0..widths.places.len()).filter(|&id| widths.wiring.varies(id)).collect();
-    let mut nodes: Vec<usize> = varying.iter().map(|&id| engine.maker(id)).collect();
+    let varying: Vec<PackedId> = widths.places.ids().filter(|&id| widths.wiring.varies(id)).collect();
+    let mut nodes: Vec<PackedId> = varying.iter().map(|&id| engine.maker(id)).collect();
     nodes.sort_unstable();
     nodes.dedup();
-    let part = |node: usize| {
+    let part = |node: PackedId| {
         let copy = varying.iter().copied().find(|&id| id != node && engine.maker(id) == node);
         let key = key(widths.wiring, widths.places, node, copy);
         let mut weights = vec![None; widths.switching.widths.len()];

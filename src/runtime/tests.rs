@@ -3,8 +3,9 @@
 use super::*;
 use crate::choices::Choices;
 use crate::error::ErrorKind;
-use crate::format::arbitrary::{model, models, switching_model, switching_models};
+use crate::format::arbitrary::{model, models, packed_id, packed_ids, switching_model, switching_models};
 use crate::format::{Multiplier, PackedModel, PackedNode, PackedOp, Quantizer, Rescale, Switching};
+use crate::index::Per;
 use proptest::prelude::*;
 
 #[cfg(feature = "threads")]
@@ -118,11 +119,11 @@ fn narrowed_copies_are_written_with_what_they_copy() {
 fn only_the_first_copy_is_written_with_its_source() {
     let quantizer = Quantizer { scale: 1.0, zero_point: 3, max: 15 };
     let node =
-        |op, inputs: &[usize]| PackedNode { name: String::new(), op, inputs: inputs.to_vec(), quantizer };
+        |op, inputs: &[usize]| PackedNode { name: String::new(), op, inputs: packed_ids(inputs), quantizer };
     let narrow = || PackedOp::Narrow(Rescale { shift: 0, value: 1 });
     let by = Multiplier { shift: 0, value: 1 };
     let mut model = model(1);
-    model.nodes = vec![
+    model.nodes = Per::from(vec![
         node(PackedOp::Input { pad: vec![0] }, &[]),
         node(PackedOp::Table { entries: vec![0; 256] }, &[0]),
         node(narrow(), &[1]),
@@ -131,10 +132,13 @@ fn only_the_first_copy_is_written_with_its_source() {
         node(narrow(), &[3]),
         node(narrow(), &[3]),
         node(narrow(), &[5]),
-    ];
+    ]);
     let with = fuse::written_with(&model);
-    assert_eq!(with, [None, None, None, None, None, Some(3), None, None]);
-    assert_eq!([3, 5].map(|id| fuse::copy_of(&with, id)), [Some(5), None]);
+    assert_eq!(
+        with.as_slice(),
+        [None, None, None, None, None, Some(3), None, None].map(|id| id.map(packed_id))
+    );
+    assert_eq!([3, 5].map(|id| fuse::copy_of(&with, packed_id(id))), [Some(packed_id(5)), None]);
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn random_models_switch_in_every_way() {
     let copies = count(|_, it| !it.copies.is_empty());
     let fused =
         count(|model, it| it.copies.iter().any(|copy| fuse::written_with(model)[copy.node].is_some()));
-    let logits = count(|model, it| it.layers.iter().any(|layer| layer.node + 1 == model.nodes.len()));
+    let logits = count(|model, it| it.layers.iter().any(|layer| model.nodes.is_last(layer.node)));
     let followers = count(|_, it| it.layers.iter().any(|layer| !layer.own));
     let three = count(|_, it| it.widths.len() == 3 && it.layers.iter().any(|layer| layer.shifts.len() == 8));
     let counts = [copies, fused, logits, followers, three];
@@ -194,7 +198,7 @@ fn pixels_must_be_whole_images() {
 #[test]
 fn invalid_models_are_refused() {
     let mut model = model(2);
-    model.nodes[1].inputs = vec![1];
+    model.nodes[packed_id(1)].inputs = vec![packed_id(1)];
     let error = Session::new(&model).unwrap_err();
-    assert_eq!(error.node(), Some(model.nodes[1].name.as_str()));
+    assert_eq!(error.node(), Some(model.nodes[packed_id(1)].name.as_str()));
 }

@@ -18,7 +18,7 @@ pub(super) fn changes(
     let Some((made_of, wanted_conv)) = conv(top, id).zip(conv(wanted, id)) else {
         return (PairShifts::default(), Vec::new());
     };
-    let is_last = id.index() + 1 == top.model.nodes.len();
+    let is_last = top.model.nodes.is_last(id.packed());
     let unit = if is_last { wanted.model.logit_scale / top.model.logit_scale } else { 1.0 };
     changes_between([made_of, wanted_conv], unit, &means(full, wanted, id))
 }
@@ -77,7 +77,7 @@ fn gain_steps(ratio: f64) -> i8 {
 }
 
 fn conv<'a>(packed: &'a PackedVariant, id: OperatorId) -> Option<&'a PackedConv> {
-    match &packed.model.nodes[id.index()].op {
+    match &packed.model.nodes[id.packed()].op {
         PackedOp::Conv(conv) => Some(conv),
         _ => None,
     }
@@ -114,7 +114,7 @@ fn means(full: &Full, wanted: &PackedVariant, id: OperatorId) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::choices::Choices;
-    use crate::format::{PackedWeights, SwitchedLayer};
+    use crate::format::{PackedId, PackedWeights, SwitchedLayer};
     use crate::precision::Precision;
     use crate::tensor::Window;
     use proptest::prelude::*;
@@ -157,7 +157,7 @@ mod tests {
             let target = conv(&wanted, biases(&wanted, &mut real), other);
             let means: Vec<f64> = wanted.iter().map(|gain| real(-60.0, 60.0) / gain).collect();
             let (shifts, changes) = changes_between([&top, &target], 1.0, &means);
-            let layer = SwitchedLayer { node: 1, own: true, shifts: vec![shifts], changes };
+            let layer = SwitchedLayer { node: PackedId::INPUT, own: true, shifts: vec![shifts], changes };
             let made = layer.affine(&top, 0);
             let [made_gains, target_gains] = [&made, &target].map(super::gains);
             for channel in 0..OUTPUTS {

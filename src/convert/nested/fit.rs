@@ -5,7 +5,7 @@ use super::circuit;
 use crate::calibrate::Parts;
 use crate::convert::ConvertOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedNode, switching_before};
+use crate::format::{PackedId, PackedNode, switching_before};
 use crate::graph::NodeId;
 use crate::index::Per;
 use crate::layerwise::{Method, Packed, fit_and_pack};
@@ -195,7 +195,7 @@ impl Nesting<'_, '_> {
 }
 
 /// Of every operator the layer before that switches.
-fn before(nodes: &[PackedNode], own: &[OperatorId]) -> PerOperator<Option<OperatorId>> {
-    let switching: Vec<usize> = own.iter().map(|id| id.index()).collect();
-    switching_before(nodes, &switching).into_iter().map(|before| before.map(OperatorId::from_index)).collect()
+fn before(nodes: &Per<PackedId, PackedNode>, own: &[OperatorId]) -> PerOperator<Option<OperatorId>> {
+    let switching: Vec<PackedId> = own.iter().copied().map(OperatorId::packed).collect();
+    switching_before(nodes, &switching).into_iter().map(|before| before.map(OperatorId::of)).collect()
 }

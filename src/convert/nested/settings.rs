@@ -3,7 +3,7 @@
 use super::switching::switching;
 use crate::calibrate::Spool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{PackedModel, PackedOp, Setting, Switching};
+use crate::format::{PackedId, PackedModel, PackedOp, Setting, Switching};
 use crate::judge::{Answers, Judgement};
 use crate::knapsack::{Effort, Item, Problem};
 use crate::pack::pack_graph;
@@ -187,7 +187,7 @@ impl SettingJudge<'_> {
 /// The weights of every layer that switches.
 fn weights(model: &PackedModel) -> Vec<u64> {
     let layers = model.switching.iter().flat_map(Switching::own);
-    let count = |node: usize| match &model.nodes[node].op {
+    let count = |node: PackedId| match &model.nodes[node].op {
         PackedOp::Conv(conv) => conv.weight_count() as u64,
         _ => 0,
     };

@@ -31,7 +31,7 @@ pub(super) fn switching(nested: &NestedGraph, full: &Full) -> Result<Switching> 
 
 /// A copy with what it is at lower widths.
 fn switched_copy(nested: &NestedGraph, packed: &[PackedVariant], copy: OperatorId) -> SwitchedCopy {
-    let node = copy.index();
+    let node = copy.packed();
     let lower = packed[..nested.widths - 1].iter().filter_map(|lower| match &lower.model.nodes[node] {
         PackedNode { op: PackedOp::Narrow(by), quantizer, .. } => Some((*by, *quantizer)),
         _ => None,
@@ -58,5 +58,5 @@ fn layer(
         shifts.push(shift);
         all.append(&mut changed);
     }
-    Some(SwitchedLayer { node: id.index(), own: nested.own.contains(&id), shifts, changes: all })
+    Some(SwitchedLayer { node: id.packed(), own: nested.own.contains(&id), shifts, changes: all })
 }

@@ -2,7 +2,7 @@
 
 use super::sample::sample;
 use crate::error::ErrorKind;
-use crate::format::arbitrary::models;
+use crate::format::arbitrary::{models, packed_id};
 use crate::format::*;
 use crate::precision::Precision;
 use proptest::prelude::*;
@@ -110,7 +110,7 @@ fn tensors_hold_what_the_specification_says() {
 #[test]
 fn negative_multipliers_return() {
     let mut model = sample();
-    let PackedOp::Conv(conv) = &mut model.nodes[1].op else { unreachable!() };
+    let PackedOp::Conv(conv) = &mut model.nodes[packed_id(1)].op else { unreachable!() };
     let Store::Codes { multipliers, .. } = &mut conv.store else { unreachable!() };
     *multipliers = [(0, -1), (30, -32767), (30, 32767), (1, 0)]
         .map(|(shift, value)| Multiplier { shift, value })

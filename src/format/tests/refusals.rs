@@ -1,6 +1,7 @@
 //! Every rule of validity, broken alone.
 
 use super::sample::{GATE, place, sample};
+use crate::format::arbitrary::{packed_id, packed_ids};
 use crate::format::write::encode;
 use crate::format::*;
 use crate::judge::Judgement;
@@ -12,7 +13,7 @@ use crate::tensor::{Span, Window};
 fn refused(name: &str, change: impl FnOnce(&mut PackedNode), part: &str) {
     let mut model = sample();
     let id = place(&model, name);
-    change(&mut model.nodes[id]);
+    change(&mut model.nodes[packed_id(id)]);
     let message = model.shapes().unwrap_err().to_string();
     assert!(message.starts_with(&format!("node '{name}': ")) && message.contains(part), "{message}");
     assert!(model.to_bytes().is_err());
@@ -62,15 +63,15 @@ fn the_sample_is_valid() {
 #[test]
 fn frames() {
     refused_model(|model| model.nodes.truncate(1), "no operator");
-    refused_model(|model| model.nodes.clear(), "no operator");
-    refused_model(|model| model.nodes[4].name = "conv".into(), "node 'conv': two nodes");
-    refused_model(|model| model.nodes[4].name.clear(), "no name");
+    refused_model(|model| model.nodes.truncate(0), "no operator");
+    refused_model(|model| model.nodes[packed_id(4)].name = "conv".into(), "node 'conv': two nodes");
+    refused_model(|model| model.nodes[packed_id(4)].name.clear(), "no name");
     refused_model(|model| drop(model.classes.pop()), "2 class names for 3 classes");
     refused_model(|model| model.nodes.truncate(12), "one vector");
     refused_model(|model| model.preprocess.std[0] = 0.0, "std");
     refused_model(|model| model.preprocess.crop.width = 7, "do not fit together");
     refused_model(|model| model.input.channels = 4, "do not fit together");
-    refused_model(|model| drop(model.nodes.remove(0)), "node 'conv': node 0");
+    refused_model(|model| model.nodes = model.nodes.iter().skip(1).cloned().collect(), "node 'conv': node 0");
     for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         refused_model(|model| model.logit_scale = scale, "logit scale");
     }
@@ -89,7 +90,10 @@ fn figures_of_fidelity() {
         model.to_bytes().unwrap_err().to_string()
     };
     assert!(message(|fidelity| fidelity.layers.swap(0, 1)).contains("in order"));
-    assert!(message(|fidelity| fidelity.layers[1].node = usize::MAX).contains("not of every convolution"));
+    assert!(
+        message(|fidelity| fidelity.layers[1].node = packed_id(usize::MAX))
+            .contains("not of every convolution")
+    );
     refused(|fidelity| fidelity.layers[0].saturation = 1.01, "node 'conv': figures of fidelity are out of");
     refused(|fidelity| fidelity.layers[0].saturation = -0.01, "out of range");
     refused(|fidelity| fidelity.layers[1].local = Some(120.01), "node 'residual'");
@@ -136,43 +140,47 @@ fn quantizers() {
 #[test]
 fn operands() {
     for (name, inputs) in [("conv", vec![1]), ("conv", vec![14]), ("add", vec![5, usize::MAX])] {
-        refused(name, |node| node.inputs = inputs, "not an earlier node");
+        refused(name, |node| node.inputs = packed_ids(&inputs), "not an earlier node");
     }
-    refused("pixels", |node| node.inputs = vec![0], "not an earlier node");
+    refused("pixels", |node| node.inputs = vec![packed_id(0)], "not an earlier node");
     refused("table", |node| node.op = PackedOp::Input { pad: vec![0; 3] }, "node 0, and no other");
     refused_op("pixels", PackedOp::Input { pad: vec![0; 2] }, "one pad code per input channel");
     refused("conv", |node| node.inputs.clear(), "no input");
     refused("residual", |node| node.inputs.truncate(1), "number of inputs");
-    refused("residual", |node| node.inputs.push(1), "number of inputs");
-    refused("table", |node| node.inputs.push(1), "2 inputs");
+    refused("residual", |node| node.inputs.push(packed_id(1)), "number of inputs");
+    refused("table", |node| node.inputs.push(packed_id(1)), "2 inputs");
     refused("add", |node| node.inputs.truncate(1), "one input");
-    refused("add", |node| node.inputs.push(3), "3 inputs");
+    refused("add", |node| node.inputs.push(packed_id(3)), "3 inputs");
     refused("mul", |node| node.inputs.clear(), "0 inputs");
     refused("concat", |node| node.inputs.clear(), "nothing to concatenate");
-    refused("max", |node| node.inputs = vec![0], "pixels");
-    refused("residual", |node| node.inputs[1] = 0, "pixels");
-    refused("mul", |node| node.inputs[0] = 0, "pixels");
+    refused("max", |node| node.inputs = vec![packed_id(0)], "pixels");
+    refused("residual", |node| node.inputs[1] = packed_id(0), "pixels");
+    refused("mul", |node| node.inputs[0] = packed_id(0), "pixels");
     let narrow = PackedOp::Narrow(Rescale { shift: 0, value: 1 });
-    refused("table", |node| (node.op, node.inputs) = (narrow.clone(), vec![0]), "pixels");
+    refused("table", |node| (node.op, node.inputs) = (narrow.clone(), packed_ids(&[0])), "pixels");
     refused_op("add", narrow, "2 inputs");
 }
 
 #[test]
 fn shapes_fit() {
-    refused("residual", |node| node.inputs[1] = 0, "pixels");
+    refused("residual", |node| node.inputs[1] = packed_id(0), "pixels");
     let wide = PackedOp::Pad { before: [0; 3], after: [0, 0, 1] };
     refused_model(
         |model| {
-            model.nodes[2].op = wide;
-            let PackedOp::Conv(conv) = &mut model.nodes[3].op else { unreachable!() };
+            model.nodes[packed_id(2)].op = wide;
+            let PackedOp::Conv(conv) = &mut model.nodes[packed_id(3)].op else { unreachable!() };
             conv.window = Window::new([1, 1]);
         },
         "node 'residual': the residual's shape is not 4x6x7",
     );
-    refused("mul", |node| node.inputs = vec![4, 3], "4x6x6 cannot be broadcast to 4x1x1");
-    refused_model(|model| model.nodes[5].inputs = vec![3, 0], "pixels");
+    refused("mul", |node| node.inputs = packed_ids(&[4, 3]), "4x6x6 cannot be broadcast to 4x1x1");
+    refused_model(|model| model.nodes[packed_id(5)].inputs = packed_ids(&[3, 0]), "pixels");
     refused_model(
-        |model| (model.nodes[7].inputs, model.nodes[4].quantizer) = (vec![6, 4], model.nodes[7].quantizer),
+        |model| {
+            let [four, seven] = [4, 7].map(packed_id);
+            model.nodes[seven].inputs = packed_ids(&[6, 4]);
+            model.nodes[four].quantizer = model.nodes[seven].quantizer;
+        },
         "differ in size",
     );
     refused_op("shuffle", PackedOp::ChannelShuffle { groups: 3 }, "3 groups of channels");
@@ -222,7 +230,7 @@ fn normalisations() {
     refused(|norm| norm.bias.truncate(3), "one multiplier and one bias per channel");
     let mut model = sample();
     let place = place(&model, "table");
-    model.nodes[place].op = PackedOp::GroupNorm(good);
+    model.nodes[packed_id(place)].op = PackedOp::GroupNorm(good);
     model.shapes().unwrap();
 }
 
@@ -300,11 +308,11 @@ fn convolutions() {
 fn sums_that_could_overflow() {
     // The largest bias with which 27 weights and a shift of 7 still fit.
     let mut model = sample();
-    let PackedOp::Conv(conv) = &model.nodes[1].op else { unreachable!() };
+    let PackedOp::Conv(conv) = &model.nodes[packed_id(1)].op else { unreachable!() };
     let weights: i64 = conv.expand()[..27].iter().map(|w| i64::from(w.unsigned_abs())).sum();
     let limit = (i64::from(i32::MAX) - weights * 255 - 128) as i32;
     for bias in [limit, -limit] {
-        let PackedOp::Conv(conv) = &mut model.nodes[1].op else { unreachable!() };
+        let PackedOp::Conv(conv) = &mut model.nodes[packed_id(1)].op else { unreachable!() };
         conv.bias[0] = bias;
         model.shapes().unwrap();
     }

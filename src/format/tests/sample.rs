@@ -1,7 +1,8 @@
 //! One model with every operator.
 
-use crate::format::arbitrary::preprocess;
+use crate::format::arbitrary::{packed_id, packed_ids, preprocess};
 use crate::format::*;
+use crate::index::Per;
 use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
 
@@ -11,7 +12,7 @@ const BY: Multiplier = Multiplier { shift: 7, value: 12345 };
 const SCALE: Rescale = Rescale { shift: 4, value: -16384 };
 
 fn node(name: &str, op: PackedOp, inputs: &[usize], quantizer: Quantizer) -> PackedNode {
-    PackedNode { name: name.into(), op, inputs: inputs.to_vec(), quantizer }
+    PackedNode { name: name.into(), op, inputs: packed_ids(inputs), quantizer }
 }
 
 /// 27 weights per channel in groups of 2, which leaves short groups of one.
@@ -58,7 +59,7 @@ pub(super) fn sample() -> PackedModel {
         preprocess: preprocess(input),
         classes: vec!["a".into(), "b".into(), "c".into()],
         provenance: Provenance::default(),
-        nodes: vec![
+        nodes: Per::from(vec![
             node("pixels", PackedOp::Input { pad: vec![124, 116, 104] }, &[], pixels),
             node("conv", PackedOp::Conv(ternary()), &[0], Q),
             node("table", PackedOp::Table { entries: (0..=255).rev().collect() }, &[1], Q),
@@ -74,7 +75,7 @@ pub(super) fn sample() -> PackedModel {
             node("mean", mean, &[11], Q),
             node("flatten", PackedOp::Flatten, &[12], Q),
             node("logits", PackedOp::Conv(int8(16, 3, logits)), &[13], Q),
-        ],
+        ]),
         logit_scale: 0.01,
         fidelity: Some(fidelity()),
         switching: None,
@@ -83,7 +84,7 @@ pub(super) fn sample() -> PackedModel {
 
 fn fidelity() -> Fidelity {
     let layer = |node: usize, rounding: Option<f64>| LayerFidelity {
-        node,
+        node: packed_id(node),
         weight: Some(12.5),
         local: Some(-3.25),
         rounding,

@@ -1,9 +1,10 @@
 //! Models that switch: their file, what they are at any widths, what is refused.
 
 use crate::choices::Choices;
-use crate::format::arbitrary::{switching_model, switching_models};
+use crate::format::arbitrary::{packed_id, switching_model, switching_models};
 use crate::format::write::encode;
 use crate::format::*;
+use crate::index::Per;
 use crate::runtime::Session;
 use proptest::prelude::*;
 
@@ -91,7 +92,7 @@ fn changes_are_what_the_specification_says() {
     let bias = vec![1001, -1001, i32::MAX / 8, 7];
     let conv = PackedConv { weights, outputs: 4, group_inputs: 1, groups: 1, window, bias, store: codes };
     let layer = |gain: i8, change: AffineChange| SwitchedLayer {
-        node: 1,
+        node: packed_id(1),
         own: true,
         shifts: vec![PairShifts { gain, bias: -1 }],
         changes: vec![change; 4],
@@ -117,7 +118,7 @@ fn changes_are_what_the_specification_says() {
 
 /// Asserts that the first model that `change` can change is refused then, in memory and in a file.
 #[track_caller]
-fn refused(change: impl Fn(&mut Switching, &mut [PackedNode]) -> bool, part: &str) {
+fn refused(change: impl Fn(&mut Switching, &mut Per<PackedId, PackedNode>) -> bool, part: &str) {
     let changed = |seed: u64| {
         let mut model = switching_model(seed);
         let mut switching = model.switching.take().unwrap();
@@ -136,7 +137,7 @@ fn refused(change: impl Fn(&mut Switching, &mut [PackedNode]) -> bool, part: &st
 #[test]
 fn parts_that_do_not_fit_are_refused() {
     let always = |change: fn(&mut Switching)| {
-        move |it: &mut Switching, _: &mut [PackedNode]| {
+        move |it: &mut Switching, _: &mut Per<PackedId, PackedNode>| {
             change(it);
             true
         }
@@ -145,7 +146,7 @@ fn parts_that_do_not_fit_are_refused() {
     refused(always(|it| it.widths.truncate(1)), "widths");
     refused(always(|it| *it.widths.last_mut().unwrap() += 1), "weights of");
     refused(always(|it| it.layers.clear()), "no layer switches");
-    refused(always(|it| it.layers[0].node = 1 << 40), "no node");
+    refused(always(|it| it.layers[0].node = packed_id(1 << 40)), "no node");
     refused(always(|it| it.layers.iter_mut().for_each(|layer| layer.own = false)), "no layer switches");
     refused(always(|it| it.layers[0].changes.push(AffineChange::default())), "every pair");
     refused(always(|it| it.layers[0].shifts.push(PairShifts::default())), "every pair");
@@ -157,9 +158,11 @@ fn parts_that_do_not_fit_are_refused() {
     refused(always(|it| it.settings[0].widths[0] = 7), "not a width for every layer");
     refused(always(|it| it.settings[0].judgement.as_mut().unwrap().agreeing = 9), "out of range");
     let copy = |change: fn(&mut SwitchedCopy)| {
-        move |it: &mut Switching, _: &mut [PackedNode]| it.copies.first_mut().map(change).is_some()
+        move |it: &mut Switching, _: &mut Per<PackedId, PackedNode>| {
+            it.copies.first_mut().map(change).is_some()
+        }
     };
-    refused(copy(|copy| copy.node = 0), "no narrow copy");
+    refused(copy(|copy| copy.node = packed_id(0)), "no narrow copy");
     refused(copy(|copy| copy.lower.clear()), "one copy for each width");
     refused(copy(|copy| copy.lower[0].1.max = 0), "Quantizer");
     refused(copy(|copy| copy.lower[0].0.shift = 8), "Rescale");

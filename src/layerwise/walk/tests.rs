@@ -116,29 +116,30 @@ fn shared_moments_are_those_of_the_layer_alone() {
 /// A conversion with, by node, its shape, whether its range was chosen during the walk, and its codes on the images.
 struct Run {
     packed: Packed,
-    shapes: Vec<Shape>,
-    ranged: Vec<bool>,
-    codes: Vec<Batch<u8>>,
+    shapes: Per<PackedId, Shape>,
+    ranged: Per<PackedId, bool>,
+    codes: Per<PackedId, Batch<u8>>,
 }
 
 impl Run {
     fn new(family: &Family, bits: u8, range: RangeMethod) -> Self {
-        let (mut shapes, mut ranged) = (Vec::new(), Vec::new());
+        let (mut shapes, mut ranged) = (Per::default(), Per::default());
         let packed = family.packed_with(bits, range, |walk| {
             shapes = walk.graph.nodes.iter().map(|node| node.shape).collect();
             ranged = walk.graph.nodes.iter().map(|node| node.range.is_some()).collect();
         });
-        let mut pixels = Spool::new(shapes[0], 4).unwrap();
+        let mut pixels = Spool::new(shapes[PackedId::INPUT], 4).unwrap();
         pixels.push(&family.images.pixels.concat()).unwrap();
-        let codes = vec![pixels.chunk(0).unwrap()];
+        let codes = vec![pixels.chunk(0).unwrap()].into();
         let mut run = Self { packed, shapes, ranged, codes };
-        (1..run.shapes.len() - 1).for_each(|id| run.execute(id));
+        let inner = run.shapes.ids_after(PackedId::INPUT).take(run.shapes.len() - 2);
+        inner.for_each(|id| run.execute(id));
         run
     }
 
-    fn execute(&mut self, id: usize) {
+    fn execute(&mut self, id: PackedId) {
         let node = &self.packed.nodes[id];
-        let operand = |&input: &usize| Operand::of(&self.packed.nodes[input], self.shapes[input]);
+        let operand = |&input: &PackedId| Operand::of(&self.packed.nodes[input], self.shapes[input]);
         let operands: Vec<Operand> = node.inputs.iter().map(operand).collect();
         let inputs: Vec<&Batch<u8>> = node.inputs.iter().map(|&input| &self.codes[input]).collect();
         let step = Step::new(node, &operands, self.shapes[id], Kernels::default());

@@ -61,9 +61,9 @@ pub(in crate::train) fn compare(
     let mut values: Vec<Vec<f32>> = vec![channel_first(pixels, graph.input, f32::from)];
     for (id, node) in graph.nodes.enumerate().skip(1) {
         let operand =
-            |&input: &OperatorId| Operand::of(&model.nodes[input.index()], graph.nodes[input].shape);
+            |&input: &OperatorId| Operand::of(&model.nodes[input.packed()], graph.nodes[input].shape);
         let operands: Vec<Operand> = node.inputs.iter().map(operand).collect();
-        let step = Step::new(&model.nodes[id.index()], &operands, node.shape, Kernels::default());
+        let step = Step::new(&model.nodes[id.packed()], &operands, node.shape, Kernels::default());
         let inputs: Vec<&Batch<u8>> = node.inputs.iter().map(|input| &codes[input.index()]).collect();
         let place = simulation.places[id];
         for layer in &layers[values.len()..=place] {
