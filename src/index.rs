@@ -4,7 +4,7 @@ use std::fmt::{Debug, Formatter};
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 
-/// An index of one kind, which no other kind can stand in for.
+/// An index of one kind, for which no other can be taken; [`PackedId`](crate::PackedId) is one.
 pub trait TypedIndex: Copy + Ord + Debug {
     /// The index of a place.
     fn from_index(index: usize) -> Self;
@@ -23,7 +23,7 @@ impl TypedIndex for usize {
     }
 }
 
-/// Makes a type that holds one number an index.
+/// Makes a type that holds a place an index.
 macro_rules! typed_index {
     ($name:ident) => {
         // Not every kind needs all of them.
@@ -63,6 +63,18 @@ macro_rules! typed_index {
 pub(crate) use typed_index;
 
 /// One value for every index of a kind, from the first to some last.
+///
+/// # Examples
+/// ```
+/// use fgq::{PackedId, Per};
+///
+/// let mut bytes: Per<PackedId, usize> = Per::filled(0, 2);
+/// bytes[PackedId::INPUT] = 3072;
+/// let last = bytes.push(40);
+/// assert!(bytes.is_last(last));
+/// let largest = bytes.enumerate().max_by_key(|(_, bytes)| **bytes);
+/// assert_eq!(largest, Some((PackedId::INPUT, &3072)));
+/// ```
 #[derive(PartialEq, Eq)]
 pub struct Per<I, T> {
     values: Vec<T>,

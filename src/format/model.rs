@@ -7,6 +7,16 @@ use crate::tensor::{Shape, Span, Window};
 use serde::{Deserialize, Serialize};
 
 /// A node of a [`PackedModel`], which is known by the value it yields; never one of a full-precision network.
+///
+/// # Examples
+/// ```no_run
+/// let model = fgq::read_model("resnet32.fgq".as_ref())?;
+/// let shapes = model.shapes()?;
+/// for (id, node) in model.nodes.enumerate() {
+///     println!("{id}: {} of {}", node.name, shapes[id]);
+/// }
+/// # Ok::<(), fgq::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackedId(usize);
 

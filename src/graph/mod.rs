@@ -20,6 +20,13 @@ use crate::tensor::{Shape, Span, Window};
 use ndarray::Array4;
 
 /// A node of a [`Graph`], which is known by the value it produces.
+///
+/// # Examples
+/// ```no_run
+/// let graph = fgq::load("resnet32.onnx".as_ref(), &fgq::LoadOptions::default())?.graph;
+/// println!("logits {} come from '{}'", graph.shapes()?[graph.output], graph.nodes[graph.output].name);
+/// # Ok::<(), fgq::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(usize);
 
