@@ -13,16 +13,6 @@ pub trait TypedIndex: Copy + Ord + Debug {
     fn index(self) -> usize;
 }
 
-impl TypedIndex for usize {
-    fn from_index(index: usize) -> Self {
-        index
-    }
-
-    fn index(self) -> usize {
-        self
-    }
-}
-
 /// Makes a type that holds a place an index.
 macro_rules! typed_index {
     ($name:ident) => {

@@ -4,10 +4,22 @@ use super::parameters::{Kind, parameters, parameters_mut};
 use super::quantizers::{ActivationQuantizer, Lookup, ParametrizedQuantizer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Op, ValueView, evaluate};
+use crate::index::TypedIndex;
 use crate::tensor::Shape;
 
-/// A layer of a [`Network`]; never a node of the graph that it was made of.
+/// A layer of a [`Network`]; never a node of the graph that it was made of. A plain number, so that stretches of layers are
+/// ranges.
 pub(super) type LayerId = usize;
+
+impl TypedIndex for LayerId {
+    fn from_index(index: usize) -> Self {
+        index
+    }
+
+    fn index(self) -> usize {
+        self
+    }
+}
 
 /// What a layer computes.
 #[derive(Debug, Clone)]
