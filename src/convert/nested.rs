@@ -5,18 +5,19 @@ mod circuit;
 mod fit;
 mod settings;
 mod switching;
+#[cfg(feature = "train")]
+mod training;
 
 use super::{Conversion, ConvertOptions, Fitted};
 use crate::data::{Images, Unreadable};
 use crate::error::Result;
 use crate::format::Preprocess;
 use crate::graph::Graph;
-use crate::layerwise::{Packed, WhatIf, measure_and_pack};
+use crate::layerwise::Packed;
 use crate::prepare::{Full, Prepared};
 use crate::progress::Progress;
 use crate::quantize::NestedGraph;
 use fit::Nesting;
-use settings::WidthsJudge;
 
 /// A network that switches and has been fitted at all its widths, with all that can be done with it further.
 pub(crate) struct NestedFitted<'a> {
@@ -48,34 +49,6 @@ impl<'a> NestedFitted<'a> {
         let mut nesting = Nesting { full, choices, plan, options };
         let (nested, packed) = nesting.fitted(pixels, progress)?;
         Ok(Self { full: nesting.full, nested, packed, fitting, unreadable })
-    }
-
-    /// What judges the network as it is and as it will be; none if no image was held back.
-    ///
-    /// # Errors
-    /// A temporary file that cannot be read.
-    pub(crate) fn judge(&self) -> Result<Option<WidthsJudge<'_>>> {
-        let Some((what_if, held_back)) =
-            self.packed.what_if.as_ref().zip(self.packed.pixels.held_back.as_ref())
-        else {
-            return Ok(None);
-        };
-        Ok(Some(WidthsJudge {
-            full: &self.full,
-            logits: &what_if.logits,
-            pixels: settings::pixels(held_back)?,
-        }))
-    }
-
-    /// With a network that learned further in place of the fitted one.
-    ///
-    /// # Errors
-    /// Parameters that integers cannot hold.
-    pub(crate) fn with(self, nested: NestedGraph, progress: &dyn Progress) -> Result<Self> {
-        let Packed { pixels, what_if, .. } = self.packed;
-        let packed = measure_and_pack(&mut nested.top().clone(), &self.full, pixels, progress)?;
-        let what_if = what_if.map(|WhatIf { logits, .. }| WhatIf { logits, spares: Vec::new() });
-        Ok(Self { nested, packed: Packed { what_if, ..packed }, ..self })
     }
 
     /// The packed model with its settings, and what is to be said of it.

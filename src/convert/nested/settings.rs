@@ -1,62 +1,20 @@
 //! Settings with a name: a width for every layer, so that the least is lost within a mean width.
 
-use super::switching::switching;
 use crate::calibrate::Spool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedId, PackedModel, PackedOp, Setting, Switching};
 use crate::judge::{Answers, Judgement};
 use crate::knapsack::{Effort, Item, Problem};
-use crate::pack::pack_graph;
-use crate::prepare::Full;
 use crate::progress::Progress;
-use crate::quantize::NestedGraph;
-use crate::random::Random;
 use crate::runtime::Session;
 
 /// Most images that say what a layer's width costs.
 const JUDGES: usize = 128;
 
-/// Random widths that judge a network in training.
-const RANDOM: usize = 4;
-
 /// The held-back images, one after another.
 pub(super) fn pixels(held_back: &Spool) -> Result<Vec<u8>> {
     let images: Result<Vec<Vec<u8>>> = (0..held_back.images()).map(|image| held_back.image(image)).collect();
     Ok(images?.concat())
-}
-
-/// What the images held back say of a network at all its widths and at some that are random in every layer, together.
-pub(crate) struct WidthsJudge<'a> {
-    pub full: &'a Full<'a>,
-    /// Full precision's.
-    pub logits: &'a [Vec<f64>],
-    pub pixels: Vec<u8>,
-}
-
-impl WidthsJudge<'_> {
-    /// # Errors
-    /// Parameters that integers cannot hold.
-    pub(crate) fn of(&self, nested: &NestedGraph) -> Result<Option<Judgement>> {
-        let switching = Some(switching(nested, self.full)?);
-        let model = PackedModel { switching, ..pack_graph(nested.top(), self.full.preprocess)? };
-        let mut judge = SettingJudge {
-            session: Session::new(&model)?,
-            logits: self.logits,
-            pixels: &self.pixels,
-            scale: model.logit_scale,
-        };
-        let (widths, layers) = (judge.session.widths().to_vec(), nested.own.len());
-        let mut random = Random::new(0, &[]);
-        let uniform = widths.iter().map(|&width| vec![width; layers]);
-        let mut mixed = || (0..layers).map(|_| widths[random.below(widths.len())]).collect();
-        let mixed: Vec<Vec<u8>> = (0..RANDOM).map(|_| mixed()).collect();
-        let mut answers = Vec::new();
-        for setting in uniform.chain(mixed) {
-            judge.session.set_widths(&setting)?;
-            answers.extend(judge.answers(self.logits.len())?);
-        }
-        Ok(Judgement::of(&answers))
-    }
 }
 
 /// One setting for each width of all layers, then one for each of `wanted`: a name and a mean width of the weights.
@@ -121,13 +79,13 @@ fn planned(groups: &[Vec<Item>], limit: u64, widths: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A session, and images that say how far it is from full precision.
-struct SettingJudge<'a> {
-    session: Session,
+pub(super) struct SettingJudge<'a> {
+    pub session: Session,
     /// Full precision's.
-    logits: &'a [Vec<f64>],
-    pixels: &'a [u8],
+    pub logits: &'a [Vec<f64>],
+    pub pixels: &'a [u8],
     /// Real value of one unit of the session's logits.
-    scale: f64,
+    pub scale: f64,
 }
 
 impl SettingJudge<'_> {
@@ -141,7 +99,7 @@ impl SettingJudge<'_> {
         Ok(Judgement::of(&self.answers(images)?))
     }
 
-    fn answers(&self, images: usize) -> Result<Vec<Answers>> {
+    pub(super) fn answers(&self, images: usize) -> Result<Vec<Answers>> {
         let images = images.min(self.logits.len());
         let found = self.session.run(&self.pixels[..images * self.session.input().len()])?;
         let answers = self.logits.iter().take(images).enumerate().map(|(image, reference)| {
