@@ -25,9 +25,6 @@ const WIDTHS: u64 = u64::MAX;
 /// The share of layers with a width of their own that the third stage ends with (Bit-Mixer, section 3.4).
 const MOST_INDEPENDENT: f64 = 0.5;
 
-/// How much more the loss of a width counts than that of the next narrower one.
-const WIDER_COUNTS: f32 = 2.0;
-
 /// When the stages of training end, as shares of the course. In the first one activations have one width in the whole
 /// network and weights all planes, in the second one both have one width; after it ever more layers have a width of their
 /// own.
@@ -85,8 +82,6 @@ pub(super) struct NestedStudent {
     pub simulation: Simulation,
     layers: Vec<NestedLayer>,
     copies: Vec<NestedCopy>,
-    /// The layers that switch.
-    own: Vec<OperatorId>,
     widths: usize,
     stages: SwitchingStages,
     seed: u64,
@@ -148,7 +143,6 @@ impl NestedStudent {
         Self {
             layers,
             copies,
-            own: nested.own.clone(),
             widths: nested.widths,
             stages,
             seed,
@@ -408,13 +402,6 @@ impl Student for NestedStudent {
         let drawn = self.draw(progress);
         self.draws[0] += 1.0;
         self.take(drawn);
-    }
-
-    /// Narrow widths are further from full precision and would drown the others.
-    fn weight(&self) -> f32 {
-        let places: usize = self.own.iter().map(|&layer| self.drawn.activations[layer]).sum();
-        let mean = places as f32 / self.own.len().max(1) as f32;
-        WIDER_COUNTS.powf(mean - (self.widths - 1) as f32 / 2.0)
     }
 
     fn tensors(&self) -> LearnedTensors {

@@ -17,11 +17,6 @@ pub(super) trait Student {
     /// Makes the network from the parameters as they are at `progress`, from 0 to 1, of the course.
     fn refresh(&mut self, progress: f64);
 
-    /// How much the next step's loss counts beside those of other steps.
-    fn weight(&self) -> f32 {
-        1.0
-    }
-
     /// Everything that a checkpoint must hold.
     fn tensors(&self) -> LearnedTensors;
 

@@ -219,7 +219,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
             sum += losses.iter().sum::<f64>();
             seeds.push((layer, own));
         }
-        let share = self.student.weight() / batch.len() as f32;
+        let share = 1.0 / batch.len() as f32;
         seeds.iter_mut().flat_map(|(_, seeds)| seeds).flatten().for_each(|seed| *seed *= share);
         let gradients = tape.backward(seeds)?;
         let rate = self.course.rate * self.course.schedule.at(progress);
