@@ -1,7 +1,7 @@
 //! Conversion by training alone: weights and the precision of every tensor are learned under budgets.
 
 use crate::convert::{Conversion, ConvertOptions, Fitted};
-use crate::data::{Images, labels_of};
+use crate::data::{Images, labels_at, labels_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::{Graph, NodeId, Op};
@@ -163,7 +163,7 @@ pub fn learn(
     )?;
     let start = starting(&prepared, options.activation_bits())?;
     let Prepared { full, pixels, fitting, unreadable, .. } = prepared;
-    let labels: Vec<usize> = fitting.iter().filter_map(|&image| labels.get(image).copied()).collect();
+    let labels = labels_at(&labels, &fitting);
     let lesson = Lesson {
         imitation: options.imitates.then_some(options.course.imitation),
         labels: &labels,

@@ -1,7 +1,7 @@
 //! Conversion with training after it: the converted network learns to answer like full precision.
 
 use crate::convert::{Conversion, ConvertOptions, Fitted, NestedFitted};
-use crate::data::{Images, labels_of};
+use crate::data::{Images, labels_at, labels_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::Graph;
@@ -60,27 +60,26 @@ pub fn tune(
 ) -> Result<Tuning> {
     options.check()?;
     let labels = if options.labels { labels_of(images)? } else { Vec::new() };
-    match options.convert.nested {
-        Some(_) => tune_nested(graph, preprocess, images, labels, options, progress),
-        None => tune_one(graph, preprocess, images, labels, options, progress),
+    let convert = &options.convert;
+    match convert.nested {
+        Some(_) => {
+            let fitted = NestedFitted::new(graph, preprocess, images, convert, progress)?;
+            tune_nested(fitted, &labels, options, progress)
+        }
+        None => {
+            tune_one(Fitted::new(graph, preprocess, images, convert, progress)?, &labels, options, progress)
+        }
     }
 }
 
-/// The labels of the images that are fitted.
-fn fitted_labels(fitting: &[usize], labels: &[usize]) -> Vec<usize> {
-    fitting.iter().filter_map(|&image| labels.get(image).copied()).collect()
-}
-
+/// Trains a network of one width; `labels` are those of all images.
 fn tune_one(
-    graph: Graph,
-    preprocess: &Preprocess,
-    images: &dyn Images,
-    labels: Vec<usize>,
+    mut fitted: Fitted,
+    labels: &[usize],
     options: &TuneOptions,
     progress: &dyn Progress,
 ) -> Result<Tuning> {
-    let mut fitted = Fitted::new(graph, preprocess, images, &options.convert, progress)?;
-    let labels = fitted_labels(&fitted.fitting, &labels);
+    let labels = labels_at(labels, &fitted.fitting);
     let Fitted { quantized, full, packed, .. } = &fitted;
     let Refinement { graph, blocks, curve } =
         refine(quantized, full, &packed.pixels, options.told(&labels), progress)?;
@@ -94,17 +93,14 @@ fn tune_one(
     Ok(Tuning { conversion, is_improved, curve, blocks }.recorded(options))
 }
 
-/// As [`tune`], for a model that switches.
+/// As [`tune_one`], for a network that switches.
 fn tune_nested(
-    graph: Graph,
-    preprocess: &Preprocess,
-    images: &dyn Images,
-    labels: Vec<usize>,
+    fitted: NestedFitted,
+    labels: &[usize],
     options: &TuneOptions,
     progress: &dyn Progress,
 ) -> Result<Tuning> {
-    let fitted = NestedFitted::new(graph, preprocess, images, &options.convert, progress)?;
-    let labels = fitted_labels(&fitted.fitting, &labels);
+    let labels = labels_at(labels, &fitted.fitting);
     let judge = fitted.judge()?;
     let judge =
         |nested: &NestedGraph| Ok(judge.as_ref().map(|judge| judge.of(nested)).transpose()?.flatten());

@@ -59,10 +59,10 @@ impl<'a> NestedFitted<'a> {
         let Self { full, nested, packed, fitting, unreadable } = self;
         let judged = packed.what_if.as_ref().map(|what_if| what_if.logits.clone());
         let held_back = packed.pixels.held_back.as_ref().map(settings::pixels).transpose()?;
-        let switching = switching::switching(&nested, &full)?;
+        let switching = switching::switching_model(&nested, &full)?.switching;
         let fitted = Fitted { full, quantized: nested.top().clone(), packed, fitting, unreadable };
         let mut conversion = fitted.conversion(options)?;
-        conversion.model.switching = Some(switching);
+        conversion.model.switching = switching;
         conversion.model.shapes()?;
         if let Some((logits, pixels)) = judged.zip(held_back) {
             let settings =

@@ -42,6 +42,11 @@ pub(crate) fn labels_of(images: &dyn Images) -> Result<Vec<usize>> {
     (0..images.len()).map(label).collect()
 }
 
+/// The labels of some images, given those of all; none if there are none.
+pub(crate) fn labels_at(labels: &[usize], images: &[usize]) -> Vec<usize> {
+    images.iter().filter_map(|&image| labels.get(image).copied()).collect()
+}
+
 impl Images for Dataset {
     fn len(&self) -> usize {
         self.entries().len()

@@ -17,7 +17,7 @@ pub(crate) use dataset::spread;
 pub use dataset::{Dataset, Entry};
 pub use imagenet::class_names;
 pub use images::{Images, PixelImages};
-pub(crate) use images::{Unreadable, labels_of};
+pub(crate) use images::{Unreadable, labels_at, labels_of};
 pub use load::load;
 pub use model_config::preprocess_beside;
 pub use npy::write_npy;

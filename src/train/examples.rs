@@ -8,6 +8,9 @@ use crate::format::Preprocess;
 use crate::random::Random;
 use crate::tensor::Shape;
 
+/// Leads to random numbers that choose no image, but widths.
+pub(super) const WIDTHS: u64 = u64::MAX;
+
 /// The images that train, and how they are varied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Examples<'a> {

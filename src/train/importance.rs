@@ -2,7 +2,7 @@
 //! trained together. The larger the step that a layer ends with, the more it minds few bits.
 
 use super::course::Course;
-use super::examples::Examples;
+use super::examples::{Examples, WIDTHS};
 use super::loss::LossTarget;
 use super::optimise::{Optimiser, Parameter};
 use super::switched::{CandidateBits, LearnedImportance, SwitchedNetwork};
@@ -15,9 +15,6 @@ use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::random::Random;
 use rayon::prelude::*;
-
-/// Leads to random numbers that choose no image.
-const WIDTHS: u64 = u64::MAX;
 
 /// Trains the convolutions `nodes` of a network with all candidate bits, on images that need no labels: it is full
 /// precision that it learns to answer like.

@@ -3,6 +3,7 @@
 //! activations.
 
 use super::checkpoint::{LearnedTensors, copy_back, misfit};
+use super::examples::WIDTHS;
 use super::network::{Function, LayerId, Network};
 use super::parameters::Kind;
 use super::quantizers::{ActivationQuantizer, PlaneQuantizer};
@@ -18,9 +19,6 @@ use crate::precision::Arrangement;
 use crate::quantize::{NestedGraph, OperatorId, PerOperator, QuantizedGraph, QuantizedOp, WidthVariant};
 use crate::random::Random;
 use std::fmt;
-
-/// Leads to random numbers that choose no image.
-const WIDTHS: u64 = u64::MAX;
 
 /// The share of layers with a width of their own that the third stage ends with (Bit-Mixer, section 3.4).
 const MOST_INDEPENDENT: f64 = 0.5;
@@ -57,8 +55,7 @@ impl SwitchingStages {
             return Ok(());
         }
         let message = format!(
-            "stages that end at {self} of the course; give two shares from 0 to 1, the second not \
-                               below the first"
+            "stages that end at {self} of the course; give two shares from 0 to 1, the second not below the first"
         );
         Err(Error::new(ErrorKind::Argument, message))
     }
@@ -426,9 +423,9 @@ impl Student for NestedStudent {
         let (mut learned, mut of_weights) = learned_of(network, gradients);
         for (layer, gradients) in layers.iter_mut().zip(of_layers) {
             let mut gradients = gradients.into_iter();
-            let [weights, gain, bias] = std::array::from_fn(|_| gradients.next().unwrap_or_default());
+            let [mut weights, gain, bias] = std::array::from_fn(|_| gradients.next().unwrap_or_default());
             if layer.planes.is_none() {
-                of_weights.push((layer.layer, weights.clone()));
+                of_weights.push((layer.layer, std::mem::take(&mut weights)));
             }
             learned.extend(layer.learned(&drawn.weights, [weights, gain, bias]));
         }

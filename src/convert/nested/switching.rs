@@ -13,20 +13,21 @@ pub(super) struct PackedVariant<'a> {
     pub model: PackedModel,
 }
 
-/// All that switches, without settings.
+/// The network with all planes, packed, and all that switches in it, without settings.
 ///
 /// # Errors
 /// Parameters that integers cannot hold.
-pub(super) fn switching(nested: &NestedGraph, full: &Full) -> Result<Switching> {
+pub(super) fn switching_model(nested: &NestedGraph, full: &Full) -> Result<PackedModel> {
     let packed = |variant| Ok(PackedVariant { variant, model: pack_graph(&variant.graph, full.preprocess)? });
     let packed: Vec<PackedVariant> = nested.variants.iter().map(packed).collect::<Result<_>>()?;
     let ids = nested.top().nodes.ids();
-    Ok(Switching {
+    let switching = Switching {
         widths: (1..=nested.widths as u8).collect(),
         layers: ids.filter_map(|id| layer(nested, full, &packed, id)).collect(),
         copies: nested.copies.iter().map(|&[copy, _]| switched_copy(nested, &packed, copy)).collect(),
         settings: Vec::new(),
-    })
+    };
+    Ok(PackedModel { switching: Some(switching), ..packed[nested.widths - 1].model.clone() })
 }
 
 /// A copy with what it is at lower widths.

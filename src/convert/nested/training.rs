@@ -2,12 +2,10 @@
 
 use super::NestedFitted;
 use super::settings::{SettingJudge, pixels};
-use super::switching::switching;
+use super::switching::switching_model;
 use crate::error::Result;
-use crate::format::PackedModel;
 use crate::judge::Judgement;
 use crate::layerwise::{Packed, WhatIf, measure_and_pack};
-use crate::pack::pack_graph;
 use crate::prepare::Full;
 use crate::progress::Progress;
 use crate::quantize::NestedGraph;
@@ -29,8 +27,7 @@ impl WidthsJudge<'_> {
     /// # Errors
     /// Parameters that integers cannot hold.
     pub(crate) fn of(&self, nested: &NestedGraph) -> Result<Option<Judgement>> {
-        let switching = Some(switching(nested, self.full)?);
-        let model = PackedModel { switching, ..pack_graph(nested.top(), self.full.preprocess)? };
+        let model = switching_model(nested, self.full)?;
         let mut judge = SettingJudge {
             session: Session::new(&model)?,
             logits: self.logits,

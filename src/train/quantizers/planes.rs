@@ -1,12 +1,10 @@
 //! Weights behind planes of codes of which the first ones serve alone: one real number for every weight, rounded plane
 //! after plane.
 
+use super::weights::start_interval;
 use crate::precision::{Arrangement, Precision};
 use crate::quantize::{QuantizedConv, Weights};
 use std::ops::Range;
-
-/// How far inside its interval a weight starts that rounding alone would give another level, in steps between levels.
-const MARGIN: f32 = 0.05;
 
 /// Where a ternary level ends beyond which there is none, in steps.
 const BEYOND: f32 = 1.5;
@@ -63,8 +61,7 @@ impl PlaneQuantizer {
             self.each_group(plane, |scale, weights| {
                 for (place, offset) in weights.clone().zip(&mut offsets[weights]) {
                     let level = f32::from(levels[plane * left.len() + place]);
-                    let low = if level < 0.0 { -BEYOND } else { level - 0.5 + MARGIN };
-                    let high = if level > 0.0 { BEYOND } else { level + 0.5 - MARGIN };
+                    let [low, high] = start_interval(level, 1.0);
                     *offset = left[place].clamp(scale * low, scale * high) - left[place];
                     left[place] -= scale * level;
                 }

@@ -6,6 +6,14 @@ use crate::quantize::{QuantizedConv, Weights};
 /// How far inside its interval a weight starts that rounding alone would give another level, in steps between levels.
 const MARGIN: f32 = 0.05;
 
+/// Where a latent weight may start that is rounded to `level`, the outermost ones up to half a step beyond.
+pub(super) fn start_interval(level: f32, largest: f32) -> [f32; 2] {
+    let (reach, beyond) = (0.5 - MARGIN, largest + 0.5);
+    let low = if level <= -largest { -beyond } else { level - reach };
+    let high = if level >= largest { beyond } else { level + reach };
+    [low, high]
+}
+
 /// The weights of a convolution in training: `factor · Σ round(scale) · level(latent)`.
 #[derive(Debug, Clone)]
 pub(in crate::train) struct WeightQuantizer {
@@ -52,11 +60,7 @@ impl WeightQuantizer {
         let steps = self.steps();
         for ((latent, step), trained) in self.latent.iter_mut().zip(&steps).zip(trained) {
             let wanted = if *step == 0.0 { *latent } else { trained / step };
-            let reach = 0.5 - MARGIN;
-            let (low, high) = (*latent - reach, *latent + reach);
-            let beyond = largest + 0.5;
-            let low = if *latent <= -largest { -beyond } else { low };
-            let high = if *latent >= largest { beyond } else { high };
+            let [low, high] = start_interval(*latent, largest);
             *latent = wanted.clamp(low, high);
         }
     }
