@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
 use crate::judge::{Answers, Judgement, Z95, best, wilson};
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::runtime::Session;
 use rayon::prelude::*;
 use std::time::Duration;
@@ -262,7 +262,7 @@ fn see_all(
             Ok(pixels) => Ok(see(&pixels, label, start)?),
             Err(error) => Err((images.name(index), error)),
         };
-        progress.advance(1);
+        advance(progress, 1)?;
         Ok(outcome)
     };
     let outcomes: Result<Vec<_>> = (0..images.len()).into_par_iter().map(read_and_see).collect();

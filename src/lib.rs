@@ -66,6 +66,13 @@
 // What only the converter needs of the runtime half, or training of the converter, is no mistake without it.
 #![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]
 
+// The command is written with what the library shows everyone, under the library's own name.
+#[cfg(feature = "command")]
+extern crate self as fgq;
+
+#[cfg(feature = "command")]
+mod cli;
+
 // What runs a model, and the ground that both halves stand on.
 #[cfg(test)]
 mod choices;
@@ -140,6 +147,8 @@ mod train;
 #[cfg(feature = "train")]
 mod tune;
 
+#[cfg(feature = "command")]
+pub use cli::command_line;
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
     AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
@@ -167,7 +176,7 @@ pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]
 pub use data::{
     Dataset, Entry, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
-    preprocess_beside, read_preprocess, write_npy,
+    preprocess_beside, read_preprocess, usual_preprocess, write_npy,
 };
 #[cfg(feature = "convert")]
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};

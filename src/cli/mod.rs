@@ -34,7 +34,7 @@ mod uniform;
 
 use clap::{Parser, Subcommand};
 use output::{Output, message};
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 /// Exit code when a check that was asked for failed.
 const CHECK_FAILED: u8 = 1;
@@ -85,16 +85,30 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+/// Runs the command `fgq` with the arguments of a process, the first of which is its name, and returns the exit code: 0 done,
+/// 1 a check that was asked for failed, 2 error. Prints to the process's stdout and stderr.
+///
+/// # Examples
+/// ```
+/// let code = fgq::command_line(["fgq", "eval", "no-such-model.fgq", "--images", "."].map(Into::into));
+/// assert_eq!(code, 2);
+/// ```
+pub fn command_line(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where help cannot be printed, nobody reads it.
+            let _ = error.print();
+            return error.exit_code() as u8;
+        }
+    };
     let json = cli.json;
     match run(cli).and_then(|output| output.print(json)) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             message(&format!("error: {error}"));
             error.chain().skip(1).for_each(|cause| message(&format!("  because: {cause}")));
-            ExitCode::from(ERROR)
+            ERROR
         }
     }
 }

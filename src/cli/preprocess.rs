@@ -4,7 +4,7 @@ use super::output::note;
 use anyhow::Context;
 use fgq::{
     Channels, Graph, Interpolation, PRESETS, Preprocess, PreprocessOptions, Resize, Scale, Size,
-    preprocess_beside, read_preprocess,
+    read_preprocess,
 };
 use std::path::Path;
 use std::str::FromStr;
@@ -65,7 +65,8 @@ pub struct Chosen {
 impl PreprocessArgs {
     /// The preprocessing for the network in `model`, announced on stderr.
     pub fn resolve(&self, graph: &Graph, model: &Path) -> anyhow::Result<Chosen> {
-        let base = self.named(base(graph, model)?)?;
+        let (preprocess, origin) = fgq::usual_preprocess(graph, model)?;
+        let base = self.named(Chosen { preprocess, origin })?;
         let changes = self.changes();
         let origin = match changes == PreprocessOptions::default() {
             true => base.origin,
@@ -113,17 +114,4 @@ impl PreprocessArgs {
             channels: self.channels,
         }
     }
-}
-
-/// What a configuration beside the weights says, or else what suits most networks.
-fn base(graph: &Graph, model: &Path) -> fgq::Result<Chosen> {
-    let described = match model.extension() {
-        Some(extension) if extension != "onnx" => preprocess_beside(model, &graph.name)?,
-        _ => None,
-    };
-    if let Some((path, preprocess)) = described {
-        return Ok(Chosen { preprocess, origin: path.display().to_string() });
-    }
-    let preprocess = Preprocess::default_for(graph.input.channels, graph.input.height, graph.input.width)?;
-    Ok(Chosen { preprocess, origin: "default".to_owned() })
 }
