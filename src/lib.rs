@@ -137,6 +137,8 @@ mod quantize;
 #[cfg(feature = "convert")]
 mod reach;
 #[cfg(feature = "convert")]
+mod repack;
+#[cfg(feature = "convert")]
 mod report;
 #[cfg(feature = "convert")]
 mod source;
@@ -201,6 +203,8 @@ pub use plan::{
 pub use progress::Progress;
 #[cfg(feature = "convert")]
 pub use reach::{Goal, Reached, Trial, convert_to};
+#[cfg(feature = "convert")]
+pub use repack::{LayerState, RetrainedLayer, repack};
 #[cfg(feature = "convert")]
 pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Summary};
 #[cfg(feature = "convert")]

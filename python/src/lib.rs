@@ -12,6 +12,7 @@ mod pool;
 mod preprocess;
 mod session;
 mod ternarize;
+mod training;
 mod work;
 
 use pyo3::prelude::*;
@@ -39,6 +40,8 @@ mod _fgq {
     use super::session::Session;
     #[pymodule_export]
     use super::ternarize::ternarize_tensor;
+    #[pymodule_export]
+    use super::training::{layer_states, repack};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -167,7 +167,8 @@ impl Model {
         &self.model
     }
 
-    fn of(model: PackedModel) -> fgq::Result<Self> {
+    /// A model with the bytes of its file.
+    pub fn of(model: PackedModel) -> fgq::Result<Self> {
         let bytes = model.to_bytes()?;
         Ok(Self { model, bytes, made: None })
     }

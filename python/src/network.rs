@@ -81,6 +81,12 @@ impl Network {
         self.notes.clone()
     }
 
+    /// Names of the layers with weights in execution order, as a packed model has them.
+    #[getter]
+    fn layers(&self) -> Vec<String> {
+        self.graph.layers().map(str::to_owned).collect()
+    }
+
     /// How images are prepared.
     #[getter]
     fn preprocess(&self) -> Preprocess {

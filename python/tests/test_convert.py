@@ -36,7 +36,7 @@ def weights_only(model):
         ({}, ["--group", "4"]),
         ({"group": 16, "act_bits": 4}, ["--group", "16", "--act-bits", "4"]),
         ({"group": "mixed", "scale_bits": 8}, ["--group", "mixed", "--scale-bits", "8"]),
-        ({"set": {"conv1": "int4"}, "method": "closed-form"}, ["--set", "conv1=int4", "--method", "closed-form"]),
+        ({"set": {"/conv1/Conv": "int4"}, "method": "closed-form"}, ["--set", "/conv1/Conv=int4", "--method", "closed-form"]),
         ({"nested": "64*3", "nested_act": [2, 3, 4]}, ["--nested", "64*3", "--nested-act", "2,3,4"]),
     ],
 )
@@ -150,7 +150,7 @@ def test_images_that_are_refused(images, error, words):
         ({"act_bits": 300}, "act_bits=300"),
         ({"scale_bits": 0}, "scales of 0 bits"),
         ({"set": {"nothing": "int8"}}, "set"),
-        ({"set": {"conv1": "int99"}}, "int99"),
+        ({"set": {"/conv1/Conv": "int99"}}, "int99"),
         ({"method": "magic"}, "magic"),
         ({"keep": 101}, "keep=101"),
         ({"keep": 90, "group": 8}, "leave out group"),
