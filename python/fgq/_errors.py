@@ -103,7 +103,16 @@ class FgqWarning(UserWarning):
 
 _CLASSES = {
     cls.kind: cls
-    for cls in (ArgumentError, ShapeError, FileError, FormatError, UnsupportedError, NonFiniteError, ImageError, Cancelled)
+    for cls in (
+        ArgumentError,
+        ShapeError,
+        FileError,
+        FormatError,
+        UnsupportedError,
+        NonFiniteError,
+        ImageError,
+        Cancelled,
+    )
 }
 
 

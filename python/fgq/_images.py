@@ -147,15 +147,21 @@ def of_picture(picture: Any, preprocess: _fgq.Preprocess) -> np.ndarray:
 def of_array(array: np.ndarray, preprocess: _fgq.Preprocess) -> Iterator[np.ndarray]:
     """The network's pixels of every image in an array: of its input's size as they are, of others as pictures."""
     if array.ndim not in (3, 4):
-        raise ArgumentError(f"an array of shape {array.shape}; give images x rows x columns x channels, or channels first")
+        raise ArgumentError(
+            f"an array of shape {array.shape}; give images x rows x columns x channels, or channels first"
+        )
     batch = array if array.ndim == 4 else array[None]
     if np.issubdtype(batch.dtype, np.floating):
         batch = _pixels(batch, preprocess)
     elif batch.dtype != np.uint8:
-        raise ArgumentError(f"images of type {batch.dtype}; give uint8 pixels, or floats normalised as the model reads them")
+        raise ArgumentError(
+            f"images of type {batch.dtype}; give uint8 pixels, or floats normalised as the model reads them"
+        )
     for image in channels_last(batch, preprocess.shape):
         of_input = image.shape == tuple(preprocess.shape)
-        yield np.ascontiguousarray(image).reshape(-1) if of_input else preprocess.of_picture(np.ascontiguousarray(image))
+        yield (
+            np.ascontiguousarray(image).reshape(-1) if of_input else preprocess.of_picture(np.ascontiguousarray(image))
+        )
 
 
 def channels_last(batch: np.ndarray, shape: Tuple[int, int, int]) -> np.ndarray:

@@ -31,7 +31,7 @@ class Model:
         return self._native.to_bytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Model":
+    def from_bytes(cls, data: bytes) -> Model:
         """The model whose file has these bytes.
 
         Raises:
@@ -56,7 +56,7 @@ class Model:
         """
         return Session(self._native.session(threads), self._native.preprocess, self.classes)
 
-    def at(self, setting: Union[int, str]) -> "Model":
+    def at(self, setting: Union[int, str]) -> Model:
         """Of a model that switches: the model that has one setting (planes or bits, or a name) and nothing else."""
         return Model(self._native.at(str(setting)))
 

@@ -50,9 +50,7 @@ def _origin(model, images, wish, size) -> Tuple[str, Optional[bytes]]:
         return (getattr(model.graph, "name", "") or "network") + ".onnx", model.SerializeToString()
     if is_module(model):
         return type(model).__name__ + ".onnx", exported(model, _module_size(images, wish, size))
-    raise ArgumentError(
-        f"a model of type {type(model).__name__}; give a path, an onnx.ModelProto or a torch.nn.Module"
-    )
+    raise ArgumentError(f"a model of type {type(model).__name__}; give a path, an onnx.ModelProto or a torch.nn.Module")
 
 
 def _digest(path: str):

@@ -16,7 +16,7 @@ class Plan:
         self._native = native
 
     @classmethod
-    def read(cls, path) -> "Plan":
+    def read(cls, path) -> Plan:
         """The plan in a file, as ``fgq plan -o`` or :meth:`save` writes it."""
         return cls(_fgq.Plan.read(fspath(path)))
 

@@ -35,7 +35,7 @@ class _Bar:
         self._tqdm, self._bar, self._stage = tqdm, None, None
 
     @classmethod
-    def new(cls) -> Optional["_Bar"]:
+    def new(cls) -> Optional[_Bar]:
         try:
             from tqdm.auto import tqdm
         except ImportError:

@@ -27,7 +27,6 @@ from ._errors import ArgumentError
 from ._images import channels_last
 from ._model import Model
 from ._network import exported
-from ._plan import Plan
 
 #: How far a weight starts from the bounds between which it rounds to its code.
 _WITHIN = 0.49
@@ -170,6 +169,8 @@ def attach(module: nn.Module, model: Union[Model, str]) -> nn.Module:
         model = Model(_fgq.Model.read(str(model)))
     if hasattr(module, "_fgq"):
         raise ArgumentError("the module has quantizers already; detach them first")
+    if any(parametrize.is_parametrized(layer) for layer in module.modules()):
+        raise ArgumentError("the module has parametrizations already; remove them first")
     states = {state["name"]: state for state in _fgq.layer_states(model._native)}
     _check(states)
     calls = _traced(module, model._native.preprocess.shape)
@@ -189,7 +190,7 @@ def detach(module: nn.Module) -> nn.Module:
     """
     for _, name in _attached(module).layers:
         layer = module.get_submodule(name)
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        _leave_weight(layer)
         if _INPUT in layer._modules:
             del layer._modules[_INPUT]
         hooks = [key for key, hook in layer._forward_pre_hooks.items() if hook is _read_in_steps]
@@ -197,6 +198,15 @@ def detach(module: nn.Module) -> nn.Module:
             del layer._forward_pre_hooks[key]
     del module._fgq
     return module
+
+
+@torch.no_grad()
+def _leave_weight(layer: nn.Module) -> None:
+    """As ``remove_parametrizations``, which would also take the weight from all copies of `layer`: they share a class."""
+    weight = layer.weight.detach().clone()
+    layer.__class__ = parametrize.type_before_parametrizations(layer)
+    del layer.parametrizations
+    layer.weight = nn.Parameter(weight)
 
 
 def pack(module: nn.Module) -> Model:
@@ -229,7 +239,7 @@ def _network(name: str, onnx: bytes, model: Model) -> _fgq.Network:
 
 def _unwrapped(module: nn.Module) -> nn.Module:
     while not hasattr(module, "_fgq"):
-        inner = getattr(module, "_orig_mod", None) or getattr(module, "module", None)
+        inner = getattr(module, "_orig_mod", getattr(module, "module", None))
         if not isinstance(inner, nn.Module):
             break
         module = inner
@@ -245,7 +255,9 @@ def _attached(module: nn.Module) -> _Attached:
 def _check(states: Dict[str, Dict[str, Any]]) -> None:
     for name, state in states.items():
         if state["levels"] is None or state["planes"] != 1:
-            raise ArgumentError(f"layer '{name}' has weights of {state['precision']}; ternary:N and intB can be trained here")
+            raise ArgumentError(
+                f"layer '{name}' has weights of {state['precision']}; ternary:N and intB can be trained here"
+            )
 
 
 class _Call(NamedTuple):

@@ -83,8 +83,9 @@ impl Network {
 
     /// Names of the layers with weights in execution order, as a packed model has them.
     #[getter]
-    fn layers(&self) -> Vec<String> {
-        self.graph.layers().map(str::to_owned).collect()
+    fn layers(&self) -> PyResult<Vec<String>> {
+        let summary = fgq::NetworkSummary::new(&self.graph).map_err(exception)?;
+        Ok(summary.layers.into_iter().map(|layer| layer.name).collect())
     }
 
     /// How images are prepared.

@@ -36,7 +36,10 @@ def weights_only(model):
         ({}, ["--group", "4"]),
         ({"group": 16, "act_bits": 4}, ["--group", "16", "--act-bits", "4"]),
         ({"group": "mixed", "scale_bits": 8}, ["--group", "mixed", "--scale-bits", "8"]),
-        ({"set": {"/conv1/Conv": "int4"}, "method": "closed-form"}, ["--set", "/conv1/Conv=int4", "--method", "closed-form"]),
+        (
+            {"set": {"/conv1/Conv": "int4"}, "method": "closed-form"},
+            ["--set", "/conv1/Conv=int4", "--method", "closed-form"],
+        ),
         ({"nested": "64*3", "nested_act": [2, 3, 4]}, ["--nested", "64*3", "--nested-act", "2,3,4"]),
     ],
 )

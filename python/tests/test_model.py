@@ -161,9 +161,7 @@ def test_a_forked_process_goes_on(model, test):
 
 
 def test_widths_that_switch(train, test):
-    model = fgq.convert(
-        NETWORK, train, preprocess=PREPROCESS, nested="64*3", settings={"half": 1.5}, progress=False
-    )
+    model = fgq.convert(NETWORK, train, preprocess=PREPROCESS, nested="64*3", settings={"half": 1.5}, progress=False)
     session = model.session(2)
     assert session.widths == [1, 2, 3] and "half" in session.settings
     for setting in (1, 2, 3, "half"):
