@@ -5,9 +5,9 @@ use crate::data::{Images, Unreadable, normalise};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
-use crate::judge::{Answers, Judgement, Z95, best, wilson};
+use crate::judge::{Answers, Judgement, Z95, best, log_softmax, wilson};
 use crate::progress::Progress;
-use crate::runtime::Session;
+use crate::runtime::{Logits, Session};
 use rayon::prelude::*;
 use std::time::Duration;
 
@@ -123,6 +123,47 @@ fn binomial_half(n: usize, k: usize) -> f64 {
     (ln - n as f64 * std::f64::consts::LN_2).exp()
 }
 
+/// The class that a network gives an image first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GivenClass {
+    /// Index of the output.
+    pub class: usize,
+    /// Its probability, 0 to 1.
+    pub probability: f64,
+}
+
+impl GivenClass {
+    fn of(logits: &[f64]) -> Self {
+        let class = best(logits, 1).first().copied().unwrap_or(0);
+        Self { class, probability: log_softmax(logits).get(class).map_or(0.0, |ln| ln.exp()) }
+    }
+}
+
+/// What became of one image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageAnswer {
+    /// Its place among the images.
+    pub image: usize,
+    /// The right class, if known.
+    pub label: Option<usize>,
+    /// The answer of the network that was measured.
+    pub given: GivenClass,
+    /// Full precision's answer, if that was asked for.
+    pub reference: Option<GivenClass>,
+}
+
+impl ImageAnswer {
+    /// Whether the network gives another class than full precision.
+    pub fn differs(&self) -> bool {
+        self.reference.is_some_and(|reference| reference.class != self.given.class)
+    }
+
+    /// Whether the network gives another class than the right one.
+    pub fn is_wrong(&self) -> bool {
+        self.label.is_some_and(|label| label != self.given.class)
+    }
+}
+
 /// What [`evaluate`] or [`evaluate_network`] measured.
 #[derive(Debug)]
 pub struct Evaluation {
@@ -132,6 +173,8 @@ pub struct Evaluation {
     pub comparison: Option<Comparison>,
     /// Images per second, reading and decoding included, full precision not.
     pub images_per_second: f64,
+    /// What became of every readable image, in their order.
+    pub answers: Vec<ImageAnswer>,
     /// Images that could not be read: name and error.
     pub unreadable: Vec<(String, Error)>,
 }
@@ -172,8 +215,36 @@ pub fn evaluate_network(
     evaluate_with(images, preprocess, progress, |pixels, label, start| {
         let logits = full_precision(&interpreter, pixels, preprocess)?;
         let times = [start.elapsed(), Duration::ZERO];
-        Ok(Seen { model: Ranking { top: best(&logits, TOP), label }, reference: None, times })
+        let (model, given) = (Ranking { top: best(&logits, TOP), label }, GivenClass::of(&logits));
+        Ok(Seen { model, reference: None, given, wanted: None, times })
     })
+}
+
+/// What a packed model and full precision say of the images at some places, which need no labels.
+///
+/// # Errors
+/// As [`evaluate`], and an image that cannot be read.
+pub fn answers(
+    model: &PackedModel,
+    reference: &Graph,
+    images: &dyn Images,
+    places: &[usize],
+    progress: &dyn Progress,
+) -> Result<Vec<ImageAnswer>> {
+    let (session, interpreter) = (Session::new(model)?, interpreter(reference, model)?);
+    progress.start("answers", places.len());
+    let answer = |&image: &usize| {
+        let pixels = images.pixels(image, &model.preprocess)?;
+        let full = full_precision(&interpreter, &pixels, &model.preprocess)?;
+        let given = GivenClass::of(&real_logits(model, &session.run(&pixels)?));
+        progress.advance(1);
+        Ok(ImageAnswer { image, label: images.label(image), given, reference: Some(GivenClass::of(&full)) })
+    };
+    places.par_iter().map(answer).collect()
+}
+
+fn real_logits(model: &PackedModel, logits: &Logits) -> Vec<f64> {
+    logits.data.iter().map(|&logit| f64::from(logit) * model.logit_scale).collect()
 }
 
 /// What `see` finds for the pixels and the label of every image, whose reading began at the time it is given.
@@ -187,12 +258,15 @@ fn evaluate_with(
     progress.start("evaluating", images.len());
     let (seen, unreadable) = see_all(images, preprocess, progress, see)?;
     let seconds = start.elapsed().as_secs_f64() * share_of_model(&seen);
-    let answers: Vec<Ranking> = seen.iter().map(|seen| seen.model.clone()).collect();
-    let reference: Vec<(Ranking, Answers)> = seen.into_iter().filter_map(|seen| seen.reference).collect();
+    let rankings: Vec<Ranking> = seen.iter().map(|(_, seen)| seen.model.clone()).collect();
+    let answers = seen.iter().map(|(image, seen)| seen.answer(*image)).collect();
+    let reference: Vec<(Ranking, Answers)> =
+        seen.into_iter().filter_map(|(_, seen)| seen.reference).collect();
     Ok(Evaluation {
-        accuracy: Accuracy::of(&answers),
-        comparison: Comparison::of(&answers, &reference),
-        images_per_second: answers.len() as f64 / seconds,
+        accuracy: Accuracy::of(&rankings),
+        comparison: Comparison::of(&rankings, &reference),
+        images_per_second: rankings.len() as f64 / seconds,
+        answers,
         unreadable,
     })
 }
@@ -210,13 +284,23 @@ struct Seen {
     model: Ranking,
     /// The reference's answer, and how the model's logits compare with its.
     reference: Option<(Ranking, Answers)>,
+    /// The model's first class.
+    given: GivenClass,
+    /// The reference's.
+    wanted: Option<GivenClass>,
     /// How long reading the image and running the model took, and how long the reference.
     times: [Duration; 2],
 }
 
+impl Seen {
+    fn answer(&self, image: usize) -> ImageAnswer {
+        ImageAnswer { image, label: Some(self.model.label), given: self.given, reference: self.wanted }
+    }
+}
+
 /// Share of the time that was not the reference's.
-fn share_of_model(seen: &[Seen]) -> f64 {
-    let seconds = |part: usize| -> f64 { seen.iter().map(|seen| seen.times[part].as_secs_f64()).sum() };
+fn share_of_model(seen: &[(usize, Seen)]) -> f64 {
+    let seconds = |part: usize| -> f64 { seen.iter().map(|(_, seen)| seen.times[part].as_secs_f64()).sum() };
     let [model, reference] = [seconds(0), seconds(1)];
     if reference > 0.0 { model / (model + reference) } else { 1.0 }
 }
@@ -232,13 +316,18 @@ impl Networks<'_> {
     fn see(&self, pixels: &[u8], label: usize, start: Instant) -> Result<Seen> {
         let logits = self.session.run(pixels)?;
         let (model, ran) = (Ranking { top: logits.top(0, TOP), label }, start.elapsed());
-        let reference = self.interpreter.map(|interpreter| {
-            let full = full_precision(interpreter, pixels, &self.model.preprocess)?;
-            let packed = logits.data.iter().map(|&logit| f64::from(logit) * self.model.logit_scale);
-            let answers = Answers::of(&full, &packed.collect::<Vec<_>>());
-            Ok((Ranking { top: best(&full, TOP), label }, answers))
-        });
-        Ok(Seen { model, reference: reference.transpose()?, times: [ran, start.elapsed() - ran] })
+        let packed = real_logits(self.model, &logits);
+        let full =
+            self.interpreter.map(|it| full_precision(it, pixels, &self.model.preprocess)).transpose()?;
+        Ok(Seen {
+            model,
+            reference: full
+                .as_ref()
+                .map(|full| (Ranking { top: best(full, TOP), label }, Answers::of(full, &packed))),
+            given: GivenClass::of(&packed),
+            wanted: full.as_deref().map(GivenClass::of),
+            times: [ran, start.elapsed() - ran],
+        })
     }
 }
 
@@ -248,18 +337,18 @@ fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preproc
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
 
-/// What every readable image shows; each is read once.
+/// The place of every readable image and what it shows; each is read once.
 fn see_all(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
     see: impl Fn(&[u8], usize, Instant) -> Result<Seen> + Sync,
-) -> Result<(Vec<Seen>, Unreadable)> {
-    let read_and_see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
+) -> Result<(Vec<(usize, Seen)>, Unreadable)> {
+    let read_and_see = |index: usize| -> Result<std::result::Result<(usize, Seen), (String, Error)>> {
         let label = images.label(index).ok_or_else(|| unlabelled(&images.name(index)))?;
         let start = Instant::now();
         let outcome = match images.pixels(index, preprocess) {
-            Ok(pixels) => Ok(see(&pixels, label, start)?),
+            Ok(pixels) => Ok((index, see(&pixels, label, start)?)),
             Err(error) => Err((images.name(index), error)),
         };
         progress.advance(1);

@@ -159,7 +159,7 @@ pub use bench::bench_training;
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]
-pub use calibrate::{ActivationRule, RangeMethod};
+pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod};
 #[cfg(feature = "convert")]
 pub use check::{Forecast, check};
 #[cfg(feature = "convert")]
@@ -170,7 +170,9 @@ pub use data::{
     preprocess_beside, read_preprocess, write_npy,
 };
 #[cfg(feature = "convert")]
-pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};
+pub use eval::{
+    Accuracy, Comparison, Evaluation, GivenClass, ImageAnswer, answers, evaluate, evaluate_network,
+};
 #[cfg(feature = "convert")]
 pub use files::replace_file;
 #[cfg(feature = "convert")]
@@ -193,7 +195,7 @@ pub use progress::Progress;
 #[cfg(feature = "convert")]
 pub use reach::{Goal, Reached, Trial, convert_to};
 #[cfg(feature = "convert")]
-pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Summary};
+pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Report, SizePoint, Summary};
 #[cfg(feature = "convert")]
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]

@@ -10,6 +10,7 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
+use super::report::ReportArgs;
 use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use super::tune::TuningJson;
@@ -17,7 +18,8 @@ use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Goal, Graph, Layer,
-    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Summary, Trial, Written,
+    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Report, SizePoint, Summary,
+    Trial, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -50,6 +52,8 @@ pub struct Args {
     classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// What a conversion reads and writes.
@@ -227,6 +231,7 @@ impl PrecisionArgs {
 pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
+    args.report.check()?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
@@ -256,11 +261,43 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         }
         _ => None,
     };
+    args.report.write(|| {
+        let graph = args.network.reload(&args.files.model)?;
+        let tried = tried(reached.as_ref(), uniform.as_ref(), &conversion, written.bytes);
+        page(&conversion, &graph, &images, written.bytes, tried)
+    })?;
     let seconds = start.elapsed().as_secs_f64();
     say(&conversion);
     let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
     let more = More { uniform, goal: reached, ..More::default() };
     Ok(report(&conversion, &chosen, &path, &written, more, seconds)?.with_code(code))
+}
+
+/// The conversion as a web page, with the answers to the images that judged it.
+fn page(
+    conversion: &Conversion,
+    graph: &Graph,
+    images: &Dataset,
+    bytes: usize,
+    tried: Vec<SizePoint>,
+) -> anyhow::Result<String> {
+    let model = &conversion.model;
+    let answers = fgq::answers(model, graph, images, &conversion.judges(images), &Bars::new())?;
+    let report = Report::of_conversion(conversion, bytes)?.with_sizes(tried);
+    Ok(report.with_answers(&answers, images, &model.preprocess, &model.classes).to_html())
+}
+
+/// The models that were tried on the way and the one that was made.
+fn tried(
+    goal: Option<&GoalJson>,
+    uniform: Option<&Uniform>,
+    conversion: &Conversion,
+    bytes: usize,
+) -> Vec<SizePoint> {
+    let own = conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.judgement);
+    let own = own.map(|judgement| SizePoint { name: "this model".into(), bytes: bytes as u64, judgement });
+    let tried = goal.into_iter().flat_map(|goal| goal.points.clone());
+    tried.chain(uniform.and_then(Uniform::point)).chain(own).collect()
 }
 
 /// What the user should know.
@@ -347,6 +384,8 @@ struct GoalJson {
     keep: Option<f64>,
     is_reached: bool,
     tried: Vec<TrialJson>,
+    #[serde(skip)]
+    points: Vec<SizePoint>,
 }
 
 #[derive(Serialize)]
@@ -366,7 +405,13 @@ impl GoalJson {
             agreement_ci95: trial.judgement.agreement_interval(),
             drop: trial.drop,
         };
+        let point = |Trial { max_size, judgement, .. }: &Trial| SizePoint {
+            name: format!("tried within {} bytes", grouped(*max_size as usize)),
+            bytes: *max_size,
+            judgement: *judgement,
+        };
         Self {
+            points: reached.trials.iter().map(point).collect(),
             keep: goal.agreement,
             is_reached: reached.is_reached,
             tried: reached.trials.iter().map(trial).collect(),

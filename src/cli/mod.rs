@@ -26,6 +26,7 @@ mod output;
 mod plan;
 mod preprocess;
 mod progress;
+mod report;
 mod settings;
 mod source;
 mod table;
