@@ -161,7 +161,7 @@ pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_refer
 #[cfg(feature = "convert")]
 pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod};
 #[cfg(feature = "convert")]
-pub use check::{Forecast, check};
+pub use check::{Effort, Forecast, check};
 #[cfg(feature = "convert")]
 pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]

@@ -1,6 +1,8 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
 use super::amount::bytes;
+use super::config::{ConfigArgs, GivenOptions};
+use super::dry_run::Intention;
 use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
@@ -54,6 +56,11 @@ pub struct Args {
     precision: PrecisionArgs,
     #[command(flatten)]
     report: ReportArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Say what would be made of the network, in how much time and memory, and make nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What a conversion reads and writes.
@@ -228,10 +235,12 @@ impl PrecisionArgs {
 }
 
 /// Converts and writes.
-pub fn run(args: Args) -> anyhow::Result<Output> {
+pub fn run(args: Args, given: Option<&GivenOptions>) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
     args.report.check()?;
+    let config = args.config.target(&path);
+    config.iter().try_for_each(|config| check_writable(config, "--write-config"))?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
@@ -247,12 +256,20 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         max_size: args.goal.budget,
     });
     let options = args.nested.applied_to(args.precision.options()?);
+    if args.dry_run {
+        let (chosen, images, options, goal) = (&chosen, &images, &options, goal.as_ref());
+        let (classes, output) = (&classes, &path);
+        return Intention { graph, chosen, images, options, goal, classes, output }.foretell();
+    }
     let (mut conversion, reached) = match goal {
         Some(goal) => towards(&goal, graph, &chosen.preprocess, &images, &options),
         None => fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new()).map(|it| (it, None)),
     }
     .map_err(|error| args.files.place(error))?;
     let written = args.files.write(&path, &mut conversion, classes, &args.network, options.plan.as_ref())?;
+    for (config, given) in config.iter().zip(given) {
+        fgq::replace_file(config, given.to_toml(config)?.as_bytes())?;
+    }
     warn_of_size(options.plan.as_ref(), written.bytes);
     let uniform = match &options.plan {
         Some(plan) if !no_uniform => {
