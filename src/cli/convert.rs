@@ -300,7 +300,8 @@ fn page(
 ) -> anyhow::Result<String> {
     let model = &conversion.model;
     let answers = fgq::answers(model, graph, images, &conversion.judges(images), &Bars::new())?;
-    let report = Report::of_conversion(conversion, bytes)?.with_sizes(tried);
+    let notes = conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect();
+    let report = Report::of_conversion(conversion, bytes)?.with_sizes(tried).with_notes(notes);
     Ok(report.with_answers(&answers, images, &model.preprocess, &model.classes).to_html())
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Most classes whose confusion is drawn as a square.
 const SQUARE: usize = 24;
 /// Most pairs of classes that are named otherwise.
-const PAIRS: usize = 100;
+const PAIRS: usize = 25;
 /// Most images that are shown.
 const SHOWN: usize = 60;
 /// How much of a colour the fullest cell has, in percent: text stays readable on it.

@@ -53,12 +53,14 @@ pub struct Report<'a> {
     bench: Option<&'a Bench>,
     answered: Answered,
     sizes: Vec<SizePoint>,
+    notes: Vec<String>,
 }
 
 impl<'a> Report<'a> {
     fn new(subject: Subject<'a>) -> Self {
         let (conversion, evaluation, bench) = (None, None, None);
-        Self { subject, conversion, evaluation, bench, answered: Answered::default(), sizes: Vec::new() }
+        let (answered, sizes, notes) = (Answered::default(), Vec::new(), Vec::new());
+        Self { subject, conversion, evaluation, bench, answered, sizes, notes }
     }
 
     /// Of a packed model, whose file has `file_bytes` bytes.
@@ -82,7 +84,8 @@ impl<'a> Report<'a> {
     /// # Errors
     /// A model that is not valid.
     pub fn of_conversion(conversion: &'a Conversion, file_bytes: usize) -> Result<Self> {
-        Ok(Self { conversion: Some(conversion), ..Self::of_model(&conversion.model, file_bytes)? })
+        let notes = conversion.notes.iter().map(Note::to_string).collect();
+        Ok(Self { conversion: Some(conversion), notes, ..Self::of_model(&conversion.model, file_bytes)? })
     }
 
     /// With an evaluation on `images`, which `preprocess` prepares, and the names of the classes.
@@ -120,6 +123,12 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn with_sizes(self, sizes: Vec<SizePoint>) -> Self {
         Self { sizes, ..self }
+    }
+
+    /// With these notes to the user instead of those of the conversion, which speak of fields.
+    #[must_use]
+    pub fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     /// The page.
@@ -183,9 +192,7 @@ impl<'a> Report<'a> {
     }
 
     fn notes(&self) -> String {
-        let notes = self.conversion.map_or(&[][..], |conversion| &conversion.notes);
-        let note = |note: &Note| format!("<p>{}</p>\n", escaped(&note.to_string()));
-        notes.iter().map(note).collect()
+        self.notes.iter().map(|note| format!("<p>{}</p>\n", escaped(note))).collect()
     }
 
     fn size(&self) -> String {

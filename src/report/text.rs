@@ -54,10 +54,10 @@ pub(super) fn short(value: f64) -> String {
 /// Bytes in the largest unit that leaves a number of at least one, in powers of 1000.
 pub(super) fn bytes(count: usize) -> String {
     match count {
-        0..1000 => format!("{count} bytes"),
-        1000..1_000_000 => format!("{} kB", short(count as f64 / 1e3)),
-        1_000_000..1_000_000_000 => format!("{} MB", short(count as f64 / 1e6)),
-        _ => format!("{} GB", short(count as f64 / 1e9)),
+        0..1000 => format!("{count}\u{a0}bytes"),
+        1000..1_000_000 => format!("{}\u{a0}kB", short(count as f64 / 1e3)),
+        1_000_000..1_000_000_000 => format!("{}\u{a0}MB", short(count as f64 / 1e6)),
+        _ => format!("{}\u{a0}GB", short(count as f64 / 1e9)),
     }
 }
 
@@ -78,6 +78,6 @@ mod tests {
     fn numbers_are_short() {
         let shown = [0.0, 1234.0, 12.345, 1.2345, 0.12345, 0.0012345, 1.2e-7, -0.5].map(short);
         assert_eq!(shown, ["0", "1234", "12.3", "1.23", "0.123", "0.00123", "1.2e-7", "-0.500"]);
-        assert_eq!([7, 1500, 25_557_032].map(bytes), ["7 bytes", "1.50 kB", "25.6 MB"]);
+        assert_eq!([7, 1500, 25_557_032].map(bytes), ["7\u{a0}bytes", "1.50\u{a0}kB", "25.6\u{a0}MB"]);
     }
 }
