@@ -4,6 +4,7 @@ use super::answers::Answered;
 use super::drawing::{ChartPoint, scatter};
 use super::layers::{self, Known};
 use super::page::{page, section};
+use super::sheet::{Sheet, SheetCell, SheetColumn};
 use super::text::{bytes, escaped};
 use super::{NetworkSummary, Summary, facts, spreads};
 use crate::bench::Bench;
@@ -11,7 +12,7 @@ use crate::convert::Conversion;
 use crate::data::Images;
 use crate::error::Result;
 use crate::eval::{Evaluation, ImageAnswer};
-use crate::format::{PackedModel, Preprocess};
+use crate::format::{PackedModel, Preprocess, Setting};
 use crate::graph::Graph;
 use crate::judge::Judgement;
 use crate::layerwise::Note;
@@ -139,6 +140,7 @@ impl<'a> Report<'a> {
             section("What to know", &self.notes()),
             section("Size", &self.size()),
             section("Size against agreement", &self.frontier()),
+            section("Settings", &self.settings()),
             section("Time", &self.bench.map(layers::of_bench).unwrap_or_default()),
             section("Layers", &self.layers()),
             section("Confusion of classes", &confusion),
@@ -222,6 +224,30 @@ impl<'a> Report<'a> {
         );
         let line = |point: &ChartPoint| format!("<li>{}</li>\n", escaped(&point.text));
         format!("{drawn}<ul>\n{}</ul>\n", points.iter().map(line).collect::<String>())
+    }
+
+    /// What a model that switches keeps at its settings.
+    fn settings(&self) -> String {
+        let Subject::Packed(model, _) = &self.subject else { return String::new() };
+        let columns = [
+            SheetColumn::Words("setting"),
+            SheetColumn::Words("widths"),
+            SheetColumn::Bar("agreement, %"),
+            SheetColumn::Bar("divergence, nats"),
+        ];
+        let mut sheet = Sheet::new("settings", &columns);
+        for Setting { name, widths, judgement } in model.switching.iter().flat_map(|it| &it.settings) {
+            let widths = widths.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
+            sheet.row([
+                SheetCell::words(name),
+                SheetCell::words(widths),
+                SheetCell::number(judgement.map(|it| it.agreement_percent()), |percent| {
+                    format!("{percent:.1}")
+                }),
+                SheetCell::number(judgement.map(|it| it.divergence), |nats| format!("{nats:.4}")),
+            ]);
+        }
+        sheet.to_html()
     }
 
     fn layers(&self) -> String {
