@@ -170,9 +170,9 @@ pub use bench::bench_training;
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]
-pub use calibrate::{ActivationRule, RangeMethod};
+pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod};
 #[cfg(feature = "convert")]
-pub use check::{Forecast, check};
+pub use check::{Effort, Forecast, check};
 #[cfg(feature = "convert")]
 pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]
@@ -181,7 +181,10 @@ pub use data::{
     preprocess_beside, read_preprocess, usual_preprocess, write_npy,
 };
 #[cfg(feature = "convert")]
-pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};
+pub use eval::{
+    Accuracy, Comparison, Evaluation, GivenClass, ImageAnswer, answers, answers_of, evaluate,
+    evaluate_network,
+};
 #[cfg(feature = "convert")]
 pub use files::replace_file;
 #[cfg(feature = "convert")]
@@ -206,7 +209,7 @@ pub use reach::{Goal, Reached, Trial, convert_to};
 #[cfg(feature = "convert")]
 pub use repack::{LayerState, RetrainedLayer, repack};
 #[cfg(feature = "convert")]
-pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Summary};
+pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Report, SizePoint, Summary};
 #[cfg(feature = "convert")]
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]

@@ -1,6 +1,8 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
 use super::amount::bytes;
+use super::config::{ConfigArgs, GivenOptions};
+use super::dry_run::Intention;
 use super::flags::in_flags;
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
@@ -10,6 +12,7 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
+use super::report::ReportArgs;
 use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use super::tune::TuningJson;
@@ -17,7 +20,8 @@ use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Goal, Graph, Layer,
-    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Summary, Trial, Written,
+    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Report, SizePoint, Summary,
+    Trial, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -50,6 +54,13 @@ pub struct Args {
     classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Say what would be made of the network, in how much time and memory, and make nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What a conversion reads and writes.
@@ -224,9 +235,12 @@ impl PrecisionArgs {
 }
 
 /// Converts and writes.
-pub fn run(args: Args) -> anyhow::Result<Output> {
+pub fn run(args: Args, given: Option<&GivenOptions>) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
+    args.report.check()?;
+    let config = args.config.target(&path);
+    config.iter().try_for_each(|config| check_writable(config, "--write-config"))?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
@@ -242,12 +256,20 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         max_size: args.goal.budget,
     });
     let options = args.nested.applied_to(args.precision.options()?);
+    if args.dry_run {
+        let (chosen, images, options, goal) = (&chosen, &images, &options, goal.as_ref());
+        let (classes, output) = (&classes, &path);
+        return Intention { graph, chosen, images, options, goal, classes, output }.foretell();
+    }
     let (mut conversion, reached) = match goal {
         Some(goal) => towards(&goal, graph, &chosen.preprocess, &images, &options),
         None => fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new()).map(|it| (it, None)),
     }
     .map_err(|error| args.files.place(error))?;
     let written = args.files.write(&path, &mut conversion, classes, &args.network, options.plan.as_ref())?;
+    for (config, given) in config.iter().zip(given) {
+        fgq::replace_file(config, given.to_toml(config)?.as_bytes())?;
+    }
     warn_of_size(options.plan.as_ref(), written.bytes);
     let uniform = match &options.plan {
         Some(plan) if !no_uniform => {
@@ -256,11 +278,44 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         }
         _ => None,
     };
+    args.report.write(|| {
+        let graph = args.network.reload(&args.files.model)?;
+        let tried = tried(reached.as_ref(), uniform.as_ref(), &conversion, written.bytes);
+        page(&conversion, &graph, &images, written.bytes, tried)
+    })?;
     let seconds = start.elapsed().as_secs_f64();
     say(&conversion);
     let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
     let more = More { uniform, goal: reached, ..More::default() };
     Ok(report(&conversion, &chosen, &path, &written, more, seconds)?.with_code(code))
+}
+
+/// The conversion as a web page, with the answers to the images that judged it.
+fn page(
+    conversion: &Conversion,
+    graph: &Graph,
+    images: &Dataset,
+    bytes: usize,
+    tried: Vec<SizePoint>,
+) -> anyhow::Result<String> {
+    let model = &conversion.model;
+    let answers = fgq::answers(model, graph, images, &conversion.judges(images), &Bars::new())?;
+    let notes = conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect();
+    let report = Report::of_conversion(conversion, bytes)?.with_sizes(tried).with_notes(notes);
+    Ok(report.with_answers(&answers, images, &model.preprocess, &model.classes).to_html())
+}
+
+/// The models that were tried on the way and the one that was made.
+fn tried(
+    goal: Option<&GoalJson>,
+    uniform: Option<&Uniform>,
+    conversion: &Conversion,
+    bytes: usize,
+) -> Vec<SizePoint> {
+    let own = conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.judgement);
+    let own = own.map(|judgement| SizePoint { name: "this model".into(), bytes: bytes as u64, judgement });
+    let tried = goal.into_iter().flat_map(|goal| goal.points.clone());
+    tried.chain(uniform.and_then(Uniform::point)).chain(own).collect()
 }
 
 /// What the user should know.
@@ -347,6 +402,8 @@ struct GoalJson {
     keep: Option<f64>,
     is_reached: bool,
     tried: Vec<TrialJson>,
+    #[serde(skip)]
+    points: Vec<SizePoint>,
 }
 
 #[derive(Serialize)]
@@ -366,7 +423,13 @@ impl GoalJson {
             agreement_ci95: trial.judgement.agreement_interval(),
             drop: trial.drop,
         };
+        let point = |Trial { max_size, judgement, .. }: &Trial| SizePoint {
+            name: format!("tried within {} bytes", grouped(*max_size as usize)),
+            bytes: *max_size,
+            judgement: *judgement,
+        };
         Self {
+            points: reached.trials.iter().map(point).collect(),
             keep: goal.agreement,
             is_reached: reached.is_reached,
             tried: reached.trials.iter().map(trial).collect(),

@@ -3,6 +3,7 @@
 
 mod bench;
 mod checkpoints;
+mod config;
 mod demo;
 mod errors;
 mod goal;
@@ -10,6 +11,8 @@ mod networks;
 mod options;
 mod pipeline;
 mod plan;
+mod reports;
 mod sameness;
 mod support;
 mod switching;
+mod usual;
