@@ -269,14 +269,7 @@ def plan(
     Raises:
         ArgumentError: Budgets that no plan keeps; it names the nearest that one does.
     """
-    wish = {
-        "indicator": indicator,
-        "precisions": None if precisions is None else [str(precision) for precision in precisions],
-        "act_bits": None if act_bits is None else list(act_bits),
-        "range": range,
-        "measure": measure,
-        "file": None if indicators is None else fspath(indicators),
-    }
+    wish = _indicator_wish(indicator, precisions, act_bits, range, measure, indicators)
     budgets = {
         "max_size": _bytes("max_size", max_size),
         "compression_ratio": compression_ratio,
@@ -294,10 +287,52 @@ def plan(
             raise ArgumentError("give a model and images, or a file of indicators")
         return Plan(_fgq.plan(fspath(indicators), wish, budgets, threads, None))
     net = _network(model, images, preprocess, input_size, arch, output_name)
-    usual = _LEARNED_SAMPLES if indicator.startswith("learned") else _PLAN_SAMPLES
-    found = _images.gathered(images, net.preprocess, samples or usual)
+    found = _plan_images(images, net, indicator, samples)
     with reported(progress) as report:
         return Plan(_fgq.plan((net, found), wish, budgets, threads, report))
+
+
+def _indicator_wish(indicator, precisions, act_bits, range, measure, file) -> Dict[str, Any]:
+    return {
+        "indicator": indicator,
+        "precisions": None if precisions is None else [str(precision) for precision in precisions],
+        "act_bits": None if act_bits is None else list(act_bits),
+        "range": range,
+        "measure": measure,
+        "file": None if file is None else fspath(file),
+    }
+
+
+def _plan_images(images, net: _fgq.Network, indicator: str, samples: Optional[int]) -> _fgq.Images:
+    usual = _LEARNED_SAMPLES if indicator.startswith("learned") else _PLAN_SAMPLES
+    return _images.gathered(images, net.preprocess, samples or usual)
+
+
+#: Options of :func:`plan` that indicators depend on.
+INDICATOR_OPTIONS = frozenset(
+    ["indicator", "precisions", "act_bits", "range", "samples", "measure"]
+    + ["preprocess", "input_size", "arch", "output_name"]
+)
+
+
+def indicator_arguments(
+    indicator="divergence", precisions=None, act_bits=None, range=None, samples=None, measure=64, **of_network
+) -> Dict[str, Any]:
+    """What tasks that find indicators are told."""
+    wish = _indicator_wish(indicator, precisions, act_bits, range, measure, None)
+    return {"wish": wish, "samples": samples, "network": of_network}
+
+
+def plannable_layers(arguments: Dict[str, Any]) -> list:
+    """Names of the layers that there is a choice for."""
+    return _fgq.plannable_layers(network(arguments["model"], **arguments["network"]), arguments["wish"])
+
+
+def partial_indicators(arguments: Dict[str, Any], layers: list, threads: Optional[int]) -> str:
+    """Indicators of some layers, as JSON."""
+    net, wish = network(arguments["model"], **arguments["network"]), arguments["wish"]
+    images = _plan_images(arguments["images"], net, wish["indicator"], arguments["samples"])
+    return _fgq.partial_indicators(net, images, wish, layers, threads)
 
 
 class TernaryTensor(NamedTuple):

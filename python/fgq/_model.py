@@ -60,6 +60,10 @@ class Model:
         """Of a model that switches: the model that has one setting (planes or bits, or a name) and nothing else."""
         return Model(self._native.at(str(setting)))
 
+    def report(self, path) -> None:
+        """Writes a web page on the model and, if this process made it, on the conversion: one file that needs no network."""
+        self._native.report(fspath(path))
+
     @property
     def name(self) -> str:
         """Name of the network."""

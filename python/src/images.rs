@@ -89,6 +89,18 @@ impl Images {
         }
     }
 
+    /// Files, what they are called in messages, and labels; none of images in memory.
+    #[getter]
+    fn entries(&self) -> Vec<(PathBuf, String, Option<usize>)> {
+        match &self.source {
+            Source::Files(images) => {
+                let entry = |entry: &fgq::Entry| (entry.path.clone(), entry.name.clone(), entry.label);
+                images.entries().iter().map(entry).collect()
+            }
+            Source::Pixels(_) => Vec::new(),
+        }
+    }
+
     fn __len__(&self) -> usize {
         self.source().len()
     }

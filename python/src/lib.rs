@@ -25,7 +25,7 @@ mod _fgq {
     #[pymodule_export]
     use super::convert::convert;
     #[pymodule_export]
-    use super::evaluate::{evaluate, evaluate_network};
+    use super::evaluate::{answers, evaluate, evaluate_network, evaluation};
     #[pymodule_export]
     use super::images::Images;
     #[pymodule_export]
@@ -33,7 +33,7 @@ mod _fgq {
     #[pymodule_export]
     use super::network::Network;
     #[pymodule_export]
-    use super::plan::{Plan, plan};
+    use super::plan::{Plan, join_indicators, partial_indicators, plan, plannable_layers};
     #[pymodule_export]
     use super::preprocess::{Preprocess, crop_of};
     #[pymodule_export]

@@ -3,7 +3,7 @@
 use crate::errors::exception;
 use crate::preprocess::Preprocess;
 use crate::session::Session;
-use fgq::{Conversion, Fidelity, Judgement, Layer, PackedModel, Summary};
+use fgq::{Conversion, Fidelity, Judgement, Layer, PackedModel, Report, Summary};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
@@ -18,29 +18,18 @@ pub struct Model {
 
 /// What a conversion says besides the model.
 pub struct Made {
-    pub model: PackedModel,
-    notes: Vec<(bool, String)>,
-    unreadable: Vec<(String, String)>,
-    reasons: Vec<(String, String)>,
-    seconds: Vec<(String, f64)>,
-    images: (usize, usize),
+    conversion: Conversion,
     is_reached: Option<bool>,
 }
 
 impl Made {
     pub fn new(conversion: Conversion, is_reached: Option<bool>) -> Self {
-        let Conversion { model, choices, seconds, notes, fitted, held_back, unreadable } = conversion;
-        let reason =
-            |(name, choice): (String, fgq::Choice)| (name, format!("{:?}", choice.reason).to_lowercase());
-        Self {
-            model,
-            notes: notes.iter().map(|note| (note.is_warning(), note.to_string())).collect(),
-            unreadable: unreadable.into_iter().map(|(name, error)| (name, error.to_string())).collect(),
-            reasons: choices.into_iter().map(reason).collect(),
-            seconds,
-            images: (fitted, held_back),
-            is_reached,
-        }
+        Self { conversion, is_reached }
+    }
+
+    /// Why a layer has its precision, in a word.
+    fn reason(&self, layer: &str) -> Option<String> {
+        of(&self.conversion.choices, layer).map(|choice| format!("{:?}", choice.reason).to_lowercase())
     }
 }
 
@@ -71,6 +60,18 @@ impl Model {
     /// Writes its file, whole or not at all.
     fn write(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| fgq::replace_file(&path, &self.bytes)).map_err(exception)
+    }
+
+    /// Writes a web page on it, whole or not at all.
+    fn report(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let write = || {
+            let page = match &self.made {
+                Some(made) => Report::of_conversion(&made.conversion, self.bytes.len()),
+                None => Report::of_model(&self.model, self.bytes.len()),
+            }?;
+            fgq::replace_file(&path, page.to_html().as_bytes())
+        };
+        py.detach(write).map_err(exception)
     }
 
     /// Prepares it for execution.
@@ -133,19 +134,21 @@ impl Model {
     /// What the conversion that made it had to say: whether it is a warning, and the words.
     #[getter]
     fn notes(&self) -> Vec<(bool, String)> {
-        self.made.as_ref().map(|made| made.notes.clone()).unwrap_or_default()
+        let notes = self.made.iter().flat_map(|made| &made.conversion.notes);
+        notes.map(|note| (note.is_warning(), note.to_string())).collect()
     }
 
     /// Images that could not be read, and why.
     #[getter]
     fn unreadable(&self) -> Vec<(String, String)> {
-        self.made.as_ref().map(|made| made.unreadable.clone()).unwrap_or_default()
+        let unreadable = self.made.iter().flat_map(|made| &made.conversion.unreadable);
+        unreadable.map(|(name, error)| (name.clone(), error.to_string())).collect()
     }
 
     /// Images that were fitted and held back, if this process converted it.
     #[getter]
     fn images(&self) -> Option<(usize, usize)> {
-        self.made.as_ref().map(|made| made.images)
+        self.made.as_ref().map(|made| (made.conversion.fitted, made.conversion.held_back))
     }
 
     /// Whether the goal of the conversion is reached, if there was one.
@@ -158,7 +161,7 @@ impl Model {
 impl Model {
     /// What a conversion made.
     pub fn made(made: Made) -> PyResult<Self> {
-        let model = made.model.clone();
+        let model = made.conversion.model.clone();
         Ok(Self { made: Some(made), ..Self::of(model).map_err(exception)? })
     }
 
@@ -196,8 +199,8 @@ impl Model {
             row.set_item("saturation", 100.0 * figures.saturation)?;
         }
         if let Some(made) = &self.made {
-            row.set_item("reason", of(&made.reasons, &layer.name))?;
-            row.set_item("seconds", of(&made.seconds, &layer.name))?;
+            row.set_item("reason", made.reason(&layer.name))?;
+            row.set_item("seconds", of(&made.conversion.seconds, &layer.name))?;
         }
         Ok(row)
     }

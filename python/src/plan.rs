@@ -177,3 +177,47 @@ fn known(network: &Network, file: Option<&std::path::Path>) -> fgq::Result<Indic
         }
     }
 }
+
+/// Names of the layers that there is a choice for.
+#[pyfunction]
+pub fn plannable_layers(py: Python<'_>, network: Py<Network>, wish: IndicatorWish) -> PyResult<Vec<String>> {
+    let network = network.get();
+    let found = py.detach(|| fgq::candidates(network.graph.clone(), &network.preprocess, &wish.options()?));
+    Ok(found.map_err(exception)?.layers.into_iter().map(|layer| layer.name).collect())
+}
+
+/// Indicators of some layers, as JSON.
+#[pyfunction]
+#[pyo3(signature = (network, images, wish, only, threads=None))]
+pub fn partial_indicators(
+    py: Python<'_>,
+    network: Py<Network>,
+    images: Py<Images>,
+    wish: IndicatorWish,
+    only: Vec<String>,
+    threads: Option<usize>,
+) -> PyResult<String> {
+    let (network, images) = (network.get(), images.get());
+    let found = watched(py, threads, None, |progress| {
+        let options = IndicatorOptions { only: Some(only), ..wish.options()? };
+        let (source, network_sha256) = network.source.clone();
+        let known = Indicators { source, network_sha256, ..Indicators::default() };
+        let (graph, preprocess) = (network.graph.clone(), &network.preprocess);
+        fgq::indicate(graph, preprocess, images.source(), &options, known, &mut |_| Ok(()), progress)
+    })?;
+    Ok(serde_json::to_string(&found).unwrap_or_default())
+}
+
+/// Puts the layers of several parts together in one file.
+#[pyfunction]
+pub fn join_indicators(parts: Vec<String>, path: PathBuf) -> PyResult<()> {
+    let mut joined: Option<Indicators> = None;
+    for part in &parts {
+        let part = Indicators::from_json(part).map_err(exception)?;
+        match &mut joined {
+            Some(joined) => joined.layers.extend(part.layers),
+            None => joined = Some(part),
+        }
+    }
+    joined.unwrap_or_default().write(&path).map_err(exception)
+}

@@ -111,7 +111,13 @@ impl Session {
         Ok(Self { session: RwLock::new(session), threads, scale: model.logit_scale })
     }
 
-    fn read<T>(&self, of: impl FnOnce(&fgq::Session) -> T) -> T {
+    /// Number of threads.
+    pub fn thread_count(&self) -> usize {
+        self.threads
+    }
+
+    /// What `of` finds of the session, which does not change meanwhile.
+    pub fn read<T>(&self, of: impl FnOnce(&fgq::Session) -> T) -> T {
         of(&self.session.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
