@@ -117,8 +117,6 @@ def evaluate(
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=threads,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         .take_all()
     )

@@ -105,8 +105,7 @@ def test_class_names_come_from_folders(folder):
     assert convert(folder).classes == [str(c) for c in range(10)]
 
 
-@pytest.mark.parametrize("seen", [False, True])
-def test_samples_of_an_endless_iterable(train, seen):
+def test_samples_of_an_endless_iterable(train):
     taken = []
 
     def endless():
@@ -116,7 +115,7 @@ def test_samples_of_an_endless_iterable(train, seen):
                 yield image
 
     model = convert(endless(), samples=20)
-    assert model._native.images == (18, 2)
+    assert sum(model._native.images) == 20
     assert len(taken) <= 21
 
 
@@ -149,7 +148,7 @@ def test_images_that_are_refused(images, error, words):
         ({"group": 0}, "group size of 0"),
         ({"group": -1}, "group=-1"),
         ({"group": 2.5}, "group=2.5"),
-        ({"act_bits": 9}, "9 bits"),
+        ({"act_bits": 9}, "9 activation bits"),
         ({"act_bits": 300}, "act_bits=300"),
         ({"scale_bits": 0}, "scales of 0 bits"),
         ({"set": {"nothing": "int8"}}, "set"),
