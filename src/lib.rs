@@ -186,7 +186,7 @@ pub use eval::{
     evaluate_network,
 };
 #[cfg(feature = "convert")]
-pub use files::replace_file;
+pub use files::{check_replaceable, replace_file};
 #[cfg(feature = "convert")]
 pub use format::{Written, write_model};
 #[cfg(feature = "convert")]

@@ -50,6 +50,7 @@ impl Output {
 /// Refuses a path that no file can be written to, before any work; `option` is what it was given with.
 pub fn check_writable(path: &Path, option: &str) -> anyhow::Result<()> {
     ensure!(!path.is_dir(), "{}: is a folder; give the name of a file with {option}", path.display());
+    fgq::check_replaceable(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(folder).with_context(|| {
         format!(
