@@ -46,7 +46,9 @@ fn target_of(path: &Path) -> Result<PathBuf> {
     }
     match fs::metadata(path) {
         Err(_) => refused("is a link to nothing; give another name"),
-        Ok(found) if !found.is_file() => refused(&format!("is {}, no file; give another name", kind_of(&found))),
+        Ok(found) if !found.is_file() => {
+            refused(&format!("is {}, no file; give another name", kind_of(&found)))
+        }
         Ok(found) if found.permissions().readonly() => {
             refused("is read-only; make it writable or give another name")
         }

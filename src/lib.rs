@@ -172,7 +172,7 @@ pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_refer
 #[cfg(feature = "convert")]
 pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod};
 #[cfg(feature = "convert")]
-pub use check::{Effort, Forecast, check};
+pub use check::{Estimate, Forecast, check};
 #[cfg(feature = "convert")]
 pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]

@@ -1,6 +1,7 @@
 //! Files with the options of a conversion: read as if they stood on the command line, and written from what stood there.
 
 use super::Cli;
+use super::output::check_writable;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
@@ -30,10 +31,18 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Where the options are to be written, beside `output` if nothing else is said.
-    pub(super) fn target(&self, output: &Path) -> Option<PathBuf> {
-        let chosen = self.write_config.clone()?;
-        Some(chosen.unwrap_or_else(|| output.with_extension("toml")))
+    /// The file with the options that `given` has, if one is wanted: where, beside `output` if nothing else is said, and
+    /// what. Checked before any work.
+    pub(super) fn file(
+        &self,
+        output: &Path,
+        given: &ArgMatches,
+    ) -> anyhow::Result<Option<(PathBuf, String)>> {
+        let Some(chosen) = &self.write_config else { return Ok(None) };
+        let path = chosen.clone().unwrap_or_else(|| output.with_extension("toml"));
+        check_writable(&path, "--write-config")?;
+        let text = GivenOptions::of(given)?.to_toml(&path)?;
+        Ok(Some((path, text)))
     }
 }
 
@@ -140,7 +149,7 @@ fn is_path(key: &str, text: &str) -> bool {
 
 /// The options of a command line that change what is made: key and value.
 #[derive(Debug)]
-pub(super) struct GivenOptions(Vec<(String, GivenValue)>);
+struct GivenOptions(Vec<(String, GivenValue)>);
 
 #[derive(Debug)]
 enum GivenValue {
@@ -150,7 +159,7 @@ enum GivenValue {
 }
 
 impl GivenOptions {
-    pub(super) fn of(matches: &ArgMatches) -> anyhow::Result<Self> {
+    fn of(matches: &ArgMatches) -> anyhow::Result<Self> {
         let known = options()?;
         let given = known.iter().filter(|option| is_given(matches, option.get_id().as_str()));
         given
@@ -160,7 +169,7 @@ impl GivenOptions {
     }
 
     /// The file at `path` that stands for them.
-    pub(super) fn to_toml(&self, path: &Path) -> anyhow::Result<String> {
+    fn to_toml(&self, path: &Path) -> anyhow::Result<String> {
         let is_here = path.parent().is_none_or(|folder| folder.as_os_str().is_empty());
         let value = |key: &str, text: &String| match is_path(key, text) && !is_here {
             true => located(text),

@@ -1,9 +1,9 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
-use super::amount::bytes;
-use super::config::{ConfigArgs, GivenOptions};
+use super::config::ConfigArgs;
 use super::dry_run::Intention;
 use super::flags::in_flags;
+use super::goal::{GoalArgs, GoalJson, towards};
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
 use super::learn::LearningJson;
@@ -12,16 +12,16 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
-use super::report::ReportArgs;
+use super::report::{ReportArgs, conversion_page, tried};
 use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use super::tune::TuningJson;
 use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
+use clap::ArgMatches;
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Goal, Graph, Layer,
-    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Report, SizePoint, Summary,
-    Trial, Written,
+    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reason, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -119,28 +119,6 @@ impl FileArgs {
     }
 }
 
-/// What the model should be; precisions are then chosen layer by layer.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Goal (without --group, --set, --method and --plan)")]
-#[group(multiple = true, conflicts_with_all = ["group", "set", "method", "plan", "nested"])]
-struct GoalArgs {
-    /// The smallest model that gives full precision's answer to this share of the images held back, in percent
-    #[arg(long, value_name = "PERCENT")]
-    keep: Option<f64>,
-    /// As --keep, or with it: at most so many points of top-1 lost on the images held back; --calib must have class folders
-    #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
-    max_drop: Option<f64>,
-    /// Bytes of the file at most, as in 4MB [default without --keep: what --group 4 --scale-bits 8 would take]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    budget: Option<u64>,
-}
-
-impl GoalArgs {
-    fn is_given(&self) -> bool {
-        self.keep.is_some() || self.max_drop.is_some() || self.budget.is_some()
-    }
-}
-
 /// Group sizes by kernel.
 #[derive(Debug, Clone, Copy)]
 struct GroupSizes {
@@ -234,13 +212,12 @@ impl PrecisionArgs {
     }
 }
 
-/// Converts and writes.
-pub fn run(args: Args, given: Option<&GivenOptions>) -> anyhow::Result<Output> {
+/// Converts and writes; `given` is what the arguments were made from.
+pub fn run(args: Args, given: &ArgMatches) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
     args.report.check()?;
-    let config = args.config.target(&path);
-    config.iter().try_for_each(|config| check_writable(config, "--write-config"))?;
+    let config = args.config.file(&path, given)?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model)?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
@@ -250,11 +227,7 @@ pub fn run(args: Args, given: Option<&GivenOptions>) -> anyhow::Result<Output> {
     let has_goal = !args.precision.is_given()
         && !args.nested.is_given()
         && (args.goal.is_given() || images.entries().len() >= Goal::LEAST_IMAGES);
-    let goal = has_goal.then_some(Goal {
-        agreement: args.goal.keep,
-        max_drop: args.goal.max_drop,
-        max_size: args.goal.budget,
-    });
+    let goal = has_goal.then(|| args.goal.goal());
     let options = args.nested.applied_to(args.precision.options()?);
     if args.dry_run {
         let (chosen, images, options, goal) = (&chosen, &images, &options, goal.as_ref());
@@ -267,8 +240,8 @@ pub fn run(args: Args, given: Option<&GivenOptions>) -> anyhow::Result<Output> {
     }
     .map_err(|error| args.files.place(error))?;
     let written = args.files.write(&path, &mut conversion, classes, &args.network, options.plan.as_ref())?;
-    for (config, given) in config.iter().zip(given) {
-        fgq::replace_file(config, given.to_toml(config)?.as_bytes())?;
+    if let Some((config, text)) = config {
+        fgq::replace_file(&config, text.as_bytes())?;
     }
     warn_of_size(options.plan.as_ref(), written.bytes);
     let uniform = match &options.plan {
@@ -281,41 +254,13 @@ pub fn run(args: Args, given: Option<&GivenOptions>) -> anyhow::Result<Output> {
     args.report.write(|| {
         let graph = args.network.reload(&args.files.model)?;
         let tried = tried(reached.as_ref(), uniform.as_ref(), &conversion, written.bytes);
-        page(&conversion, &graph, &images, written.bytes, tried)
+        conversion_page(&conversion, &graph, &images, written.bytes, tried)
     })?;
     let seconds = start.elapsed().as_secs_f64();
     say(&conversion);
     let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
     let more = More { uniform, goal: reached, ..More::default() };
     Ok(report(&conversion, &chosen, &path, &written, more, seconds)?.with_code(code))
-}
-
-/// The conversion as a web page, with the answers to the images that judged it.
-fn page(
-    conversion: &Conversion,
-    graph: &Graph,
-    images: &Dataset,
-    bytes: usize,
-    tried: Vec<SizePoint>,
-) -> anyhow::Result<String> {
-    let model = &conversion.model;
-    let answers = fgq::answers(model, graph, images, &conversion.judges(images), &Bars::new())?;
-    let notes = conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect();
-    let report = Report::of_conversion(conversion, bytes)?.with_sizes(tried).with_notes(notes);
-    Ok(report.with_answers(&answers, images, &model.preprocess, &model.classes).to_html())
-}
-
-/// The models that were tried on the way and the one that was made.
-fn tried(
-    goal: Option<&GoalJson>,
-    uniform: Option<&Uniform>,
-    conversion: &Conversion,
-    bytes: usize,
-) -> Vec<SizePoint> {
-    let own = conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.judgement);
-    let own = own.map(|judgement| SizePoint { name: "this model".into(), bytes: bytes as u64, judgement });
-    let tried = goal.into_iter().flat_map(|goal| goal.points.clone());
-    tried.chain(uniform.and_then(Uniform::point)).chain(own).collect()
 }
 
 /// What the user should know.
@@ -343,22 +288,6 @@ impl More {
     pub(super) fn of_tuning(tuning: TuningJson) -> Self {
         Self { tuning: Some(tuning), ..Self::default() }
     }
-}
-
-/// The model that comes nearest to the goal, and what was tried.
-fn towards(
-    goal: &Goal,
-    graph: Graph,
-    preprocess: &Preprocess,
-    images: &Dataset,
-    options: &ConvertOptions,
-) -> fgq::Result<(Conversion, Option<GoalJson>)> {
-    let reached = fgq::convert_to(&graph, preprocess, images, options, goal, &Bars::new())?;
-    let json = GoalJson::new(goal, &reached);
-    if !reached.is_reached {
-        warn(format!("no model reaches the goal; the best one found is written: {}", json.line()));
-    }
-    Ok((reached.conversion, Some(json)))
 }
 
 fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
@@ -393,59 +322,6 @@ fn default_output(model: &Path) -> PathBuf {
     let name = model.file_name().unwrap_or_default().to_string_lossy();
     let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     PathBuf::from(format!("{stem}.fgq"))
-}
-
-/// A goal and the models that were tried.
-#[derive(Serialize)]
-struct GoalJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<f64>,
-    is_reached: bool,
-    tried: Vec<TrialJson>,
-    #[serde(skip)]
-    points: Vec<SizePoint>,
-}
-
-#[derive(Serialize)]
-struct TrialJson {
-    max_size: u64,
-    agreement: f64,
-    agreement_ci95: [f64; 2],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drop: Option<f64>,
-}
-
-impl GoalJson {
-    fn new(goal: &Goal, reached: &Reached) -> Self {
-        let trial = |trial: &Trial| TrialJson {
-            max_size: trial.max_size,
-            agreement: trial.judgement.agreement_percent(),
-            agreement_ci95: trial.judgement.agreement_interval(),
-            drop: trial.drop,
-        };
-        let point = |Trial { max_size, judgement, .. }: &Trial| SizePoint {
-            name: format!("tried within {} bytes", grouped(*max_size as usize)),
-            bytes: *max_size,
-            judgement: *judgement,
-        };
-        Self {
-            points: reached.trials.iter().map(point).collect(),
-            keep: goal.agreement,
-            is_reached: reached.is_reached,
-            tried: reached.trials.iter().map(trial).collect(),
-        }
-    }
-
-    /// What was tried, in one line.
-    fn line(&self) -> String {
-        let tried = |trial: &TrialJson| {
-            let [low, high] = trial.agreement_ci95;
-            let size = grouped(trial.max_size as usize);
-            let drop = trial.drop.map(|drop| format!(", drop {drop:.1}")).unwrap_or_default();
-            format!("{size} bytes {:.1}% ({low:.1} to {high:.1}){drop}", trial.agreement)
-        };
-        self.tried.iter().map(tried).collect::<Vec<_>>().join("; ")
-    }
 }
 
 #[derive(Serialize)]

@@ -47,8 +47,8 @@ impl Intention<'_> {
         let (factor, images) = (self.factor(), self.images.entries().len());
         let Self { graph, chosen, options, goal, classes, output, .. } = self;
         let forecast = fgq::check(graph, &chosen.preprocess, options, classes)?;
-        let effort = forecast.effort(images, options.method);
-        let seconds = factor * effort.seconds / (USED * rayon::current_num_threads() as f64).max(1.0);
+        let estimate = forecast.estimate(images, options.method);
+        let seconds = factor * estimate.seconds / (USED * rayon::current_num_threads() as f64).max(1.0);
         if goal.is_some() {
             note(
                 "precisions would be chosen by the images, towards the goal; shown is a model with ternary weights in groups",
@@ -57,12 +57,12 @@ impl Intention<'_> {
         let mut text = text(&forecast)?;
         writeln!(text, "output                {} (not written)", output.display())?;
         writeln!(text, "images                {}", grouped(images))?;
-        writeln!(text, "memory                about {:.0} MB", effort.memory / 1e6)?;
+        writeln!(text, "memory                about {:.0} MB", estimate.memory / 1e6)?;
         writeln!(text, "time                  about {}", duration(seconds))?;
         let forecast = ForecastJson::new(&forecast, chosen);
         Output::new(
             text,
-            &DryRunJson { dry_run: true, output, images, memory: effort.memory, seconds, forecast },
+            &DryRunJson { dry_run: true, output, images, memory: estimate.memory, seconds, forecast },
         )
     }
 

@@ -15,6 +15,7 @@ mod demo;
 mod dry_run;
 mod eval;
 mod flags;
+mod goal;
 mod indicators;
 mod info;
 mod inspect;
@@ -37,7 +38,6 @@ mod tune;
 mod uniform;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use config::GivenOptions;
 use output::{Output, failure};
 use std::ffi::OsString;
 
@@ -137,8 +137,7 @@ fn command(cli: Cli, matches: &ArgMatches) -> anyhow::Result<Output> {
         Command::Demo => demo::run(),
         Command::Check(args) => check::run(*args),
         Command::Convert(args) => {
-            let given = matches.subcommand().map(|(_, given)| GivenOptions::of(given)).transpose()?;
-            convert::run(*args, given.as_ref())
+            convert::run(*args, matches.subcommand_matches("convert").unwrap_or(matches))
         }
         Command::Tune(args) => tune::run(*args),
         Command::Learn(args) => learn::run(*args),

@@ -1,7 +1,11 @@
 //! `--report`: what a command found as a web page.
 
+use super::flags::in_flags;
+use super::goal::GoalJson;
 use super::output::check_writable;
-use fgq::Dataset;
+use super::progress::Bars;
+use super::uniform::Uniform;
+use fgq::{Conversion, Dataset, Graph, Report, SizePoint};
 use std::path::PathBuf;
 
 /// Whether a page is wanted.
@@ -32,4 +36,32 @@ pub(super) fn class_names(named: &[String], images: &Dataset, outputs: usize) ->
         [] => folders().or_else(|| fgq::class_names(outputs)).unwrap_or_default(),
         names => names.to_vec(),
     }
+}
+
+/// The conversion as a web page, with the answers to the images that judged it.
+pub(super) fn conversion_page(
+    conversion: &Conversion,
+    graph: &Graph,
+    images: &Dataset,
+    bytes: usize,
+    tried: Vec<SizePoint>,
+) -> anyhow::Result<String> {
+    let model = &conversion.model;
+    let answers = fgq::answers(model, graph, images, &conversion.judges(images), &Bars::new())?;
+    let notes = conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect();
+    let report = Report::of_conversion(conversion, bytes)?.with_sizes(tried).with_notes(notes);
+    Ok(report.with_answers(&answers, images, &model.preprocess, &model.classes).to_html())
+}
+
+/// The models that were tried on the way and the one that was made.
+pub(super) fn tried(
+    goal: Option<&GoalJson>,
+    uniform: Option<&Uniform>,
+    conversion: &Conversion,
+    bytes: usize,
+) -> Vec<SizePoint> {
+    let own = conversion.model.fidelity.as_ref().and_then(|fidelity| fidelity.judgement);
+    let own = own.map(|judgement| SizePoint { name: "this model".into(), bytes: bytes as u64, judgement });
+    let tried = goal.into_iter().flat_map(|goal| goal.points.clone());
+    tried.chain(uniform.and_then(Uniform::point)).chain(own).collect()
 }

@@ -30,7 +30,7 @@ pub struct SizePoint {
 
 /// What a page is about.
 #[derive(Debug)]
-enum Subject<'a> {
+enum PageSubject<'a> {
     Packed(&'a PackedModel, Summary),
     Full(&'a Graph, NetworkSummary),
 }
@@ -48,7 +48,7 @@ enum Subject<'a> {
 /// ```
 #[derive(Debug)]
 pub struct Report<'a> {
-    subject: Subject<'a>,
+    subject: PageSubject<'a>,
     conversion: Option<&'a Conversion>,
     evaluation: Option<&'a Evaluation>,
     bench: Option<&'a Bench>,
@@ -58,7 +58,7 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(subject: Subject<'a>) -> Self {
+    fn new(subject: PageSubject<'a>) -> Self {
         let (conversion, evaluation, bench) = (None, None, None);
         let (answered, sizes, notes) = (Answered::default(), Vec::new(), Vec::new());
         Self { subject, conversion, evaluation, bench, answered, sizes, notes }
@@ -69,7 +69,7 @@ impl<'a> Report<'a> {
     /// # Errors
     /// A model that is not valid (see [`PackedModel::shapes`]).
     pub fn of_model(model: &'a PackedModel, file_bytes: usize) -> Result<Self> {
-        Ok(Self::new(Subject::Packed(model, Summary::new(model, file_bytes)?)))
+        Ok(Self::new(PageSubject::Packed(model, Summary::new(model, file_bytes)?)))
     }
 
     /// Of a full-precision network.
@@ -77,7 +77,7 @@ impl<'a> Report<'a> {
     /// # Errors
     /// Shapes that do not fit.
     pub fn of_network(graph: &'a Graph) -> Result<Self> {
-        Ok(Self::new(Subject::Full(graph, NetworkSummary::new(graph)?)))
+        Ok(Self::new(PageSubject::Full(graph, NetworkSummary::new(graph)?)))
     }
 
     /// Of what a conversion made, whose file has `file_bytes` bytes.
@@ -156,20 +156,20 @@ impl<'a> Report<'a> {
 
     fn title(&self) -> &str {
         match &self.subject {
-            Subject::Packed(model, _) => &model.name,
-            Subject::Full(graph, _) => &graph.name,
+            PageSubject::Packed(model, _) => &model.name,
+            PageSubject::Full(graph, _) => &graph.name,
         }
     }
 
     fn lead(&self) -> String {
         match &self.subject {
-            Subject::Packed(model, summary) => format!(
+            PageSubject::Packed(model, summary) => format!(
                 "A packed model that runs with integers only: input {}, {} layers with weights, {} weights.",
                 model.input,
                 summary.layers.len(),
                 super::text::grouped(summary.weights())
             ),
-            Subject::Full(graph, summary) => format!(
+            PageSubject::Full(graph, summary) => format!(
                 "A network in full precision: input {}, {} layers with weights.",
                 graph.input,
                 summary.layers.len()
@@ -179,15 +179,15 @@ impl<'a> Report<'a> {
 
     fn facts(&self) -> Vec<facts::Fact> {
         let mut all = match &self.subject {
-            Subject::Packed(_, summary) => facts::of_model(summary),
-            Subject::Full(_, summary) => facts::of_network(summary),
+            PageSubject::Packed(_, summary) => facts::of_model(summary),
+            PageSubject::Full(_, summary) => facts::of_network(summary),
         };
         match (self.evaluation, &self.subject) {
             (Some(evaluation), _) => all.extend(facts::of_evaluation(evaluation)),
-            (None, Subject::Packed(model, _)) => {
+            (None, PageSubject::Packed(model, _)) => {
                 all.extend(model.fidelity.iter().flat_map(facts::of_fidelity))
             }
-            (None, Subject::Full(..)) => {}
+            (None, PageSubject::Full(..)) => {}
         }
         all.extend(self.bench.into_iter().flat_map(facts::of_bench));
         all
@@ -199,8 +199,8 @@ impl<'a> Report<'a> {
 
     fn size(&self) -> String {
         match &self.subject {
-            Subject::Packed(_, summary) => facts::sizes(summary),
-            Subject::Full(..) => String::new(),
+            PageSubject::Packed(_, summary) => facts::sizes(summary),
+            PageSubject::Full(..) => String::new(),
         }
     }
 
@@ -228,7 +228,7 @@ impl<'a> Report<'a> {
 
     /// What a model that switches keeps at its settings.
     fn settings(&self) -> String {
-        let Subject::Packed(model, _) = &self.subject else { return String::new() };
+        let PageSubject::Packed(model, _) = &self.subject else { return String::new() };
         let columns = [
             SheetColumn::Words("setting"),
             SheetColumn::Words("widths"),
@@ -252,17 +252,74 @@ impl<'a> Report<'a> {
 
     fn layers(&self) -> String {
         match &self.subject {
-            Subject::Packed(_, summary) => {
+            PageSubject::Packed(_, summary) => {
                 layers::of_model(summary, &Known { conversion: self.conversion, bench: self.bench })
             }
-            Subject::Full(_, summary) => layers::of_network(summary),
+            PageSubject::Full(_, summary) => layers::of_network(summary),
         }
     }
 
     fn origin(&self) -> String {
         match &self.subject {
-            Subject::Packed(model, _) => facts::origin(model),
-            Subject::Full(..) => String::new(),
+            PageSubject::Packed(model, _) => facts::origin(model),
+            PageSubject::Full(..) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::{ConvertOptions, convert};
+    use crate::data::PixelImages;
+    use crate::eval::answers;
+    use crate::format::arbitrary::preprocess;
+    use crate::layerwise::Method;
+    use crate::source::{LoadOptions, load_onnx};
+    use std::path::Path;
+
+    /// Markup that breaks out of text and of attributes.
+    const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'";
+
+    fn digits() -> Graph {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits/digits-resnet.onnx");
+        load_onnx(std::fs::read(path).unwrap(), "digits", &LoadOptions::default()).unwrap().graph
+    }
+
+    fn check(page: &str) {
+        for absent in ["<script>alert", "<img src=x", "onerror=alert(2)>'<", "NaN%", "\"\">"] {
+            assert!(!page.contains(absent), "{absent}");
+        }
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(page.contains("&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;"));
+    }
+
+    #[test]
+    fn hostile_names_of_layers_classes_and_files_are_text() {
+        let mut graph = digits();
+        let input = graph.input;
+        let preprocess = preprocess(input);
+        let image = |at: usize| (0..input.len()).map(|pixel| (pixel * 37 + at * 91) as u8).collect();
+        let images = PixelImages { pixels: (0..8).map(image).collect(), labels: Vec::new() };
+        let options = ConvertOptions { method: Method::ClosedForm, group: 64, ..ConvertOptions::default() };
+        graph.name = HOSTILE.into();
+        graph.nodes.iter_mut().for_each(|node| node.name = format!("{}{HOSTILE}", node.name));
+        check(&Report::of_network(&graph).unwrap().to_html());
+
+        let mut conversion = convert(graph.clone(), &preprocess, &images, &options, &()).unwrap();
+        let model = &mut conversion.model;
+        (model.provenance.source, model.provenance.generator) = (HOSTILE.into(), HOSTILE.into());
+        model.provenance.options.insert(HOSTILE.into(), HOSTILE.into());
+        model.classes = vec![HOSTILE.into(); 10];
+        let found = answers(&conversion.model, &graph, &images, &conversion.judges(&images), &()).unwrap();
+        let judgement = Judgement { images: 1, agreeing: 1, divergence: 0.0, divergence_error: None };
+        let size = SizePoint { name: HOSTILE.into(), bytes: 1, judgement };
+        let report = Report::of_conversion(&conversion, 1000).unwrap();
+        let report = report.with_answers(&found, &images, &preprocess, &conversion.model.classes);
+        let page = report.with_sizes(vec![size.clone(), size]).with_notes(vec![HOSTILE.into()]).to_html();
+        check(&page);
+        for part in ["Size against agreement", "Activations", "Confusion of classes", "Origin"] {
+            assert!(page.contains(&format!("<h2>{part}</h2>")), "{part}");
         }
     }
 }

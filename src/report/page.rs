@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
+/// What browsers may do with the page.
+const POLICY: &str = include_str!("policy.txt");
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A self-contained page; `lead` says in a sentence what it is about, `body` is HTML.
@@ -13,10 +15,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(super) fn page(title: &str, lead: &str, body: &str) -> String {
     let (title, lead) = (escaped(title), escaped(lead));
     let script = base64(&Sha256::digest(SCRIPT));
-    let policy = format!(
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{script}'; \
-         base-uri 'none'; form-action 'none'"
-    );
+    let policy = POLICY.replace("{script}", &script);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\

@@ -23,7 +23,7 @@ const ALIVE: f64 = 0.4;
 
 /// What a conversion takes; each figure may be wrong by a factor of two.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Effort {
+pub struct Estimate {
     /// Seconds of processor time, all threads together.
     pub seconds: f64,
     /// Bytes of memory at most.
@@ -32,7 +32,7 @@ pub struct Effort {
 
 impl Forecast {
     /// What one conversion with so many images takes; choosing precisions by images takes several.
-    pub fn effort(&self, images: usize, method: Method) -> Effort {
+    pub fn estimate(&self, images: usize, method: Method) -> Estimate {
         let (layers, images) = (&self.summary.layers, images as f64);
         let is_fitted = |layer: &Layer| method == Method::Compensated && layer.precision != Precision::int8();
         let fitted = || layers.iter().filter(|layer| is_fitted(layer)).map(Sizes::of);
@@ -47,7 +47,7 @@ impl Forecast {
             + 24.0 * largest(&mut fitted().map(|sizes| sizes.weights.powi(2)))
             + ALIVE * activations().map(|bytes| bytes.min(IN_MEMORY)).sum::<f64>()
             + 2.0 * (4.0 * largest(&mut activations())).min(IN_MEMORY);
-        Effort { seconds, memory }
+        Estimate { seconds, memory }
     }
 }
 
