@@ -90,10 +90,10 @@ fn sync_folder(folder: &Path) {
 /// `Io`: a device, a pipe, a folder, a file with more bytes.
 pub(crate) fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
     let io = |error| Error::io(path, error);
-    let refused = |message: String| Err(Error::new(ErrorKind::Io, message).at_path(path));
+    let refused = |message: String| Error::new(ErrorKind::Io, message).at_path(path);
     let check = |found: &Metadata| match found.is_file() {
         true => Ok(()),
-        false => refused(format!("is {}, no file", kind_of(found))),
+        false => Err(refused(format!("is {}, no file", kind_of(found)))),
     };
     // A pipe would keep whoever opens it waiting; what was opened counts, whatever the name stood for before.
     check(&fs::metadata(path).map_err(io)?)?;
@@ -102,7 +102,7 @@ pub(crate) fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > most {
-        return refused(format!("more than {most} bytes"));
+        return Err(refused(format!("more than {most} bytes")));
     }
     Ok(bytes)
 }
