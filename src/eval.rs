@@ -8,6 +8,7 @@ use crate::graph::{Graph, Interpreter};
 use crate::judge::{Answers, Judgement, Z95, best, wilson};
 use crate::progress::Progress;
 use crate::runtime::Session;
+use ndarray::Array3;
 use rayon::prelude::*;
 use std::time::Duration;
 
@@ -152,8 +153,8 @@ pub fn evaluate(
     let session = Session::new(model)?;
     let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
     let networks = Networks { model, session: &session, interpreter: interpreter.as_ref() };
-    evaluate_with(images, &model.preprocess, progress, |pixels, label, start| {
-        networks.see(pixels, label, start)
+    evaluate_with(images, &model.preprocess, progress, |input, label, start| {
+        networks.see(input, label, start)
     })
 }
 
@@ -169,8 +170,8 @@ pub fn evaluate_network(
 ) -> Result<Evaluation> {
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let interpreter = Interpreter::new(graph)?;
-    evaluate_with(images, preprocess, progress, |pixels, label, start| {
-        let logits = full_precision(&interpreter, pixels, preprocess)?;
+    evaluate_with(images, preprocess, progress, |input, label, start| {
+        let logits = full_precision(&interpreter, input, preprocess)?;
         let times = [start.elapsed(), Duration::ZERO];
         Ok(Seen { model: Ranking { top: best(&logits, TOP), label }, reference: None, times })
     })
@@ -181,7 +182,7 @@ fn evaluate_with(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
-    see: impl Fn(&[u8], usize, Instant) -> Result<Seen> + Sync,
+    see: impl Fn(&EvaluatedInput, usize, Instant) -> Result<Seen> + Sync,
 ) -> Result<Evaluation> {
     let start = Instant::now();
     progress.start("evaluating", images.len());
@@ -203,6 +204,13 @@ fn interpreter<'a>(graph: &'a Graph, model: &PackedModel) -> Result<Interpreter<
         return Err(Error::new(ErrorKind::Shape, message));
     }
     Interpreter::new(graph)
+}
+
+/// What networks read of an image.
+struct EvaluatedInput {
+    pixels: Vec<u8>,
+    /// What full precision reads, if that is more than pixels say.
+    values: Option<Array3<f32>>,
 }
 
 /// What an image showed.
@@ -229,11 +237,11 @@ struct Networks<'a> {
 }
 
 impl Networks<'_> {
-    fn see(&self, pixels: &[u8], label: usize, start: Instant) -> Result<Seen> {
-        let logits = self.session.run(pixels)?;
+    fn see(&self, input: &EvaluatedInput, label: usize, start: Instant) -> Result<Seen> {
+        let logits = self.session.run(&input.pixels)?;
         let (model, ran) = (Ranking { top: logits.top(0, TOP), label }, start.elapsed());
         let reference = self.interpreter.map(|interpreter| {
-            let full = full_precision(interpreter, pixels, &self.model.preprocess)?;
+            let full = full_precision(interpreter, input, &self.model.preprocess)?;
             let packed = logits.data.iter().map(|&logit| f64::from(logit) * self.model.logit_scale);
             let answers = Answers::of(&full, &packed.collect::<Vec<_>>());
             Ok((Ranking { top: best(&full, TOP), label }, answers))
@@ -242,8 +250,12 @@ impl Networks<'_> {
     }
 }
 
-fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preprocess) -> Result<Vec<f64>> {
-    let image = normalise(pixels, preprocess)?;
+fn full_precision(
+    interpreter: &Interpreter,
+    input: &EvaluatedInput,
+    preprocess: &Preprocess,
+) -> Result<Vec<f64>> {
+    let image = input.values.clone().map_or_else(|| normalise(&input.pixels, preprocess), Ok)?;
     let logits = interpreter.run(image.as_slice().unwrap_or_default())?;
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
@@ -253,13 +265,13 @@ fn see_all(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
-    see: impl Fn(&[u8], usize, Instant) -> Result<Seen> + Sync,
+    see: impl Fn(&EvaluatedInput, usize, Instant) -> Result<Seen> + Sync,
 ) -> Result<(Vec<Seen>, Unreadable)> {
     let read_and_see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
         let label = images.label(index).ok_or_else(|| unlabelled(&images.name(index)))?;
         let start = Instant::now();
-        let outcome = match images.pixels(index, preprocess) {
-            Ok(pixels) => Ok(see(&pixels, label, start)?),
+        let outcome = match input(images, index, preprocess) {
+            Ok(input) => Ok(see(&input, label, start)?),
             Err(error) => Err((images.name(index), error)),
         };
         progress.advance(1);
@@ -274,9 +286,18 @@ fn see_all(
         }
     }
     if all.is_empty() {
-        return Err(Error::new(ErrorKind::Image, format!("none of {} images can be read", images.len())));
+        let error = Error::new(ErrorKind::Image, format!("none of {} images can be read", images.len()));
+        return Err(match unreadable.into_iter().next() {
+            Some((_, cause)) => error.because(cause),
+            None => error,
+        });
     }
     Ok((all, unreadable))
+}
+
+fn input(images: &dyn Images, index: usize, preprocess: &Preprocess) -> Result<EvaluatedInput> {
+    let (pixels, values) = (images.pixels(index, preprocess)?, images.values(index, preprocess)?);
+    Ok(EvaluatedInput { pixels, values })
 }
 
 fn unlabelled(name: &str) -> Error {

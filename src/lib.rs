@@ -88,6 +88,8 @@ mod wide;
 
 // What makes a model.
 #[cfg(feature = "convert")]
+mod archive;
+#[cfg(feature = "convert")]
 mod bench;
 #[cfg(feature = "convert")]
 mod calibrate;
@@ -101,6 +103,8 @@ mod convert;
 mod data;
 #[cfg(feature = "convert")]
 mod eval;
+#[cfg(feature = "convert")]
+mod export;
 #[cfg(feature = "convert")]
 mod files;
 #[cfg(feature = "convert")]
@@ -159,7 +163,7 @@ pub use bench::bench_training;
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]
-pub use calibrate::{ActivationRule, RangeMethod};
+pub use calibrate::{ActivationRule, RangeMethod, feature_preprocess};
 #[cfg(feature = "convert")]
 pub use check::{Forecast, check};
 #[cfg(feature = "convert")]
@@ -171,6 +175,8 @@ pub use data::{
 };
 #[cfg(feature = "convert")]
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};
+#[cfg(feature = "convert")]
+pub use export::{CExport, CLayer, COptions, export_c};
 #[cfg(feature = "convert")]
 pub use files::replace_file;
 #[cfg(feature = "convert")]

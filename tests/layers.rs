@@ -7,12 +7,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first; those in one line may use one another.
-const LAYERS: [&[&str]; 19] = [
+const LAYERS: [&[&str]; 20] = [
     &["error", "clock", "index", "random", "threads", "wide"],
-    &["files", "fixed", "judge", "knapsack", "liveness", "precision", "products", "progress", "tensor"],
+    &[
+        "archive",
+        "files",
+        "fixed",
+        "judge",
+        "knapsack",
+        "liveness",
+        "precision",
+        "products",
+        "progress",
+        "tensor",
+    ],
     &["format"],
     &["kernels", "pixels"],
     &["runtime"],
+    &["export"],
     &["graph"],
     &["source"],
     &["data"],

@@ -1,6 +1,7 @@
 //! Calibration: what activations look like on sample images.
 
 mod answers;
+mod features;
 mod histogram;
 mod observe;
 mod parts;
@@ -9,6 +10,7 @@ mod reading;
 mod spool;
 
 pub(crate) use answers::logits_of;
+pub use features::feature_preprocess;
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
 pub(crate) use parts::Parts;

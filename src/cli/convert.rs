@@ -228,7 +228,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let (graph, chosen) = args.network.load(&args.files.model)?;
+    let (graph, chosen) = args.network.load(&args.files.model, Some(&args.files.calib))?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
     let images = args.files.images(&graph, args.goal.max_drop.is_some())?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;

@@ -67,7 +67,7 @@ fn finite(text: &str) -> Result<f64, &'static str> {
 
 /// Measures, and checks what was asked for.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let model = Model::open(&args.model, &args.network)?.at(&args.model, &args.bits)?;
+    let model = Model::open(&args.model, &args.network, Some(args.place()))?.at(&args.model, &args.bits)?;
     let images = args.dataset(model.outputs()?)?;
     let (evaluation, name) = match &model {
         Model::Packed(model) => {
@@ -99,11 +99,15 @@ impl Args {
             self.model.display()
         );
         ensure!(self.limit != Some(0), "--limit 0 leaves no image; give at least 1");
-        let folders = [&self.place.images, &self.place.imagenet_val];
-        let folder = folders.into_iter().flatten().next().map_or(Path::new("."), PathBuf::as_path);
-        let images = Dataset::labelled(folder, self.labels.as_deref(), outputs)?;
+        let images = Dataset::labelled(self.place(), self.labels.as_deref(), outputs)?;
         images.notes().iter().for_each(note);
         Ok(images.spread(self.limit.unwrap_or(usize::MAX)))
+    }
+
+    /// Where the images are.
+    fn place(&self) -> &Path {
+        let places = [&self.place.images, &self.place.imagenet_val];
+        places.into_iter().flatten().next().map_or(Path::new("."), PathBuf::as_path)
     }
 
     fn reference(&self, model: &PackedModel) -> anyhow::Result<Option<Graph>> {

@@ -129,7 +129,7 @@ impl IndicatorArgs {
             return Ok(known);
         }
         check_writable(file, "--indicators")?;
-        let (graph, chosen) = self.network.load(model)?;
+        let (graph, chosen) = self.network.load(model, Some(calib))?;
         check(&fgq::candidates(graph.clone(), &chosen.preprocess, &options)?)?;
         options.classes = self.classes.names(&graph, calib)?;
         let images = Dataset::unlabelled(calib)?.spread(samples);

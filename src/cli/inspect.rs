@@ -69,7 +69,7 @@ impl From<Bytes> for BytesJson {
 
 /// Reads the model and describes it.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    match Model::open(&args.model, &args.network)? {
+    match Model::open(&args.model, &args.network, None)? {
         Model::Packed(model) => packed(args, &model),
         Model::Full(graph, chosen) => full_precision::inspect(&graph, &chosen),
     }

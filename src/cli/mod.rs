@@ -12,6 +12,7 @@ mod convert;
 mod course;
 mod demo;
 mod eval;
+mod export;
 mod flags;
 mod indicators;
 mod info;
@@ -73,6 +74,8 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Measure the accuracy of a packed model, alone or against full precision, or of a full-precision network
     Eval(eval::Args),
+    /// Write a packed model as C for small devices
+    Export(export::Args),
     /// Name the five most probable classes of images
     Classify(classify::Args),
     /// Time a packed model layer by layer on noise
@@ -111,6 +114,7 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Learn(args) => learn::run(*args),
         Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -42,7 +42,7 @@ impl PackedConv {
     }
 
     /// Levels and scales of the first planes, plane after plane.
-    pub(super) fn parts(&self, planes: usize) -> (Vec<i8>, Vec<u8>) {
+    pub(crate) fn parts(&self, planes: usize) -> (Vec<i8>, Vec<u8>) {
         self.parts_of(planes, 0..self.outputs)
     }
 
