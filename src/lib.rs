@@ -130,6 +130,9 @@ mod products;
 #[cfg(feature = "convert")]
 mod progress;
 #[cfg(feature = "convert")]
+#[rustfmt::skip]
+mod proto;
+#[cfg(feature = "convert")]
 mod quantize;
 #[cfg(feature = "convert")]
 mod reach;
@@ -176,7 +179,7 @@ pub use data::{
 #[cfg(feature = "convert")]
 pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};
 #[cfg(feature = "convert")]
-pub use export::{CExport, CLayer, COptions, export_c};
+pub use export::{CExport, CLayer, COptions, OnnxExportOptions, export_c, export_onnx};
 #[cfg(feature = "convert")]
 pub use files::replace_file;
 #[cfg(feature = "convert")]

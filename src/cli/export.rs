@@ -1,12 +1,12 @@
 //! `fgq export`: a packed model in forms that other programs take.
 
-use super::output::{Output, grouped};
+use super::output::{Output, check_writable, grouped};
 use super::settings::BitsArgs;
 use super::table::{Column, Table};
-use fgq::{CExport, CLayer, COptions, PackedModel};
+use fgq::{CExport, CLayer, COptions, OnnxExportOptions, PackedModel, replace_file};
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `fgq export`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,9 @@ pub struct Args {
     /// With --c: what the names of the interface begin with
     #[arg(long, value_name = "NAME", default_value = "model")]
     prefix: String,
+    /// With --onnx: the operator set, 21 to 25; below 25 ternary weights take 4 bits instead of 2
+    #[arg(long, value_name = "N", default_value_t = OnnxExportOptions::default().opset)]
+    opset: u32,
     #[command(flatten)]
     bits: BitsArgs,
 }
@@ -29,12 +32,23 @@ struct FormArgs {
     /// Write C99 for devices without an operating system: model.h, model.c, an example, a Makefile, a table of the layers
     #[arg(long, value_name = "DIR")]
     c: Option<PathBuf>,
+    /// Write an ONNX file that computes in real numbers what the model computes in integers
+    #[arg(long, value_name = "OUT.onnx")]
+    onnx: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
 struct ExportJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     c: Option<CJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    onnx: Option<OnnxJson>,
+}
+
+#[derive(Serialize)]
+struct OnnxJson {
+    output: String,
+    bytes: usize,
 }
 
 /// Sizes are in bytes.
@@ -60,23 +74,45 @@ struct CLayerJson {
 /// Writes the model in every form that was asked for.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
     let model = args.bits.at(&args.model, fgq::read_model(&args.model)?)?;
-    let c = args.c(&model)?;
-    let text = c.as_ref().map(CJson::text).transpose()?.unwrap_or_default();
-    Ok(Output::new(text, &ExportJson { c })?)
+    // Everything is refused before anything is written.
+    let (c, onnx) = (args.c(&model)?, args.onnx(&model)?);
+    let c =
+        c.map(|(folder, export)| export.write(folder).map(|()| CJson::new(folder, &export))).transpose()?;
+    let onnx = onnx
+        .map(|(path, bytes)| replace_file(path, &bytes).map(|()| OnnxJson::new(path, &bytes)))
+        .transpose()?;
+    let mut text = c.as_ref().map(CJson::text).transpose()?.unwrap_or_default();
+    if let Some(OnnxJson { output, bytes }) = &onnx {
+        text.push_str(&format!("output                {output}, {} bytes\n", grouped(*bytes)));
+    }
+    Ok(Output::new(text, &ExportJson { c, onnx })?)
 }
 
 impl Args {
-    fn c(&self, model: &PackedModel) -> anyhow::Result<Option<CJson>> {
+    fn c(&self, model: &PackedModel) -> anyhow::Result<Option<(&Path, CExport)>> {
         let Some(folder) = &self.forms.c else { return Ok(None) };
         let options = COptions { prefix: self.prefix.clone() };
         let export = fgq::export_c(model, &options).map_err(|error| error.at_path(&self.model))?;
-        export.write(folder)?;
-        Ok(Some(CJson::new(folder.display().to_string(), &export)))
+        Ok(Some((folder, export)))
+    }
+
+    fn onnx(&self, model: &PackedModel) -> anyhow::Result<Option<(&Path, Vec<u8>)>> {
+        let Some(path) = &self.forms.onnx else { return Ok(None) };
+        check_writable(path, "--onnx")?;
+        let options = OnnxExportOptions { opset: self.opset };
+        let bytes = fgq::export_onnx(model, &options).map_err(|error| error.at_path(&self.model))?;
+        Ok(Some((path, bytes)))
+    }
+}
+
+impl OnnxJson {
+    fn new(path: &Path, bytes: &[u8]) -> Self {
+        Self { output: path.display().to_string(), bytes: bytes.len() }
     }
 }
 
 impl CJson {
-    fn new(folder: String, export: &CExport) -> Self {
+    fn new(folder: &Path, export: &CExport) -> Self {
         let layer = |layer: &CLayer| CLayerJson {
             name: layer.name.clone(),
             operator: layer.operator,
@@ -86,7 +122,13 @@ impl CJson {
             products: layer.products,
         };
         let layers = export.layers.iter().map(layer).collect();
-        Self { folder, flash: export.flash(), arena: export.arena, products: export.products(), layers }
+        Self {
+            folder: folder.display().to_string(),
+            flash: export.flash(),
+            arena: export.arena,
+            products: export.products(),
+            layers,
+        }
     }
 
     fn text(&self) -> Result<String, std::fmt::Error> {

@@ -74,7 +74,7 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Measure the accuracy of a packed model, alone or against full precision, or of a full-precision network
     Eval(eval::Args),
-    /// Write a packed model as C for small devices
+    /// Write a packed model as C for small devices, or as an ONNX file
     Export(export::Args),
     /// Name the five most probable classes of images
     Classify(classify::Args),

@@ -3,6 +3,7 @@
 
 #include "inputs.h"
 #include "model.h"
+#include <stddef.h>
 
 static uint32_t arena[MODEL_ARENA_WORDS];
 
@@ -54,16 +55,37 @@ static int semihosting(int operation, const void *argument)
     return (int)a0;
 }
 
-#define PER_TICK 1
+/* What the compiler makes of loops; there is no library. Volatile, so that it makes no call of these. */
+void *memset(void *to, int value, size_t count);
+void *memset(void *to, int value, size_t count)
+{
+    volatile unsigned char *at = to;
+    while (count--) {
+        *at++ = (unsigned char)value;
+    }
+    return to;
+}
+
+void *memcpy(void *to, const void *from, size_t count);
+void *memcpy(void *to, const void *from, size_t count)
+{
+    volatile unsigned char *at = to;
+    const unsigned char *source = from;
+    while (count--) {
+        *at++ = *source++;
+    }
+    return to;
+}
+
+/* The machine's clock runs at 10 MHz. */
+#define PER_TICK 100
 static void start_clock(void)
 {
 }
 
 static uint32_t ticks(void)
 {
-    uint32_t count;
-    __asm__ volatile("csrr %0, minstret" : "=r"(count));
-    return count;
+    return *(volatile uint32_t *)0x0200bff8;
 }
 #endif
 
@@ -98,7 +120,7 @@ int main(void)
         }
     }
     semihosting(4, "instructions ");
-    print((long)((after - before) * PER_TICK), '\n');
+    print((long)(((after - before) & 0xffffff) * PER_TICK), '\n');
 #ifdef __arm__
     semihosting(0x18, (const void *)0x20026);
 #endif

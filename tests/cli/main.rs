@@ -6,6 +6,7 @@ mod bench;
 mod checkpoints;
 mod demo;
 mod errors;
+mod export;
 mod goal;
 mod networks;
 mod options;

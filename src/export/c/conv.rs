@@ -20,7 +20,7 @@ const DEPTHWISE: usize = 60;
 
 /// What a convolution reads.
 #[derive(Debug, Clone)]
-pub(super) struct ConvInput<'a> {
+pub(super) struct CConvInput<'a> {
     pub shape: Shape,
     /// Zero point of each channel, or one for all.
     pub zeros: &'a [u8],
@@ -29,7 +29,7 @@ pub(super) struct ConvInput<'a> {
     pub output_zero: u8,
 }
 
-impl ConvInput<'_> {
+impl CConvInput<'_> {
     fn zero(&self, channel: usize) -> u8 {
         *self.zeros.get(channel).or(self.zeros.first()).unwrap_or(&0)
     }
@@ -51,7 +51,7 @@ pub(super) enum ConvForm {
 }
 
 impl ConvForm {
-    pub(super) fn of(conv: &PackedConv, input: &ConvInput) -> Self {
+    pub(super) fn of(conv: &PackedConv, input: &CConvInput) -> Self {
         let codes = matches!(conv.store, Store::Codes { .. });
         if conv.group_inputs == 1 && conv.groups > 1 && codes && input.is_uniform() {
             return Self::Depthwise;
@@ -63,7 +63,8 @@ impl ConvForm {
     }
 }
 
-/// How many quads of inputs share a scale, at most; none if groups end within a quad or weights are not ternary.
+/// How many quads of inputs form a group, all groups of a tap alike; none if scales change within a quad or weights are
+/// not ternary.
 fn ternary_quads(conv: &PackedConv) -> Option<usize> {
     let precision = conv.weights.precision;
     let is_ternary = precision.levels().largest() == 1 && precision.levels().count() == 3;
@@ -71,21 +72,20 @@ fn ternary_quads(conv: &PackedConv) -> Option<usize> {
     if !is_ternary || !fits {
         return None;
     }
-    let whole = conv.group_inputs.div_ceil(QUAD);
-    match precision.group() {
-        Some(group) if group < conv.group_inputs => {
-            let divides = |&quads: &usize| (group / QUAD).is_multiple_of(quads);
-            group.is_multiple_of(QUAD).then(|| (1..=MOST_QUADS).rev().find(divides)).flatten()
-        }
-        _ => Some(whole.min(MOST_QUADS)),
-    }
+    let tap = conv.group_inputs.div_ceil(QUAD);
+    let own = match precision.group() {
+        Some(group) if group < conv.group_inputs => group.is_multiple_of(QUAD).then_some(group / QUAD)?,
+        _ => tap,
+    };
+    let divides = |&quads: &usize| own.is_multiple_of(quads) && tap.is_multiple_of(quads);
+    (1..=MOST_QUADS).rev().find(divides)
 }
 
 fn ternary_bytes(conv: &PackedConv, shared: usize) -> usize {
     let quads = conv.group_inputs.div_ceil(QUAD);
     let blocks = conv.groups * (conv.outputs / conv.groups).div_ceil(BLOCK);
     let planes = conv.weights.precision.planes();
-    blocks * planes * conv.window.area() * (quads + quads.div_ceil(shared)) * BLOCK
+    blocks * planes * conv.window.area() * (quads + quads / shared) * BLOCK
 }
 
 /// The constants of a convolution and what they take.
@@ -100,7 +100,7 @@ pub(super) struct ConvData {
 impl ConvData {
     pub(super) fn new(
         conv: &PackedConv,
-        input: &ConvInput,
+        input: &CConvInput,
         shape: Shape,
         form: ConvForm,
         name: &str,
@@ -122,7 +122,7 @@ impl ConvData {
     }
 
     /// Biases, multipliers and the residual's.
-    fn store(&mut self, conv: &PackedConv, input: &ConvInput, form: ConvForm, name: &str) -> String {
+    fn store(&mut self, conv: &PackedConv, input: &CConvInput, form: ConvForm, name: &str) -> String {
         let bias: Vec<String> = biases(conv, input, form).into_iter().map(number).collect();
         let bias = self.array("int32_t", 4, &format!("{name}_bias"), &bias);
         let Store::Codes { multipliers, residual, fraction, low, high } = &conv.store else {
@@ -147,7 +147,7 @@ impl ConvData {
         format!("&{name}_residual")
     }
 
-    fn depthwise(&mut self, conv: &PackedConv, input: &ConvInput, name: &str, [window, store]: [String; 2]) {
+    fn depthwise(&mut self, conv: &PackedConv, input: &CConvInput, name: &str, [window, store]: [String; 2]) {
         let (weights, taps) = (conv.expand(), conv.window.area());
         let by_tap: Vec<i8> =
             (0..taps).flat_map(|tap| weights.iter().skip(tap).step_by(taps).copied()).collect();
@@ -167,7 +167,7 @@ impl ConvData {
     fn dense(
         &mut self,
         conv: &PackedConv,
-        input: &ConvInput,
+        input: &CConvInput,
         name: &str,
         form: ConvForm,
         [window, store]: [String; 2],
@@ -209,7 +209,8 @@ impl ConvData {
             ("inputs", conv.group_inputs.to_string()),
             ("outputs", (conv.outputs / conv.groups).to_string()),
             ("padded", padded.to_string()),
-            ("shared", most.to_string()),
+            ("tap_groups", (padded / QUAD / most.max(1)).to_string()),
+            ("quads", most.to_string()),
             ("planes", conv.weights.precision.planes().to_string()),
             ("zero", input.zero(0).to_string()),
             ("logit_shift", shift.to_string()),
@@ -221,7 +222,7 @@ impl ConvData {
 }
 
 /// The biases, with the zero points of the input in them where raw codes are summed.
-fn biases(conv: &PackedConv, input: &ConvInput, form: ConvForm) -> Vec<i32> {
+fn biases(conv: &PackedConv, input: &CConvInput, form: ConvForm) -> Vec<i32> {
     if form == ConvForm::Depthwise {
         return conv.bias.clone();
     }

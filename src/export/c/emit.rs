@@ -1,7 +1,7 @@
 //! The files.
 
 use super::arena::Arena;
-use super::node::{Emission, Section};
+use super::node::{CSection, Emission};
 use super::text::harmless;
 use super::{CExport, COptions};
 use crate::format::{PackedId, PackedModel, Preprocess};
@@ -72,7 +72,7 @@ pub(super) fn source(
 ) -> String {
     let prefix = &options.prefix;
     let mut text = format!("/* Written by fgq. */\n\n#include \"model.h\"\n{SHIFTS}");
-    let sections: BTreeSet<Section> = emissions.iter().flat_map(|it| it.sections.iter().copied()).collect();
+    let sections: BTreeSet<CSection> = emissions.iter().flat_map(|it| it.sections.iter().copied()).collect();
     sections.iter().for_each(|&section| text.push_str(&code(section, &sections)));
     for (id, node) in model.nodes.enumerate() {
         if !emissions[id].constants.is_empty() {
@@ -102,39 +102,39 @@ pub(super) fn source(
     text
 }
 
-fn code(section: Section, all: &BTreeSet<Section>) -> String {
+fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
     match section {
-        Section::Codes => include_str!("kernels/codes.c").to_owned(),
-        Section::Requantized => include_str!("kernels/requantized.c").to_owned(),
-        Section::Rescale => include_str!("kernels/rescale.c").to_owned(),
-        Section::Window => include_str!("kernels/window.c").to_owned(),
-        Section::Wide => include_str!("kernels/wide.c").to_owned(),
-        Section::Epilogue => include_str!("kernels/epilogue.c").to_owned(),
-        Section::Pairs => include_str!("kernels/pairs.c").to_owned(),
-        Section::Ternary => include_str!("kernels/ternary.c").to_owned(),
-        Section::Bytes => include_str!("kernels/bytes.c").to_owned(),
-        Section::Conv => CONV.replace("@BLOCKS@\n", blocks(all)),
-        Section::Depthwise => include_str!("kernels/depthwise.c").to_owned(),
-        Section::Table => include_str!("kernels/table.c").to_owned(),
-        Section::Broadcast => include_str!("kernels/broadcast.c").to_owned(),
-        Section::Add => include_str!("kernels/add.c").to_owned(),
-        Section::Mul => include_str!("kernels/mul.c").to_owned(),
-        Section::Narrow => include_str!("kernels/narrow.c").to_owned(),
-        Section::Fill => include_str!("kernels/fill.c").to_owned(),
-        Section::Move => include_str!("kernels/move.c").to_owned(),
-        Section::MaxPool => include_str!("kernels/max_pool.c").to_owned(),
-        Section::AveragePool => include_str!("kernels/average_pool.c").to_owned(),
-        Section::ChannelSum => include_str!("kernels/channel_sum.c").to_owned(),
-        Section::GlobalAverage => include_str!("kernels/global_average.c").to_owned(),
-        Section::GlobalSum => include_str!("kernels/global_sum.c").to_owned(),
-        Section::Distances => include_str!("kernels/distances.c").to_owned(),
-        Section::GroupNorm => include_str!("kernels/group_norm.c").to_owned(),
+        CSection::Codes => include_str!("kernels/codes.c").to_owned(),
+        CSection::Requantized => include_str!("kernels/requantized.c").to_owned(),
+        CSection::Rescale => include_str!("kernels/rescale.c").to_owned(),
+        CSection::Window => include_str!("kernels/window.c").to_owned(),
+        CSection::Wide => include_str!("kernels/wide.c").to_owned(),
+        CSection::Epilogue => include_str!("kernels/epilogue.c").to_owned(),
+        CSection::Pairs => include_str!("kernels/pairs.c").to_owned(),
+        CSection::Ternary => include_str!("kernels/ternary.c").to_owned(),
+        CSection::Bytes => include_str!("kernels/bytes.c").to_owned(),
+        CSection::Conv => CONV.replace("@BLOCKS@\n", blocks(all)),
+        CSection::Depthwise => include_str!("kernels/depthwise.c").to_owned(),
+        CSection::Table => include_str!("kernels/table.c").to_owned(),
+        CSection::Broadcast => include_str!("kernels/broadcast.c").to_owned(),
+        CSection::Add => include_str!("kernels/add.c").to_owned(),
+        CSection::Mul => include_str!("kernels/mul.c").to_owned(),
+        CSection::Narrow => include_str!("kernels/narrow.c").to_owned(),
+        CSection::Fill => include_str!("kernels/fill.c").to_owned(),
+        CSection::Move => include_str!("kernels/move.c").to_owned(),
+        CSection::MaxPool => include_str!("kernels/max_pool.c").to_owned(),
+        CSection::AveragePool => include_str!("kernels/average_pool.c").to_owned(),
+        CSection::ChannelSum => include_str!("kernels/channel_sum.c").to_owned(),
+        CSection::GlobalAverage => include_str!("kernels/global_average.c").to_owned(),
+        CSection::GlobalSum => include_str!("kernels/global_sum.c").to_owned(),
+        CSection::Distances => include_str!("kernels/distances.c").to_owned(),
+        CSection::GroupNorm => include_str!("kernels/group_norm.c").to_owned(),
     }
 }
 
 /// How sums are made, where layers have weights of one kind or of both.
-fn blocks(all: &BTreeSet<Section>) -> &'static str {
-    match (all.contains(&Section::Ternary), all.contains(&Section::Bytes)) {
+fn blocks(all: &BTreeSet<CSection>) -> &'static str {
+    match (all.contains(&CSection::Ternary), all.contains(&CSection::Bytes)) {
         (true, true) => include_str!("kernels/block_either.c"),
         (true, false) => include_str!("kernels/block_ternary.c"),
         _ => include_str!("kernels/block_bytes.c"),

@@ -1,6 +1,6 @@
 //! What the code needs of one node: constants, a call, scratch.
 
-use super::conv::{ConvData, ConvForm, ConvInput, rescale_text, window_text};
+use super::conv::{CConvInput, ConvData, ConvForm, rescale_text, window_text};
 use super::text::{array, structure};
 use crate::format::{
     Multiplier, PackedConv, PackedId, PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, Store,
@@ -19,7 +19,7 @@ const NORM: usize = 48;
 
 /// A part of the code that nodes share, in the order in which it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Section {
+pub(super) enum CSection {
     Codes,
     Requantized,
     Rescale,
@@ -52,7 +52,7 @@ pub(super) enum Section {
 pub(super) struct Emission {
     pub constants: String,
     pub calls: Vec<String>,
-    pub sections: Vec<Section>,
+    pub sections: Vec<CSection>,
     /// Bytes of constants.
     pub flash: usize,
     /// Bytes of scratch.
@@ -68,7 +68,7 @@ impl Emission {
     pub(super) fn of(model: &PackedModel, shapes: &Per<PackedId, Shape>, id: PackedId) -> Self {
         let node = &model.nodes[id];
         let mut emission = Self::default();
-        let writer = Writer {
+        let writer = CNodeWriter {
             node,
             name: format!("n{}", id.index()),
             inputs: node.inputs.iter().map(|&input| shapes[input]).collect(),
@@ -79,7 +79,7 @@ impl Emission {
         if shapes.is_last(id) && !emission.yields_logits {
             let (count, zero) = (shapes[id].len(), node.quantizer.zero_point);
             emission.calls.push(format!("distances(@=, logits, {count}, {zero})"));
-            emission.sections.push(Section::Distances);
+            emission.sections.push(CSection::Distances);
         }
         emission
     }
@@ -106,7 +106,7 @@ fn zeros(node: &PackedNode) -> &[u8] {
 }
 
 /// A node and what it reads.
-struct Writer<'a> {
+struct CNodeWriter<'a> {
     node: &'a PackedNode,
     /// What its constants are called.
     name: String,
@@ -115,7 +115,7 @@ struct Writer<'a> {
     shape: Shape,
 }
 
-impl Writer<'_> {
+impl CNodeWriter<'_> {
     fn write(&self, out: &mut Emission) {
         let max = self.node.quantizer.max;
         match &self.node.op {
@@ -131,8 +131,8 @@ impl Writer<'_> {
                 out.constants = format!("static const struct rescale {}_by[2] = {by};\n", self.name);
                 out.flash = 2 * RESCALE;
                 let rest = format!("{}_by, {}, {fraction}, {max}", self.name, self.offset(*fraction));
-                self.broadcast("add", &rest, Section::Add, out);
-                out.sections.extend([Section::Codes, Section::Rescale]);
+                self.broadcast("add", &rest, CSection::Add, out);
+                out.sections.extend([CSection::Codes, CSection::Rescale]);
             }
             PackedOp::Mul(by) => {
                 out.constants = format!(
@@ -144,8 +144,8 @@ impl Writer<'_> {
                 out.flash = 2;
                 let rest =
                     format!("{}_zeros, {}, {}, {}, {max}", self.name, by.shift, by.value, self.offset(0));
-                self.broadcast("mul", &rest, Section::Mul, out);
-                out.sections.extend([Section::Codes, Section::Requantized]);
+                self.broadcast("mul", &rest, CSection::Mul, out);
+                out.sections.extend([CSection::Codes, CSection::Requantized]);
             }
             PackedOp::Narrow(by) => {
                 let by = rescale_text(*by, self.zero(0));
@@ -157,7 +157,7 @@ impl Writer<'_> {
                     self.name,
                     self.offset(0)
                 )];
-                out.sections = vec![Section::Codes, Section::Rescale, Section::Narrow];
+                out.sections = vec![CSection::Codes, CSection::Rescale, CSection::Narrow];
             }
             PackedOp::Concat => self.concat(out),
             PackedOp::Slice(slice) => self.slice(slice, out),
@@ -167,7 +167,7 @@ impl Writer<'_> {
                 out.constants = format!("static const struct window {} = {window};\n", self.name);
                 out.flash = WINDOW;
                 out.calls = vec![format!("max_pool(&{}, @0, @=)", self.name)];
-                out.sections = vec![Section::Window, Section::MaxPool];
+                out.sections = vec![CSection::Window, CSection::MaxPool];
             }
             PackedOp::AveragePool { window, count_include_pad, by_count } => {
                 self.average_pool(window, *count_include_pad, by_count, out);
@@ -177,12 +177,16 @@ impl Writer<'_> {
                 let (count, zero) = (self.global(), self.zero(0));
                 let rest = format!("{}, {}, {}, {max}", by.shift, by.value, self.offset(0));
                 out.calls = vec![format!("global_average(@0, @=, {count}, {zero}, {rest})")];
-                out.sections =
-                    vec![Section::Codes, Section::Requantized, Section::ChannelSum, Section::GlobalAverage];
+                out.sections = vec![
+                    CSection::Codes,
+                    CSection::Requantized,
+                    CSection::ChannelSum,
+                    CSection::GlobalAverage,
+                ];
             }
             PackedOp::GlobalSum => {
                 out.calls = vec![format!("global_sum(@0, logits, {}, {})", self.global(), self.zero(0))];
-                out.sections = vec![Section::ChannelSum, Section::GlobalSum];
+                out.sections = vec![CSection::ChannelSum, CSection::GlobalSum];
                 out.yields_logits = true;
             }
             PackedOp::Flatten => self.flatten(out),
@@ -204,7 +208,7 @@ impl Writer<'_> {
     }
 
     fn conv(&self, conv: &PackedConv, out: &mut Emission) {
-        let input = ConvInput {
+        let input = CConvInput {
             shape: self.inputs[0],
             zeros: self.zeros[0],
             residual_zero: self.zero(1),
@@ -221,12 +225,19 @@ impl Writer<'_> {
             ConvForm::Depthwise => format!("depthwise(&{}, @0, {residual}, @=, (int32_t *)@s)", self.name),
             _ => format!("conv(&{}, @0, {residual}, {value}, logits, @s)", self.name),
         }];
-        out.sections =
-            vec![Section::Codes, Section::Requantized, Section::Rescale, Section::Window, Section::Epilogue];
+        out.sections = vec![
+            CSection::Codes,
+            CSection::Requantized,
+            CSection::Rescale,
+            CSection::Window,
+            CSection::Epilogue,
+        ];
         out.sections.extend(match form {
-            ConvForm::Depthwise => vec![Section::Depthwise],
-            ConvForm::Ternary { .. } => vec![Section::Wide, Section::Pairs, Section::Ternary, Section::Conv],
-            ConvForm::Bytes => vec![Section::Wide, Section::Pairs, Section::Bytes, Section::Conv],
+            ConvForm::Depthwise => vec![CSection::Depthwise],
+            ConvForm::Ternary { .. } => {
+                vec![CSection::Wide, CSection::Pairs, CSection::Ternary, CSection::Conv]
+            }
+            ConvForm::Bytes => vec![CSection::Wide, CSection::Pairs, CSection::Bytes, CSection::Conv],
         });
     }
 
@@ -235,10 +246,10 @@ impl Writer<'_> {
         out.flash = entries.len();
         let step = if entries.len() > 256 { 256 } else { 0 };
         out.calls = vec![format!("table(@0, @=, {}, {}, {step})", self.global(), self.name)];
-        out.sections = vec![Section::Table];
+        out.sections = vec![CSection::Table];
     }
 
-    fn broadcast(&self, function: &str, rest: &str, section: Section, out: &mut Emission) {
+    fn broadcast(&self, function: &str, rest: &str, section: CSection, out: &mut Emission) {
         let (Shape { channels, height, width }, other) = (self.shape, self.inputs[1]);
         let step = |own: usize, others: usize, step: usize| if own == others { step } else { 0 };
         let row = step(height, other.height, other.width * other.channels);
@@ -247,7 +258,7 @@ impl Writer<'_> {
         out.constants.push_str(&format!("static const struct operands {} = {operands};\n", self.name));
         out.flash += OPERANDS;
         out.calls = vec![format!("{function}(&{}, @0, @1, @=, {rest})", self.name)];
-        out.sections = vec![Section::Broadcast, section];
+        out.sections = vec![CSection::Broadcast, section];
     }
 
     /// A call that moves codes: extents, place and steps in the input, place and steps in the output.
@@ -260,7 +271,7 @@ impl Writer<'_> {
         out.constants.push_str(&format!("static const struct move {name} = {text};\n"));
         out.flash += MOVE;
         out.calls.push(format!("move(&{name}, @{input}, @=)"));
-        out.sections.push(Section::Move);
+        out.sections.push(CSection::Move);
     }
 
     fn concat(&self, out: &mut Emission) {
@@ -287,7 +298,7 @@ impl Writer<'_> {
 
     fn pad(&self, before: [usize; 3], out: &mut Emission) {
         out.calls.push(format!("fill(@=, {}, {})", self.shape.len(), self.zero(0)));
-        out.sections.push(Section::Fill);
+        out.sections.push(CSection::Fill);
         let own = steps(self.shape);
         let start = before[0] + before[1] * own[0] + before[2] * own[1];
         let moved =
@@ -341,7 +352,7 @@ impl Writer<'_> {
         ];
         out.constants.push_str(&structure("average", &self.name, &fields));
         out.calls = vec![format!("average_pool(&{}, @0, @=)", self.name)];
-        out.sections = vec![Section::Codes, Section::Requantized, Section::Window, Section::AveragePool];
+        out.sections = vec![CSection::Codes, CSection::Requantized, CSection::Window, CSection::AveragePool];
     }
 
     fn multipliers(&self, multipliers: &[Multiplier], out: &mut Emission) {
@@ -373,7 +384,7 @@ impl Writer<'_> {
         ];
         out.constants.push_str(&structure("norm", &self.name, &fields));
         out.calls = vec![format!("group_norm(&{}, @0, @=)", self.name)];
-        out.sections = vec![Section::Codes, Section::Requantized, Section::GroupNorm];
+        out.sections = vec![CSection::Codes, CSection::Requantized, CSection::GroupNorm];
     }
 }
 

@@ -4,5 +4,5 @@
         return;
     }
     for (plane = 0; plane < c->planes; plane++) {
-        ternary_block(&from->codes, &from->scales, pairs, taps, c->padded / 4, c->shared, sums);
+        ternary_block(&from->codes, &from->scales, pairs, taps * c->tap_groups, c->quads, sums);
     }

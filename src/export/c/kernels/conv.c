@@ -9,7 +9,7 @@ struct conv {
     const int32_t *logit_factor; /* NULL: sums become codes */
     int16_t groups, inputs, outputs; /* channel groups; channels of each */
     int16_t padded;                  /* words of a tap */
-    int16_t shared;                  /* quarters of the inputs that share a scale */
+    int16_t tap_groups, quads;       /* groups of a tap; quarters of the inputs of a group */
     uint8_t planes, zero, logit_shift;
 };
 
@@ -26,13 +26,18 @@ static void sum_block(const struct conv *c, struct weights *from, const uint32_t
 @BLOCKS@
 }
 
-static void store_sum(const struct conv *c, int32_t channel, int32_t sum, int32_t place, const uint8_t *residual,
-                      uint8_t *out, int32_t *logits)
+/* The results of neighbouring channels at one position, from `place` on; every other sum is theirs. */
+static void store(const struct conv *c, int32_t first, int32_t count, const int32_t *sums, int32_t place,
+                  const uint8_t *residual, uint8_t *out, int32_t *logits)
 {
-    if (c->logit_factor) {
-        logits[place] = scaled_wide(sum + c->store.bias[channel], c->logit_factor[channel], c->logit_shift);
-    } else {
-        out[place] = stored(&c->store, channel, sum, residual ? residual + place : 0);
+    int32_t i;
+    if (!c->logit_factor) {
+        store_codes(&c->store, first, count, sums, 2, residual ? residual + place : 0, out + place);
+        return;
+    }
+    for (i = 0; i < count; i++) {
+        const int32_t sum = sums[2 * i] + c->store.bias[first + i];
+        logits[place + i] = scaled_wide(sum, c->logit_factor[first + i], c->logit_shift);
     }
 }
 
@@ -52,7 +57,7 @@ static void conv_group(const struct conv *c, int32_t group, struct weights *from
     const struct window *w = &c->window;
     const int32_t positions = (int32_t)w->out_height * w->out_width, channels = (int32_t)c->groups * c->outputs;
     const struct weights start = *from;
-    int32_t at[4] = {0, 0, 0, 0}, position, channel, i;
+    int32_t at[4] = {0, 0, 0, 0}, position, channel;
     for (position = 0; position < positions; position += 2) {
         const int32_t both = position + 1 < positions;
         at[2] = at[0], at[3] = at[1];
@@ -69,11 +74,9 @@ static void conv_group(const struct conv *c, int32_t group, struct weights *from
             const int32_t count = c->outputs - channel < 4 ? c->outputs - channel : 4;
             const int32_t place = position * channels + first;
             sum_block(c, from, pairs, sums);
-            for (i = 0; i < count; i++) {
-                store_sum(c, first + i, sums[2 * i], place + i, residual, out, logits);
-            }
-            for (i = 0; i < (both ? count : 0); i++) {
-                store_sum(c, first + i, sums[2 * i + 1], place + channels + i, residual, out, logits);
+            store(c, first, count, sums, place, residual, out, logits);
+            if (both) {
+                store(c, first, count, sums + 1, place + channels, residual, out, logits);
             }
         }
     }

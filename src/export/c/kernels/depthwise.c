@@ -36,7 +36,7 @@ static void depthwise(const struct depthwise *d, const uint8_t *in, const uint8_
                     for (tap = 0; tap < taps; tap++) {
                         sum += weights[scratch[2 * tap + 1]] * ((int32_t)source[scratch[2 * tap]] - d->zero);
                     }
-                    *out++ = stored(&d->store, channel, sum, residual);
+                    store_codes(&d->store, channel, 1, &sum, 1, residual, out++);
                     residual = residual ? residual + 1 : residual;
                 }
             }

@@ -1,7 +1,7 @@
 
 /* What two neighbouring windows see, pair by pair: the first in the lower half of each word, the second in the upper.
    Rows of padding read `zeros`; each tap is filled up to `padded` words. */
-static void gather(const struct window *w, const uint8_t *in, const uint8_t *zeros, const int32_t at[4], int32_t inputs,
+KERNEL void gather(const struct window *w, const uint8_t *in, const uint8_t *zeros, const int32_t at[4], int32_t inputs,
                    int32_t padded, uint32_t *pairs)
 {
     int32_t row, column, i;
