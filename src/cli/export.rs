@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
     if let Some(OnnxJson { output, bytes }) = &onnx {
         text.push_str(&format!("output                {output}, {} bytes\n", grouped(*bytes)));
     }
-    Ok(Output::new(text, &ExportJson { c, onnx })?)
+    Output::new(text, &ExportJson { c, onnx })
 }
 
 impl Args {
