@@ -57,7 +57,7 @@ pub struct Args {
 pub(super) struct FileArgs {
     /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
     pub(super) model: PathBuf,
-    /// Sample images, a folder or one file; they need no labels
+    /// Sample images, a folder or one file, or a .npy or .npz file of arrays; they need no labels
     #[arg(long, value_name = "DIR")]
     pub(super) calib: PathBuf,
     /// Where to write the packed model [default: the model's name with .fgq, in the current folder]

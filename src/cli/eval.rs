@@ -28,7 +28,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     place: ImageSource,
-    /// A text file of labels, instead of class folders or a label file with a usual name
+    /// A text file or array of labels, instead of class folders or a label file with a usual name
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// With a packed model: the full-precision network, to be measured on the same images
@@ -53,7 +53,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct ImageSource {
-    /// Labelled images: class folders, WordNet-id folders, or a flat folder with a label file
+    /// Labelled images: class folders, WordNet-id folders, a flat folder with a label file, or a .npy or .npz file
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// ImageNet's validation images; the model must have 1000 or 1001 outputs
