@@ -5,7 +5,7 @@ mod remedy;
 
 pub(crate) use nested::NestedFitted;
 
-use crate::calibrate::{ActivationRule, RangeMethod, Spool};
+use crate::calibrate::{ActivationRule, ActivationSpread, Parts, RangeMethod, Spool};
 use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedId, PackedModel, PackedNode, PackedOp, Preprocess, Provenance};
@@ -16,7 +16,7 @@ use crate::plan::{Choice, Pattern, Plan, choose, planned_activations};
 use crate::precision::{Precision, USUAL_SCALE};
 use crate::prepare::{Calibration, Draft, Full, HeldBack, Prepared};
 use crate::progress::Progress;
-use crate::quantize::{ActivationBits, QuantizedGraph, QuantizedOp};
+use crate::quantize::{ActivationBits, Operator, OperatorId, QuantizedGraph, QuantizedOp};
 use std::collections::BTreeMap;
 
 /// How [`convert`] converts.
@@ -217,8 +217,25 @@ pub struct Conversion {
     pub fitted: usize,
     /// Images that were held back to judge; if there were too few for that, 0, and those that were fitted judge.
     pub held_back: usize,
+    /// How the activations of full precision are spread over the fitted images, and the ranges that were chosen for them, in
+    /// execution order.
+    pub spreads: Vec<ActivationSpread>,
     /// Images that could not be read: name and error.
     pub unreadable: Vec<(String, Error)>,
+}
+
+impl Conversion {
+    /// Places, among the images it was made from, of those that judged it.
+    pub fn judges(&self, images: &dyn Images) -> Vec<usize> {
+        let is_readable =
+            |&index: &usize| self.unreadable.iter().all(|(name, _)| *name != images.name(index));
+        let readable: Vec<usize> = (0..images.len()).filter(is_readable).collect();
+        let places = match self.held_back {
+            0 => (0..readable.len()).collect(),
+            held_back => Parts::judging_places(readable.len(), held_back),
+        };
+        places.into_iter().map(|place| readable[place]).collect()
+    }
 }
 
 /// Converts a trained network, calibrating on `images`, which need no labels.
@@ -275,6 +292,7 @@ impl<'a> Fitted<'a> {
     /// The packed model with what is to be said of it.
     pub(crate) fn conversion(self, options: &ConvertOptions) -> Result<Conversion> {
         let Self { full, quantized, packed, unreadable, .. } = self;
+        let spreads = spreads(&full, &packed.nodes);
         let all = packed.pixels.images();
         let model = PackedModel {
             name: quantized.name.clone(),
@@ -305,9 +323,22 @@ impl<'a> Fitted<'a> {
             notes: packed.notes.into_iter().chain(lossy).chain(remedy).collect(),
             fitted: packed.pixels.fitting.images(),
             held_back: held_back.map_or(0, Spool::images),
+            spreads,
             unreadable,
         })
     }
+}
+
+/// Of all activations that have codes of their own; the input's codes are the pixels.
+fn spreads(full: &Full, nodes: &Per<PackedId, PackedNode>) -> Vec<ActivationSpread> {
+    let makers = full.structure.operators.enumerate().filter(|(_, operator)| !operator.kind.keeps_codes());
+    let spread = |(id, operator): (OperatorId, &Operator)| {
+        let node = nodes.get(id.packed()).filter(|node| node.name == operator.name)?;
+        let histogram = full.observation.histograms[operator.value].as_ref()?;
+        let has_codes = id != OperatorId::INPUT && !nodes.is_last(id.packed());
+        has_codes.then(|| ActivationSpread::new(&node.name, histogram, &node.quantizer))
+    };
+    makers.filter_map(spread).collect()
 }
 
 /// Channels in the order that suits the precisions chosen.

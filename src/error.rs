@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Argument,
     /// An image that cannot be decoded, or a folder without usable images.
     Image,
+    /// Whoever watches the work's [`Progress`](crate::Progress) ended it.
+    Cancelled,
 }
 
 /// A node of a network that cannot be converted.

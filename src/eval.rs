@@ -5,28 +5,15 @@ use crate::data::{Images, Unreadable, normalise};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedModel, Preprocess};
 use crate::graph::{Graph, Interpreter};
-use crate::judge::{Answers, Judgement, Z95, best, wilson};
-use crate::progress::Progress;
-use crate::runtime::Session;
+use crate::judge::{Answers, Judgement, Z95, best, log_softmax, wilson};
+use crate::progress::{Progress, advance};
+use crate::runtime::{Logits, Session};
 use ndarray::Array3;
 use rayon::prelude::*;
 use std::time::Duration;
 
 /// Classes compared for top-5.
 const TOP: usize = 5;
-
-/// The classes an image was given, best first, and the right one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Ranking {
-    top: Vec<usize>,
-    label: usize,
-}
-
-impl Ranking {
-    fn is_right(&self) -> bool {
-        self.top.first() == Some(&self.label)
-    }
-}
 
 /// Accuracy of one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,13 +27,13 @@ pub struct Accuracy {
 }
 
 impl Accuracy {
-    fn of(answers: &[Ranking]) -> Self {
-        let count = |right: fn(&Ranking) -> bool| answers.iter().filter(|answer| right(answer)).count();
-        Self {
-            images: answers.len(),
-            top1: count(Ranking::is_right),
-            top5: count(|answer| answer.top.contains(&answer.label)),
-        }
+    /// Of the classes that one network gave, each with the right one.
+    fn of(given: impl Iterator<Item = (GivenClass, Option<usize>)>) -> Self {
+        given.fold(Self { images: 0, top1: 0, top5: 0 }, |sum, (given, label)| Self {
+            images: sum.images + 1,
+            top1: sum.top1 + usize::from(Some(given.class) == label),
+            top5: sum.top5 + usize::from(given.in_top5),
+        })
     }
 
     /// Top-1 in percent.
@@ -83,16 +70,22 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Of the model's answers and the reference's, image by image; none without reference.
-    fn of(model: &[Ranking], reference: &[(Ranking, Answers)]) -> Option<Self> {
-        let (reference, answers): (Vec<Ranking>, Vec<Answers>) = reference.iter().cloned().unzip();
-        let pairs = || model.iter().zip(&reference);
-        let count = |holds: fn(&Ranking, &Ranking) -> bool| pairs().filter(|(m, r)| holds(m, r)).count();
+    /// Of the answers, image by image; none without reference.
+    fn of(answers: &[ImageAnswer]) -> Option<Self> {
+        let pairs = answers.iter().filter_map(|answer| Some((answer, answer.reference?, answer.divergence?)));
+        let pairs: Vec<(&ImageAnswer, GivenClass, f64)> = pairs.collect();
+        let compared: Vec<Answers> =
+            pairs.iter().map(|&(it, _, divergence)| Answers { agree: !it.differs(), divergence }).collect();
+        let only = |model: bool| {
+            let is_right = |given: GivenClass, it: &ImageAnswer| Some(given.class) == it.label;
+            let rights = pairs.iter().map(|(it, full, _)| (is_right(it.given, it), is_right(*full, it)));
+            rights.filter(|&(own, full)| own == model && full != model).count()
+        };
         Some(Self {
-            reference: Accuracy::of(&reference),
-            judgement: Judgement::of(&answers)?,
-            only_reference: count(|m, r| r.is_right() && !m.is_right()),
-            only_model: count(|m, r| m.is_right() && !r.is_right()),
+            reference: Accuracy::of(pairs.iter().map(|(it, reference, _)| (*reference, it.label))),
+            judgement: Judgement::of(&compared)?,
+            only_reference: only(false),
+            only_model: only(true),
         })
     }
 
@@ -124,6 +117,67 @@ fn binomial_half(n: usize, k: usize) -> f64 {
     (ln - n as f64 * std::f64::consts::LN_2).exp()
 }
 
+/// The class that a network gives an image first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GivenClass {
+    /// Index of the output.
+    pub class: usize,
+    /// Its probability, 0 to 1.
+    pub probability: f64,
+    /// Whether the right class, if known, is among the five that it gives first.
+    pub in_top5: bool,
+}
+
+impl GivenClass {
+    fn of(logits: &[f64], label: Option<usize>) -> Self {
+        let top = best(logits, TOP);
+        let class = top.first().copied().unwrap_or(0);
+        Self {
+            class,
+            probability: log_softmax(logits).get(class).map_or(0.0, |ln| ln.exp()),
+            in_top5: label.is_some_and(|label| top.contains(&label)),
+        }
+    }
+}
+
+/// What became of one image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageAnswer {
+    /// Its place among the images.
+    pub image: usize,
+    /// The right class, if known.
+    pub label: Option<usize>,
+    /// The answer of the network that was measured.
+    pub given: GivenClass,
+    /// Full precision's answer, if that was asked for.
+    pub reference: Option<GivenClass>,
+    /// Divergence of the probabilities from full precision's, in nats.
+    pub divergence: Option<f64>,
+}
+
+impl ImageAnswer {
+    /// Of the logits of both networks.
+    fn of(image: usize, label: Option<usize>, logits: &[f64], reference: Option<&[f64]>) -> Self {
+        Self {
+            image,
+            label,
+            given: GivenClass::of(logits, label),
+            reference: reference.map(|reference| GivenClass::of(reference, label)),
+            divergence: reference.map(|reference| Answers::of(reference, logits).divergence),
+        }
+    }
+
+    /// Whether the network gives another class than full precision.
+    pub fn differs(&self) -> bool {
+        self.reference.is_some_and(|reference| reference.class != self.given.class)
+    }
+
+    /// Whether the network gives another class than the right one.
+    pub fn is_wrong(&self) -> bool {
+        self.label.is_some_and(|label| label != self.given.class)
+    }
+}
+
 /// What [`evaluate`] or [`evaluate_network`] measured.
 #[derive(Debug)]
 pub struct Evaluation {
@@ -131,10 +185,45 @@ pub struct Evaluation {
     pub accuracy: Accuracy,
     /// Against full precision, if that was asked for.
     pub comparison: Option<Comparison>,
-    /// Images per second, reading and decoding included, full precision not.
+    /// Images per second, reading and decoding included, full precision not; NaN where no time was taken.
     pub images_per_second: f64,
+    /// What became of every readable image, in their order.
+    pub answers: Vec<ImageAnswer>,
     /// Images that could not be read: name and error.
     pub unreadable: Vec<(String, Error)>,
+}
+
+impl Evaluation {
+    /// What answers say together, wherever they were found ([`answers_of`]); nothing of how fast.
+    ///
+    /// # Errors
+    /// No answer.
+    ///
+    /// # Examples
+    /// ```
+    /// use fgq::{Evaluation, GivenClass, ImageAnswer};
+    /// let given = GivenClass { class: 3, probability: 0.9, in_top5: true };
+    /// let answer = ImageAnswer { image: 0, label: Some(3), given, reference: None, divergence: None };
+    /// assert_eq!(Evaluation::of(vec![answer], Vec::new())?.accuracy.top1, 1);
+    /// # Ok::<(), fgq::Error>(())
+    /// ```
+    pub fn of(answers: Vec<ImageAnswer>, unreadable: Vec<(String, Error)>) -> Result<Self> {
+        if answers.is_empty() {
+            let message = format!("none of {} images can be read", unreadable.len());
+            let error = Error::new(ErrorKind::Image, message);
+            return Err(match unreadable.into_iter().next() {
+                Some((_, cause)) => error.because(cause),
+                None => error,
+            });
+        }
+        Ok(Self {
+            accuracy: Accuracy::of(answers.iter().map(|answer| (answer.given, answer.label))),
+            comparison: Comparison::of(&answers),
+            images_per_second: f64::NAN,
+            answers,
+            unreadable,
+        })
+    }
 }
 
 /// Measures top-1 and top-5 of a packed model on labelled images, and of the full-precision network
@@ -153,8 +242,8 @@ pub fn evaluate(
     let session = Session::new(model)?;
     let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
     let networks = Networks { model, session: &session, interpreter: interpreter.as_ref() };
-    evaluate_with(images, &model.preprocess, progress, |input, label, start| {
-        networks.see(input, label, start)
+    evaluate_with(images, &model.preprocess, progress, |input, place, start| {
+        networks.see(input, place, start)
     })
 }
 
@@ -170,32 +259,85 @@ pub fn evaluate_network(
 ) -> Result<Evaluation> {
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let interpreter = Interpreter::new(graph)?;
-    evaluate_with(images, preprocess, progress, |input, label, start| {
+    evaluate_with(images, preprocess, progress, |input, (image, label), start| {
         let logits = full_precision(&interpreter, input, preprocess)?;
-        let times = [start.elapsed(), Duration::ZERO];
-        Ok(Seen { model: Ranking { top: best(&logits, TOP), label }, reference: None, times })
+        Ok(Seen {
+            answer: ImageAnswer::of(image, label, &logits, None),
+            times: [start.elapsed(), Duration::ZERO],
+        })
     })
 }
 
-/// What `see` finds for the pixels and the label of every image, whose reading began at the time it is given.
+/// What a packed model and full precision say of the images at some places, which need no labels.
+///
+/// # Errors
+/// As [`evaluate`], and an image that cannot be read.
+pub fn answers(
+    model: &PackedModel,
+    reference: &Graph,
+    images: &dyn Images,
+    places: &[usize],
+    progress: &dyn Progress,
+) -> Result<Vec<ImageAnswer>> {
+    let (session, interpreter) = (Session::new(model)?, interpreter(reference, model)?);
+    let networks = Networks { model, session: &session, interpreter: Some(&interpreter) };
+    progress.start("answers", places.len());
+    let answer = |&image: &usize| {
+        let input = input(images, image, &model.preprocess)?;
+        let seen = networks.see(&input, (image, images.label(image)), Instant::now())?;
+        advance(progress, 1)?;
+        Ok(seen.answer)
+    };
+    places.par_iter().map(answer).collect()
+}
+
+/// What a packed model, which `session` runs, and maybe full precision say of images, which need no labels: a part of an
+/// evaluation that [`Evaluation::of`] puts together. The names of those that cannot be read come with the errors.
+///
+/// # Errors
+/// As [`evaluate`], but for labels and images that cannot be read.
+pub fn answers_of(
+    model: &PackedModel,
+    session: &Session,
+    reference: Option<&Graph>,
+    images: &dyn Images,
+    progress: &dyn Progress,
+) -> Result<(Vec<ImageAnswer>, Unreadable)> {
+    let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
+    let networks = Networks { model, session, interpreter: interpreter.as_ref() };
+    progress.start("answers", images.len());
+    let see = |input: &EvaluatedInput, place, start| networks.see(input, place, start);
+    let (seen, unreadable) = see_all(images, &model.preprocess, progress, see)?;
+    Ok((seen.into_iter().map(|seen| seen.answer).collect(), unreadable))
+}
+
+fn real_logits(model: &PackedModel, logits: &Logits) -> Vec<f64> {
+    logits.data.iter().map(|&logit| f64::from(logit) * model.logit_scale).collect()
+}
+
+/// The place of an image and the right class, if known.
+type Place = (usize, Option<usize>);
+
+/// What `see` finds for the pixels and the place of every image, whose reading began at the time it is given.
 fn evaluate_with(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
-    see: impl Fn(&EvaluatedInput, usize, Instant) -> Result<Seen> + Sync,
+    see: impl Fn(&EvaluatedInput, Place, Instant) -> Result<Seen> + Sync,
 ) -> Result<Evaluation> {
+    let unlabelled = (0..images.len()).find(|&index| images.label(index).is_none());
+    if let Some(index) = unlabelled {
+        let message =
+            format!("image '{}' has no label; give class folders or a label file", images.name(index));
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
     let start = Instant::now();
     progress.start("evaluating", images.len());
     let (seen, unreadable) = see_all(images, preprocess, progress, see)?;
     let seconds = start.elapsed().as_secs_f64() * share_of_model(&seen);
-    let answers: Vec<Ranking> = seen.iter().map(|seen| seen.model.clone()).collect();
-    let reference: Vec<(Ranking, Answers)> = seen.into_iter().filter_map(|seen| seen.reference).collect();
-    Ok(Evaluation {
-        accuracy: Accuracy::of(&answers),
-        comparison: Comparison::of(&answers, &reference),
-        images_per_second: answers.len() as f64 / seconds,
-        unreadable,
-    })
+    let images_per_second = seen.len() as f64 / seconds;
+    let evaluation = Evaluation::of(seen.into_iter().map(|seen| seen.answer).collect(), unreadable)?;
+    Ok(Evaluation { images_per_second, ..evaluation })
 }
 
 fn interpreter<'a>(graph: &'a Graph, model: &PackedModel) -> Result<Interpreter<'a>> {
@@ -215,9 +357,7 @@ struct EvaluatedInput {
 
 /// What an image showed.
 struct Seen {
-    model: Ranking,
-    /// The reference's answer, and how the model's logits compare with its.
-    reference: Option<(Ranking, Answers)>,
+    answer: ImageAnswer,
     /// How long reading the image and running the model took, and how long the reference.
     times: [Duration; 2],
 }
@@ -237,16 +377,13 @@ struct Networks<'a> {
 }
 
 impl Networks<'_> {
-    fn see(&self, input: &EvaluatedInput, label: usize, start: Instant) -> Result<Seen> {
-        let logits = self.session.run(&input.pixels)?;
-        let (model, ran) = (Ranking { top: logits.top(0, TOP), label }, start.elapsed());
-        let reference = self.interpreter.map(|interpreter| {
-            let full = full_precision(interpreter, input, &self.model.preprocess)?;
-            let packed = logits.data.iter().map(|&logit| f64::from(logit) * self.model.logit_scale);
-            let answers = Answers::of(&full, &packed.collect::<Vec<_>>());
-            Ok((Ranking { top: best(&full, TOP), label }, answers))
-        });
-        Ok(Seen { model, reference: reference.transpose()?, times: [ran, start.elapsed() - ran] })
+    fn see(&self, input: &EvaluatedInput, (image, label): Place, start: Instant) -> Result<Seen> {
+        let logits = real_logits(self.model, &self.session.run(&input.pixels)?);
+        let ran = start.elapsed();
+        let full =
+            self.interpreter.map(|it| full_precision(it, input, &self.model.preprocess)).transpose()?;
+        let answer = ImageAnswer::of(image, label, &logits, full.as_deref());
+        Ok(Seen { answer, times: [ran, start.elapsed() - ran] })
     }
 }
 
@@ -260,21 +397,20 @@ fn full_precision(
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
 
-/// What every readable image shows; each is read once.
+/// What every readable image shows, in their order; each is read once.
 fn see_all(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
-    see: impl Fn(&EvaluatedInput, usize, Instant) -> Result<Seen> + Sync,
+    see: impl Fn(&EvaluatedInput, Place, Instant) -> Result<Seen> + Sync,
 ) -> Result<(Vec<Seen>, Unreadable)> {
     let read_and_see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
-        let label = images.label(index).ok_or_else(|| unlabelled(&images.name(index)))?;
         let start = Instant::now();
         let outcome = match input(images, index, preprocess) {
-            Ok(input) => Ok(see(&input, label, start)?),
+            Ok(input) => Ok(see(&input, (index, images.label(index)), start)?),
             Err(error) => Err((images.name(index), error)),
         };
-        progress.advance(1);
+        advance(progress, 1)?;
         Ok(outcome)
     };
     let outcomes: Result<Vec<_>> = (0..images.len()).into_par_iter().map(read_and_see).collect();
@@ -285,24 +421,12 @@ fn see_all(
             Err(error) => unreadable.push(error),
         }
     }
-    if all.is_empty() {
-        let error = Error::new(ErrorKind::Image, format!("none of {} images can be read", images.len()));
-        return Err(match unreadable.into_iter().next() {
-            Some((_, cause)) => error.because(cause),
-            None => error,
-        });
-    }
     Ok((all, unreadable))
 }
 
 fn input(images: &dyn Images, index: usize, preprocess: &Preprocess) -> Result<EvaluatedInput> {
     let (pixels, values) = (images.pixels(index, preprocess)?, images.values(index, preprocess)?);
     Ok(EvaluatedInput { pixels, values })
-}
-
-fn unlabelled(name: &str) -> Error {
-    let message = format!("image '{name}' has no label; give class folders or a label file");
-    Error::new(ErrorKind::Argument, message)
 }
 
 #[cfg(test)]
@@ -332,14 +456,29 @@ mod tests {
         assert!((high - low - 2.0 * 100.0 * Z95 * (10.0f64 - 0.36).sqrt() / 100.0).abs() < 1e-9);
     }
 
+    fn answer(label: usize, logits: &[f64], reference: Option<&[f64]>) -> ImageAnswer {
+        ImageAnswer::of(0, Some(label), logits, reference)
+    }
+
     #[test]
     fn top5_counts_the_right_class_among_five() {
-        let answers = [
-            Ranking { top: vec![1, 2, 3, 4, 5], label: 5 },
-            Ranking { top: vec![1, 2, 3, 4, 5], label: 1 },
-            Ranking { top: vec![1, 2], label: 0 },
-        ];
-        let accuracy = Accuracy::of(&answers);
+        let falling = [0.0, 9.0, 8.0, 7.0, 6.0, 5.0];
+        let answers = [answer(5, &falling, None), answer(1, &falling, None), answer(0, &falling, None)];
+        let accuracy = Accuracy::of(answers.iter().map(|answer| (answer.given, answer.label)));
         assert_eq!((accuracy.images, accuracy.top1, accuracy.top5), (3, 1, 2));
+    }
+
+    #[test]
+    fn answers_found_in_parts_say_what_all_say() {
+        let logits = [[3.0, 1.0], [1.0, 3.0], [2.0, 2.5]];
+        let full = [[3.0, 0.0], [2.0, 1.0], [3.0, 2.0]];
+        let labels = [0, 1, 0];
+        let answers = (0..3).map(|i| answer(labels[i], &logits[i], Some(&full[i]))).collect();
+        let evaluation = Evaluation::of(answers, Vec::new()).unwrap();
+        let comparison = evaluation.comparison.unwrap();
+        assert_eq!((evaluation.accuracy.top1, comparison.reference.top1), (2, 2));
+        assert_eq!((comparison.only_reference, comparison.only_model), (1, 1));
+        assert_eq!(comparison.judgement.agreeing, 1);
+        assert!(Evaluation::of(Vec::new(), Vec::new()).is_err());
     }
 }

@@ -1,22 +1,110 @@
 //! Files that are written whole or not at all.
 
-use crate::error::{Error, Result};
-use std::io::Write;
-use std::path::Path;
+use crate::error::{Error, ErrorKind, Result};
+use std::fs::{self, File, Metadata};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Writes `bytes` to `path`, whole or not at all.
+/// What names of temporary files begin with.
+const PREFIX: &str = ".fgq-";
+/// How old a temporary file is of which nobody can be writing any more.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// Writes `bytes` to `path`, whole or not at all. A link is followed; its target is replaced.
 ///
 /// # Errors
-/// `Io`; the file that was at `path` is then still there.
+/// `Io`, also for what [`check_replaceable`] refuses; the file that was at `path` is then still there.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let target = target_of(path)?;
+    let folder = folder_of(&target);
     let io = |error| Error::io(path, error);
+    remove_stale(folder);
     let mut builder = tempfile::Builder::new();
-    let mut file = make_readable(builder.prefix(".fgq-")).tempfile_in(folder).map_err(io)?;
+    let mut file = make_readable(builder.prefix(PREFIX)).tempfile_in(folder).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
+    file.persist(&target).map_err(|error| io(error.error))?;
+    sync_folder(folder);
     Ok(())
+}
+
+/// Whether [`replace_file`] may replace what is at `path`: nothing, or a regular file that is not read-only, itself or behind
+/// links.
+///
+/// # Errors
+/// `Io`: a device, a pipe, a folder, a link to nothing, a file that is read-only.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    target_of(path).map(|_| ())
+}
+
+/// Where a file is to be put that is to stand at `path`.
+fn target_of(path: &Path) -> Result<PathBuf> {
+    let refused = |message: &str| Err(Error::new(ErrorKind::Io, message).at_path(path));
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(path.to_owned());
+    }
+    match fs::metadata(path) {
+        Err(_) => refused("is a link to nothing; give another name"),
+        Ok(found) if !found.is_file() => {
+            refused(&format!("is {}, no file; give another name", kind_of(&found)))
+        }
+        Ok(found) if found.permissions().readonly() => {
+            refused("is read-only; make it writable or give another name")
+        }
+        Ok(_) => fs::canonicalize(path).map_err(|error| Error::io(path, error)),
+    }
+}
+
+/// What is no regular file, in words.
+fn kind_of(found: &Metadata) -> &'static str {
+    if found.is_dir() { "a folder" } else { "a device or a pipe" }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes temporary files that a process left which was killed in the midst of writing.
+fn remove_stale(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    let is_stale = |found: &Metadata| {
+        let age = found.modified().ok().and_then(|time| time.elapsed().ok());
+        found.is_file() && age.is_some_and(|age| age > STALE)
+    };
+    for entry in ours.filter(|entry| entry.metadata().is_ok_and(|found| is_stale(&found))) {
+        // Another process may have been faster.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Makes the new name last; not every file system can.
+fn sync_folder(folder: &Path) {
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+/// The bytes of a regular file, at most `most` of them, without waiting for whoever may write into a pipe.
+///
+/// # Errors
+/// `Io`: a device, a pipe, a folder, a file with more bytes.
+pub(crate) fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let io = |error| Error::io(path, error);
+    let refused = |message: String| Error::new(ErrorKind::Io, message).at_path(path);
+    let check = |found: &Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(refused(format!("is {}, no file", kind_of(found)))),
+    };
+    // A pipe would keep whoever opens it waiting; what was opened counts, whatever the name stood for before.
+    check(&fs::metadata(path).map_err(io)?)?;
+    let file = File::open(path).map_err(io)?;
+    check(&file.metadata().map_err(io)?)?;
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > most {
+        return Err(refused(format!("more than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Temporary files are private; a model is as public as the user's mask lets any file be.
@@ -33,4 +121,82 @@ fn make_readable<'b, 'p, 's>(
     builder: &'b mut tempfile::Builder<'p, 's>,
 ) -> &'b mut tempfile::Builder<'p, 's> {
     builder
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn message(path: &Path) -> String {
+        let error = replace_file(path, b"new").unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Io, Some(path)));
+        assert!(check_replaceable(path).is_err());
+        error.message().to_owned()
+    }
+
+    #[test]
+    fn devices_and_folders_are_not_replaced() {
+        for device in ["/dev/null", "/dev/full", "/dev/zero"] {
+            assert!(message(Path::new(device)).contains("a device or a pipe"));
+            assert!(!fs::symlink_metadata(device).unwrap().is_file());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(message(folder.path()).contains("a folder"));
+    }
+
+    #[test]
+    fn links_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, b"old").unwrap();
+        symlink(&file, &link).unwrap();
+        replace_file(&link, b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_file(&file).unwrap();
+        assert!(message(&link).contains("a link to nothing"));
+    }
+
+    #[test]
+    fn read_only_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(message(&file).contains("read-only"));
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+    }
+
+    #[test]
+    fn temporary_files_of_the_killed_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stale, fresh) = (folder.path().join(".fgq-abcdef"), folder.path().join(".fgq-ghijkl"));
+        let other = folder.path().join(".other");
+        [&stale, &fresh, &other].into_iter().for_each(|path| fs::write(path, b"x").unwrap());
+        let old = std::time::SystemTime::now() - 2 * STALE;
+        for path in [&stale, &other] {
+            File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        replace_file(&folder.path().join("file"), b"new").unwrap();
+        assert_eq!([&stale, &fresh, &other].map(|path| path.exists()), [false, true, true]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_not_beyond_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, [7; 100]).unwrap();
+        assert_eq!(read_regular(&file, 100).unwrap(), [7; 100]);
+        assert!(read_regular(&file, 99).unwrap_err().message().contains("more than 99 bytes"));
+        symlink("/dev/zero", &link).unwrap();
+        assert!(read_regular(&link, 100).unwrap_err().message().contains("a device or a pipe"));
+        assert!(read_regular(folder.path(), 100).unwrap_err().message().contains("a folder"));
+        let pipe = folder.path().join("pipe");
+        if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+            assert!(read_regular(&pipe, 100).unwrap_err().message().contains("a device or a pipe"));
+        }
+    }
 }

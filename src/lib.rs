@@ -66,6 +66,13 @@
 // What only the converter needs of the runtime half, or training of the converter, is no mistake without it.
 #![cfg_attr(not(feature = "train"), allow(dead_code, unused_imports))]
 
+// The command is written with what the library shows everyone, under the library's own name.
+#[cfg(feature = "command")]
+extern crate self as fgq;
+
+#[cfg(feature = "command")]
+mod cli;
+
 // What runs a model, and the ground that both halves stand on.
 #[cfg(test)]
 mod choices;
@@ -137,6 +144,8 @@ mod quantize;
 #[cfg(feature = "convert")]
 mod reach;
 #[cfg(feature = "convert")]
+mod repack;
+#[cfg(feature = "convert")]
 mod report;
 #[cfg(feature = "convert")]
 mod source;
@@ -147,6 +156,8 @@ mod train;
 #[cfg(feature = "train")]
 mod tune;
 
+#[cfg(feature = "command")]
+pub use cli::command_line;
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
     AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
@@ -166,22 +177,25 @@ pub use bench::bench_training;
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]
-pub use calibrate::{ActivationRule, RangeMethod, feature_preprocess};
+pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod, feature_preprocess};
 #[cfg(feature = "convert")]
-pub use check::{Forecast, check};
+pub use check::{Estimate, Forecast, check};
 #[cfg(feature = "convert")]
 pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]
 pub use data::{
     Dataset, Entry, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
-    preprocess_beside, read_preprocess, write_npy,
+    preprocess_beside, read_preprocess, usual_preprocess, write_npy,
 };
 #[cfg(feature = "convert")]
-pub use eval::{Accuracy, Comparison, Evaluation, evaluate, evaluate_network};
+pub use eval::{
+    Accuracy, Comparison, Evaluation, GivenClass, ImageAnswer, answers, answers_of, evaluate,
+    evaluate_network,
+};
 #[cfg(feature = "convert")]
 pub use export::{CExport, CLayer, COptions, OnnxExportOptions, export_c, export_onnx};
 #[cfg(feature = "convert")]
-pub use files::replace_file;
+pub use files::{check_replaceable, replace_file};
 #[cfg(feature = "convert")]
 pub use format::{Written, write_model};
 #[cfg(feature = "convert")]
@@ -202,7 +216,9 @@ pub use progress::Progress;
 #[cfg(feature = "convert")]
 pub use reach::{Goal, Reached, Trial, convert_to};
 #[cfg(feature = "convert")]
-pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Summary};
+pub use repack::{LayerState, RetrainedLayer, repack};
+#[cfg(feature = "convert")]
+pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Report, SizePoint, Summary};
 #[cfg(feature = "convert")]
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]

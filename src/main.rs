@@ -1,7 +1,5 @@
 //! The `fgq` command.
 
-mod cli;
-
 fn main() -> std::process::ExitCode {
-    cli::main()
+    fgq::command_line(std::env::args_os()).into()
 }

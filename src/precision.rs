@@ -63,7 +63,7 @@ impl Levels {
         self
     }
 
-    fn contains(self, level: i8) -> bool {
+    pub(crate) fn contains(self, level: i8) -> bool {
         let place = (i16::from(level) + 128) as usize;
         self.members[place / 64] >> (place % 64) & 1 == 1
     }

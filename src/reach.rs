@@ -1,17 +1,16 @@
 //! Conversion towards a goal: the smallest model that keeps its answers, or the best one of a size.
 
 use crate::convert::{Conversion, ConvertOptions, convert};
-use crate::data::{Images, normalise, spread};
+use crate::data::Images;
 use crate::error::{Error, ErrorKind, Result};
+use crate::eval::{GivenClass, ImageAnswer, answers};
 use crate::format::Preprocess;
-use crate::graph::{Graph, Interpreter};
+use crate::graph::Graph;
 use crate::indicate::{Indicator, IndicatorOptions, indicate};
-use crate::judge::{Judgement, best};
+use crate::judge::Judgement;
 use crate::plan::{Budgets, Indicators, Plan, PlanOptions, frontier, plan};
 use crate::precision::Precision;
 use crate::progress::Progress;
-use crate::runtime::Session;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Precisions that layers may get.
@@ -125,37 +124,25 @@ pub fn convert_to(
         let options = ConvertOptions { plan: Some(plan.clone()), ..options.clone() };
         convert(graph.clone(), preprocess, images, &options, progress)
     };
-    let drop = |conversion: &Conversion| drop_on_held_back(conversion, graph, preprocess, images);
+    let drop = |conversion: &Conversion| drop_on_held_back(conversion, graph, images);
     let (trials, best) = (Vec::new(), None);
     SizeSearch { indicators, convert: &convert, drop: &drop, goal, trials, best }.run()
 }
 
 /// Points of top-1 that a model loses on the images that judged it.
-fn drop_on_held_back(
-    conversion: &Conversion,
-    graph: &Graph,
-    preprocess: &Preprocess,
-    images: &dyn Images,
-) -> Result<f64> {
-    let is_readable =
-        |&index: &usize| conversion.unreadable.iter().all(|(name, _)| *name != images.name(index));
-    let readable: Vec<usize> = (0..images.len()).filter(is_readable).collect();
-    let judging = spread(readable.len(), conversion.held_back);
-    let (session, interpreter) = (Session::new(&conversion.model)?, Interpreter::new(graph)?);
-    let lost = |&place: &usize| -> Result<f64> {
-        let index = readable[place];
+fn drop_on_held_back(conversion: &Conversion, graph: &Graph, images: &dyn Images) -> Result<f64> {
+    let found = answers(&conversion.model, graph, images, &conversion.judges(images), &())?;
+    let lost = |answer: &ImageAnswer| {
         let unlabelled = || {
             let message = "an image without a label; a drop of top-1 needs class folders";
-            Error::new(ErrorKind::Argument, message).at_node(&images.name(index))
+            Error::new(ErrorKind::Argument, message).at_node(&images.name(answer.image))
         };
-        let (label, pixels) =
-            (images.label(index).ok_or_else(unlabelled)?, images.pixels(index, preprocess)?);
-        let full = interpreter.run(normalise(&pixels, preprocess)?.as_slice().unwrap_or_default())?;
-        let full: Vec<f64> = full.into_iter().map(f64::from).collect();
-        let right = |answer: Option<&usize>| f64::from(u8::from(answer == Some(&label)));
-        Ok(right(best(&full, 1).first()) - right(session.run(&pixels)?.top(0, 1).first()))
+        let label = answer.label.ok_or_else(unlabelled)?;
+        let right =
+            |answer: Option<GivenClass>| f64::from(u8::from(answer.is_some_and(|it| it.class == label)));
+        Ok(right(answer.reference) - right(Some(answer.given)))
     };
-    let lost: Vec<f64> = judging.par_iter().map(lost).collect::<Result<_>>()?;
+    let lost: Vec<f64> = found.iter().map(lost).collect::<Result<_>>()?;
     Ok(100.0 * lost.iter().sum::<f64>() / lost.len().max(1) as f64)
 }
 

@@ -8,6 +8,7 @@ mod parts;
 mod range;
 mod reading;
 mod spool;
+mod spread;
 
 pub(crate) use answers::logits_of;
 pub use features::feature_preprocess;
@@ -18,3 +19,4 @@ pub use range::{ActivationRule, RangeMethod};
 pub(crate) use range::{quantizer_for, rounded};
 pub(crate) use reading::{WIDTHS, reading_errors};
 pub(crate) use spool::{CHUNK, RealSpool, Spool};
+pub use spread::ActivationSpread;

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use crate::graph::{Graph, Interpreter, NodeId};
 use crate::index::Per;
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::tensor::Shape;
 use crate::wide::sums;
 use rayon::prelude::*;
@@ -104,7 +104,7 @@ impl Observer<'_> {
                 )
                 .try_reduce(|| Share { histograms: self.empty_histograms(), channels: Vec::new() }, join)?;
             total.add(&share);
-            progress.advance(batch.images);
+            advance(progress, batch.images)?;
         }
         Ok(total)
     }

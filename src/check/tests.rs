@@ -136,3 +136,14 @@ fn options_are_checked_too() {
     let error = check(graph.clone(), &preprocess(graph.input), &options, &[]).unwrap_err();
     assert_eq!((error.kind(), error.refusals()), (ErrorKind::Argument, &[][..]));
 }
+
+#[test]
+fn more_images_take_more_time_and_memory() {
+    let network = fixture("digits/digits-resnet.onnx");
+    let preprocess = preprocess(network.input);
+    let forecast = check(network, &preprocess, &ConvertOptions::default(), &[]).unwrap();
+    let [few, many] = [100, 1000].map(|images| forecast.estimate(images, Method::Compensated));
+    assert!(few.seconds > 0.0 && many.seconds > few.seconds && many.memory > few.memory);
+    let closed_form = forecast.estimate(100, Method::ClosedForm);
+    assert!(closed_form.seconds < few.seconds);
+}

@@ -1,10 +1,11 @@
 //! `fgq bench`: how fast a packed model runs, layer by layer.
 
 use super::output::{Output, grouped};
+use super::report::ReportArgs;
 use super::settings::BitsArgs;
 use super::source::SourceArgs;
 use super::table::{Column, Table};
-use fgq::{Bench, BenchLayer, BenchOptions, PackedModel, Size, SwitchTimes};
+use fgq::{Bench, BenchLayer, BenchOptions, PackedModel, Report, Size, SwitchTimes};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub struct Args {
     source: SourceArgs,
     #[command(flatten)]
     bits: BitsArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Times in milliseconds, rates in 10⁹ products per second, shares of the peak in percent.
@@ -93,9 +96,14 @@ struct BenchLayerJson<'a> {
 
 /// Times the model, and full precision if it was given.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
+    args.report.check()?;
     let model = fgq::read_model(&args.model)?;
     let options = BenchOptions { runs: args.runs as usize, seed: args.seed };
     let bench = fgq::bench(&model, args.bits.setting(), &options)?;
+    args.report.write(|| {
+        let bytes = model.to_bytes()?.len();
+        Ok(Report::of_model(&model, bytes)?.with_bench(&bench).to_html())
+    })?;
     let json = BenchJson {
         model: args.model.display().to_string(),
         reference: args.reference(&model, &bench, &options)?,

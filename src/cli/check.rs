@@ -32,7 +32,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<Output> {
     let model = args.model.clone();
     match foretell(args) {
-        Ok((forecast, chosen)) => Output::new(text(&forecast)?, &ForecastJson::new(&forecast, &chosen)),
+        Ok((forecast, chosen)) => {
+            Output::new(text(&forecast)? + "\nIt can be converted.", &ForecastJson::new(&forecast, &chosen))
+        }
         Err(error) => match error.downcast_ref().filter(|error| is_refusal(error)) {
             Some(error) => refused(&model, error),
             None => Err(error),
@@ -108,7 +110,7 @@ fn refused(model: &Path, error: &fgq::Error) -> anyhow::Result<Output> {
 }
 
 #[derive(Serialize)]
-struct ForecastJson<'a> {
+pub(super) struct ForecastJson<'a> {
     convertible: bool,
     refused: [(); 0],
     layers: Vec<ForecastLayerJson<'a>>,
@@ -153,7 +155,7 @@ fn layers(forecast: &Forecast) -> impl Iterator<Item = ForecastLayerJson<'_>> {
 }
 
 impl<'a> ForecastJson<'a> {
-    fn new(forecast: &'a Forecast, chosen: &'a Chosen) -> Self {
+    pub(super) fn new(forecast: &'a Forecast, chosen: &'a Chosen) -> Self {
         let summary = &forecast.summary;
         Self {
             convertible: true,
@@ -171,7 +173,8 @@ impl<'a> ForecastJson<'a> {
     }
 }
 
-fn text(forecast: &Forecast) -> Result<String, std::fmt::Error> {
+/// What would become of the layers, and of the whole.
+pub(super) fn text(forecast: &Forecast) -> Result<String, std::fmt::Error> {
     let summary = &forecast.summary;
     let mut text = layer_table(forecast).to_string();
     let (bytes, full) = (summary.bytes.total(), 4 * summary.weights());
@@ -188,7 +191,6 @@ fn text(forecast: &Forecast) -> Result<String, std::fmt::Error> {
         writeln!(text, "per ternary weight    {bits:.3} (the whole file)")?;
     }
     writeln!(text, "multiplications left  {:.1}%", 100.0 * summary.multiplications_left())?;
-    writeln!(text, "\nIt can be converted.")?;
     Ok(text)
 }
 

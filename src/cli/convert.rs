@@ -1,7 +1,9 @@
 //! `fgq convert`: a trained network and sample images → a packed model.
 
-use super::amount::bytes;
+use super::config::ConfigArgs;
+use super::dry_run::Intention;
 use super::flags::in_flags;
+use super::goal::{GoalArgs, GoalJson, towards};
 use super::judged::{self, LogitsJson};
 use super::layers::{LayerJson, LossJson, percent, why};
 use super::learn::LearningJson;
@@ -10,14 +12,16 @@ use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
+use super::report::{ReportArgs, conversion_page, tried};
 use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use super::tune::TuningJson;
 use super::uniform::{self, Uniform};
 use anyhow::{Context, bail, ensure};
+use clap::ArgMatches;
 use fgq::{
     ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Goal, Graph, Layer,
-    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reached, Reason, Summary, Trial, Written,
+    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reason, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -50,6 +54,13 @@ pub struct Args {
     classes: ClassArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Say what would be made of the network, in how much time and memory, and make nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What a conversion reads and writes.
@@ -105,28 +116,6 @@ impl FileArgs {
         warn_of_other_network(plan, &model.provenance.source_sha256);
         model.provenance.options.extend(network.record());
         Ok(fgq::write_model(model, path)?)
-    }
-}
-
-/// What the model should be; precisions are then chosen layer by layer.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Goal (without --group, --set, --method and --plan)")]
-#[group(multiple = true, conflicts_with_all = ["group", "set", "method", "plan", "nested"])]
-struct GoalArgs {
-    /// The smallest model that gives full precision's answer to this share of the images held back, in percent
-    #[arg(long, value_name = "PERCENT")]
-    keep: Option<f64>,
-    /// As --keep, or with it: at most so many points of top-1 lost on the images held back; --calib must have class folders
-    #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
-    max_drop: Option<f64>,
-    /// Bytes of the file at most, as in 4MB [default without --keep: what --group 4 --scale-bits 8 would take]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    budget: Option<u64>,
-}
-
-impl GoalArgs {
-    fn is_given(&self) -> bool {
-        self.keep.is_some() || self.max_drop.is_some() || self.budget.is_some()
     }
 }
 
@@ -223,10 +212,12 @@ impl PrecisionArgs {
     }
 }
 
-/// Converts and writes.
-pub fn run(args: Args) -> anyhow::Result<Output> {
+/// Converts and writes; `given` is what the arguments were made from.
+pub fn run(args: Args, given: &ArgMatches) -> anyhow::Result<Output> {
     let start = Instant::now();
     let path = args.files.output()?;
+    args.report.check()?;
+    let config = args.config.file(&path, given)?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
     let (graph, chosen) = args.network.load(&args.files.model, Some(&args.files.calib))?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
@@ -236,18 +227,22 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     let has_goal = !args.precision.is_given()
         && !args.nested.is_given()
         && (args.goal.is_given() || images.entries().len() >= Goal::LEAST_IMAGES);
-    let goal = has_goal.then_some(Goal {
-        agreement: args.goal.keep,
-        max_drop: args.goal.max_drop,
-        max_size: args.goal.budget,
-    });
+    let goal = has_goal.then(|| args.goal.goal());
     let options = args.nested.applied_to(args.precision.options()?);
+    if args.dry_run {
+        let (chosen, images, options, goal) = (&chosen, &images, &options, goal.as_ref());
+        let (classes, output) = (&classes, &path);
+        return Intention { graph, chosen, images, options, goal, classes, output }.foretell();
+    }
     let (mut conversion, reached) = match goal {
         Some(goal) => towards(&goal, graph, &chosen.preprocess, &images, &options),
         None => fgq::convert(graph, &chosen.preprocess, &images, &options, &Bars::new()).map(|it| (it, None)),
     }
     .map_err(|error| args.files.place(error))?;
     let written = args.files.write(&path, &mut conversion, classes, &args.network, options.plan.as_ref())?;
+    if let Some((config, text)) = config {
+        fgq::replace_file(&config, text.as_bytes())?;
+    }
     warn_of_size(options.plan.as_ref(), written.bytes);
     let uniform = match &options.plan {
         Some(plan) if !no_uniform => {
@@ -256,6 +251,11 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         }
         _ => None,
     };
+    args.report.write(|| {
+        let graph = args.network.reload(&args.files.model)?;
+        let tried = tried(reached.as_ref(), uniform.as_ref(), &conversion, written.bytes);
+        conversion_page(&conversion, &graph, &images, written.bytes, tried)
+    })?;
     let seconds = start.elapsed().as_secs_f64();
     say(&conversion);
     let code = u8::from(reached.as_ref().is_some_and(|goal| !goal.is_reached));
@@ -290,22 +290,6 @@ impl More {
     }
 }
 
-/// The model that comes nearest to the goal, and what was tried.
-fn towards(
-    goal: &Goal,
-    graph: Graph,
-    preprocess: &Preprocess,
-    images: &Dataset,
-    options: &ConvertOptions,
-) -> fgq::Result<(Conversion, Option<GoalJson>)> {
-    let reached = fgq::convert_to(&graph, preprocess, images, options, goal, &Bars::new())?;
-    let json = GoalJson::new(goal, &reached);
-    if !reached.is_reached {
-        warn(format!("no model reaches the goal; the best one found is written: {}", json.line()));
-    }
-    Ok((reached.conversion, Some(json)))
-}
-
 fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
     if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
         warn("the plan was made for another file of this network");
@@ -338,51 +322,6 @@ fn default_output(model: &Path) -> PathBuf {
     let name = model.file_name().unwrap_or_default().to_string_lossy();
     let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     PathBuf::from(format!("{stem}.fgq"))
-}
-
-/// A goal and the models that were tried.
-#[derive(Serialize)]
-struct GoalJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<f64>,
-    is_reached: bool,
-    tried: Vec<TrialJson>,
-}
-
-#[derive(Serialize)]
-struct TrialJson {
-    max_size: u64,
-    agreement: f64,
-    agreement_ci95: [f64; 2],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drop: Option<f64>,
-}
-
-impl GoalJson {
-    fn new(goal: &Goal, reached: &Reached) -> Self {
-        let trial = |trial: &Trial| TrialJson {
-            max_size: trial.max_size,
-            agreement: trial.judgement.agreement_percent(),
-            agreement_ci95: trial.judgement.agreement_interval(),
-            drop: trial.drop,
-        };
-        Self {
-            keep: goal.agreement,
-            is_reached: reached.is_reached,
-            tried: reached.trials.iter().map(trial).collect(),
-        }
-    }
-
-    /// What was tried, in one line.
-    fn line(&self) -> String {
-        let tried = |trial: &TrialJson| {
-            let [low, high] = trial.agreement_ci95;
-            let size = grouped(trial.max_size as usize);
-            let drop = trial.drop.map(|drop| format!(", drop {drop:.1}")).unwrap_or_default();
-            format!("{size} bytes {:.1}% ({low:.1} to {high:.1}){drop}", trial.agreement)
-        };
-        self.tried.iter().map(tried).collect::<Vec<_>>().join("; ")
-    }
 }
 
 #[derive(Serialize)]

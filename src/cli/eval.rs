@@ -7,11 +7,12 @@ use super::network::NetworkArgs;
 use super::output::{Output, grouped, message, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
+use super::report::{ReportArgs, class_names};
 use super::settings::BitsArgs;
 use super::source::outputs;
 use super::table::{Column, Table};
 use anyhow::ensure;
-use fgq::{Accuracy, Comparison, Dataset, Evaluation, Graph, PackedModel, Provenance, Size};
+use fgq::{Accuracy, Comparison, Dataset, Evaluation, Graph, PackedModel, Provenance, Report, Size};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ pub struct Args {
     /// Exit with 1 if the top-1 is below X percent
     #[arg(long, value_name = "X", value_parser = finite)]
     min_top1: Option<f64>,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Where the images are.
@@ -67,6 +70,7 @@ fn finite(text: &str) -> Result<f64, &'static str> {
 
 /// Measures, and checks what was asked for.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
+    args.report.check()?;
     let model = Model::open(&args.model, &args.network, Some(args.place()))?.at(&args.model, &args.bits)?;
     let images = args.dataset(model.outputs()?)?;
     let (evaluation, name) = match &model {
@@ -84,11 +88,22 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
         }
     };
     warn_unreadable(&evaluation.unreadable);
+    args.report.write(|| page(&model, &evaluation, &images))?;
     let json = EvaluationJson::new(&evaluation);
     let failures = args.failures(&evaluation);
     failures.iter().for_each(|failure| message(&format!("check failed: {failure}")));
     let code = if failures.is_empty() { 0 } else { CHECK_FAILED };
     Ok(Output::new(text(&evaluation, name)?, &json)?.with_code(code))
+}
+
+/// The evaluation as a web page.
+fn page(model: &Model, evaluation: &Evaluation, images: &Dataset) -> anyhow::Result<String> {
+    let (report, named): (_, &[String]) = match model {
+        Model::Packed(model) => (Report::of_model(model, model.to_bytes()?.len())?, &model.classes),
+        Model::Full(graph, _) => (Report::of_network(graph)?, &[]),
+    };
+    let classes = class_names(named, images, model.outputs()?);
+    Ok(report.with_evaluation(evaluation, images, model.preprocess(), &classes).to_html())
 }
 
 impl Args {
@@ -174,7 +189,7 @@ struct ReferenceJson {
 
 impl<'a> EvaluationJson<'a> {
     fn new(evaluation: &'a Evaluation) -> Self {
-        let Evaluation { accuracy, comparison, images_per_second, unreadable } = evaluation;
+        let Evaluation { accuracy, comparison, images_per_second, unreadable, .. } = evaluation;
         Self {
             images: accuracy.images,
             unreadable: unreadable.len(),
@@ -205,7 +220,7 @@ impl ComparisonJson {
 
 /// In words; `name` is what the model measured is called.
 fn text(evaluation: &Evaluation, name: &str) -> Result<String, std::fmt::Error> {
-    let Evaluation { accuracy, comparison, images_per_second, unreadable } = evaluation;
+    let Evaluation { accuracy, comparison, images_per_second, unreadable, .. } = evaluation;
     let mut table = Table::new(&[
         Column::Left(""),
         Column::Right("top-1"),

@@ -7,9 +7,10 @@ use super::layers::{LayerJson, LossJson, percent};
 use super::model::Model;
 use super::network::NetworkArgs;
 use super::output::{Output, grouped};
+use super::report::ReportArgs;
 use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
-use fgq::{Bytes, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Summary};
+use fgq::{Bytes, Layer, LayerFidelity, PackedModel, PlanRecord, Preprocess, Provenance, Report, Summary};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 #[derive(Serialize)]
@@ -69,16 +72,22 @@ impl From<Bytes> for BytesJson {
 
 /// Reads the model and describes it.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
+    args.report.check()?;
     match Model::open(&args.model, &args.network, None)? {
         Model::Packed(model) => packed(args, &model),
-        Model::Full(graph, chosen) => full_precision::inspect(&graph, &chosen),
+        Model::Full(graph, chosen) => {
+            args.report.write(|| Ok(Report::of_network(&graph)?.to_html()))?;
+            full_precision::inspect(&graph, &chosen)
+        }
     }
 }
 
 fn packed(args: &Args, model: &PackedModel) -> anyhow::Result<Output> {
     let file_bytes =
         std::fs::metadata(&args.model).map_err(|error| fgq::Error::io(&args.model, error))?.len();
-    let summary = Summary::new(model, usize::try_from(file_bytes)?)?;
+    let file_bytes = usize::try_from(file_bytes)?;
+    args.report.write(|| Ok(Report::of_model(model, file_bytes)?.to_html()))?;
+    let summary = Summary::new(model, file_bytes)?;
     let outputs = model.shapes()?.last().map_or(0, |shape| shape.channels);
     let json = Inspection {
         name: &model.name,

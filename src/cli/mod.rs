@@ -8,18 +8,22 @@ mod bench;
 mod check;
 mod classify;
 mod completions;
+mod config;
 mod convert;
 mod course;
 mod demo;
+mod dry_run;
 mod eval;
 mod export;
 mod flags;
+mod goal;
 mod indicators;
 mod info;
 mod inspect;
 mod judged;
 mod layers;
 mod learn;
+mod man;
 mod model;
 mod nested;
 mod network;
@@ -27,15 +31,16 @@ mod output;
 mod plan;
 mod preprocess;
 mod progress;
+mod report;
 mod settings;
 mod source;
 mod table;
 mod tune;
 mod uniform;
 
-use clap::{Parser, Subcommand};
-use output::{Output, message};
-use std::process::ExitCode;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use output::{Output, failure};
+use std::ffi::OsString;
 
 /// Exit code when a check that was asked for failed.
 const CHECK_FAILED: u8 = 1;
@@ -45,7 +50,7 @@ const ERROR: u8 = 2;
 /// Converts trained convolutional networks to fine-grained ternary weights, without training, and runs
 /// them with integers only.
 #[derive(Debug, Parser)]
-#[command(name = "fgq", version, arg_required_else_help = true)]
+#[command(name = "fgq", version, long_version = env!("FGQ_VERSION"), arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 a check that was asked for failed, 2 error.")]
 struct Cli {
     #[command(subcommand)]
@@ -56,6 +61,9 @@ struct Cli {
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
+    /// Show no progress and no notes, only results, warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,30 +94,54 @@ enum Command {
     Info,
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Write man pages of all commands to a folder
+    Man(man::Args),
 }
 
-/// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let json = cli.json;
-    match run(cli).and_then(|output| output.print(json)) {
-        Ok(code) => ExitCode::from(code),
+/// Runs the command `fgq` with the arguments of a process, the first of which is its name, and returns the exit code: 0 done,
+/// 1 a check that was asked for failed, 2 error. Prints to the process's stdout and stderr.
+///
+/// # Examples
+/// ```
+/// let code = fgq::command_line(["fgq", "eval", "no-such-model.fgq", "--images", "."].map(Into::into));
+/// assert_eq!(code, 2);
+/// ```
+pub fn command_line(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    run(arguments.into_iter().collect()).unwrap_or_else(|error| {
+        failure(&error);
+        ERROR
+    })
+}
+
+fn run(arguments: Vec<OsString>) -> anyhow::Result<u8> {
+    let arguments = config::expanded(arguments)?;
+    let parsed = Cli::command().try_get_matches_from(arguments);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
-            message(&format!("error: {error}"));
-            error.chain().skip(1).for_each(|cause| message(&format!("  because: {cause}")));
-            ExitCode::from(ERROR)
+            // Where help cannot be printed, nobody reads it.
+            let _ = error.print();
+            return Ok(error.exit_code() as u8);
         }
+    };
+    if cli.quiet {
+        output::be_quiet();
     }
+    let json = cli.json;
+    command(cli, &matches)?.print(json)
 }
 
-fn run(cli: Cli) -> anyhow::Result<Output> {
+fn command(cli: Cli, matches: &ArgMatches) -> anyhow::Result<Output> {
     if let Some(threads) = cli.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     match cli.command {
         Command::Demo => demo::run(),
         Command::Check(args) => check::run(*args),
-        Command::Convert(args) => convert::run(*args),
+        Command::Convert(args) => {
+            convert::run(*args, matches.subcommand_matches("convert").unwrap_or(matches))
+        }
         Command::Tune(args) => tune::run(*args),
         Command::Learn(args) => learn::run(*args),
         Command::Plan(args) => plan::run(&args),
@@ -120,13 +152,13 @@ fn run(cli: Cli) -> anyhow::Result<Output> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Info => info::run(),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn options_of_a_command_have_names_of_their_own() {

@@ -3,9 +3,14 @@
 use super::flags::in_flags;
 use anyhow::{Context, ensure};
 use serde::Serialize;
+use std::env;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether notes and progress are left out.
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Unreadable images that are named one by one.
 const NAMED: usize = 10;
@@ -45,6 +50,7 @@ impl Output {
 /// Refuses a path that no file can be written to, before any work; `option` is what it was given with.
 pub fn check_writable(path: &Path, option: &str) -> anyhow::Result<()> {
     ensure!(!path.is_dir(), "{}: is a folder; give the name of a file with {option}", path.display());
+    fgq::check_replaceable(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(folder).with_context(|| {
         format!(
@@ -55,6 +61,16 @@ pub fn check_writable(path: &Path, option: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// No notes and no progress from now on.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether notes and progress are left out.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// Writes one line to stderr, if there is one, with options in place of the library's fields.
 pub fn message(line: &str) {
     let _ = writeln!(io::stderr(), "{}", in_flags(line));
@@ -62,12 +78,44 @@ pub fn message(line: &str) {
 
 /// Tells of something that the user should know.
 pub fn note(text: impl Display) {
-    message(&format!("note: {text}"));
+    if !is_quiet() {
+        message(&format!("{} {text}", Colour::Cyan.of("note:")));
+    }
 }
 
 /// Tells of something that is probably not as intended.
 pub fn warn(text: impl Display) {
-    message(&format!("warning: {text}"));
+    message(&format!("{} {text}", Colour::Yellow.of("warning:")));
+}
+
+/// Tells why a command ended without a result.
+pub fn failure(error: &anyhow::Error) {
+    message(&format!("{} {error}", Colour::Red.of("error:")));
+    error.chain().skip(1).for_each(|cause| message(&format!("  because: {cause}")));
+}
+
+/// Colours of the first word of a message.
+#[derive(Debug, Clone, Copy)]
+enum Colour {
+    Red = 31,
+    Yellow = 33,
+    Cyan = 36,
+}
+
+impl Colour {
+    /// The word in this colour, where stderr shows colours and nobody objects.
+    fn of(self, word: &str) -> String {
+        let variable = |name: &str| env::var(name).unwrap_or_default();
+        match has_colour(io::stderr().is_terminal(), &variable("NO_COLOR"), &variable("TERM")) {
+            true => format!("\x1b[1;{}m{word}\x1b[0m", self as u8),
+            false => word.to_owned(),
+        }
+    }
+}
+
+/// Whether colours are wanted (no-color.org).
+fn has_colour(is_terminal: bool, no_color: &str, term: &str) -> bool {
+    is_terminal && no_color.is_empty() && term != "dumb"
 }
 
 /// Names the first unreadable images and counts the others.
@@ -101,6 +149,15 @@ pub fn grouped(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn colours_are_for_terminals_whose_users_want_them() {
+        assert!(super::has_colour(true, "", "xterm"));
+        for (is_terminal, no_color, term) in [(false, "", "xterm"), (true, "1", "xterm"), (true, "", "dumb")]
+        {
+            assert!(!super::has_colour(is_terminal, no_color, term));
+        }
+    }
+
     #[test]
     fn thousands_are_grouped() {
         let grouped = [0, 12, 123, 1234, 123_456, 1_234_567].map(super::grouped);

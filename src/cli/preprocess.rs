@@ -4,7 +4,7 @@ use super::output::note;
 use anyhow::Context;
 use fgq::{
     Channels, Dataset, Graph, Interpolation, PRESETS, Preprocess, PreprocessOptions, RangeMethod, Resize,
-    Scale, Size, feature_preprocess, preprocess_beside, read_preprocess,
+    Scale, Size, feature_preprocess, read_preprocess,
 };
 use std::path::Path;
 use std::str::FromStr;
@@ -73,7 +73,10 @@ impl PreprocessArgs {
             samples.filter(|_| self.is_empty()).map(|samples| features(graph, samples)).transpose()?;
         let base = match features.flatten() {
             Some(chosen) => chosen,
-            None => self.named(base(graph, model)?)?,
+            None => {
+                let (preprocess, origin) = fgq::usual_preprocess(graph, model)?;
+                self.named(Chosen { preprocess, origin })?
+            }
         };
         let changes = self.changes();
         let origin = match changes == PreprocessOptions::default() {
@@ -122,19 +125,6 @@ impl PreprocessArgs {
             channels: self.channels,
         }
     }
-}
-
-/// What a configuration beside the weights says, or else what suits most networks.
-fn base(graph: &Graph, model: &Path) -> fgq::Result<Chosen> {
-    let described = match model.extension() {
-        Some(extension) if extension != "onnx" => preprocess_beside(model, &graph.name)?,
-        _ => None,
-    };
-    if let Some((path, preprocess)) = described {
-        return Ok(Chosen { preprocess, origin: path.display().to_string() });
-    }
-    let preprocess = Preprocess::default_for(graph.input.channels, graph.input.height, graph.input.width)?;
-    Ok(Chosen { preprocess, origin: "default".to_owned() })
 }
 
 /// What samples of real numbers ask for; `None` if they are pictures.

@@ -1,5 +1,6 @@
 //! Progress bars with the time left, on stderr, if that is a terminal.
 
+use super::output::is_quiet;
 use fgq::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,8 @@ impl Progress for Bars {
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
         let mut bar = self.bar();
         bar.finish_and_clear();
-        *bar = ProgressBar::new(total as u64).with_style(style).with_message(stage.to_owned());
+        let new = if is_quiet() { ProgressBar::hidden() } else { ProgressBar::new(total as u64) };
+        *bar = new.with_style(style).with_message(stage.to_owned());
     }
 
     fn advance(&self, steps: usize) {

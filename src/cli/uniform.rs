@@ -2,7 +2,9 @@
 
 use super::judged::LogitsJson;
 use super::progress::Bars;
-use fgq::{Conversion, ConvertOptions, Dataset, Graph, PackedModel, Plan, Preprocess, Summary};
+use fgq::{
+    Conversion, ConvertOptions, Dataset, Graph, Judgement, PackedModel, Plan, Preprocess, SizePoint, Summary,
+};
 use serde::Serialize;
 
 /// What became of the uniform model, and which one is better.
@@ -13,7 +15,7 @@ pub struct Uniform {
     #[serde(flatten)]
     logits: LogitsJson,
     #[serde(skip)]
-    divergence: Option<f64>,
+    judgement: Option<Judgement>,
     /// `plan` or `uniform`: the one whose class probabilities diverge less from full precision's on the images that judge.
     better: &'static str,
 }
@@ -32,21 +34,28 @@ pub fn compare(
     let options = ConvertOptions { plan: None, group, spatial_group: None, ..options.clone() };
     let mut uniform = fgq::convert(graph, preprocess, images, &options, &Bars::new())?.model;
     uniform.classes.clone_from(&planned.model.classes);
-    let divergence = |model: &PackedModel| Some(model.fidelity.as_ref()?.judgement?.divergence);
-    let (ours, theirs) = (divergence(&planned.model), divergence(&uniform));
+    let judgement = |model: &PackedModel| model.fidelity.as_ref()?.judgement;
+    let (ours, theirs) = (judgement(&planned.model), judgement(&uniform));
+    let divergence = |judgement: Option<Judgement>| judgement.map(|judgement| judgement.divergence);
     Ok(Uniform {
         group,
         bytes: uniform.to_bytes()?.len(),
         logits: uniform.fidelity.as_ref().map(LogitsJson::from).unwrap_or_default(),
-        divergence: theirs,
-        better: if theirs < ours { "uniform" } else { "plan" },
+        judgement: theirs,
+        better: if divergence(theirs) < divergence(ours) { "uniform" } else { "plan" },
     })
 }
 
 impl Uniform {
+    /// Its size and what it keeps.
+    pub fn point(&self) -> Option<SizePoint> {
+        let (name, bytes) = (format!("ternary:{} everywhere", self.group), self.bytes as u64);
+        self.judgement.map(|judgement| SizePoint { name, bytes, judgement })
+    }
+
     /// In one line.
     pub fn line(&self) -> String {
-        let divergence = self.divergence.map_or("-".to_owned(), |nats| format!("{nats:.4}"));
+        let divergence = self.judgement.map_or("-".to_owned(), |found| format!("{:.4}", found.divergence));
         let verdict = match self.better {
             "plan" => "the plan is better",
             _ => "the uniform model is better",

@@ -61,6 +61,33 @@ impl Dataset {
         Ok(Self { entries: entries(&root, names, None), array: None, class_names: None, notes: Vec::new() })
     }
 
+    /// Image files in the order given, with labels if there are any.
+    ///
+    /// # Errors
+    /// `Image`, if there is none; `Argument`, if there are labels, but not one for each.
+    ///
+    /// # Examples
+    /// ```
+    /// let images = fgq::Dataset::of_files(vec!["a.png".into(), "b.png".into()], &[0, 3])?;
+    /// assert_eq!(images.entries()[1].label, Some(3));
+    /// # Ok::<(), fgq::Error>(())
+    /// ```
+    pub fn of_files(paths: Vec<PathBuf>, labels: &[usize]) -> Result<Self> {
+        if paths.is_empty() {
+            return Err(Error::new(ErrorKind::Image, "no images; give at least one"));
+        }
+        if !labels.is_empty() && labels.len() != paths.len() {
+            let (labels, images) = (labels.len(), paths.len());
+            return Err(argument(format!("{labels} labels for {images} images; give one for each, or none")));
+        }
+        let entry = |(index, path): (usize, PathBuf)| {
+            let name = path.to_string_lossy().into_owned();
+            Entry { path, name, label: labels.get(index).copied(), row: 0 }
+        };
+        let entries = paths.into_iter().enumerate().map(entry).collect();
+        Ok(Self { entries, array: None, class_names: None, notes: Vec::new() })
+    }
+
     /// The images at `path` with labels for a network with `outputs` outputs. Labels come from
     ///
     /// - `labels`, a text file that gives each image a class index or a WordNet id, as the usual ones do, if given;

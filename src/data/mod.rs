@@ -20,7 +20,7 @@ pub use imagenet::class_names;
 pub use images::{Images, PixelImages};
 pub(crate) use images::{Unreadable, labels_at, labels_of};
 pub use load::load;
-pub use model_config::preprocess_beside;
+pub use model_config::{preprocess_beside, usual_preprocess};
 pub use npy::write_npy;
 pub use options::{PRESETS, PreprocessOptions, read_preprocess};
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Channels, Interpolation, Preprocess, Resize, Scale, Size};
+use crate::graph::Graph;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,23 @@ pub fn preprocess_beside(model: &Path, architecture: &str) -> Result<Option<(Pat
         }
     }
     Ok(None)
+}
+
+/// How images are prepared for the network in the file `model` if nobody says it, and who does: a configuration beside the
+/// weights ([`preprocess_beside`]), or else what suits most networks.
+///
+/// # Errors
+/// As [`preprocess_beside`]; a network that takes neither grey nor colour images.
+pub fn usual_preprocess(graph: &Graph, model: &Path) -> Result<(Preprocess, String)> {
+    let described = match model.extension() {
+        Some(extension) if extension != "onnx" => preprocess_beside(model, &graph.name)?,
+        _ => None,
+    };
+    if let Some((path, preprocess)) = described {
+        return Ok((preprocess, path.display().to_string()));
+    }
+    let preprocess = Preprocess::default_for(graph.input.channels, graph.input.height, graph.input.width)?;
+    Ok((preprocess, "default".to_owned()))
 }
 
 /// Whether a configuration names `architecture` (with or without timm's tag) or none.

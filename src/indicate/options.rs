@@ -88,6 +88,9 @@ pub struct IndicatorOptions {
     pub course: Course,
     /// Names of the classes, which will be part of the file; they do not change the indicators.
     pub classes: Vec<String>,
+    /// Only these layers, so that several calls, on several machines, find those of all: their layers together are `known` to
+    /// the last one, without this. Not for indicators that are learned.
+    pub only: Option<Vec<String>>,
 }
 
 impl Default for IndicatorOptions {
@@ -111,6 +114,7 @@ impl Default for IndicatorOptions {
             #[cfg(feature = "train")]
             course: Course::joint(),
             classes: Vec::new(),
+            only: None,
         }
     }
 }
@@ -134,6 +138,9 @@ impl IndicatorOptions {
         }
         if !self.activation_bits.iter().all(|bits| (2..=8).contains(bits)) {
             return argument("activations have 2 to 8 bits");
+        }
+        if self.indicator.is_learned() && self.only.is_some() {
+            return argument("learned indicators of all layers are found together; leave out `only`");
         }
         if self.indicator.is_learned() {
             self.check_learned()?;

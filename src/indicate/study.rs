@@ -25,7 +25,8 @@ const NOISE: f64 = 0.1;
 /// Finds indicators for every layer but those on pixels, on `images`, which need no labels.
 ///
 /// `known` may hold what an earlier call with the same network, images and options had saved; its layers are not
-/// looked at again. `save` sees the indicators after every layer; [`Indicators::complete`] is false until the last.
+/// looked at again. `save` sees the indicators after every layer; [`Indicators::complete`] is false until the last, and where
+/// only some layers were wanted.
 ///
 /// # Errors
 /// As for [`convert`](crate::convert()); `known` indicators that were found otherwise; whatever `save` returns.
@@ -63,7 +64,10 @@ pub fn indicate(
     if options.indicator.is_learned() && found.layers.len() < layers.len() {
         found.layers = learned(full, &pixels.fitting, &layers, options, progress)?;
     }
-    let is_new = |layer: &Plannable| !found.layers.iter().any(|known| known.name == layer.layer.name);
+    let is_wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|own| own == name));
+    let is_new = |layer: &Plannable| {
+        is_wanted(&layer.layer.name) && !found.layers.iter().any(|known| known.name == layer.layer.name)
+    };
     let candidates = by_node(&layers, full.graph.nodes.len(), is_new);
     let mut see = |node: NodeId, converted: Vec<Op>| {
         if let Some(layer) = layers.iter().find(|layer| layer.node == node) {
@@ -76,6 +80,10 @@ pub fn indicate(
     let packed = fit_and_pack(&mut quantized, full, Method::Compensated, pixels, Some(survey), progress)?;
     let order = |layer: &LayerIndicators| full.graph.nodes.iter().position(|node| node.name == layer.name);
     found.layers.sort_by_key(order);
+    if found.layers.len() < layers.len() {
+        save(&found)?;
+        return Ok(found);
+    }
     found.fixed = size::fixed(&quantized, packed, preprocess, options, &found)?;
     found.complete = true;
     save(&found)?;

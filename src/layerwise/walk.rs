@@ -27,7 +27,7 @@ use crate::judge::Judgement;
 use crate::pack::{PackInput, Packing, pack_node};
 use crate::precision::Precision;
 use crate::prepare::Full;
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::quantize::{
     OperatorId, PerOperator, QuantizedConv, QuantizedGraph, QuantizedNode, QuantizedOp, closed_form,
 };
@@ -194,7 +194,7 @@ impl<'a> Walk<'a> {
             self.visit(id).map_err(|error| error.at_node(&self.graph.nodes[id].name))?;
             let dead = dead.iter().filter(|&&dead| dead != OperatorId::INPUT);
             dead.for_each(|&dead| self.values[dead] = None);
-            progress.advance(1);
+            advance(progress, 1)?;
         }
         self.finish()
     }

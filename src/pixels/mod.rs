@@ -8,7 +8,7 @@ pub use apply::pixels_of;
 pub use picture::Picture;
 #[cfg(feature = "train")]
 pub(crate) use picture::luma;
-#[cfg(any(test, feature = "train"))]
+#[cfg(any(test, feature = "convert"))]
 pub(crate) use resize::resize;
 
 #[cfg(test)]

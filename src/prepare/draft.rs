@@ -13,7 +13,7 @@ use crate::index::Per;
 use crate::plan::{Choice, Pattern};
 use crate::precision::Precision;
 use crate::progress::Progress;
-use crate::quantize::{ActivationBits, Assembly, QuantizedGraph, Structure, assemble};
+use crate::quantize::{ActivationBits, Assembly, Blueprint, QuantizedGraph, Structure, assemble};
 
 /// A network with all that needs no image. Whoever has one has nothing left to refuse but the images.
 #[derive(Debug)]
@@ -139,6 +139,7 @@ impl Full<'_> {
         pixels: &Spool,
     ) -> Result<QuantizedGraph> {
         let Self { graph, preprocess, observation, .. } = self;
-        assemble(&Assembly { graph, structure, observation, preprocess, choices, range, rules, pixels })
+        let blueprint = Blueprint { graph, structure, preprocess, choices };
+        assemble(&Assembly { blueprint, observation, range, rules, pixels })
     }
 }

@@ -4,7 +4,7 @@ use crate::calibrate::{CHUNK, Spool};
 use crate::data::{Images, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::tensor::Shape;
 use rayon::prelude::*;
 
@@ -36,7 +36,7 @@ pub(super) fn read_pixels(
             }
         }
         flush(&mut spool, &mut pending, input.len() * CHUNK)?;
-        progress.advance(count);
+        advance(progress, count)?;
     }
     spool.push(&pending)?;
     if spool.images() == 0 {

@@ -23,15 +23,21 @@ use std::collections::HashMap;
 /// How often growing scales may make others grow.
 const WIDENING_PASSES: usize = 4;
 
-/// Everything the quantized network is made from.
+/// What the operators of a quantized network are made from, but for their quantizers.
 #[derive(Debug)]
-pub(crate) struct Assembly<'a> {
+pub(crate) struct Blueprint<'a> {
     pub graph: &'a Graph,
     pub structure: &'a Structure,
-    pub observation: &'a Observation,
     pub preprocess: &'a Preprocess,
     /// By node of the graph.
     pub choices: &'a Per<NodeId, Option<Choice>>,
+}
+
+/// Everything the quantized network is made from.
+#[derive(Debug)]
+pub(crate) struct Assembly<'a> {
+    pub blueprint: Blueprint<'a>,
+    pub observation: &'a Observation,
     pub range: RangeMethod,
     /// Ranges of some activation tensors instead.
     pub rules: &'a [(Pattern, ActivationRule)],
@@ -44,31 +50,22 @@ pub(crate) struct Assembly<'a> {
 /// # Errors
 /// Weights that are not finite.
 pub(crate) fn assemble(assembly: &Assembly) -> Result<QuantizedGraph> {
-    let shapes = assembly.graph.shapes()?;
+    let shapes = assembly.blueprint.graph.shapes()?;
     let quantizers = assembly.quantizers(&shapes)?;
-    let classes = assembly.structure.quantizer_classes();
-    let mut nodes = PerOperator::default();
-    for (id, operator) in assembly.structure.operators.enumerate() {
-        let op = assembly.op(operator, &quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
-        let shape = shapes[operator.value];
-        nodes.push(QuantizedNode {
-            name: operator.name.clone(),
-            op,
-            inputs: operator.inputs.clone(),
-            shape,
-            quantizer: quantizers[id],
-            range: assembly.later_range(&classes, id),
-        });
+    let mut quantized = assembly.blueprint.quantized(&quantizers)?;
+    let classes = assembly.blueprint.structure.quantizer_classes();
+    for id in classes.ids() {
+        quantized.nodes[id].range = assembly.later_range(&classes, id);
     }
-    Ok(QuantizedGraph { name: assembly.graph.name.clone(), input: assembly.graph.input, nodes })
+    Ok(quantized)
 }
 
 impl Assembly<'_> {
     fn quantizers(&self, shapes: &Per<NodeId, Shape>) -> Result<PerOperator<Quantizer>> {
-        let classes = self.structure.quantizer_classes();
+        let classes = self.blueprint.structure.quantizer_classes();
         let mut quantizers = self.class_quantizers(&classes);
         self.suit_readers(&classes, &mut quantizers)?;
-        Ok(self.widened(quantizers, &classes, shapes))
+        Ok(self.blueprint.widened(quantizers, shapes))
     }
 
     fn class_quantizers(&self, classes: &Classes) -> PerOperator<Quantizer> {
@@ -86,7 +83,7 @@ impl Assembly<'_> {
     fn suit_readers(&self, classes: &Classes, quantizers: &mut PerOperator<Quantizer>) -> Result<()> {
         let mut readers = Vec::new();
         let mut read = Vec::new();
-        for operator in &self.structure.operators {
+        for operator in &self.blueprint.structure.operators {
             let OperatorKind::Conv { source, .. } = operator.kind else { continue };
             let input = operator.inputs[0];
             if quantizers[input].max < u8::MAX && self.range_of(classes, input) == RangeMethod::Output {
@@ -97,7 +94,7 @@ impl Assembly<'_> {
         if readers.is_empty() {
             return Ok(());
         }
-        let errors = reading_errors(self.graph, self.preprocess, self.pixels, &readers)?;
+        let errors = reading_errors(self.blueprint.graph, self.blueprint.preprocess, self.pixels, &readers)?;
         for (own, quantizer) in
             classes.iter().zip(quantizers.iter_mut()).filter(|(own, _)| read.contains(own))
         {
@@ -109,13 +106,78 @@ impl Assembly<'_> {
         Ok(())
     }
 
+    fn class_quantizer(&self, classes: &Classes, members: &[OperatorId]) -> Quantizer {
+        if members.contains(&OperatorId::INPUT) {
+            return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
+        }
+        let mut histogram = crate::calibrate::Histogram::default();
+        let makers = members.iter().map(|&id| &self.blueprint.structure.operators[id]);
+        for operator in makers.filter(|operator| !operator.kind.keeps_codes()) {
+            if let Some(observed) = &self.observation.histograms[operator.value] {
+                histogram.merge(observed);
+            }
+        }
+        let first = members[0];
+        quantizer_for(
+            &histogram,
+            self.range_of(classes, first),
+            self.blueprint.structure.operators[first].bits,
+        )
+    }
+
+    /// How the range of an operator is to be chosen from real values, if its codes have fewer than 8 bits, no other
+    /// operator makes codes of its quantizer and its outputs can have any step.
+    fn later_range(&self, classes: &Classes, id: OperatorId) -> Option<RangeMethod> {
+        let operators = &self.blueprint.structure.operators;
+        let makes = |id: &OperatorId| !operators[*id].kind.keeps_codes();
+        let alone = members(classes, classes[id]).into_iter().filter(makes).eq([id]);
+        let any_step = matches!(
+            operators[id].kind,
+            OperatorKind::Conv { .. } | OperatorKind::Table { .. } | OperatorKind::Plain(Plain::Narrow)
+        );
+        let range = self.range_of(classes, id);
+        (alone && any_step && operators[id].bits < 8 && range != RangeMethod::Output).then_some(range)
+    }
+
+    /// How the range of an operator, and of those that share its quantizer, is chosen.
+    fn range_of(&self, classes: &Classes, id: OperatorId) -> RangeMethod {
+        let range = |method, rule: &ActivationRule| match rule {
+            ActivationRule::Range(range) => *range,
+            ActivationRule::Bits(_) => method,
+        };
+        rules_of(self.rules, self.blueprint.structure, classes, id).fold(self.range, range)
+    }
+}
+
+impl Blueprint<'_> {
+    /// The network with these quantizers, closed-form weights and the affines of full precision.
+    ///
+    /// # Errors
+    /// Weights that are not finite.
+    pub(crate) fn quantized(&self, quantizers: &PerOperator<Quantizer>) -> Result<QuantizedGraph> {
+        let shapes = self.graph.shapes()?;
+        let mut nodes = PerOperator::default();
+        for (id, operator) in self.structure.operators.enumerate() {
+            let op = self.op(operator, quantizers, &shapes).map_err(|e| e.at_node(&operator.name))?;
+            nodes.push(QuantizedNode {
+                name: operator.name.clone(),
+                op,
+                inputs: operator.inputs.clone(),
+                shape: shapes[operator.value],
+                quantizer: quantizers[id],
+                range: None,
+            });
+        }
+        Ok(QuantizedGraph { name: self.graph.name.clone(), input: self.graph.input, nodes })
+    }
+
     /// Coarser steps where finer ones could not be reached: no multiplier makes more than one step of one unit.
-    fn widened(
+    pub(crate) fn widened(
         &self,
         mut quantizers: PerOperator<Quantizer>,
-        classes: &Classes,
         shapes: &Per<NodeId, Shape>,
     ) -> PerOperator<Quantizer> {
+        let classes = &self.structure.quantizer_classes();
         // A class that grows may make others grow that were looked at before.
         for _ in 0..WIDENING_PASSES {
             for (id, operator) in self.structure.operators.enumerate() {
@@ -152,44 +214,6 @@ impl Assembly<'_> {
             OperatorKind::Plain(Plain::Narrow) => scale(0) / 127.0,
             _ => 0.0,
         }
-    }
-
-    fn class_quantizer(&self, classes: &Classes, members: &[OperatorId]) -> Quantizer {
-        if members.contains(&OperatorId::INPUT) {
-            return Quantizer { scale: 1.0, zero_point: 0, max: 255 };
-        }
-        let mut histogram = crate::calibrate::Histogram::default();
-        let makers = members.iter().map(|&id| &self.structure.operators[id]);
-        for operator in makers.filter(|operator| !operator.kind.keeps_codes()) {
-            if let Some(observed) = &self.observation.histograms[operator.value] {
-                histogram.merge(observed);
-            }
-        }
-        let first = members[0];
-        quantizer_for(&histogram, self.range_of(classes, first), self.structure.operators[first].bits)
-    }
-
-    /// How the range of an operator is to be chosen from real values, if its codes have fewer than 8 bits, no other
-    /// operator makes codes of its quantizer and its outputs can have any step.
-    fn later_range(&self, classes: &Classes, id: OperatorId) -> Option<RangeMethod> {
-        let operators = &self.structure.operators;
-        let makes = |id: &OperatorId| !operators[*id].kind.keeps_codes();
-        let alone = members(classes, classes[id]).into_iter().filter(makes).eq([id]);
-        let any_step = matches!(
-            operators[id].kind,
-            OperatorKind::Conv { .. } | OperatorKind::Table { .. } | OperatorKind::Plain(Plain::Narrow)
-        );
-        let range = self.range_of(classes, id);
-        (alone && any_step && operators[id].bits < 8 && range != RangeMethod::Output).then_some(range)
-    }
-
-    /// How the range of an operator, and of those that share its quantizer, is chosen.
-    fn range_of(&self, classes: &Classes, id: OperatorId) -> RangeMethod {
-        let range = |method, rule: &ActivationRule| match rule {
-            ActivationRule::Range(range) => *range,
-            ActivationRule::Bits(_) => method,
-        };
-        rules_of(self.rules, self.structure, classes, id).fold(self.range, range)
     }
 
     fn op(
@@ -271,11 +295,41 @@ impl Assembly<'_> {
         precision: Precision,
         reads_pixels: bool,
     ) -> Result<(Weights, Vec<f64>)> {
+        closed_form(self.on_codes(conv, reads_pixels).view(), precision)
+            .map_err(|error| error.at_node(&node.name))
+    }
+
+    /// The weights on what a convolution reads.
+    fn on_codes(&self, conv: &Conv, reads_pixels: bool) -> ndarray::Array4<f32> {
         let mut weights = conv.weight.clone();
         if reads_pixels {
             self.scale_to_pixels(&mut weights, conv.groups);
         }
-        closed_form(weights.view(), precision).map_err(|error| error.at_node(&node.name))
+        weights
+    }
+
+    /// The weights of a convolution in the graph, on what it reads, in storage order; gains are left out.
+    ///
+    /// # Errors
+    /// Another operator.
+    pub(crate) fn real_weights(&self, source: NodeId, reads_pixels: bool) -> Result<Vec<f64>> {
+        let weights = self.on_codes(self.full(source)?, reads_pixels);
+        Ok(weights.permuted_axes([0, 2, 3, 1]).iter().map(|&weight| f64::from(weight)).collect())
+    }
+
+    /// The bias of a convolution in the graph.
+    ///
+    /// # Errors
+    /// Another operator.
+    pub(crate) fn bias(&self, source: NodeId) -> Result<Vec<f64>> {
+        Ok(self.full(source)?.bias.iter().map(|&bias| f64::from(bias)).collect())
+    }
+
+    fn full(&self, source: NodeId) -> Result<&Conv> {
+        match &self.graph.nodes[source] {
+            Node { op: Op::Conv(conv), .. } => Ok(conv),
+            node => Err(Error::new(ErrorKind::Shape, "no convolution").at_node(&node.name)),
+        }
     }
 
     /// Weights on pixels instead of normalised inputs: divided by the standard deviation.
@@ -289,7 +343,7 @@ impl Assembly<'_> {
     }
 
     /// The sums count from whole pixel zeros; the rest of the mean is constant per output channel.
-    fn move_means_into_bias(&self, conv: &mut QuantizedConv) {
+    pub(crate) fn move_means_into_bias(&self, conv: &mut QuantizedConv) {
         let zeros = self.pixel_zeros().into_iter().map(f64::from);
         let rest: Vec<f64> = zeros.zip(self.pixel_means()).map(|(zero, mean)| zero - mean).collect();
         let weights = conv.expand();

@@ -9,7 +9,7 @@ mod structure;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use assemble::{Assembly, assemble, closed_form};
+pub(crate) use assemble::{Assembly, Blueprint, assemble, closed_form};
 pub(crate) use bits::ActivationBits;
 pub(crate) use nearest::NearestChannel;
 pub(crate) use nested::{NestedGraph, WidthVariant};

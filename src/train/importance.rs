@@ -12,7 +12,7 @@ use crate::clock::Instant;
 use crate::error::Result;
 use crate::graph::{Interpreter, NodeId};
 use crate::prepare::Full;
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::random::Random;
 use rayon::prelude::*;
 
@@ -77,7 +77,7 @@ impl JointTraining<'_> {
             }
             let batch = &order[step * order.len() / batches..(step + 1) * order.len() / batches];
             sum += self.step([epoch, step], batch, progress)?;
-            reports.advance(batch.len());
+            advance(reports, batch.len())?;
             reports.status(&format!("loss {:.4}", sum / (step + 1) as f64));
         }
         Ok(())

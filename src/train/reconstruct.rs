@@ -14,7 +14,7 @@ use crate::data::normalise;
 use crate::error::Result;
 use crate::graph::Interpreter;
 use crate::prepare::Full;
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::random::Random;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,7 @@ impl BlockStudy<'_> {
             self.simulation.drop(self.block.layers, None);
             let rate = course.rate * course.schedule.at(done);
             course.change(self.simulation.learned(gradients?), optimiser, rate);
-            progress.advance(batch.len());
+            advance(progress, batch.len())?;
         }
         Ok(())
     }

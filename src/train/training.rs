@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Interpreter, NodeId};
 use crate::judge::Judgement;
 use crate::prepare::Full;
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::random::Random;
 use rayon::prelude::*;
 use std::path::Path;
@@ -189,7 +189,7 @@ impl<'a, S: Student + Sync> Training<'a, S> {
             }
             sum += self.step(epoch, batch, progress)?;
             count += batch.len();
-            reports.advance(batch.len());
+            advance(reports, batch.len())?;
         }
         Ok(sum / count.max(1) as f64)
     }

@@ -4,6 +4,7 @@
 mod arrays;
 mod bench;
 mod checkpoints;
+mod config;
 mod demo;
 mod errors;
 mod export;
@@ -12,6 +13,8 @@ mod networks;
 mod options;
 mod pipeline;
 mod plan;
+mod reports;
 mod sameness;
 mod support;
 mod switching;
+mod usual;

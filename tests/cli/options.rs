@@ -186,7 +186,7 @@ fn info_and_completions() {
         let run = fgq_in(here, &["completions", shell]);
         assert!(run.code == 0 && run.stdout.contains("classify"), "{shell}");
     }
-    assert_eq!(fgq_in(here, &["--version"]).stdout, format!("fgq {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(fgq_in(here, &["--version"]).stdout, format!("fgq {}\n", env!("FGQ_VERSION")));
     for command in ["demo", "check", "convert", "eval", "classify", "inspect", "info", "completions"] {
         assert_eq!(fgq_in(here, &[command, "--help"]).code, 0);
     }

@@ -52,7 +52,7 @@ fn frontier_and_report() {
     for part in ["<svg", "prefers-color-scheme: dark", "layer4.2.conv3", "<polyline"] {
         assert!(page.contains(part), "{part}");
     }
-    assert!(!page.contains("http"), "self-contained");
+    assert!(!page.contains("://") && !page.contains("src="), "self-contained");
 }
 
 #[test]

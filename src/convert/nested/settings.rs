@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{PackedId, PackedModel, PackedOp, Setting, Switching};
 use crate::judge::{Answers, Judgement};
 use crate::knapsack::{Effort, Item, Problem};
-use crate::progress::Progress;
+use crate::progress::{Progress, advance};
 use crate::runtime::Session;
 
 /// Most images that say what a layer's width costs.
@@ -136,7 +136,7 @@ impl SettingJudge<'_> {
             }
             all[layer] = base;
             groups.push(items);
-            progress.advance(1);
+            advance(progress, 1)?;
         }
         Ok(groups)
     }
