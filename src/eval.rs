@@ -8,6 +8,7 @@ use crate::graph::{Graph, Interpreter};
 use crate::judge::{Answers, Judgement, Z95, best, log_softmax, wilson};
 use crate::progress::{Progress, advance};
 use crate::runtime::{Logits, Session};
+use ndarray::Array3;
 use rayon::prelude::*;
 use std::time::Duration;
 
@@ -209,7 +210,11 @@ impl Evaluation {
     pub fn of(answers: Vec<ImageAnswer>, unreadable: Vec<(String, Error)>) -> Result<Self> {
         if answers.is_empty() {
             let message = format!("none of {} images can be read", unreadable.len());
-            return Err(Error::new(ErrorKind::Image, message));
+            let error = Error::new(ErrorKind::Image, message);
+            return Err(match unreadable.into_iter().next() {
+                Some((_, cause)) => error.because(cause),
+                None => error,
+            });
         }
         Ok(Self {
             accuracy: Accuracy::of(answers.iter().map(|answer| (answer.given, answer.label))),
@@ -237,8 +242,8 @@ pub fn evaluate(
     let session = Session::new(model)?;
     let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
     let networks = Networks { model, session: &session, interpreter: interpreter.as_ref() };
-    evaluate_with(images, &model.preprocess, progress, |pixels, place, start| {
-        networks.see(pixels, place, start)
+    evaluate_with(images, &model.preprocess, progress, |input, place, start| {
+        networks.see(input, place, start)
     })
 }
 
@@ -254,8 +259,8 @@ pub fn evaluate_network(
 ) -> Result<Evaluation> {
     preprocess.check_input(graph.input.channels, graph.input.height, graph.input.width)?;
     let interpreter = Interpreter::new(graph)?;
-    evaluate_with(images, preprocess, progress, |pixels, (image, label), start| {
-        let logits = full_precision(&interpreter, pixels, preprocess)?;
+    evaluate_with(images, preprocess, progress, |input, (image, label), start| {
+        let logits = full_precision(&interpreter, input, preprocess)?;
         Ok(Seen {
             answer: ImageAnswer::of(image, label, &logits, None),
             times: [start.elapsed(), Duration::ZERO],
@@ -278,8 +283,8 @@ pub fn answers(
     let networks = Networks { model, session: &session, interpreter: Some(&interpreter) };
     progress.start("answers", places.len());
     let answer = |&image: &usize| {
-        let pixels = images.pixels(image, &model.preprocess)?;
-        let seen = networks.see(&pixels, (image, images.label(image)), Instant::now())?;
+        let input = input(images, image, &model.preprocess)?;
+        let seen = networks.see(&input, (image, images.label(image)), Instant::now())?;
         advance(progress, 1)?;
         Ok(seen.answer)
     };
@@ -297,11 +302,11 @@ pub fn answers_of(
     reference: Option<&Graph>,
     images: &dyn Images,
     progress: &dyn Progress,
-) -> Result<(Vec<ImageAnswer>, Vec<(String, Error)>)> {
+) -> Result<(Vec<ImageAnswer>, Unreadable)> {
     let interpreter = reference.map(|graph| interpreter(graph, model)).transpose()?;
     let networks = Networks { model, session, interpreter: interpreter.as_ref() };
     progress.start("answers", images.len());
-    let see = |pixels: &[u8], place, start| networks.see(pixels, place, start);
+    let see = |input: &EvaluatedInput, place, start| networks.see(input, place, start);
     let (seen, unreadable) = see_all(images, &model.preprocess, progress, see)?;
     Ok((seen.into_iter().map(|seen| seen.answer).collect(), unreadable))
 }
@@ -318,7 +323,7 @@ fn evaluate_with(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
-    see: impl Fn(&[u8], Place, Instant) -> Result<Seen> + Sync,
+    see: impl Fn(&EvaluatedInput, Place, Instant) -> Result<Seen> + Sync,
 ) -> Result<Evaluation> {
     let unlabelled = (0..images.len()).find(|&index| images.label(index).is_none());
     if let Some(index) = unlabelled {
@@ -343,6 +348,13 @@ fn interpreter<'a>(graph: &'a Graph, model: &PackedModel) -> Result<Interpreter<
     Interpreter::new(graph)
 }
 
+/// What networks read of an image.
+struct EvaluatedInput {
+    pixels: Vec<u8>,
+    /// What full precision reads, if that is more than pixels say.
+    values: Option<Array3<f32>>,
+}
+
 /// What an image showed.
 struct Seen {
     answer: ImageAnswer,
@@ -365,18 +377,22 @@ struct Networks<'a> {
 }
 
 impl Networks<'_> {
-    fn see(&self, pixels: &[u8], (image, label): Place, start: Instant) -> Result<Seen> {
-        let logits = real_logits(self.model, &self.session.run(pixels)?);
+    fn see(&self, input: &EvaluatedInput, (image, label): Place, start: Instant) -> Result<Seen> {
+        let logits = real_logits(self.model, &self.session.run(&input.pixels)?);
         let ran = start.elapsed();
         let full =
-            self.interpreter.map(|it| full_precision(it, pixels, &self.model.preprocess)).transpose()?;
+            self.interpreter.map(|it| full_precision(it, input, &self.model.preprocess)).transpose()?;
         let answer = ImageAnswer::of(image, label, &logits, full.as_deref());
         Ok(Seen { answer, times: [ran, start.elapsed() - ran] })
     }
 }
 
-fn full_precision(interpreter: &Interpreter, pixels: &[u8], preprocess: &Preprocess) -> Result<Vec<f64>> {
-    let image = normalise(pixels, preprocess)?;
+fn full_precision(
+    interpreter: &Interpreter,
+    input: &EvaluatedInput,
+    preprocess: &Preprocess,
+) -> Result<Vec<f64>> {
+    let image = input.values.clone().map_or_else(|| normalise(&input.pixels, preprocess), Ok)?;
     let logits = interpreter.run(image.as_slice().unwrap_or_default())?;
     Ok(logits.iter().map(|&logit| f64::from(logit)).collect())
 }
@@ -386,12 +402,12 @@ fn see_all(
     images: &dyn Images,
     preprocess: &Preprocess,
     progress: &dyn Progress,
-    see: impl Fn(&[u8], Place, Instant) -> Result<Seen> + Sync,
+    see: impl Fn(&EvaluatedInput, Place, Instant) -> Result<Seen> + Sync,
 ) -> Result<(Vec<Seen>, Unreadable)> {
     let read_and_see = |index: usize| -> Result<std::result::Result<Seen, (String, Error)>> {
         let start = Instant::now();
-        let outcome = match images.pixels(index, preprocess) {
-            Ok(pixels) => Ok(see(&pixels, (index, images.label(index)), start)?),
+        let outcome = match input(images, index, preprocess) {
+            Ok(input) => Ok(see(&input, (index, images.label(index)), start)?),
             Err(error) => Err((images.name(index), error)),
         };
         advance(progress, 1)?;
@@ -406,6 +422,11 @@ fn see_all(
         }
     }
     Ok((all, unreadable))
+}
+
+fn input(images: &dyn Images, index: usize, preprocess: &Preprocess) -> Result<EvaluatedInput> {
+    let (pixels, values) = (images.pixels(index, preprocess)?, images.values(index, preprocess)?);
+    Ok(EvaluatedInput { pixels, values })
 }
 
 #[cfg(test)]

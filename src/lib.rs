@@ -95,6 +95,8 @@ mod wide;
 
 // What makes a model.
 #[cfg(feature = "convert")]
+mod archive;
+#[cfg(feature = "convert")]
 mod bench;
 #[cfg(feature = "convert")]
 mod calibrate;
@@ -108,6 +110,8 @@ mod convert;
 mod data;
 #[cfg(feature = "convert")]
 mod eval;
+#[cfg(feature = "convert")]
+mod export;
 #[cfg(feature = "convert")]
 mod files;
 #[cfg(feature = "convert")]
@@ -132,6 +136,9 @@ mod prepare;
 mod products;
 #[cfg(feature = "convert")]
 mod progress;
+#[cfg(feature = "convert")]
+#[rustfmt::skip]
+mod proto;
 #[cfg(feature = "convert")]
 mod quantize;
 #[cfg(feature = "convert")]
@@ -170,7 +177,7 @@ pub use bench::bench_training;
 #[cfg(feature = "convert")]
 pub use bench::{Bench, BenchLayer, BenchOptions, SwitchTimes, bench, bench_reference, median};
 #[cfg(feature = "convert")]
-pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod};
+pub use calibrate::{ActivationRule, ActivationSpread, RangeMethod, feature_preprocess};
 #[cfg(feature = "convert")]
 pub use check::{Estimate, Forecast, check};
 #[cfg(feature = "convert")]
@@ -185,6 +192,8 @@ pub use eval::{
     Accuracy, Comparison, Evaluation, GivenClass, ImageAnswer, answers, answers_of, evaluate,
     evaluate_network,
 };
+#[cfg(feature = "convert")]
+pub use export::{CExport, CLayer, COptions, OnnxExportOptions, export_c, export_onnx};
 #[cfg(feature = "convert")]
 pub use files::{check_replaceable, replace_file};
 #[cfg(feature = "convert")]

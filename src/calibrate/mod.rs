@@ -1,6 +1,7 @@
 //! Calibration: what activations look like on sample images.
 
 mod answers;
+mod features;
 mod histogram;
 mod observe;
 mod parts;
@@ -10,6 +11,7 @@ mod spool;
 mod spread;
 
 pub(crate) use answers::logits_of;
+pub use features::feature_preprocess;
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::{ChannelStatistics, Observation, Observer};
 pub(crate) use parts::Parts;

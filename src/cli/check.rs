@@ -43,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
 }
 
 fn foretell(args: Args) -> anyhow::Result<(Forecast, Chosen)> {
-    let (graph, chosen) = args.network.load(&args.model)?;
+    let (graph, chosen) = args.network.load(&args.model, None)?;
     let classes = args.classes.known(&graph)?;
     if !args.precision.is_given() {
         note(

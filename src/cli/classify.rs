@@ -55,7 +55,7 @@ struct ClassifyJson {
 
 /// Classifies every image; unreadable ones are reported and make the exit code 2.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
-    let model = Model::open(&args.model, &args.network)?.at(&args.model, &args.bits)?;
+    let model = Model::open(&args.model, &args.network, None)?.at(&args.model, &args.bits)?;
     let classifier = Classifier::new(&model, &args.classes)?;
     let sets: Vec<Dataset> =
         args.images.iter().map(|path| Dataset::unlabelled(path)).collect::<Result<_, _>>()?;

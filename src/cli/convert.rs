@@ -68,7 +68,7 @@ pub struct Args {
 pub(super) struct FileArgs {
     /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
     pub(super) model: PathBuf,
-    /// Sample images, a folder or one file; they need no labels
+    /// Sample images, a folder or one file, or a .npy or .npz file of arrays; they need no labels
     #[arg(long, value_name = "DIR")]
     pub(super) calib: PathBuf,
     /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
@@ -219,7 +219,7 @@ pub fn run(args: Args, given: &ArgMatches) -> anyhow::Result<Output> {
     args.report.check()?;
     let config = args.config.file(&path, given)?;
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let (graph, chosen) = args.network.load(&args.files.model)?;
+    let (graph, chosen) = args.network.load(&args.files.model, Some(&args.files.calib))?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
     let images = args.files.images(&graph, args.goal.max_drop.is_some())?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;

@@ -29,7 +29,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     place: ImageSource,
-    /// A text file of labels, instead of class folders or a label file with a usual name
+    /// A text file or array of labels, instead of class folders or a label file with a usual name
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// With a packed model: the full-precision network, to be measured on the same images
@@ -56,7 +56,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct ImageSource {
-    /// Labelled images: class folders, WordNet-id folders, or a flat folder with a label file
+    /// Labelled images: class folders, WordNet-id folders, a flat folder with a label file, or a .npy or .npz file
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// ImageNet's validation images; the model must have 1000 or 1001 outputs
@@ -71,7 +71,7 @@ fn finite(text: &str) -> Result<f64, &'static str> {
 /// Measures, and checks what was asked for.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
     args.report.check()?;
-    let model = Model::open(&args.model, &args.network)?.at(&args.model, &args.bits)?;
+    let model = Model::open(&args.model, &args.network, Some(args.place()))?.at(&args.model, &args.bits)?;
     let images = args.dataset(model.outputs()?)?;
     let (evaluation, name) = match &model {
         Model::Packed(model) => {
@@ -114,11 +114,15 @@ impl Args {
             self.model.display()
         );
         ensure!(self.limit != Some(0), "--limit 0 leaves no image; give at least 1");
-        let folders = [&self.place.images, &self.place.imagenet_val];
-        let folder = folders.into_iter().flatten().next().map_or(Path::new("."), PathBuf::as_path);
-        let images = Dataset::labelled(folder, self.labels.as_deref(), outputs)?;
+        let images = Dataset::labelled(self.place(), self.labels.as_deref(), outputs)?;
         images.notes().iter().for_each(note);
         Ok(images.spread(self.limit.unwrap_or(usize::MAX)))
+    }
+
+    /// Where the images are.
+    fn place(&self) -> &Path {
+        let places = [&self.place.images, &self.place.imagenet_val];
+        places.into_iter().flatten().next().map_or(Path::new("."), PathBuf::as_path)
     }
 
     fn reference(&self, model: &PackedModel) -> anyhow::Result<Option<Graph>> {

@@ -3,11 +3,12 @@
 use regex_lite::{Captures, Regex};
 
 /// Fields and functions that messages of the library name between backticks, and what they are in the command.
-const NAMES: [(&str, &str); 28] = [
+const NAMES: [(&str, &str); 31] = [
     ("activation_bits", "--act-bits"),
     ("agreement", "--keep"),
     ("batch", "--batch"),
     ("bit_ops", "--bitops"),
+    ("bits", "--bits"),
     ("compression_ratio", "--compression-ratio"),
     ("epochs", "--epochs"),
     ("fixed", "--fixed"),
@@ -25,9 +26,11 @@ const NAMES: [(&str, &str); 28] = [
     ("method", "--method"),
     ("minutes", "--minutes"),
     ("mix", "--mix"),
+    ("opset", "--opset"),
     ("overrides", "--set"),
     ("plan", "--plan"),
     ("precisions", "--precisions"),
+    ("prefix", "--prefix"),
     ("rate", "--rate"),
     ("rules", "--act"),
     ("smoothing", "--smoothing"),

@@ -18,7 +18,7 @@ pub struct IndicatorArgs {
     /// The trained network to find indicators for: .onnx, .safetensors, .safetensors.index.json or .pth
     #[arg(requires = "calib", required_unless_present = "indicators")]
     model: Option<PathBuf>,
-    /// Sample images, a folder or one file; they need no labels
+    /// Sample images, a folder or one file, or a .npy or .npz file of arrays; they need no labels
     #[arg(long, value_name = "DIR", requires = "model")]
     calib: Option<PathBuf>,
     /// Indicators: what every precision costs in every layer (JSON). With a network they are written there layer by
@@ -129,7 +129,7 @@ impl IndicatorArgs {
             return Ok(known);
         }
         check_writable(file, "--indicators")?;
-        let (graph, chosen) = self.network.load(model)?;
+        let (graph, chosen) = self.network.load(model, Some(calib))?;
         check(&fgq::candidates(graph.clone(), &chosen.preprocess, &options)?)?;
         options.classes = self.classes.names(&graph, calib)?;
         let images = Dataset::unlabelled(calib)?.spread(samples);

@@ -73,7 +73,7 @@ impl From<Bytes> for BytesJson {
 /// Reads the model and describes it.
 pub fn run(args: &Args) -> anyhow::Result<Output> {
     args.report.check()?;
-    match Model::open(&args.model, &args.network)? {
+    match Model::open(&args.model, &args.network, None)? {
         Model::Packed(model) => packed(args, &model),
         Model::Full(graph, chosen) => {
             args.report.write(|| Ok(Report::of_network(&graph)?.to_html()))?;

@@ -145,7 +145,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
     for (path, option) in [(&args.report, "--report"), (&options.checkpoint, "--checkpoint")] {
         path.iter().try_for_each(|path| check_writable(path, option))?;
     }
-    let (graph, chosen) = args.network.load(&files.model)?;
+    let (graph, chosen) = args.network.load(&files.model, Some(&files.calib))?;
     let classes = args.classes.names(&graph, &files.calib)?;
     let images = files.images(&graph, options.labels)?.spread(args.samples);
     let learning = fgq::learn(graph, &chosen.preprocess, &images, &options, &Bars::new())

@@ -14,6 +14,7 @@ mod course;
 mod demo;
 mod dry_run;
 mod eval;
+mod export;
 mod flags;
 mod goal;
 mod indicators;
@@ -81,6 +82,8 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Measure the accuracy of a packed model, alone or against full precision, or of a full-precision network
     Eval(eval::Args),
+    /// Write a packed model as C for small devices, or as an ONNX file
+    Export(export::Args),
     /// Name the five most probable classes of images
     Classify(classify::Args),
     /// Time a packed model layer by layer on noise
@@ -143,6 +146,7 @@ fn command(cli: Cli, matches: &ArgMatches) -> anyhow::Result<Output> {
         Command::Learn(args) => learn::run(*args),
         Command::Plan(args) => plan::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),

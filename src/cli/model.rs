@@ -18,10 +18,11 @@ pub enum Model {
 }
 
 impl Model {
-    /// Reads the model at `path`; `network` says what the file of a full-precision one leaves open.
-    pub fn open(path: &Path, network: &NetworkArgs) -> anyhow::Result<Self> {
+    /// Reads the model at `path`; `network` says what the file of a full-precision one leaves open,
+    /// `samples` what it is to see, where that says how it is prepared.
+    pub fn open(path: &Path, network: &NetworkArgs, samples: Option<&Path>) -> anyhow::Result<Self> {
         if !is_packed(path) {
-            let (graph, chosen) = network.load(path)?;
+            let (graph, chosen) = network.load(path, samples)?;
             return Ok(Self::Full(graph, chosen));
         }
         ensure!(

@@ -30,10 +30,10 @@ pub struct ClassArgs {
 
 impl NetworkArgs {
     /// The network in `model`, at the size that the preprocessing crops to if nothing else says it, and its
-    /// preprocessing.
-    pub fn load(&self, model: &Path) -> anyhow::Result<(Graph, Chosen)> {
+    /// preprocessing, which `samples` may say.
+    pub fn load(&self, model: &Path, samples: Option<&Path>) -> anyhow::Result<(Graph, Chosen)> {
         let graph = told(self.read(model)?);
-        let chosen = self.preprocess.resolve(&graph, model)?;
+        let chosen = self.preprocess.resolve(&graph, model, samples)?;
         Ok((graph, chosen))
     }
 

@@ -3,11 +3,14 @@
 use super::output::note;
 use anyhow::Context;
 use fgq::{
-    Channels, Graph, Interpolation, PRESETS, Preprocess, PreprocessOptions, Resize, Scale, Size,
-    read_preprocess,
+    Channels, Dataset, Graph, Interpolation, PRESETS, Preprocess, PreprocessOptions, RangeMethod, Resize,
+    Scale, Size, feature_preprocess, read_preprocess,
 };
 use std::path::Path;
 use std::str::FromStr;
+
+/// Samples of real numbers that their range is taken from.
+const MOST_FEATURES: usize = 4096;
 
 /// Options on preprocessing.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,10 +66,18 @@ pub struct Chosen {
 }
 
 impl PreprocessArgs {
-    /// The preprocessing for the network in `model`, announced on stderr.
-    pub fn resolve(&self, graph: &Graph, model: &Path) -> anyhow::Result<Chosen> {
-        let (preprocess, origin) = fgq::usual_preprocess(graph, model)?;
-        let base = self.named(Chosen { preprocess, origin })?;
+    /// The preprocessing for the network in `model`, announced on stderr; where `samples` are no pictures and nothing was
+    /// said, they say it.
+    pub fn resolve(&self, graph: &Graph, model: &Path, samples: Option<&Path>) -> anyhow::Result<Chosen> {
+        let features =
+            samples.filter(|_| self.is_empty()).map(|samples| features(graph, samples)).transpose()?;
+        let base = match features.flatten() {
+            Some(chosen) => chosen,
+            None => {
+                let (preprocess, origin) = fgq::usual_preprocess(graph, model)?;
+                self.named(Chosen { preprocess, origin })?
+            }
+        };
         let changes = self.changes();
         let origin = match changes == PreprocessOptions::default() {
             true => base.origin,
@@ -114,4 +125,15 @@ impl PreprocessArgs {
             channels: self.channels,
         }
     }
+}
+
+/// What samples of real numbers ask for; `None` if they are pictures.
+fn features(graph: &Graph, samples: &Path) -> fgq::Result<Option<Chosen>> {
+    if !Dataset::is_array(samples) {
+        return Ok(None);
+    }
+    let images = Dataset::unlabelled(samples)?.spread(MOST_FEATURES);
+    let found = feature_preprocess(&images, graph.input, RangeMethod::default());
+    let origin = format!("range of {}", samples.display());
+    Ok(found.map_err(|error| error.at_path(samples))?.map(|preprocess| Chosen { preprocess, origin }))
 }

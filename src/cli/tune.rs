@@ -126,7 +126,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         path.iter().try_for_each(|path| check_writable(path, option))?;
     }
     ensure!(args.samples > 0, "--samples 0 leaves nothing to calibrate on; give at least 1");
-    let (graph, chosen) = args.network.load(&args.files.model)?;
+    let (graph, chosen) = args.network.load(&args.files.model, Some(&args.files.calib))?;
     let classes = args.classes.names(&graph, &args.files.calib)?;
     let images = args.files.images(&graph, args.course.labels)?.spread(args.samples);
     let options = TuneOptions {

@@ -1,5 +1,6 @@
-//! Image folders and what class each image has.
+//! Image folders and array files, and what class each image has.
 
+use crate::data::arrays::{SampleArray, labels_of_array};
 use crate::data::imagenet::{self, CLASS_COUNT};
 use crate::data::labels::Labels;
 use crate::data::walk::images_in;
@@ -7,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Outputs of ImageNet networks that count a background class first, as TensorFlow's do.
 const WITH_BACKGROUND: usize = CLASS_COUNT + 1;
@@ -29,24 +31,34 @@ pub struct Entry {
     pub name: String,
     /// Index of the network's output that is right, if known.
     pub label: Option<usize>,
+    /// Its place in the file, if that holds an array of samples, else 0.
+    pub row: usize,
 }
 
-/// Images in the order of their relative paths.
+/// Images in the order of their relative paths, or the samples of an array file.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     entries: Vec<Entry>,
+    array: Option<Arc<SampleArray>>,
     class_names: Option<Vec<String>>,
     notes: Vec<String>,
 }
 
 impl Dataset {
-    /// All images in a folder and below it, or a single image, without labels.
+    /// All images in a folder and below it, a single image, or the samples of a `.npy` or `.npz` file, without labels.
+    ///
+    /// Arrays count samples along their first axis; in an archive they are called `x`. Bytes are pictures, which are
+    /// prepared as image files are; real numbers are what the network itself reads, `channels × height × width`.
     ///
     /// # Errors
-    /// `Io`, if `path` does not exist or cannot be read; `Image`, if there is no image.
+    /// `Io`, if `path` does not exist or cannot be read; `Image`, if there is no image; `Format` or `Unsupported`, if an
+    /// array file is damaged or holds other numbers.
     pub fn unlabelled(path: &Path) -> Result<Self> {
+        if SampleArray::is_at(path) {
+            return Self::of_array(path, None, Vec::new());
+        }
         let (root, names) = list(path)?;
-        Ok(Self { entries: entries(&root, names, None), class_names: None, notes: Vec::new() })
+        Ok(Self { entries: entries(&root, names, None), array: None, class_names: None, notes: Vec::new() })
     }
 
     /// Image files in the order given, with labels if there are any.
@@ -70,10 +82,10 @@ impl Dataset {
         }
         let entry = |(index, path): (usize, PathBuf)| {
             let name = path.to_string_lossy().into_owned();
-            Entry { path, name, label: labels.get(index).copied() }
+            Entry { path, name, label: labels.get(index).copied(), row: 0 }
         };
         let entries = paths.into_iter().enumerate().map(entry).collect();
-        Ok(Self { entries, class_names: None, notes: Vec::new() })
+        Ok(Self { entries, array: None, class_names: None, notes: Vec::new() })
     }
 
     /// The images at `path` with labels for a network with `outputs` outputs. Labels come from
@@ -83,7 +95,8 @@ impl Dataset {
     ///   ids, even when only some folders are there;
     /// - other class folders: their index in sorted order (torchvision's `ImageFolder`), of which there must be as many as
     ///   outputs;
-    /// - a label file with a usual name in a flat folder or the one above it.
+    /// - a label file with a usual name in a flat folder or the one above it;
+    /// - for samples in arrays, `labels`, which may be an array too, `y` in the same archive, or `labels.npy` beside it.
     ///
     /// For networks with 1001 outputs, labels that do not count the background class are shifted by one.
     ///
@@ -91,13 +104,54 @@ impl Dataset {
     /// `Io`, if `path` or `labels` cannot be read; `Image`, if there is no image; `Format`, if a label file cannot be
     /// understood; `Argument`, if labels are missing, unknown, or do not fit the outputs.
     pub fn labelled(path: &Path, labels: Option<&Path>, outputs: usize) -> Result<Self> {
+        if SampleArray::is_at(path) {
+            return Self::labelled_array(path, labels, outputs);
+        }
         let (root, names) = list(path)?;
         let found = match labels.map(Path::to_owned).or_else(|| usual_label_file(&root, &names)) {
             Some(file) => from_file(&file, &names, outputs).map_err(|e| e.at_path(&file)),
             None => from_folders(&root, &names, outputs).map_err(|e| e.at_path(path)),
         }?;
         let entries = entries(&root, names, Some(found.labels));
-        Ok(Self { entries, class_names: found.class_names, notes: found.notes })
+        Ok(Self { entries, array: None, class_names: found.class_names, notes: found.notes })
+    }
+
+    fn labelled_array(path: &Path, labels: Option<&Path>, outputs: usize) -> Result<Self> {
+        let unlabelled = Self::of_array(path, None, Vec::new())?;
+        if let Some(file) = labels.filter(|file| !SampleArray::is_at(file)) {
+            let names: Vec<PathBuf> =
+                unlabelled.entries.iter().map(|entry| PathBuf::from(&entry.name)).collect();
+            let found = from_file(file, &names, outputs).map_err(|error| error.at_path(file))?;
+            return Self::of_array(path, Some(found.labels), found.notes);
+        }
+        let (labels, source) = labels_of_array(path, labels)?.ok_or_else(|| missing_labels(path))?;
+        check_labels(&labels, unlabelled.entries.len(), outputs).map_err(|error| error.at_path(&source))?;
+        Self::of_array(path, Some(labels), vec![format!("labels from {}", source.display())])
+    }
+
+    fn of_array(path: &Path, labels: Option<Vec<usize>>, notes: Vec<String>) -> Result<Self> {
+        let array = SampleArray::open(path).map_err(|error| error.at_path(path))?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let label = |row: usize| labels.as_ref().and_then(|labels| labels.get(row).copied());
+        let entry =
+            |row| Entry { path: path.to_owned(), name: format!("{file}[{row}]"), label: label(row), row };
+        let entries = (0..array.len()).map(entry).collect();
+        Ok(Self { entries, array: Some(Arc::new(array)), class_names: None, notes })
+    }
+
+    /// Whether the file at `path` holds arrays (`.npy`, `.npz`), by its first bytes.
+    pub fn is_array(path: &Path) -> bool {
+        SampleArray::is_at(path)
+    }
+
+    /// The array that samples lie in, if they are no files of their own.
+    pub(super) fn array(&self) -> Option<&SampleArray> {
+        self.array.as_deref()
+    }
+
+    /// Whether samples are the real numbers that the network itself reads, not pictures.
+    pub fn is_real(&self) -> bool {
+        self.array().is_some_and(SampleArray::is_real)
     }
 
     /// The images.
@@ -152,6 +206,7 @@ fn entries(root: &Path, names: Vec<PathBuf>, labels: Option<Vec<usize>>) -> Vec<
         path: root.join(&name),
         name: slashed(&name),
         label,
+        row: 0,
     };
     names.into_iter().zip(labels).map(entry).collect()
 }
@@ -283,6 +338,25 @@ fn refuse_empty_folders(root: &Path, present: &BTreeSet<&str>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn missing_labels(path: &Path) -> Error {
+    argument(
+        "no labels; give them as y in the same .npz file, as labels.npy beside it, or a file of their own",
+    )
+    .at_path(path)
+}
+
+fn check_labels(labels: &[usize], samples: usize, outputs: usize) -> Result<()> {
+    if labels.len() != samples {
+        return Err(argument(format!("{} labels for {samples} samples", labels.len())));
+    }
+    match labels.iter().find(|&&label| label >= outputs) {
+        Some(label) => {
+            Err(argument(format!("label {label} is too large for {outputs} outputs (labels count from 0)")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn argument(message: impl Into<String>) -> Error {

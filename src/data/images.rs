@@ -3,6 +3,7 @@
 use super::{Dataset, load, spread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
+use ndarray::Array3;
 
 /// Names of images that could not be read, and why.
 pub(crate) type Unreadable = Vec<(String, Error)>;
@@ -22,6 +23,14 @@ pub trait Images: Sync {
     /// # Errors
     /// An image that cannot be read.
     fn pixels(&self, index: usize, preprocess: &Preprocess) -> Result<Vec<u8>>;
+
+    /// What full precision reads for image `index`, `channels × height × width`, if that is more exact than its pixels.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    fn values(&self, _index: usize, _preprocess: &Preprocess) -> Result<Option<Array3<f32>>> {
+        Ok(None)
+    }
 
     /// The right output of the network for image `index`, if known.
     fn label(&self, index: usize) -> Option<usize>;
@@ -53,7 +62,17 @@ impl Images for Dataset {
     }
 
     fn pixels(&self, index: usize, preprocess: &Preprocess) -> Result<Vec<u8>> {
-        load(&self.entries()[index], preprocess)
+        let entry = &self.entries()[index];
+        match self.array() {
+            Some(array) => array.pixels(entry.row, preprocess).map_err(|error| error.at_path(&entry.path)),
+            None => load(entry, preprocess),
+        }
+    }
+
+    fn values(&self, index: usize, preprocess: &Preprocess) -> Result<Option<Array3<f32>>> {
+        let Some(array) = self.array() else { return Ok(None) };
+        let entry = &self.entries()[index];
+        array.values(entry.row, preprocess).map_err(|error| error.at_path(&entry.path))
     }
 
     fn label(&self, index: usize) -> Option<usize> {

@@ -1,6 +1,7 @@
-//! Images and labels: folders, decoding, preprocessing.
+//! Images and labels: folders, decoding, preprocessing; samples in arrays.
 
 mod apply;
+mod arrays;
 mod dataset;
 mod decode;
 mod imagenet;

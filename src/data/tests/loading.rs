@@ -20,7 +20,7 @@ fn small() -> Preprocess {
 fn unreadable_images_are_reported_with_their_file() {
     let error = |name: &str| {
         let path = fixture(name);
-        load(&Entry { name: name.into(), path, label: None }, &small()).unwrap_err()
+        load(&Entry { name: name.into(), path, label: None, row: 0 }, &small()).unwrap_err()
     };
     let kinds = ["resize.json", "gone.png"].map(|name| {
         let error = error(name);

@@ -1,9 +1,9 @@
 //! Attributes of a node; what no operator asked for is refused.
 
-use super::proto::attribute_proto::AttributeType;
-use super::proto::{AttributeProto, TensorProto};
 use super::{malformed, unsupported};
 use crate::error::Result;
+use crate::proto::attribute_proto::AttributeType;
+use crate::proto::{AttributeProto, TensorProto};
 use std::collections::BTreeMap;
 
 /// The attributes of one node that have not been read yet.

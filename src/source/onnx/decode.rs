@@ -1,10 +1,10 @@
 //! Stored tensors of every element type, in every place that ONNX keeps them.
 
-use super::proto::TensorProto;
-use super::proto::tensor_proto::{DataLocation, DataType};
 use super::tensor::{Data, Tensor, element_count};
 use super::{external, malformed, unsupported};
 use crate::error::{Error, Result};
+use crate::proto::TensorProto;
+use crate::proto::tensor_proto::{DataLocation, DataType};
 use half::{bf16, f16};
 use std::path::Path;
 

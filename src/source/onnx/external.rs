@@ -1,8 +1,8 @@
 //! Tensors kept in files beside the model.
 
-use super::proto::{StringStringEntryProto, TensorProto};
 use super::{malformed, unsupported};
 use crate::error::{Error, Result};
+use crate::proto::{StringStringEntryProto, TensorProto};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -5,12 +5,12 @@ use super::context::{Context, GraphBuilder, Lowered, NodeInput, Stop, Value, sha
 use super::decode::decode;
 use super::model::{self, OnnxModel};
 use super::operators;
-use super::proto::{NodeProto, TensorProto};
 use super::view::{Activation, IMAGE, IMAGE_CHANNELS_LAST};
 use super::{external, malformed, unsupported};
 use crate::error::{Error, ErrorKind, Refusal, Result};
 use crate::graph::{Graph, Node, NodeId, Op};
 use crate::index::Per;
+use crate::proto::{NodeProto, TensorProto};
 use crate::source::Loaded;
 use crate::tensor::Shape;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! ONNX files: decoding, rank-aware lowering of every node, and the resulting [`Graph`](crate::graph::Graph).
 //!
 //! A file passes through four stages, each with its own type:
-//! bytes → [`proto::ModelProto`] → [`model::Model`] (one input, one output, live nodes in order) →
+//! bytes → [`ModelProto`] → [`model::Model`] (one input, one output, live nodes in order) →
 //! [`lower::lower`], which turns each node into constants and [`view::Activation`]s → `Graph`.
 //! An operator is one row of a table in [`operators`].
 
@@ -13,8 +13,6 @@ mod lower;
 mod model;
 mod names;
 mod operators;
-#[rustfmt::skip]
-mod proto;
 mod tensor;
 mod tensor_math;
 mod tensor_reduce;
@@ -24,6 +22,7 @@ mod view;
 
 use super::{LoadOptions, Loaded};
 use crate::error::{Error, ErrorKind, Result};
+use crate::proto::ModelProto;
 use prost::Message;
 use std::path::Path;
 
@@ -58,7 +57,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Loaded> {
-    let proto = proto::ModelProto::decode(bytes.as_slice()).map_err(|error| {
+    let proto = ModelProto::decode(bytes.as_slice()).map_err(|error| {
         malformed("not an ONNX file, or damaged; export or download it again").because(error)
     })?;
     let stored = bytes.len() as u64;

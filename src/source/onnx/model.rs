@@ -1,11 +1,11 @@
 //! What is needed of a decoded file: one input, one output, and the nodes between them in order.
 
-use super::proto::tensor_proto::DataType;
-use super::proto::tensor_shape_proto::dimension::Value as Extent;
-use super::proto::type_proto::Value as Type;
-use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::{malformed, unsupported};
 use crate::error::{Error, ErrorKind, Result};
+use crate::proto::tensor_proto::DataType;
+use crate::proto::tensor_shape_proto::dimension::Value as Extent;
+use crate::proto::type_proto::Value as Type;
+use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::source::LoadOptions;
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,9 +1,9 @@
 //! Tests of the loader as a whole, against outputs of ONNX Runtime stored in `fixtures/`.
 
-use super::proto::{GraphProto, ModelProto};
 use super::{operators, parse};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Interpreter, Op, Unary};
+use crate::proto::{GraphProto, ModelProto};
 use crate::source::{LoadOptions, Loaded, load};
 use crate::tensor::Shape;
 use proptest::collection::vec;

@@ -3,11 +3,11 @@
 use super::super::names::without_wrappers;
 use super::super::numbers::decoded;
 use super::super::{Tensors, malformed, unsupported};
-use super::archive::{self, Archive, Extent, read};
 use super::legacy::{self, Legacy};
 use super::state::StateDict;
 use super::tensor::TensorPlace;
 use super::unpickle::{Pickle, unpickle};
+use crate::archive::{self, Archive, Extent, read};
 use crate::error::{Error, Result};
 use crate::graph::all_finite;
 use std::collections::BTreeMap;

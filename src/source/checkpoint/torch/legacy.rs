@@ -1,10 +1,10 @@
 //! The format of PyTorch before 1.6: five pickles one after another, then the storages, each after its length.
 
 use super::super::{malformed, unsupported};
-use super::archive::{Extent, number, read};
 use super::objects::Object;
 use super::tensor::TorchStorage;
 use super::unpickle::{Pickle, unpickle};
+use crate::archive::{Extent, number, read};
 use crate::error::Result;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

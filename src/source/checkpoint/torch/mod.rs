@@ -3,7 +3,6 @@
 //! A pickle is a program; this one is only read. [`unpickle`] knows the few instructions and names that a state dict
 //! consists of, makes data of them, and refuses everything else. Nothing is executed and nothing imported.
 
-mod archive;
 mod file;
 mod globals;
 mod legacy;

@@ -1,10 +1,10 @@
 use super::super::{Tensors, load_torch};
-use super::archive::Archive;
 use super::file::Torch;
 use super::globals::Global;
 use super::objects::Object;
 use super::state::StateDict;
 use super::unpickle::{Pickle, unpickle};
+use crate::archive::Archive;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Op};
 use crate::source::LoadOptions;

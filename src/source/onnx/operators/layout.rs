@@ -2,8 +2,8 @@
 
 use super::{OperatorRow, activation, constant};
 use crate::graph::Op;
+use crate::proto::tensor_proto::DataType;
 use crate::source::onnx::context::{Context, Lowered, Value, axes};
-use crate::source::onnx::proto::tensor_proto::DataType;
 use crate::source::onnx::tensor::{Data, Tensor, element_count};
 use crate::source::onnx::tensor_math::{broadcast_dims, reversed};
 use crate::source::onnx::view::{Activation, Axis};

@@ -1,14 +1,15 @@
-//! The entries of a ZIP archive that are stored as they are, as `torch.save` writes them.
+//! The entries of a ZIP archive: where those lie that are stored as they are, as `torch.save` and `numpy.savez` write
+//! them, and what is in those that are deflated.
 
-use super::super::{malformed, unsupported};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use flate2::read::DeflateDecoder;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// What every entry starts with, and so the archive.
-pub(super) const SIGNATURE: &[u8] = b"PK\x03\x04";
+pub(crate) const SIGNATURE: &[u8] = b"PK\x03\x04";
 /// The most bytes that the list of entries may have.
 const MAX_DIRECTORY: u64 = 64 << 20;
 /// Bytes of the end record, and of the comment that may follow it.
@@ -27,7 +28,7 @@ const LONG_NUMBERS: u64 = 1;
 
 /// A ZIP archive whose directory was read.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     path: PathBuf,
     entries: BTreeMap<String, ArchiveEntry>,
 }
@@ -36,49 +37,107 @@ pub(super) struct Archive {
 struct ArchiveEntry {
     /// Position of what comes before its data.
     header: u64,
+    /// Bytes in the archive.
+    packed: u64,
+    /// Bytes of its contents.
     length: u64,
-    /// Whether its bytes are neither compressed nor encrypted.
-    plain: bool,
+    method: PackingMethod,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PackingMethod {
+    Stored,
+    Deflated,
+    /// Encrypted, or compressed in another way.
+    Other,
+}
+
+/// An entry's contents.
+#[derive(Debug)]
+pub(crate) enum Contents {
+    /// They lie in the archive as they are.
+    Stored(Extent),
+    /// They were deflated.
+    Deflated(Vec<u8>),
 }
 
 /// Some bytes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     pub start: u64,
     pub length: u64,
 }
 
 impl Archive {
     /// Reads the directory of the archive at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let directory = directory_extent(path)?;
         let bytes = read(path, directory)?;
         Ok(Self { path: path.to_owned(), entries: entries(&bytes)? })
     }
 
     /// The names of all entries.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
     /// Where the bytes of an entry lie; `None` if there is no such entry.
-    pub(super) fn extent(&self, name: &str) -> Result<Option<Extent>> {
+    ///
+    /// # Errors
+    /// An entry that is compressed or encrypted, or an archive that is damaged.
+    pub(crate) fn extent(&self, name: &str) -> Result<Option<Extent>> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        if !entry.plain {
-            let message =
-                format!("'{name}' is compressed or encrypted in it; write the file again with torch.save");
-            return Err(unsupported(message));
+        match entry.method {
+            PackingMethod::Stored => self.packed(entry).map(Some),
+            _ => Err(unsupported(format!(
+                "'{name}' is compressed or encrypted in it; write the file again without"
+            ))),
         }
+    }
+
+    /// What is in an entry, which may have at most `limit` bytes; `None` if there is no such entry.
+    ///
+    /// # Errors
+    /// An entry that is encrypted, compressed in another way than by deflation or too long; an archive that is damaged.
+    pub(crate) fn contents(&self, name: &str, limit: u64) -> Result<Option<Contents>> {
+        let Some(entry) = self.entries.get(name) else { return Ok(None) };
+        if entry.length > limit {
+            return Err(malformed(format!("'{name}' has {} bytes in it, more than {limit}", entry.length)));
+        }
+        let extent = self.packed(entry)?;
+        match entry.method {
+            PackingMethod::Stored => Ok(Some(Contents::Stored(extent))),
+            PackingMethod::Deflated => {
+                Ok(Some(Contents::Deflated(self.inflated(name, extent, entry.length)?)))
+            }
+            PackingMethod::Other => Err(unsupported(format!(
+                "'{name}' is encrypted or compressed in it in a way that is not known"
+            ))),
+        }
+    }
+
+    fn inflated(&self, name: &str, extent: Extent, length: u64) -> Result<Vec<u8>> {
+        let packed = read(&self.path, extent)?;
+        let mut bytes = Vec::new();
+        let read = DeflateDecoder::new(packed.as_slice()).take(length + 1).read_to_end(&mut bytes);
+        match read {
+            Ok(read) if read as u64 == length => Ok(bytes),
+            _ => Err(malformed(format!("'{name}' is damaged in it"))),
+        }
+    }
+
+    /// Where an entry's bytes lie as they are in the archive.
+    fn packed(&self, entry: &ArchiveEntry) -> Result<Extent> {
         let local = read(&self.path, Extent { start: entry.header, length: LOCAL })?;
         let lengths = number(&local, 26, 2).zip(number(&local, 28, 2));
         let (name_length, extra) = lengths.filter(|_| local.starts_with(SIGNATURE)).ok_or_else(damaged)?;
         let start = entry.header.checked_add(LOCAL + name_length + extra).ok_or_else(damaged)?;
-        Ok(Some(Extent { start, length: entry.length }))
+        Ok(Extent { start, length: entry.packed })
     }
 }
 
 /// The bytes of a part of the file at `path`, which must lie within it.
-pub(super) fn read(path: &Path, extent: Extent) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, extent: Extent) -> Result<Vec<u8>> {
     let io = |error| Error::io(path, error);
     let mut file = File::open(path).map_err(io)?;
     let end = extent.start.checked_add(extent.length);
@@ -139,10 +198,14 @@ fn entry(record: &[u8]) -> Option<(String, ArchiveEntry, usize)> {
     let length = long.resolve(at(24, 4)?)?;
     let packed = long.resolve(at(20, 4)?)?;
     let header = long.resolve(at(42, 4)?)?;
-    let plain = at(8, 2)? & 1 == 0 && at(10, 2)? == 0 && packed == length;
+    let method = match (at(8, 2)? & 1, at(10, 2)?) {
+        (0, 0) if packed == length => PackingMethod::Stored,
+        (0, 8) => PackingMethod::Deflated,
+        _ => PackingMethod::Other,
+    };
     let name = std::str::from_utf8(record.get(RECORD..extra_start)?).ok()?.to_owned();
     record.starts_with(b"PK\x01\x02").then_some(())?;
-    Some((name, ArchiveEntry { header, length, plain }, extra_start + extra + comment))
+    Some((name, ArchiveEntry { header, packed, length, method }, extra_start + extra + comment))
 }
 
 /// The extra field with numbers of 64 bits; empty if there is none.
@@ -172,11 +235,19 @@ impl LongNumbers<'_> {
 }
 
 /// A number of `length` bytes, lowest first.
-pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
+pub(crate) fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(length)?)?;
     Some(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
 }
 
 fn damaged() -> Error {
     malformed("not a ZIP archive, or damaged; was it downloaded completely?")
+}
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Format, message)
+}
+
+fn unsupported(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, message)
 }

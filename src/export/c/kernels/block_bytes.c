@@ -1,0 +1,1 @@
+    bytes_block(&from->bytes, pairs, taps * c->padded, sums);

@@ -1,0 +1,16 @@
+
+static int32_t limited(int32_t value, int32_t low, int32_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+static int32_t saturated16(int32_t value)
+{
+    return limited(value, -32767 - 1, 32767);
+}
+
+/* The code of a value with fraction bits; the offset holds the zero point and the half that rounds. */
+static uint8_t code_of(int32_t value, int32_t offset, int32_t fraction, int32_t low, int32_t high)
+{
+    return (uint8_t)limited(saturated16(value + offset) >> fraction, low, high);
+}

@@ -1,0 +1,47 @@
+
+/* Bits 2n and 2n + 1 of a word as a signed number: -1, 0 or 1. */
+#define TERNARY(word, n) ((int32_t)((word) << (30 - 2 * (n))) >> 30)
+#define TERNARY_STEP(n) \
+    x = (int32_t)pairs[n]; \
+    a += x * TERNARY(word, n); \
+    b += x * TERNARY(word, 4 + n); \
+    c += x * TERNARY(word, 8 + n); \
+    d += x * TERNARY(word, 12 + n);
+
+/* Adds a group's sums at two positions, times the group's scale. */
+#define ADD_GROUP(n, pair) \
+    sums[n] += scale[(n) / 2] * ((((pair) & 0xffff) ^ 0x8000) - 0x8000); \
+    sums[(n) + 1] += scale[(n) / 2] * (((pair) + 0x8000) >> 16);
+
+/* The sums of four output channels at two positions. A word of codes holds four inputs of four channels; within a group
+   there are only additions and subtractions (the products are by -1, 0 or 1), then one multiplication by its scale. Both
+   positions share a word: their sums fit half of it, as at most 128 inputs form a group. Moves codes and scales behind
+   what was read. */
+KERNEL void ternary_block(const uint32_t **codes, const uint8_t **scales, const uint32_t *pairs, int32_t groups,
+                          int32_t quads, int32_t totals[8])
+{
+    const uint32_t *code = *codes;
+    const uint8_t *scale = *scales;
+    int32_t sums[8] = {0, 0, 0, 0, 0, 0, 0, 0}, i;
+    for (; groups > 0; groups--) {
+        int32_t a = 0, b = 0, c = 0, d = 0, x, n = quads;
+        do {
+            const uint32_t word = *code++;
+            TERNARY_STEP(0)
+            TERNARY_STEP(1)
+            TERNARY_STEP(2)
+            TERNARY_STEP(3)
+            pairs += 4;
+        } while (--n > 0);
+        ADD_GROUP(0, a)
+        ADD_GROUP(2, b)
+        ADD_GROUP(4, c)
+        ADD_GROUP(6, d)
+        scale += 4;
+    }
+    for (i = 0; i < 8; i++) {
+        totals[i] += sums[i];
+    }
+    *codes = code;
+    *scales = scale;
+}
