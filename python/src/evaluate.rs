@@ -75,6 +75,9 @@ fn described<'py>(py: Python<'py>, measured: &Evaluation) -> PyResult<Bound<'py,
 /// Place, right class, class, probability, whether the right one is among five; the same of the reference; divergence.
 type AnswerRow = (usize, Option<usize>, usize, f64, bool, Option<(usize, f64, bool)>, Option<f64>);
 
+/// Images that cannot be read, and why.
+type Unread = Vec<(String, String)>;
+
 /// What a model says of every image, and of which none can be read.
 #[pyfunction]
 #[pyo3(signature = (model, session, images, reference=None))]
@@ -84,7 +87,7 @@ pub fn answers(
     session: Py<Session>,
     images: Py<Images>,
     reference: Option<Py<Network>>,
-) -> PyResult<(Vec<AnswerRow>, Vec<(String, String)>)> {
+) -> PyResult<(Vec<AnswerRow>, Unread)> {
     let (model, session, images) = (model.get().packed(), session.get(), images.get().source());
     let reference = reference.as_ref().map(Py::get);
     reference.map(|network| network.check_reference(model)).transpose()?;
@@ -103,11 +106,7 @@ pub fn answers(
 
 /// What answers say together, in their order.
 #[pyfunction]
-pub fn evaluation(
-    py: Python<'_>,
-    rows: Vec<AnswerRow>,
-    unreadable: Vec<(String, String)>,
-) -> PyResult<Bound<'_, PyDict>> {
+pub fn evaluation(py: Python<'_>, rows: Vec<AnswerRow>, unreadable: Unread) -> PyResult<Bound<'_, PyDict>> {
     let given = |(class, probability, in_top5)| GivenClass { class, probability, in_top5 };
     let answer =
         |(image, label, class, probability, in_top5, reference, divergence): AnswerRow| ImageAnswer {
