@@ -95,6 +95,7 @@ def convert(
         Error: What the library refuses: a kind, and where they are known a file and a node.
 
     Examples:
+        >>> import fgq
         >>> model = fgq.convert("resnet32-cifar10.onnx", "cifar10/train", preprocess="cifar10")  # doctest: +SKIP
         >>> model.save("resnet32.fgq")  # doctest: +SKIP
     """
@@ -373,6 +374,7 @@ def ternarize_tensor(
         Codes and scales. :func:`ternarize` returns these with the factors of output channels and the error.
 
     Examples:
+        >>> import fgq
         >>> codes, scales = fgq.ternarize_tensor([[0.9, -1.1, 0.1, 1.0], [0.0, 0.0, 2.0, 0.0]])
         >>> codes.tolist()
         [[1, -1, 0, 1], [0, 0, 1, 0]]
@@ -385,6 +387,7 @@ def ternarize(array: Any, group: int = 4, *, scale_bits: int = 8, threads: Optio
     """As :func:`ternarize_tensor`, with all that makes the weights again.
 
     Examples:
+        >>> import fgq
         >>> ternary = fgq.ternarize([[0.9, -1.1, 0.1, 1.0]])
         >>> bool(abs(ternary.dequantize()[0, 1] + 1) < 0.01)
         True
