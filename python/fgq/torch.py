@@ -238,9 +238,10 @@ def _network(name: str, onnx: bytes, model: Model) -> _fgq.Network:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    while not hasattr(module, "_fgq"):
-        inner = getattr(module, "_orig_mod", getattr(module, "module", None))
-        if not isinstance(inner, nn.Module):
+    """The prepared module in wrappers, which may pass its attributes on."""
+    while "_fgq" not in module.__dict__:
+        inner = module._modules.get("_orig_mod", module._modules.get("module"))
+        if inner is None:
             break
         module = inner
     return module
