@@ -9,7 +9,7 @@ use crate::plan::{Choice, Reason};
 use crate::precision::Precision;
 use crate::prepare::Draft;
 use crate::quantize::{
-    ActivationBits, Blueprint, OperatorId, PerOperator, QuantizedConv, QuantizedOp, Weights,
+    ActivationBits, Blueprint, OperatorId, PerOperator, QuantizedConv, QuantizedOp, Structure, Weights,
 };
 use std::collections::HashMap;
 
@@ -142,7 +142,7 @@ pub fn repack(graph: Graph, model: &PackedModel, layers: &[RetrainedLayer]) -> R
     let Draft { graph, structure, choices, .. } = &draft;
     let preprocess = &model.preprocess;
     let blueprint = Blueprint { graph, structure, preprocess, choices };
-    let quantizers = quantizers(model, layers)?;
+    let quantizers = quantizers(model, structure, layers)?;
     let quantizers = blueprint.widened(quantizers, &graph.shapes()?);
     let mut quantized = blueprint.quantized(&quantizers)?;
     let trained: HashMap<&str, &RetrainedLayer> =
@@ -210,7 +210,12 @@ fn check_structure(draft: &Draft, model: &PackedModel) -> Result<()> {
 }
 
 /// The model's quantizers, with the steps that were trained.
-fn quantizers(model: &PackedModel, layers: &[RetrainedLayer]) -> Result<PerOperator<Quantizer>> {
+fn quantizers(
+    model: &PackedModel,
+    structure: &Structure,
+    layers: &[RetrainedLayer],
+) -> Result<PerOperator<Quantizer>> {
+    let classes = structure.quantizer_classes();
     let mut quantizers: PerOperator<Quantizer> = model.nodes.iter().map(|node| node.quantizer).collect();
     for layer in layers {
         let Some(trained) = layer.input else { continue };
@@ -223,37 +228,11 @@ fn quantizers(model: &PackedModel, layers: &[RetrainedLayer]) -> Result<PerOpera
             let message = format!("a step of {} for codes up to {}", trained.scale, trained.max);
             return Err(argument(message).at_node(&layer.name));
         }
-        for id in sharing(model, input) {
-            quantizers[OperatorId::of(id)] = trained;
-        }
+        let class = classes[OperatorId::of(input)];
+        let sharing = quantizers.iter_mut().zip(&classes).filter(|(_, other)| **other == class);
+        sharing.for_each(|(quantizer, _)| *quantizer = trained);
     }
     Ok(quantizers)
-}
-
-/// The nodes whose codes have one meaning with those of a node, itself included.
-fn sharing(model: &PackedModel, node: PackedId) -> Vec<PackedId> {
-    let keeps_codes = |op: &PackedOp| {
-        matches!(
-            op,
-            PackedOp::Concat
-                | PackedOp::Slice(_)
-                | PackedOp::Pad { .. }
-                | PackedOp::MaxPool(_)
-                | PackedOp::Flatten
-                | PackedOp::ChannelShuffle { .. }
-        )
-    };
-    let mut found = vec![node];
-    let mut next = 0;
-    while let Some(&id) = found.get(next) {
-        let own = if keeps_codes(&model.nodes[id].op) { model.nodes[id].inputs.clone() } else { Vec::new() };
-        let readers = model.nodes.enumerate();
-        let readers = readers.filter(|(_, reader)| keeps_codes(&reader.op) && reader.inputs.contains(&id));
-        let all: Vec<PackedId> = own.into_iter().chain(readers.map(|(reader, _)| reader)).collect();
-        found.extend(all.into_iter().filter(|other| !found.contains(other)).collect::<Vec<_>>());
-        next += 1;
-    }
-    found
 }
 
 /// Gives a convolution the levels that training found, with the factors that make them the weights wanted.

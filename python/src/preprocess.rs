@@ -61,10 +61,7 @@ impl Preprocess {
 
 impl Preprocess {
     fn range(&self) -> f64 {
-        match self.0.scale {
-            fgq::Scale::Unit => 255.0,
-            fgq::Scale::Byte => 1.0,
-        }
+        f64::from(self.0.scale.divisor())
     }
 }
 

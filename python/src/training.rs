@@ -13,10 +13,7 @@ use pyo3::types::PyDict;
 pub fn layer_states<'py>(py: Python<'py>, model: Py<Model>) -> PyResult<Vec<Bound<'py, PyDict>>> {
     let model = model.get().packed();
     let states = model.layer_states().map_err(exception)?;
-    let range = match model.preprocess.scale {
-        fgq::Scale::Unit => 255.0,
-        fgq::Scale::Byte => 1.0,
-    };
+    let range = f64::from(model.preprocess.scale.divisor());
     let pixel_units: Vec<f64> = model.preprocess.std.iter().map(|&std| f64::from(std) * range).collect();
     states
         .into_iter()

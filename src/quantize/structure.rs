@@ -149,7 +149,7 @@ impl Structure {
     }
 
     /// Operators that share a quantizer have the same class.
-    pub(super) fn quantizer_classes(&self) -> Classes {
+    pub(crate) fn quantizer_classes(&self) -> Classes {
         let mut classes: Classes = self.operators.ids().collect();
         for (id, operator) in self.operators.enumerate() {
             if !operator.kind.keeps_codes() {
