@@ -17,6 +17,8 @@ from ._images import is_array, is_path
 #: ``channels``, ``as_is``, ``preset``.
 Preprocessing = Union[None, str, PathLike, Mapping[str, Any]]
 Size = Union[None, int, Tuple[int, int]]
+#: Preprocessing that is left to the network.
+NO_WISH = {"preset": None, "file": None, "options": None}
 
 
 def network(
@@ -33,9 +35,16 @@ def network(
         return model
     wish, size = _wish(preprocess), _size(input_size)
     path, onnx = _origin(model, images, wish, size)
-    digest = hashlib.sha256(onnx) if onnx is not None else _digest(path)
-    found = _fgq.Network(path, onnx, digest.hexdigest(), wish, size, arch, output_name)
-    return found
+    if onnx is not None:
+        return of_onnx(path, onnx, wish, size, arch, output_name)
+    return _fgq.Network(path, None, _digest(path).hexdigest(), wish, size, arch, output_name)
+
+
+def of_onnx(
+    name: str, onnx: bytes, wish: dict, size: Optional[Tuple[int, int]], *options: Optional[str]
+) -> _fgq.Network:
+    """The network that the bytes of an ONNX file hold."""
+    return _fgq.Network(name, onnx, hashlib.sha256(onnx).hexdigest(), wish, size, *options)
 
 
 def is_module(model: Any) -> bool:
@@ -66,7 +75,7 @@ def _digest(path: str):
 
 
 def _wish(preprocess: Preprocessing) -> dict:
-    wish = {"preset": None, "file": None, "options": None}
+    wish = dict(NO_WISH)
     if isinstance(preprocess, Mapping):
         wish["options"] = json.dumps(dict(preprocess))
     elif isinstance(preprocess, str) and not preprocess.endswith(".json"):

@@ -13,7 +13,6 @@ rounding of values that nothing but a sum reads, and of multipliers and biases.
 from __future__ import annotations
 
 import copy
-import hashlib
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
@@ -26,7 +25,7 @@ from ._api import convert
 from ._errors import ArgumentError
 from ._images import channels_last
 from ._model import Model
-from ._network import exported
+from ._network import NO_WISH, exported, of_onnx
 
 #: How far a weight starts from the bounds between which it rounds to its code.
 _WITHIN = 0.49
@@ -227,14 +226,13 @@ def pack(module: nn.Module) -> Model:
         codes = layer.parametrizations.weight[0].codes(layer.parametrizations.weight.original)
         step = layer._modules.get(_INPUT)
         layers.append((name, codes, None if step is None else step.quantizer()))
-    onnx = exported(detach(plain), tuple(model._native.preprocess.shape[:2]))
-    return Model(_fgq.repack(_network(type(module).__name__, onnx, model), model._native, layers))
+    return Model(_fgq.repack(_network(detach(plain), model), model._native, layers))
 
 
-def _network(name: str, onnx: bytes, model: Model) -> _fgq.Network:
-    wish = {"preset": None, "file": None, "options": None}
+def _network(module: nn.Module, model: Model) -> _fgq.Network:
+    """A module without quantizers as the network that `model` is compared with."""
     size = tuple(model._native.preprocess.shape[:2])
-    return _fgq.Network(name + ".onnx", onnx, hashlib.sha256(onnx).hexdigest(), wish, size, None, None)
+    return of_onnx(type(module).__name__ + ".onnx", exported(module, size), NO_WISH, size)
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
@@ -306,9 +304,7 @@ def _traced(module: nn.Module, shape: Tuple[int, int, int]) -> List[_Call]:
 
 def _layer_names(module: nn.Module, model: Model, calls: List[_Call], states: Dict[str, Any]) -> List[str]:
     """The packed model's layer for every call: both follow the order of execution."""
-    shape = model._native.preprocess.shape
-    network = _network(type(module).__name__, exported(module, tuple(shape[:2])), model)
-    names = network.layers
+    names = _network(module, model).layers
     if len(names) != len(calls) or set(names) != set(states):
         raise ArgumentError(
             f"the module has {len(calls)} layers, the packed model {len(states)}, or they have other names; "
