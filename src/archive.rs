@@ -2,10 +2,10 @@
 //! them, and what is in those that are deflated.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::inputs::{Extent, read_part};
 use flate2::read::DeflateDecoder;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What every entry starts with, and so the archive.
@@ -61,18 +61,11 @@ pub(crate) enum Contents {
     Deflated(Vec<u8>),
 }
 
-/// Some bytes of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub start: u64,
-    pub length: u64,
-}
-
 impl Archive {
     /// Reads the directory of the archive at `path`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let directory = directory_extent(path)?;
-        let bytes = read(path, directory)?;
+        let bytes = read_part(path, directory)?;
         Ok(Self { path: path.to_owned(), entries: entries(&bytes)? })
     }
 
@@ -117,7 +110,7 @@ impl Archive {
     }
 
     fn inflated(&self, name: &str, extent: Extent, length: u64) -> Result<Vec<u8>> {
-        let packed = read(&self.path, extent)?;
+        let packed = read_part(&self.path, extent)?;
         let mut bytes = Vec::new();
         let read = DeflateDecoder::new(packed.as_slice()).take(length + 1).read_to_end(&mut bytes);
         match read {
@@ -128,7 +121,7 @@ impl Archive {
 
     /// Where an entry's bytes lie as they are in the archive.
     fn packed(&self, entry: &ArchiveEntry) -> Result<Extent> {
-        let local = read(&self.path, Extent { start: entry.header, length: LOCAL })?;
+        let local = read_part(&self.path, Extent { start: entry.header, length: LOCAL })?;
         let lengths = number(&local, 26, 2).zip(number(&local, 28, 2));
         let (name_length, extra) = lengths.filter(|_| local.starts_with(SIGNATURE)).ok_or_else(damaged)?;
         let start = entry.header.checked_add(LOCAL + name_length + extra).ok_or_else(damaged)?;
@@ -136,24 +129,11 @@ impl Archive {
     }
 }
 
-/// The bytes of a part of the file at `path`, which must lie within it.
-pub(crate) fn read(path: &Path, extent: Extent) -> Result<Vec<u8>> {
-    let io = |error| Error::io(path, error);
-    let mut file = File::open(path).map_err(io)?;
-    let end = extent.start.checked_add(extent.length);
-    if end.is_none_or(|end| file.metadata().is_ok_and(|metadata| end > metadata.len())) {
-        return Err(malformed("a part lies beyond the file's end; was it downloaded completely?"));
-    }
-    let mut bytes = vec![0; usize::try_from(extent.length).map_err(|_| damaged())?];
-    file.seek(SeekFrom::Start(extent.start)).and_then(|_| file.read_exact(&mut bytes)).map_err(io)?;
-    Ok(bytes)
-}
-
 /// Where the directory lies, as the records at the end of the file say.
 fn directory_extent(path: &Path) -> Result<Extent> {
     let length = path.metadata().map_err(|error| Error::io(path, error))?.len();
     let tail_length = length.min((POINTER + END + MAX_COMMENT) as u64);
-    let tail = read(path, Extent { start: length - tail_length, length: tail_length })?;
+    let tail = read_part(path, Extent { start: length - tail_length, length: tail_length })?;
     let end = tail.windows(END).rposition(|window| window.starts_with(b"PK\x05\x06")).ok_or_else(damaged)?;
     let pointer = end.checked_sub(POINTER).filter(|&at| tail[at..].starts_with(b"PK\x06\x07"));
     let extent = match pointer {
@@ -171,7 +151,7 @@ fn directory_extent(path: &Path) -> Result<Extent> {
 
 /// Where the directory lies, as the 64-bit end record at `start` says.
 fn long_extent(path: &Path, start: u64) -> Result<Extent> {
-    let record = read(path, Extent { start, length: LONG_END as u64 })?;
+    let record = read_part(path, Extent { start, length: LONG_END as u64 })?;
     let numbers = number(&record, 48, 8).zip(number(&record, 40, 8));
     let (start, length) = numbers.filter(|_| record.starts_with(b"PK\x06\x06")).ok_or_else(damaged)?;
     Ok(Extent { start, length })

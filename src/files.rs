@@ -1,9 +1,12 @@
 //! Files that are written whole or not at all.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::inputs::kind_of;
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What names of temporary files begin with.
@@ -22,11 +25,49 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     remove_stale(folder);
     let mut builder = tempfile::Builder::new();
     let mut file = make_readable(builder.prefix(PREFIX)).tempfile_in(folder).map_err(io)?;
+    let _unfinished = Unfinished::new(file.path());
     file.write_all(bytes).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(&target).map_err(|error| io(error.error))?;
     sync_folder(folder);
     Ok(())
+}
+
+/// Removes the temporary files of all writes that are under way, which then fail: for a program that is about to end before
+/// they are done, such as one that was sent a signal.
+///
+/// # Examples
+/// ```
+/// fgq::abandon_writes();
+/// ```
+pub fn abandon_writes() {
+    for path in unfinished().iter() {
+        // Its write may just be done.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Temporary files that are being written.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A temporary file for as long as it is being written.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn new(path: &Path) -> Self {
+        unfinished().insert(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        unfinished().remove(&self.0);
+    }
 }
 
 /// Whether [`replace_file`] may replace what is at `path`: nothing, or a regular file that is not read-only, itself or behind
@@ -56,11 +97,6 @@ fn target_of(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// What is no regular file, in words.
-fn kind_of(found: &Metadata) -> &'static str {
-    if found.is_dir() { "a folder" } else { "a device or a pipe" }
-}
-
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -82,29 +118,6 @@ fn remove_stale(folder: &Path) {
 /// Makes the new name last; not every file system can.
 fn sync_folder(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
-}
-
-/// The bytes of a regular file, at most `most` of them, without waiting for whoever may write into a pipe.
-///
-/// # Errors
-/// `Io`: a device, a pipe, a folder, a file with more bytes.
-pub(crate) fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let io = |error| Error::io(path, error);
-    let refused = |message: String| Error::new(ErrorKind::Io, message).at_path(path);
-    let check = |found: &Metadata| match found.is_file() {
-        true => Ok(()),
-        false => Err(refused(format!("is {}, no file", kind_of(found)))),
-    };
-    // A pipe would keep whoever opens it waiting; what was opened counts, whatever the name stood for before.
-    check(&fs::metadata(path).map_err(io)?)?;
-    let file = File::open(path).map_err(io)?;
-    check(&file.metadata().map_err(io)?)?;
-    let mut bytes = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > most {
-        return Err(refused(format!("more than {most} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// Temporary files are private; a model is as public as the user's mask lets any file be.
@@ -182,21 +195,5 @@ mod tests {
         replace_file(&folder.path().join("file"), b"new").unwrap();
         assert_eq!([&stale, &fresh, &other].map(|path| path.exists()), [false, true, true]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
-    }
-
-    #[test]
-    fn only_regular_files_are_read_and_not_beyond_the_limit() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
-        fs::write(&file, [7; 100]).unwrap();
-        assert_eq!(read_regular(&file, 100).unwrap(), [7; 100]);
-        assert!(read_regular(&file, 99).unwrap_err().message().contains("more than 99 bytes"));
-        symlink("/dev/zero", &link).unwrap();
-        assert!(read_regular(&link, 100).unwrap_err().message().contains("a device or a pipe"));
-        assert!(read_regular(folder.path(), 100).unwrap_err().message().contains("a folder"));
-        let pipe = folder.path().join("pipe");
-        if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
-            assert!(read_regular(&pipe, 100).unwrap_err().message().contains("a device or a pipe"));
-        }
     }
 }

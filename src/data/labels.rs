@@ -13,8 +13,8 @@
 
 use crate::data::imagenet;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inputs::read_text;
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 /// Largest label file, in bytes; ImageNet's training set needs about 60 MB.
@@ -48,7 +48,7 @@ impl Labels {
     /// # Errors
     /// `Io`, if it cannot be read; `Format`, naming the line, if a line cannot be understood or contradicts another.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = read_text(path)?;
+        let text = read_text(path, MAX_BYTES)?;
         let mut labels = Self::parse(&text).map_err(|e| e.at_path(path))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         if name.contains("ground_truth") && !labels.imagenet && !labels.ordered.is_empty() {
@@ -163,7 +163,7 @@ fn ilsvrc_classes(ground_truth: &Path) -> Result<Vec<usize>> {
         return Err(argument(message).at_path(ground_truth));
     }
     let mut classes = vec![None; imagenet::CLASS_COUNT];
-    for (number, line) in read_text(&table)?.lines().enumerate() {
+    for (number, line) in read_text(&table, MAX_BYTES)?.lines().enumerate() {
         let mut words = line.split_whitespace();
         let class = words.next().and_then(imagenet::class_of);
         let id = words.next().and_then(|id| id.parse::<usize>().ok());
@@ -213,14 +213,6 @@ fn stem(file: &str) -> &str {
 pub fn validation_number(image: &str) -> Option<usize> {
     let digits = stem(file_name(image)).strip_prefix("ILSVRC2012_val_")?;
     (digits.len() == 8).then(|| digits.parse().ok()).flatten()
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    let size = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if size > MAX_BYTES {
-        return Err(format_error(format!("{size} bytes are too many for a label file")).at_path(path));
-    }
-    fs::read_to_string(path).map_err(|e| Error::io(path, e))
 }
 
 fn bad_line(number: usize, line: &str, message: &str) -> Error {

@@ -3,11 +3,11 @@
 use crate::data::apply::input_pixels;
 use crate::data::dataset::Entry;
 use crate::error::Result;
-use crate::files::read_regular;
 use crate::format::Preprocess;
+use crate::inputs::read_regular;
 
 /// Largest image file, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 29;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 29;
 
 /// Reads one image file and makes the network's input pixels of it, as [`input_pixels`].
 ///

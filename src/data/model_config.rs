@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Channels, Interpolation, Preprocess, Resize, Scale, Size};
 use crate::graph::Graph;
+use crate::inputs::{MAX_JSON, read_text};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ pub fn preprocess_beside(model: &Path, architecture: &str) -> Result<Option<(Pat
         if !path.is_file() {
             continue;
         }
-        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+        let text = read_text(&path, MAX_JSON)?;
         let broken = |error| Error::new(ErrorKind::Format, "not valid JSON").because(error).at_path(&path);
         let value: Value = serde_json::from_str(&text).map_err(broken)?;
         if !is_of(&value, architecture) {

@@ -3,6 +3,7 @@
 use crate::archive::{Archive, Contents};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
+use crate::inputs::open_regular;
 use half::f16;
 use ndarray::Array3;
 use std::fs::File;
@@ -91,7 +92,7 @@ pub(super) struct ArrayFile {
 impl ArrayFile {
     /// The array in the file at `path`.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
+        let file = open_regular(path)?;
         let length = file.metadata().map_err(|error| Error::io(path, error))?.len();
         Self::new(file, 0, length)
     }
@@ -102,7 +103,7 @@ impl ArrayFile {
         match archive.contents(&format!("{name}.npy"), MAX_ARRAY)? {
             None => Ok(None),
             Some(Contents::Stored(extent)) => {
-                Self::new(File::open(path).map_err(io)?, extent.start, extent.length).map(Some)
+                Self::new(open_regular(path)?, extent.start, extent.length).map(Some)
             }
             Some(Contents::Deflated(bytes)) => {
                 let mut file = tempfile::tempfile().map_err(io)?;

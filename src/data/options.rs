@@ -3,6 +3,7 @@
 use crate::data::model_config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Channels, Interpolation, Preprocess, Resize, Scale, Size};
+use crate::inputs::{MAX_JSON, read_text};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::path::Path;
@@ -236,7 +237,7 @@ fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op
 /// `Io`, if the file cannot be read; `Format`, if it is not such JSON; `Unsupported`, if it asks for a step that does
 /// not exist here; `Argument`, if its values are unusable. All name the file.
 pub fn read_preprocess(path: &Path, base: &Preprocess) -> Result<Preprocess> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = read_text(path, MAX_JSON)?;
     parse_preprocess(&text, base).map_err(|e| e.at_path(path))
 }
 

@@ -2,9 +2,9 @@
 
 use super::Provenance;
 use crate::error::{Error, Result};
+use crate::inputs::open_regular;
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 impl Provenance {
@@ -13,17 +13,17 @@ impl Provenance {
     /// # Errors
     /// `Io`, if the file cannot be read.
     pub fn set_source(&mut self, path: &Path) -> Result<()> {
-        self.source_sha256 = sha256(path).map_err(|error| Error::io(path, error))?;
+        self.source_sha256 = sha256(path)?;
         self.source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(())
     }
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
-    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+fn sha256(path: &Path) -> Result<String> {
+    let (mut file, mut hasher) = (open_regular(path)?, Sha256::new());
     let mut chunk = vec![0; 1 << 16];
     loop {
-        match file.read(&mut chunk)? {
+        match file.read(&mut chunk).map_err(|error| Error::io(path, error))? {
             0 => return Ok(hex(&hasher.finalize())),
             length => hasher.update(&chunk[..length]),
         }

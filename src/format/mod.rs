@@ -11,8 +11,6 @@ mod crc;
 mod fidelity;
 #[cfg(feature = "convert")]
 mod hash;
-#[cfg(feature = "map")]
-mod map;
 mod model;
 mod old;
 mod preprocess;

@@ -3,8 +3,6 @@
 use super::checksum;
 use super::container::{Container, Dtype, StoredTensor};
 use super::fidelity::{FIGURES, convolutions};
-#[cfg(feature = "map")]
-use super::map::open;
 use super::record::{
     ConvRecord, FidelityRecord, ModelRecord, NodeRecord, OldRecord, OpRecord, SettingRecord, StoreRecord,
     SwitchedCopyRecord, SwitchedLayerRecord, SwitchingRecord, VersionRecord, WeightsRecord,
@@ -17,34 +15,30 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Per;
+use crate::inputs::{head, read_regular};
 use std::collections::HashMap;
-use std::fs::File;
-#[cfg(not(feature = "map"))]
-use std::fs::read as open;
-use std::io::Read;
 use std::path::Path;
 
 /// Bytes of the length that the container starts with.
 const LENGTH: u64 = 8;
+/// Most bytes of a packed model.
+const MAX_FILE: u64 = 1 << 32;
 
-/// Reads a packed model. With the feature `map` the file is mapped into memory where the system can; it must then not be
-/// changed in place meanwhile (replacing it, as `write_model` does, is no change).
+/// Reads a packed model. What is checked is a copy of the file, so that nobody can change it meanwhile.
 ///
 /// # Errors
-/// An input error, or a file that is not a valid packed model in every part: unknown format version,
+/// A file that cannot be read, is a device or a pipe, or has more than 4 GiB; a file a file that is not a valid packed model in every part: unknown format version,
 /// missing, surplus or misshapen tensors, invalid codes, sums that could overflow 32 bits.
 pub fn read_model(path: &Path) -> Result<PackedModel> {
-    let bytes = open(path).map_err(|error| Error::io(path, error))?;
+    let bytes = read_regular(path, MAX_FILE)?;
     PackedModel::from_bytes(&bytes).map_err(|error| error.at_path(path))
 }
 
 /// Whether the file at `path` starts as a packed model does, whole or not. A file that cannot be read does not.
 pub fn is_packed_model(path: &Path) -> bool {
     let start = format!("{{\"__metadata__\":{{\"{METADATA_KEY}\":");
-    let mut head = Vec::new();
-    let read = File::open(path).map(|file| file.take(LENGTH + start.len() as u64));
-    let read = read.and_then(|mut file| file.read_to_end(&mut head));
-    read.is_ok() && head.get(LENGTH as usize..) == Some(start.as_bytes())
+    let head = head(path, LENGTH + start.len() as u64);
+    head.get(LENGTH as usize..) == Some(start.as_bytes())
 }
 
 impl PackedModel {

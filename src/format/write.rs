@@ -17,6 +17,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 
 /// What [`write_model`] wrote.
@@ -35,10 +36,38 @@ pub struct Written {
 pub fn write_model(model: &PackedModel, path: &Path) -> Result<Written> {
     let bytes = model.to_bytes()?;
     replace_file(path, &bytes)?;
-    Ok(Written { bytes: bytes.len(), sha256: hex(&Sha256::digest(&bytes)) })
+    Ok(Written::of(&bytes))
+}
+
+impl Written {
+    fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len(), sha256: hex(&Sha256::digest(bytes)) }
+    }
 }
 
 impl PackedModel {
+    /// Writes the bytes of the model's file to `sink`, and flushes it.
+    ///
+    /// # Errors
+    /// An invalid model; `Io`, if `sink` does not take all of them.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> fgq::Result<()> {
+    /// # let bytes = include_bytes!("../../fixtures/runtime/bits.fgq");
+    /// let model = fgq::PackedModel::from_bytes(bytes)?;
+    /// let mut file = Vec::new();
+    /// assert_eq!(model.write_to(&mut file)?.bytes, file.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn write_to(&self, mut sink: impl Write) -> Result<Written> {
+        let bytes = self.to_bytes()?;
+        let written = sink.write_all(&bytes).and_then(|()| sink.flush());
+        written.map_err(|error| Error::new(ErrorKind::Io, "the model cannot be written").because(error))?;
+        Ok(Written::of(&bytes))
+    }
+
     /// The bytes of the model's file: the same model gives the same bytes.
     ///
     /// # Errors

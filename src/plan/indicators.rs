@@ -3,6 +3,7 @@
 use super::Budgets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
+use crate::inputs::{MAX_JSON, read_text};
 use crate::knapsack::{LARGEST_USE, MAX_ITEMS};
 use crate::precision::Precision;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ pub(super) struct ActivationCandidate {
 /// # Errors
 /// A file that cannot be read or is no such JSON; numbers too large to plan with; a layer without candidates.
 pub fn read_indicators(path: &Path) -> Result<Indicators> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    let text = read_text(path, MAX_JSON)?;
     Indicators::from_json(&text).map_err(|error| error.at_path(path))
 }
 

@@ -5,6 +5,7 @@ use super::indicators::is_false;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
 use crate::format::PlanRecord;
+use crate::inputs::{MAX_JSON, read_text};
 use crate::precision::{Precision, USUAL_SCALE};
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
@@ -95,7 +96,7 @@ fn without_fraction<S: Serializer>(number: &f64, serializer: S) -> std::result::
 /// # Errors
 /// A file that cannot be read or is no plan.
 pub fn read_plan(path: &Path) -> Result<Plan> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    let text = read_text(path, MAX_JSON)?;
     serde_json::from_str(&text).map_err(|error| {
         let message = format!("this is no plan as `fgq plan -o` writes it: {error}");
         Error::new(ErrorKind::Format, message).at_path(path).because(error)

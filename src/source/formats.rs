@@ -2,8 +2,7 @@
 
 use super::foreign;
 use crate::error::{Error, ErrorKind, Result};
-use std::fs::File;
-use std::io::Read;
+use crate::inputs::head;
 use std::path::Path;
 
 /// How many bytes at the start of a file tell what it is.
@@ -28,7 +27,7 @@ impl ModelFormat {
     /// A file that is not there; one of another program, naming the command that exports it; one that is none of a model.
     pub(super) fn of(path: &Path) -> Result<Self> {
         path.metadata().map_err(|error| Error::io(path, error))?;
-        let head = head(path);
+        let head = head(path, HEAD);
         if let Some(refusal) = foreign::refusal(path, &head) {
             return Err(refusal.at_path(path));
         }
@@ -41,15 +40,6 @@ impl ModelFormat {
             _ => Err(unknown().at_path(path)),
         }
     }
-}
-
-/// The first bytes of a file; none if it cannot be read, which its reader will say.
-fn head(path: &Path) -> Vec<u8> {
-    let mut head = Vec::new();
-    let file = File::open(path).map(|file| file.take(HEAD));
-    // A folder can be opened, but not read.
-    let read = file.and_then(|mut file| file.read_to_end(&mut head));
-    read.map_or_else(|_| Vec::new(), |_| head)
 }
 
 fn unknown() -> Error {

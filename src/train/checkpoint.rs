@@ -6,6 +6,7 @@ use super::reconstruct::BlockError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
 use crate::format::hex;
+use crate::inputs::read_regular;
 use crate::judge::Judgement;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -151,11 +152,10 @@ impl Standing {
     /// # Errors
     /// `Io`; a file that is damaged, or of something else than `subject`.
     pub(super) fn read(path: &Path, subject: &str) -> Result<Option<Self>> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(path, error)),
-        };
+        if path.try_exists().is_ok_and(|exists| !exists) {
+            return Ok(None);
+        }
+        let bytes = read_regular(path, u64::MAX)?;
         let (found, standing) = Self::of(&bytes).ok_or_else(|| {
             let message = "no checkpoint of training, or a damaged one; remove it, or give another path";
             Error::new(ErrorKind::Format, message).at_path(path)

@@ -12,11 +12,12 @@ mod torch;
 use super::{LoadOptions, Loaded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
+use crate::inputs::read_regular;
 use crate::tensor::Shape;
 use architectures::{ARCHITECTURES, Architecture};
 use builder::{Builder, Misfits};
 use serde_json::Value;
-use shards::{Safetensors, read_capped};
+use shards::{MAX_HEADER, Safetensors};
 use std::path::Path;
 use torch::Torch;
 
@@ -159,7 +160,7 @@ impl TimmConfig {
         if !path.is_file() {
             return Ok(Self::default());
         }
-        let bytes = read_capped(&path)?;
+        let bytes = read_regular(&path, MAX_HEADER)?;
         let broken = |error| Error::new(ErrorKind::Format, "not valid JSON").because(error).at_path(&path);
         serde_json::from_slice(&bytes).map(|value| Self::parse(&value)).map_err(broken)
     }

@@ -5,15 +5,15 @@ use super::names::without_wrappers;
 use super::numbers::decoded;
 use crate::error::{Error, Result};
 use crate::graph::all_finite;
+use crate::inputs::{Extent, open_regular, read_part, read_regular};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// The most bytes a header or index file may have.
-const MAX_HEADER: u64 = 100 << 20;
+pub(super) const MAX_HEADER: u64 = 100 << 20;
 
 /// Tensors by name. Only headers are in memory; values are read tensor by tensor.
 #[derive(Debug)]
@@ -76,7 +76,6 @@ impl super::Tensors for Safetensors {
             self.info(name).ok_or_else(|| malformed(format!("no tensor '{name}'")).at_path(&self.path))?;
         let values = shard
             .bytes(info)
-            .map_err(|error| Error::io(&shard.path, error))
             .and_then(|bytes| decoded(name, info.dtype, &bytes))
             .and_then(|values| all_finite(name, &values).map(|()| values));
         values.map_err(|error| error.at_path(&shard.path))
@@ -85,7 +84,7 @@ impl super::Tensors for Safetensors {
 
 impl Shard {
     fn open(path: &Path) -> Result<Self> {
-        let (length, header) = read_header(path).map_err(|error| Error::io(path, error))?;
+        let (length, header) = read_header(path)?;
         let broken = |what: &str| malformed(format!("not a safetensors file: {what}")).at_path(path);
         let header = header.ok_or_else(|| broken("its header has an impossible length"))?;
         let data = 8 + header.len() as u64;
@@ -97,37 +96,34 @@ impl Shard {
         Ok(Self { path: path.to_owned(), header, data })
     }
 
-    fn bytes(&self, info: &TensorInfo) -> std::io::Result<Vec<u8>> {
+    fn bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
         let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.data + start as u64))?;
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
+        read_part(&self.path, Extent { start: self.data + start as u64, length: (end - start) as u64 })
     }
 }
 
 /// The length of the file and its header's bytes, if the length that it announces is possible.
-fn read_header(path: &Path) -> std::io::Result<(u64, Option<Vec<u8>>)> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+fn read_header(path: &Path) -> Result<(u64, Option<Vec<u8>>)> {
+    let io = |error| Error::io(path, error);
+    let mut file = open_regular(path)?;
+    let length = file.metadata().map_err(io)?.len();
     let mut announced = [0; 8];
     if length < 8 {
         return Ok((length, None));
     }
-    file.read_exact(&mut announced)?;
+    file.read_exact(&mut announced).map_err(io)?;
     let announced = u64::from_le_bytes(announced);
     if announced > MAX_HEADER.min(length - 8) {
         return Ok((length, None));
     }
     let mut header = Vec::new();
-    file.take(announced).read_to_end(&mut header)?;
+    file.take(announced).read_to_end(&mut header).map_err(io)?;
     Ok((length, Some(header)))
 }
 
 fn shard_paths(index: &Path) -> Result<Vec<PathBuf>> {
     let folder = index.parent().unwrap_or(Path::new(""));
-    let bytes = read_capped(index)?;
+    let bytes = read_regular(index, MAX_HEADER)?;
     let index_of = |bytes: &[u8]| serde_json::from_slice::<Index>(bytes);
     let parsed = index_of(&bytes)
         .map_err(|error| malformed("not an index of safetensors files (no 'weight_map')").because(error))
@@ -138,15 +134,4 @@ fn shard_paths(index: &Path) -> Result<Vec<PathBuf>> {
         _ => Err(malformed(format!("'{name}' is not the name of a file beside the index")).at_path(index)),
     });
     paths.collect()
-}
-
-/// The bytes of a small text file.
-pub(super) fn read_capped(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_HEADER + 1).read_to_end(&mut bytes));
-    read.map_err(|error| Error::io(path, error))?;
-    if bytes.len() as u64 > MAX_HEADER {
-        return Err(malformed("larger than any such file should be").at_path(path));
-    }
-    Ok(bytes)
 }

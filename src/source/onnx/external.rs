@@ -2,9 +2,9 @@
 
 use super::{malformed, unsupported};
 use crate::error::{Error, Result};
+use crate::inputs::open_regular;
 use crate::proto::{StringStringEntryProto, TensorProto};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -29,15 +29,14 @@ pub(super) fn bytes<'a>(tensors: impl Iterator<Item = &'a TensorProto>, folder: 
 
 fn read_range(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>> {
     let io = |error| Error::io(path, error);
-    let information = std::fs::metadata(path).map_err(io)?;
+    let mut file = open_regular(path)?;
+    let size = file.metadata().map_err(io)?.len();
     let end = offset.checked_add(length as u64);
-    if !information.is_file() || end.is_none_or(|end| end > information.len()) {
-        let size = information.len();
+    if end.is_none_or(|end| end > size) {
         let message =
             format!("external data at {offset}, {length} bytes, is outside this file of {size} bytes");
         return Err(malformed(message).at_path(path));
     }
-    let mut file = File::open(path).map_err(io)?;
     file.seek(SeekFrom::Start(offset)).map_err(io)?;
     let mut bytes = vec![0; length];
     file.read_exact(&mut bytes).map_err(io)?;

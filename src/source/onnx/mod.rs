@@ -22,6 +22,7 @@ mod view;
 
 use super::{LoadOptions, Loaded};
 use crate::error::{Error, ErrorKind, Result};
+use crate::inputs::{open_regular, read_regular};
 use crate::proto::ModelProto;
 use prost::Message;
 use std::path::Path;
@@ -44,16 +45,13 @@ pub(crate) fn load_bytes(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> 
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let information = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    if !information.is_file() {
-        return Err(Error::new(ErrorKind::Argument, "not a file; give the path of an ONNX file"));
-    }
-    if information.len() > MAX_FILE_BYTES {
+    let length = open_regular(path)?.metadata().map_err(|error| Error::io(path, error))?.len();
+    if length > MAX_FILE_BYTES {
         return Err(malformed(
             "larger than 2 GiB, which no ONNX file is; large weights belong in external data",
         ));
     }
-    std::fs::read(path).map_err(|error| Error::io(path, error))
+    read_regular(path, MAX_FILE_BYTES)
 }
 
 fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Loaded> {

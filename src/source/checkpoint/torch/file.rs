@@ -7,9 +7,10 @@ use super::legacy::{self, Legacy};
 use super::state::StateDict;
 use super::tensor::TensorPlace;
 use super::unpickle::{Pickle, unpickle};
-use crate::archive::{self, Archive, Extent, read};
+use crate::archive::{self, Archive};
 use crate::error::{Error, Result};
 use crate::graph::all_finite;
+use crate::inputs::{Extent, read_part};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ impl Torch {
     /// What is not a state dict, or not whole.
     pub(in super::super) fn open(path: &Path) -> Result<Self> {
         let length = path.metadata().map_err(|error| Error::io(path, error))?.len();
-        let start = read(path, Extent { start: 0, length: length.min(legacy::SIGNATURE.len() as u64) })?;
+        let start = read_part(path, Extent { start: 0, length: length.min(legacy::SIGNATURE.len() as u64) })?;
         if start.starts_with(archive::SIGNATURE) {
             Self::of_archive(path, length)
         } else if start == legacy::SIGNATURE {
@@ -52,7 +53,7 @@ impl Torch {
     }
 
     fn of_legacy(path: &Path, length: u64) -> Result<Self> {
-        let bytes = read(path, Extent { start: 0, length: length.min(MAX_PICKLE) })?;
+        let bytes = read_part(path, Extent { start: 0, length: length.min(MAX_PICKLE) })?;
         let legacy = Legacy::read(&bytes).map_err(|error| explained(error, &bytes))?;
         let extents = legacy.extents(path)?;
         Self::new(path, length, &legacy.pickle, |key| Ok(extents.get(key).copied()))
@@ -66,7 +67,7 @@ impl Torch {
         if extent.length > MAX_PICKLE {
             return Err(malformed("its pickle is longer than that of any state dict should be"));
         }
-        let bytes = read(path, extent)?;
+        let bytes = read_part(path, extent)?;
         let pickle = unpickle(&bytes).map_err(|error| explained(error, &bytes))?;
         Self::new(path, length, &pickle, |key| archive.extent(&format!("{root}/data/{key}")))
     }
@@ -119,7 +120,7 @@ impl Tensors for Torch {
         let Stored { place, start } = stored;
         let (span, width) = (place.span(), place.storage.width());
         let extent = Extent { start: start + span.start as u64 * width, length: span.len() as u64 * width };
-        let values = place.gathered(decoded(name, place.storage.dtype, &read(&self.path, extent)?)?);
+        let values = place.gathered(decoded(name, place.storage.dtype, &read_part(&self.path, extent)?)?);
         all_finite(name, &values)?;
         Ok(values)
     }
@@ -141,7 +142,7 @@ fn check_byte_order(path: &Path, archive: &Archive, root: &str) -> Result<()> {
     else {
         return Ok(());
     };
-    match read(path, extent)?.as_slice() {
+    match read_part(path, extent)?.as_slice() {
         b"little" => Ok(()),
         _ => Err(unsupported("written by a machine that stores the highest byte first")),
     }

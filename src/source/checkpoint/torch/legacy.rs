@@ -4,8 +4,9 @@ use super::super::{malformed, unsupported};
 use super::objects::Object;
 use super::tensor::TorchStorage;
 use super::unpickle::{Pickle, unpickle};
-use crate::archive::{Extent, number, read};
+use crate::archive::number;
 use crate::error::Result;
+use crate::inputs::{Extent, read_part};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -56,7 +57,7 @@ impl Legacy {
         for key in &self.keys {
             let storage = storages.get(key.as_str());
             let storage = storage.ok_or_else(|| malformed("it holds numbers that nothing describes"))?;
-            let length = read(path, Extent { start: at, length: LENGTH })?;
+            let length = read_part(path, Extent { start: at, length: LENGTH })?;
             if number(&length, 0, LENGTH as usize) != Some(storage.elements as u64) {
                 return Err(malformed("a storage has more or fewer numbers than described"));
             }
