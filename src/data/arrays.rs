@@ -9,10 +9,9 @@ use super::npy::{ArrayFile, SIGNATURE};
 use crate::archive::{self, Archive};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Preprocess, Size};
+use crate::inputs::head;
 use crate::pixels::{Picture, pixels_of};
 use ndarray::Array3;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The names that samples and labels usually have in an archive.
@@ -30,10 +29,9 @@ pub(super) struct SampleArray {
 impl SampleArray {
     /// Whether the file at `path` is one of arrays.
     pub(super) fn is_at(path: &Path) -> bool {
-        let mut start = [0; SIGNATURE.len()];
-        let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        let start = head(path, SIGNATURE.len() as u64);
         let zipped = start.starts_with(archive::SIGNATURE) && path.extension().is_some_and(|it| it == "npz");
-        read.is_ok() && (start == SIGNATURE || zipped)
+        start == SIGNATURE || zipped
     }
 
     /// The samples in the `.npy` or `.npz` file at `path`.
@@ -136,9 +134,7 @@ pub(super) fn labels_of_array(path: &Path, labels: Option<&Path>) -> Result<Opti
 }
 
 fn archive_at(path: &Path) -> Result<Option<Archive>> {
-    let mut start = [0; archive::SIGNATURE.len()];
-    let mut file = File::open(path).map_err(|error| Error::io(path, error))?;
-    let zipped = file.read_exact(&mut start).is_ok() && start == archive::SIGNATURE;
+    let zipped = head(path, archive::SIGNATURE.len() as u64) == archive::SIGNATURE;
     zipped.then(|| Archive::open(path)).transpose()
 }
 

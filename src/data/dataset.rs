@@ -1,9 +1,10 @@
 //! Image folders and array files, and what class each image has.
 
+use crate::data::archived::ImageArchive;
 use crate::data::arrays::{SampleArray, labels_of_array};
 use crate::data::imagenet::{self, CLASS_COUNT};
 use crate::data::labels::Labels;
-use crate::data::walk::images_in;
+use crate::data::walk::{Walked, images_in};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -25,13 +26,13 @@ const LABEL_FILES: [&str; 6] = [
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where the file is.
+    /// Where the file is; of one in an archive, its name after the archive's path.
     pub path: PathBuf,
-    /// Its path below the folder that was opened, with `/`.
+    /// Its path below the folder or in the archive that was opened, with `/`.
     pub name: String,
     /// Index of the network's output that is right, if known.
     pub label: Option<usize>,
-    /// Its place in the file, if that holds an array of samples, else 0.
+    /// Its place in the archive or array that was opened, else 0.
     pub row: usize,
 }
 
@@ -39,26 +40,36 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     entries: Vec<Entry>,
-    array: Option<Arc<SampleArray>>,
+    source: Source,
     class_names: Option<Vec<String>>,
     notes: Vec<String>,
 }
 
+/// What is read to have an image.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// The file at its path.
+    Files,
+    Array(Arc<SampleArray>),
+    Archive(Arc<ImageArchive>),
+}
+
 impl Dataset {
-    /// All images in a folder and below it, a single image, or the samples of a `.npy` or `.npz` file, without labels.
+    /// All images in a folder and below it, those in a TAR or ZIP archive or a Parquet table, a single image, or the samples
+    /// of a `.npy` or `.npz` file, without labels.
     ///
-    /// Arrays count samples along their first axis; in an archive they are called `x`. Bytes are pictures, which are
+    /// Folders that all images of an archive have in common are left out of their names, but for the innermost. A table
+    /// has a column `image` of encoded images, alone or with their `path`. Arrays count samples along their first axis; in an archive they are called `x`. Bytes are pictures, which are
     /// prepared as image files are; real numbers are what the network itself reads, `channels × height × width`.
     ///
     /// # Errors
     /// `Io`, if `path` does not exist or cannot be read; `Image`, if there is no image; `Format` or `Unsupported`, if an
-    /// array file is damaged or holds other numbers.
+    /// archive or array file is damaged or holds something else.
     pub fn unlabelled(path: &Path) -> Result<Self> {
         if SampleArray::is_at(path) {
             return Self::of_array(path, None, Vec::new());
         }
-        let (root, names) = list(path)?;
-        Ok(Self { entries: entries(&root, names, None), array: None, class_names: None, notes: Vec::new() })
+        Ok(Listing::of(path)?.unlabelled())
     }
 
     /// Image files in the order given, with labels if there are any.
@@ -85,7 +96,7 @@ impl Dataset {
             Entry { path, name, label: labels.get(index).copied(), row: 0 }
         };
         let entries = paths.into_iter().enumerate().map(entry).collect();
-        Ok(Self { entries, array: None, class_names: None, notes: Vec::new() })
+        Ok(Self { entries, source: Source::Files, class_names: None, notes: Vec::new() })
     }
 
     /// The images at `path` with labels for a network with `outputs` outputs. Labels come from
@@ -95,7 +106,8 @@ impl Dataset {
     ///   ids, even when only some folders are there;
     /// - other class folders: their index in sorted order (torchvision's `ImageFolder`), of which there must be as many as
     ///   outputs;
-    /// - a label file with a usual name in a flat folder or the one above it;
+    /// - a label file with a usual name in a flat folder or the one above it, or beside an archive;
+    /// - an archive itself: a column `label` of a table, a number in `x.cls` for the image `x.jpg` (WebDataset);
     /// - for samples in arrays, `labels`, which may be an array too, `y` in the same archive, or `labels.npy` beside it.
     ///
     /// For networks with 1001 outputs, labels that do not count the background class are shifted by one.
@@ -107,13 +119,9 @@ impl Dataset {
         if SampleArray::is_at(path) {
             return Self::labelled_array(path, labels, outputs);
         }
-        let (root, names) = list(path)?;
-        let found = match labels.map(Path::to_owned).or_else(|| usual_label_file(&root, &names)) {
-            Some(file) => from_file(&file, &names, outputs).map_err(|e| e.at_path(&file)),
-            None => from_folders(&root, &names, outputs).map_err(|e| e.at_path(path)),
-        }?;
-        let entries = entries(&root, names, Some(found.labels));
-        Ok(Self { entries, array: None, class_names: found.class_names, notes: found.notes })
+        let listing = Listing::of(path)?;
+        let found = listing.found(labels, outputs)?;
+        Ok(listing.labelled(found))
     }
 
     fn labelled_array(path: &Path, labels: Option<&Path>, outputs: usize) -> Result<Self> {
@@ -136,7 +144,7 @@ impl Dataset {
         let entry =
             |row| Entry { path: path.to_owned(), name: format!("{file}[{row}]"), label: label(row), row };
         let entries = (0..array.len()).map(entry).collect();
-        Ok(Self { entries, array: Some(Arc::new(array)), class_names: None, notes })
+        Ok(Self { entries, source: Source::Array(Arc::new(array)), class_names: None, notes })
     }
 
     /// Whether the file at `path` holds arrays (`.npy`, `.npz`), by its first bytes.
@@ -144,14 +152,13 @@ impl Dataset {
         SampleArray::is_at(path)
     }
 
-    /// The array that samples lie in, if they are no files of their own.
-    pub(super) fn array(&self) -> Option<&SampleArray> {
-        self.array.as_deref()
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Whether samples are the real numbers that the network itself reads, not pictures.
     pub fn is_real(&self) -> bool {
-        self.array().is_some_and(SampleArray::is_real)
+        matches!(&self.source, Source::Array(array) if array.is_real())
     }
 
     /// The images.
@@ -164,7 +171,7 @@ impl Dataset {
         self.class_names.as_deref()
     }
 
-    /// How labels were understood, for the user to read.
+    /// What was left out and how labels were understood, for the user to read.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -191,24 +198,80 @@ struct Found {
     notes: Vec<String>,
 }
 
-/// The folder that names are relative to, and the sorted relative paths of the images.
-fn list(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let kind = fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    match path.file_name() {
-        Some(name) if !kind.is_dir() => Ok((path.with_file_name(""), vec![PathBuf::from(name)])),
-        _ => Ok((path.to_owned(), images_in(path)?)),
-    }
+/// The images at a path.
+struct Listing {
+    /// What names are relative to: a folder or an archive.
+    root: PathBuf,
+    names: Vec<PathBuf>,
+    source: Source,
+    /// What was left out.
+    notes: Vec<String>,
 }
 
-fn entries(root: &Path, names: Vec<PathBuf>, labels: Option<Vec<usize>>) -> Vec<Entry> {
-    let labels = labels.map_or_else(|| vec![None; names.len()], |l| l.into_iter().map(Some).collect());
-    let entry = |(name, label): (PathBuf, Option<usize>)| Entry {
-        path: root.join(&name),
-        name: slashed(&name),
-        label,
-        row: 0,
-    };
-    names.into_iter().zip(labels).map(entry).collect()
+impl Listing {
+    fn of(path: &Path) -> Result<Self> {
+        let kind = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if ImageArchive::is_at(path) {
+            let archive = ImageArchive::open(path).map_err(|error| error.at_path(path))?;
+            let names = archive.names();
+            let source = Source::Archive(Arc::new(archive));
+            return Ok(Self { root: path.to_owned(), names, source, notes: Vec::new() });
+        }
+        if let (Some(name), false) = (path.file_name(), kind.is_dir()) {
+            let names = vec![PathBuf::from(name)];
+            return Ok(Self {
+                root: path.with_file_name(""),
+                names,
+                source: Source::Files,
+                notes: Vec::new(),
+            });
+        }
+        let Walked { images, notes } = images_in(path)?;
+        Ok(Self { root: path.to_owned(), names: images, source: Source::Files, notes })
+    }
+
+    fn found(&self, labels: Option<&Path>, outputs: usize) -> Result<Found> {
+        let Self { root, names, source, .. } = self;
+        let within = match source {
+            Source::Archive(archive) if labels.is_none() => archive.labels(),
+            _ => None,
+        };
+        if let Some(labels) = within {
+            check_labels(&labels, names.len(), outputs).map_err(|error| error.at_path(root))?;
+            let notes = vec![format!("labels from {}", root.display())];
+            return Ok(Found { labels, class_names: None, notes });
+        }
+        match labels.map(Path::to_owned).or_else(|| usual_label_file(root, names)) {
+            Some(file) => from_file(&file, names, outputs).map_err(|error| error.at_path(&file)),
+            None => from_folders(root, names, outputs).map_err(|error| error.at_path(root)),
+        }
+    }
+
+    fn unlabelled(self) -> Dataset {
+        let labels = vec![None; self.names.len()];
+        self.dataset(labels, None, Vec::new())
+    }
+
+    fn labelled(self, found: Found) -> Dataset {
+        self.dataset(found.labels.into_iter().map(Some).collect(), found.class_names, found.notes)
+    }
+
+    fn dataset(
+        self,
+        labels: Vec<Option<usize>>,
+        class_names: Option<Vec<String>>,
+        notes: Vec<String>,
+    ) -> Dataset {
+        let is_archive = matches!(self.source, Source::Archive(_));
+        let entry = |(row, (name, label)): (usize, (PathBuf, Option<usize>))| Entry {
+            path: self.root.join(&name),
+            name: slashed(&name),
+            label,
+            row: if is_archive { row } else { 0 },
+        };
+        let entries = self.names.into_iter().zip(labels).enumerate().map(entry).collect();
+        Dataset { entries, source: self.source, class_names, notes: [self.notes, notes].concat() }
+    }
 }
 
 fn slashed(path: &Path) -> String {
@@ -330,6 +393,9 @@ fn sorted_order(present: &BTreeSet<&str>, outputs: usize, notes: &mut Vec<String
 
 /// A folder without images would be left out of the numbering, and every class behind it get the wrong index.
 fn refuse_empty_folders(root: &Path, present: &BTreeSet<&str>) -> Result<()> {
+    if !root.is_dir() {
+        return Ok(());
+    }
     for entry in fs::read_dir(root).map_err(|e| Error::io(root, e))? {
         let entry = entry.map_err(|e| Error::io(root, e))?;
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -1,6 +1,7 @@
 //! Image files → pixels, as Pillow decodes them and converts them to RGB or grey.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::panics::caught;
 use crate::pixels::Picture;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use libjpeg_turbo_rs::{ColorSpace, ComponentInfo, DecodeLimits, Decoder, PixelFormat};
@@ -58,12 +59,12 @@ fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
 /// `Image`, if the bytes are of another format, damaged, truncated or too large.
 pub fn decode(bytes: &[u8]) -> Result<Picture> {
     let format = format_of(bytes).ok_or_else(|| unknown(bytes))?;
-    let decoded = std::panic::catch_unwind(|| match format {
+    // A defect of a decoder concerns one image; it must not end a run over thousands.
+    let decoded = caught(|| match format {
         Format::Jpeg => decode_jpeg(bytes),
         Format::Other(format) => decode_other(bytes, format),
     });
-    // A defect of a decoder concerns one image; it must not end a run over thousands.
-    decoded.unwrap_or_else(|_| Err(broken("the decoder failed on it")))
+    decoded.unwrap_or_else(|| Err(broken("the decoder failed on it")))
 }
 
 fn unknown(bytes: &[u8]) -> Error {

@@ -1,6 +1,7 @@
 //! Images by index: from files or from memory.
 
-use super::{Dataset, load, spread};
+use super::dataset::Source;
+use super::{Dataset, input_pixels, load, spread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Preprocess;
 use ndarray::Array3;
@@ -63,14 +64,18 @@ impl Images for Dataset {
 
     fn pixels(&self, index: usize, preprocess: &Preprocess) -> Result<Vec<u8>> {
         let entry = &self.entries()[index];
-        match self.array() {
-            Some(array) => array.pixels(entry.row, preprocess).map_err(|error| error.at_path(&entry.path)),
-            None => load(entry, preprocess),
-        }
+        let read = match self.source() {
+            Source::Files => return load(entry, preprocess),
+            Source::Array(array) => array.pixels(entry.row, preprocess),
+            Source::Archive(archive) => {
+                archive.bytes(entry.row).and_then(|bytes| input_pixels(&bytes, preprocess))
+            }
+        };
+        read.map_err(|error| error.at_path(&entry.path))
     }
 
     fn values(&self, index: usize, preprocess: &Preprocess) -> Result<Option<Array3<f32>>> {
-        let Some(array) = self.array() else { return Ok(None) };
+        let Source::Array(array) = self.source() else { return Ok(None) };
         let entry = &self.entries()[index];
         array.values(entry.row, preprocess).map_err(|error| error.at_path(&entry.path))
     }

@@ -1,6 +1,7 @@
-//! Images and labels: folders, decoding, preprocessing; samples in arrays.
+//! Images and labels: folders, archives, decoding, preprocessing; samples in arrays.
 
 mod apply;
+mod archived;
 mod arrays;
 mod dataset;
 mod decode;

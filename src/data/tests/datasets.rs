@@ -1,7 +1,9 @@
 //! Folders, label files and what becomes of them.
 
+use crate::data::Images;
 use crate::data::dataset::{Dataset, spread};
 use crate::error::{ErrorKind, Result};
+use crate::format::Preprocess;
 use proptest::prelude::*;
 use std::fs;
 use tempfile::TempDir;
@@ -166,10 +168,39 @@ fn empty_and_missing_folders_are_named() {
 
 #[cfg(unix)]
 #[test]
-fn links_in_a_circle_are_an_error() {
+fn links_in_a_circle_are_noted_and_left_out() {
+    let root = folder(&["a/1.png", "b/2.png", "c/"]);
+    for name in ["a/up", "c/up"] {
+        std::os::unix::fs::symlink(root.path(), root.path().join(name)).unwrap();
+    }
+    let images = Dataset::unlabelled(root.path()).unwrap();
+    let names: Vec<&str> = images.entries().iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["a/1.png", "b/2.png"]);
+    let [first, second] = images.notes() else { panic!("{:?}", images.notes()) };
+    assert!(first.contains("a/up") && first.contains("circle"), "{first}");
+    assert!(second.contains("c/up"), "{second}");
+    let empty = folder(&["a/"]);
+    std::os::unix::fs::symlink(empty.path(), empty.path().join("a/up")).unwrap();
+    let error = Dataset::unlabelled(empty.path()).unwrap_err().to_string();
+    assert!(error.contains("no image in this folder; left out") && error.contains("circle"), "{error}");
+}
+
+/// A pipe would keep whoever opens it waiting for ever.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_in_a_folder_are_never_opened() {
     let root = folder(&["a/1.png"]);
-    std::os::unix::fs::symlink(root.path(), root.path().join("a/up")).unwrap();
-    assert!(Dataset::unlabelled(root.path()).unwrap_err().to_string().contains("circle"));
+    let pipes = ["a/2.png", "pipe"].map(|name| root.path().join(name));
+    let made = std::process::Command::new("mkfifo").args(&pipes).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo is needed");
+    std::os::unix::fs::symlink("/dev/zero", root.path().join("a/3.png")).unwrap();
+    let images = Dataset::unlabelled(root.path()).unwrap();
+    assert_eq!(images.len(), 3);
+    let preprocess = Preprocess::default_for(3, 1, 1).unwrap();
+    for (index, name) in [(1, "a/2.png"), (2, "a/3.png")] {
+        let error = images.pixels(index, &preprocess).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("a device or a pipe"), "{error}");
+    }
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod archives;
 mod damaged;
 mod datasets;
 mod loading;
