@@ -316,16 +316,26 @@ impl<'a> Fitted<'a> {
         let is_uniform = options.plan.is_none();
         let lossy =
             model.fidelity.as_ref().filter(|_| is_uniform).and_then(|it| Note::on_uniform(it, &packed.notes));
+        let inputs = model.nodes.iter().filter_map(ternary_inputs);
+        let grouping = Note::on_grouping(options.group, inputs).filter(|_| is_uniform);
         Ok(Conversion {
             model,
             choices: layer_choices(&quantized),
             seconds: packed.seconds,
-            notes: packed.notes.into_iter().chain(lossy).chain(remedy).collect(),
+            notes: grouping.into_iter().chain(packed.notes).chain(lossy).chain(remedy).collect(),
             fitted: packed.pixels.fitting.images(),
             held_back: held_back.map_or(0, Spool::images),
             spreads,
             unreadable,
         })
+    }
+}
+
+/// How many channels the kernels of a ternary convolution read; `None` for everything else.
+fn ternary_inputs(node: &PackedNode) -> Option<usize> {
+    match &node.op {
+        PackedOp::Conv(conv) if conv.weights.precision.is_ternary() => Some(conv.group_inputs),
+        _ => None,
     }
 }
 

@@ -25,6 +25,27 @@ pub enum ErrorKind {
     Cancelled,
 }
 
+impl ErrorKind {
+    /// What programs in other languages know it by: its name in lower case.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(fgq::ErrorKind::NonFinite.name(), "non-finite");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Format => "format",
+            Self::Unsupported => "unsupported",
+            Self::Shape => "shape",
+            Self::NonFinite => "non-finite",
+            Self::Argument => "argument",
+            Self::Image => "image",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// A node of a network that cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {

@@ -24,20 +24,6 @@ fn made<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
         .map(|refusal| (refusal.node.as_str(), refusal.operator.as_str(), refusal.reason.as_str()))
         .collect();
     let cause = error.source().map(ToString::to_string);
-    let arguments = (kind(error.kind()), error.message(), error.path(), error.node(), refusals, cause);
+    let arguments = (error.kind().name(), error.message(), error.path(), error.node(), refusals, cause);
     py.import("fgq._errors")?.getattr("of")?.call1(arguments)
-}
-
-fn kind(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Io => "io",
-        ErrorKind::Format => "format",
-        ErrorKind::Unsupported => "unsupported",
-        ErrorKind::Shape => "shape",
-        ErrorKind::NonFinite => "non-finite",
-        ErrorKind::Argument => "argument",
-        ErrorKind::Image => "image",
-        ErrorKind::Cancelled => "cancelled",
-        _ => "other",
-    }
 }

@@ -42,6 +42,13 @@ pub enum Note {
         /// Bytes that it costs.
         bytes: usize,
     },
+    /// Groups of a size that takes bits and gives nothing for them, or gives no fewer.
+    Grouping {
+        /// The group size.
+        group: usize,
+        /// The most channels that a kernel of any ternary layer reads.
+        inputs: usize,
+    },
     /// Answers are surely lost with the one precision that was asked for.
     Lossy {
         /// What the images held back say.
@@ -74,6 +81,12 @@ impl Note {
         let judgement = fidelity.judgement.filter(|_| fidelity.held_back)?;
         let is_new = notes.iter().all(|note| !note.is_warning());
         (is_new && judgement.agreement_interval()[1] < KEPT_AGREEMENT).then_some(Self::Lossy { judgement })
+    }
+
+    /// On a group size that is too small or too large to make sense for layers with so many inputs.
+    pub(crate) fn on_grouping(group: usize, inputs: impl Iterator<Item = usize>) -> Option<Self> {
+        let inputs = inputs.max()?;
+        (group == 1 || group > inputs).then_some(Self::Grouping { group, inputs })
     }
 
     /// On layers that are better off without compensation.
@@ -122,6 +135,13 @@ impl fmt::Display for Note {
                 "`overrides = '{layer}=int8'` would give back {points:.1} points of agreement on {images} held-back \
                  images for {bytes} bytes"
             ),
+            Self::Grouping { group: 1, .. } => f.write_str(
+                "groups of 1 have a scale for every weight; `overrides = '.*=int4'` takes fewer bits and loses less",
+            ),
+            Self::Grouping { group, inputs } => write!(
+                f,
+                "groups of {group} are larger than the {inputs} channels that any ternary layer reads, so that                  {inputs} would give the same"
+            ),
             Self::Lossy { judgement: Judgement { images, agreeing, .. } } => write!(
                 f,
                 "answers are lost: {agreeing} of {images} held-back images get full precision's class; without `group` \
@@ -162,6 +182,15 @@ mod tests {
         let judgement = Some(judgement);
         let fidelity = Fidelity { images, held_back: true, logits, judgement, layers: vec![] };
         Note::on_logits(&fidelity, &Per::default(), Method::Compensated)
+    }
+
+    #[test]
+    fn group_sizes_that_make_no_sense_are_noted() {
+        let note = |group| Note::on_grouping(group, [16, 64, 32].into_iter()).map(|note| note.to_string());
+        assert!([2, 4, 64].iter().all(|&group| note(group).is_none()));
+        assert!(note(1).unwrap().contains("a scale for every weight"));
+        assert!(note(65).unwrap().contains("larger than the 64 channels"));
+        assert!(Note::on_grouping(1, std::iter::empty()).is_none());
     }
 
     #[test]

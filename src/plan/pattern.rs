@@ -4,6 +4,11 @@ use crate::error::{Error, ErrorKind, Result};
 use regex_lite::Regex;
 use std::str::FromStr;
 
+/// How much of what somebody wrote is repeated.
+const SHOWN_CHARACTERS: usize = 60;
+/// How many names are listed.
+const SHOWN_NAMES: usize = 24;
+
 /// A regular expression that must match a whole layer name.
 #[derive(Debug, Clone)]
 pub struct Pattern {
@@ -16,7 +21,8 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self> {
         let regex = Regex::new(&format!("^(?:{text})$")).map_err(|error| {
-            Error::new(ErrorKind::Argument, format!("'{text}' is no regular expression")).because(error)
+            let message = format!("'{}' is no regular expression: {error}", shortened(text));
+            Error::new(ErrorKind::Argument, message)
         })?;
         Ok(Self { text: text.to_owned(), regex })
     }
@@ -39,8 +45,22 @@ impl Pattern {
         if names.iter().any(|name| self.matches(name)) {
             return Ok(());
         }
-        let message = format!("`{field}` '{}' matches no layer; layers are: {}", self.text, names.join(", "));
+        let shown = names.iter().take(SHOWN_NAMES).copied().collect::<Vec<_>>().join(", ");
+        let more = match names.len().saturating_sub(SHOWN_NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let pattern = shortened(&self.text);
+        let message = format!("`{field}` '{pattern}' matches no layer; layers are: {shown}{more}");
         Err(Error::new(ErrorKind::Argument, message))
+    }
+}
+
+/// The beginning of a text that may be long.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -60,6 +80,22 @@ mod tests {
         let pattern: Pattern = "x.*".parse().unwrap();
         let error = pattern.check_matches("overrides", ["a", "b"].into_iter()).unwrap_err();
         assert_eq!(error.to_string(), "`overrides` 'x.*' matches no layer; layers are: a, b");
-        assert!("(".parse::<Pattern>().is_err());
+        let names = vec!["a"; 30];
+        let pattern: Pattern = "x".repeat(100).parse().unwrap();
+        let error = pattern.check_matches("overrides", names.into_iter()).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("'{}…'", "x".repeat(60))) && error.ends_with("a and 6 more"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused_with_the_reason() {
+        let error = "conv(".parse::<Pattern>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("'conv(' is no regular expression: ") && error.contains("unclosed"),
+            "{error}"
+        );
+        assert!("x{1000}{1000}".parse::<Pattern>().is_err());
     }
 }
