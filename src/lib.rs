@@ -55,7 +55,7 @@
 //! - without it, what reads and runs a model: [`read_model`], [`PackedModel::from_bytes`], [`pixels_of`], [`Session`]. It needs
 //!   no crates but serde and serde_json and works where there is no system, such as `wasm32-unknown-unknown`;
 //! - `threads`, part of `convert`: a model runs on the threads of the current `rayon` pool, not on the calling one alone;
-//! - `map`, part of `convert`: the file of a model is mapped into memory where the system can.
+//! - `parquet`, part of `command`: images in Parquet tables are read.
 //!
 //! # What to rely on
 //!
@@ -81,6 +81,7 @@ mod error;
 mod fixed;
 mod format;
 mod index;
+mod inputs;
 mod judge;
 mod kernels;
 mod liveness;
@@ -129,6 +130,8 @@ mod learn;
 #[cfg(feature = "convert")]
 mod pack;
 #[cfg(feature = "convert")]
+mod panics;
+#[cfg(feature = "convert")]
 mod plan;
 #[cfg(feature = "convert")]
 mod prepare;
@@ -157,7 +160,7 @@ mod train;
 mod tune;
 
 #[cfg(feature = "command")]
-pub use cli::command_line;
+pub use cli::{clean_up_on_signals, command_line};
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
     AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
@@ -195,7 +198,7 @@ pub use eval::{
 #[cfg(feature = "convert")]
 pub use export::{CExport, CLayer, COptions, OnnxExportOptions, export_c, export_onnx};
 #[cfg(feature = "convert")]
-pub use files::{check_replaceable, replace_file};
+pub use files::{abandon_writes, check_replaceable, replace_file};
 #[cfg(feature = "convert")]
 pub use format::{Written, write_model};
 #[cfg(feature = "convert")]

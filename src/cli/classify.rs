@@ -1,5 +1,6 @@
 //! `fgq classify`: the most probable classes of images.
 
+use super::images;
 use super::model::Model;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, message};
@@ -58,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<Output> {
     let model = Model::open(&args.model, &args.network, None)?.at(&args.model, &args.bits)?;
     let classifier = Classifier::new(&model, &args.classes)?;
     let sets: Vec<Dataset> =
-        args.images.iter().map(|path| Dataset::unlabelled(path)).collect::<Result<_, _>>()?;
+        args.images.iter().map(|path| images::unlabelled(path)).collect::<Result<_, _>>()?;
     if let Some(path) = &args.dump_input {
         dump(model.preprocess(), &sets, path)?;
     }

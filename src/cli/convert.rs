@@ -2,6 +2,7 @@
 
 use super::config::ConfigArgs;
 use super::dry_run::Intention;
+use super::files::{FileArgs, is_stdout};
 use super::flags::in_flags;
 use super::goal::{GoalArgs, GoalJson, towards};
 use super::judged::{self, LogitsJson};
@@ -9,7 +10,7 @@ use super::layers::{LayerJson, LossJson, percent, why};
 use super::learn::LearningJson;
 use super::nested::NestedArgs;
 use super::network::{ClassArgs, NetworkArgs};
-use super::output::{Output, check_writable, grouped, names, note, warn, warn_unreadable};
+use super::output::{Output, grouped, names, note, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
 use super::report::{ReportArgs, conversion_page, tried};
@@ -17,23 +18,18 @@ use super::settings::{self, SettingJson};
 use super::table::{Column, Table};
 use super::tune::TuningJson;
 use super::uniform::{self, Uniform};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::ArgMatches;
 use fgq::{
-    ActivationRule, Choice, Conversion, ConvertOptions, Dataset, ErrorKind, Fidelity, Goal, Graph, Layer,
-    Method, Pattern, Plan, Precision, Preprocess, RangeMethod, Reason, Summary, Written,
+    ActivationRule, Choice, Conversion, ConvertOptions, Fidelity, Goal, Layer, Method, Pattern, Plan,
+    Precision, Preprocess, RangeMethod, Reason, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
-
-/// Endings that a packed model's name does not keep from its source.
-const ENDINGS: [&str; 8] =
-    [".safetensors.index.json", ".safetensors", ".onnx", ".pth.tar", ".pth", ".pt", ".th", ".ckpt"];
 
 /// Arguments of `fgq convert`.
 #[derive(Debug, clap::Args)]
@@ -61,62 +57,6 @@ pub struct Args {
     /// Say what would be made of the network, in how much time and memory, and make nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// What a conversion reads and writes.
-#[derive(Debug, clap::Args)]
-pub(super) struct FileArgs {
-    /// The trained network: .onnx, .safetensors, .safetensors.index.json or .pth
-    pub(super) model: PathBuf,
-    /// Sample images, a folder or one file, or a .npy or .npz file of arrays; they need no labels
-    #[arg(long, value_name = "DIR")]
-    pub(super) calib: PathBuf,
-    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
-    #[arg(short, long, value_name = "OUT.fgq")]
-    output: Option<PathBuf>,
-}
-
-impl FileArgs {
-    pub(super) fn new(model: PathBuf, calib: PathBuf, output: Option<PathBuf>) -> Self {
-        Self { model, calib, output }
-    }
-
-    /// Where the packed model goes; checked before any work that a file can be written there.
-    pub(super) fn output(&self) -> anyhow::Result<PathBuf> {
-        output_path(&self.model, self.output.as_deref())
-    }
-
-    /// The images, with labels only where they are asked for.
-    pub(super) fn images(&self, graph: &Graph, labelled: bool) -> anyhow::Result<Dataset> {
-        let classes = graph.shapes()?.last().map_or(0, fgq::Shape::len);
-        let labelled = labelled.then(|| Dataset::labelled(&self.calib, None, classes));
-        Ok(labelled.unwrap_or_else(|| Dataset::unlabelled(&self.calib))?)
-    }
-
-    /// Which input an error of the conversion concerns, where it does not say so itself.
-    pub(super) fn place(&self, error: fgq::Error) -> fgq::Error {
-        match error.kind() {
-            ErrorKind::Image | ErrorKind::Io => error.at_path(&self.calib),
-            _ => error.at_path(&self.model),
-        }
-    }
-
-    /// Writes the model with what the library does not know.
-    pub(super) fn write(
-        &self,
-        path: &Path,
-        conversion: &mut Conversion,
-        classes: Vec<String>,
-        network: &NetworkArgs,
-        plan: Option<&Plan>,
-    ) -> anyhow::Result<Written> {
-        let model = &mut conversion.model;
-        model.classes = classes;
-        model.provenance.set_source(&self.model)?;
-        warn_of_other_network(plan, &model.provenance.source_sha256);
-        model.provenance.options.extend(network.record());
-        Ok(fgq::write_model(model, path)?)
-    }
 }
 
 /// Group sizes by kernel.
@@ -290,12 +230,6 @@ impl More {
     }
 }
 
-fn warn_of_other_network(plan: Option<&Plan>, sha256: &str) {
-    if plan.is_some_and(|plan| !plan.network_sha256.is_empty() && plan.network_sha256 != sha256) {
-        warn("the plan was made for another file of this network");
-    }
-}
-
 /// Options that the plan did not know may have made the file larger.
 fn warn_of_size(plan: Option<&Plan>, bytes: usize) {
     let budget = plan.and_then(|plan| plan.budgets.max_size).filter(|&budget| bytes as u64 > budget);
@@ -305,23 +239,6 @@ fn warn_of_size(plan: Option<&Plan>, bytes: usize) {
             "the file has {bytes} bytes, the plan's budget was {budget}; plan again with a smaller --max-size"
         ));
     }
-}
-
-fn output_path(model: &Path, chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = chosen.map_or_else(|| default_output(model), Path::to_owned);
-    let same =
-        |a: &Path, b: &Path| fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a));
-    if same(&path, model) {
-        bail!("{}: is the model itself; give another name with -o", path.display());
-    }
-    check_writable(&path, "-o")?;
-    Ok(path)
-}
-
-fn default_output(model: &Path) -> PathBuf {
-    let name = model.file_name().unwrap_or_default().to_string_lossy();
-    let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
-    PathBuf::from(format!("{stem}.fgq"))
 }
 
 #[derive(Serialize)]
@@ -402,7 +319,8 @@ pub(super) fn report(
         notes: conversion.notes.iter().map(|note| in_flags(&note.to_string())).collect(),
     };
     let table = layer_table(&summary.layers, reason);
-    Output::new(text(&table, &json, &summary, fidelity)?, &json)
+    let output = Output::new(text(&table, &json, &summary, fidelity)?, &json)?;
+    Ok(if is_stdout(path) { output.aside() } else { output })
 }
 
 fn text(
@@ -481,16 +399,6 @@ fn layer_table(layers: &[Layer], reason: impl Fn(&Layer) -> Option<Reason>) -> T
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn output_is_named_after_the_model() {
-        let name = |model: &str| default_output(Path::new(model)).display().to_string();
-        assert_eq!(name("a/net.v1.onnx"), "net.v1.fgq");
-        assert_eq!(name("net.safetensors"), "net.fgq");
-        assert_eq!(name("b/model.safetensors.index.json"), "model.fgq");
-        assert_eq!(name("resnet20.pth"), "resnet20.fgq");
-        assert_eq!(name("other"), "other.fgq");
-    }
 
     #[test]
     fn patterns_may_hold_equal_signs() {

@@ -1,10 +1,11 @@
 //! `fgq eval`: the accuracy of a packed model, alone or against full precision, or of a full-precision network.
 
 use super::CHECK_FAILED;
+use super::images;
 use super::judged::{self, JudgementJson};
 use super::model::Model;
 use super::network::NetworkArgs;
-use super::output::{Output, grouped, message, names, note, warn, warn_unreadable};
+use super::output::{Output, grouped, message, names, warn, warn_unreadable};
 use super::preprocess::Chosen;
 use super::progress::Bars;
 use super::report::{ReportArgs, class_names};
@@ -114,8 +115,7 @@ impl Args {
             self.model.display()
         );
         ensure!(self.limit != Some(0), "--limit 0 leaves no image; give at least 1");
-        let images = Dataset::labelled(self.place(), self.labels.as_deref(), outputs)?;
-        images.notes().iter().for_each(note);
+        let images = images::labelled(self.place(), self.labels.as_deref(), outputs)?;
         Ok(images.spread(self.limit.unwrap_or(usize::MAX)))
     }
 

@@ -1,10 +1,11 @@
 //! Where `fgq plan` has its indicators from: a file, or a network and sample images.
 
+use super::images;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{check_writable, note, warn};
 use super::progress::Bars;
 use anyhow::{Context, bail, ensure};
-use fgq::{Course, Dataset, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod};
+use fgq::{Course, Indicator, IndicatorOptions, Indicators, Precision, Provenance, RangeMethod};
 use std::path::{Path, PathBuf};
 
 /// Images that indicators are found on, and that learned ones are trained on.
@@ -132,7 +133,7 @@ impl IndicatorArgs {
         let (graph, chosen) = self.network.load(model, Some(calib))?;
         check(&fgq::candidates(graph.clone(), &chosen.preprocess, &options)?)?;
         options.classes = self.classes.names(&graph, calib)?;
-        let images = Dataset::unlabelled(calib)?.spread(samples);
+        let images = images::unlabelled(calib)?.spread(samples);
         let mut save = |indicators: &Indicators| indicators.write(file);
         let place = |error: fgq::Error| match error.path() {
             None => error.at_path(model),

@@ -1,8 +1,9 @@
 //! `fgq learn`: a trained network and labelled images → a packed model whose precision was learned under budgets.
 
 use super::amount::bytes;
-use super::convert::{FileArgs, More, report, say};
+use super::convert::{More, report, say};
 use super::course::CourseArgs;
+use super::files::{FileArgs, OutputArgs};
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, grouped, warn};
 use super::progress::Bars;
@@ -26,9 +27,8 @@ pub struct Args {
     /// Training images in class folders: most are learned from, one in eight is held back to choose the epoch
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where to write the packed model [default: the model's name with .fgq, in the current folder]
-    #[arg(short, long, value_name = "OUT.fgq")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// How many images to use at most, spread evenly over the sorted list
     #[arg(long, value_name = "N", default_value_t = 65536)]
     samples: usize,
@@ -140,7 +140,7 @@ pub fn run(args: Args) -> anyhow::Result<Output> {
         smoothing: args.training.smoothing,
         checkpoint: args.checkpoint,
     };
-    let files = FileArgs::new(args.model, args.data, args.output);
+    let files = FileArgs { model: args.model, calib: args.data, output: args.output };
     let path = files.output()?;
     for (path, option) in [(&args.report, "--report"), (&options.checkpoint, "--checkpoint")] {
         path.iter().try_for_each(|path| check_writable(path, option))?;

@@ -15,8 +15,10 @@ mod demo;
 mod dry_run;
 mod eval;
 mod export;
+mod files;
 mod flags;
 mod goal;
+mod images;
 mod indicators;
 mod info;
 mod inspect;
@@ -33,10 +35,14 @@ mod preprocess;
 mod progress;
 mod report;
 mod settings;
+mod signals;
 mod source;
+mod stdin;
 mod table;
 mod tune;
 mod uniform;
+
+pub use signals::clean_up_on_signals;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use output::{Output, failure};
@@ -64,6 +70,9 @@ struct Cli {
     /// Show no progress and no notes, only results, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Say what was done in how much time
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,18 +116,26 @@ enum Command {
 /// assert_eq!(code, 2);
 /// ```
 pub fn command_line(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    run(arguments.into_iter().collect()).unwrap_or_else(|error| {
-        failure(&error);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json = arguments.iter().any(|argument| argument == "--json") && !files::takes_stdout(&arguments);
+    let code = run(arguments, json).unwrap_or_else(|error| {
+        failure(&error, json);
         ERROR
-    })
+    });
+    stdin::forget();
+    code
 }
 
-fn run(arguments: Vec<OsString>) -> anyhow::Result<u8> {
-    let arguments = config::expanded(arguments)?;
+/// Runs the command; `json` is whether errors are wanted as JSON.
+fn run(arguments: Vec<OsString>, json: bool) -> anyhow::Result<u8> {
+    let arguments = config::expanded(stdin::expanded(arguments)?)?;
     let parsed = Cli::command().try_get_matches_from(arguments);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
+        Err(error) if json && error.use_stderr() => {
+            anyhow::bail!("{}", error.to_string().trim_start_matches("error: ").trim_end())
+        }
         Err(error) => {
             // Where help cannot be printed, nobody reads it.
             let _ = error.print();
@@ -127,6 +144,9 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<u8> {
     };
     if cli.quiet {
         output::be_quiet();
+    }
+    if cli.verbose {
+        output::be_verbose();
     }
     let json = cli.json;
     command(cli, &matches)?.print(json)

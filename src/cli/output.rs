@@ -3,6 +3,7 @@
 use super::flags::in_flags;
 use anyhow::{Context, ensure};
 use serde::Serialize;
+use serde_json::json;
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether notes and progress are left out.
 static QUIET: AtomicBool = AtomicBool::new(false);
+/// Whether stages are told of when they are done.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// Unreadable images that are named one by one.
 const NAMED: usize = 10;
@@ -21,12 +24,14 @@ pub struct Output {
     text: String,
     json: String,
     code: u8,
+    /// Whether stdout holds something else.
+    aside: bool,
 }
 
 impl Output {
     /// A result as text and as JSON, with exit code 0.
     pub fn new(text: impl Display, json: &impl Serialize) -> anyhow::Result<Self> {
-        Ok(Self { text: text.to_string(), json: serde_json::to_string_pretty(json)?, code: 0 })
+        Ok(Self { text: text.to_string(), json: serde_json::to_string_pretty(json)?, code: 0, aside: false })
     }
 
     /// The same with another exit code.
@@ -35,9 +40,19 @@ impl Output {
         Self { code, ..self }
     }
 
-    /// Writes the text or the JSON to stdout and returns the exit code.
+    /// The same for stderr, because stdout holds something else.
+    #[must_use]
+    pub fn aside(self) -> Self {
+        Self { aside: true, ..self }
+    }
+
+    /// Writes the text or the JSON to stdout, or where it is to go, and returns the exit code.
     pub fn print(self, json: bool) -> anyhow::Result<u8> {
         let chosen = if json { &self.json } else { &self.text };
+        if self.aside {
+            let _ = writeln!(io::stderr(), "{}", chosen.trim_end());
+            return Ok(self.code);
+        }
         let mut stdout = io::stdout().lock();
         match writeln!(stdout, "{}", chosen.trim_end()).and_then(|()| stdout.flush()) {
             // Whoever reads has seen enough, as in `fgq inspect … | head`.
@@ -71,6 +86,16 @@ pub fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
+/// Every stage with its time from now on.
+pub fn be_verbose() {
+    VERBOSE.store(true, Ordering::Relaxed);
+}
+
+/// Whether stages are told of when they are done.
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
 /// Writes one line to stderr, if there is one, with options in place of the library's fields.
 pub fn message(line: &str) {
     let _ = writeln!(io::stderr(), "{}", in_flags(line));
@@ -88,10 +113,48 @@ pub fn warn(text: impl Display) {
     message(&format!("{} {text}", Colour::Yellow.of("warning:")));
 }
 
-/// Tells why a command ended without a result.
-pub fn failure(error: &anyhow::Error) {
+/// Tells why a command ended without a result, in one JSON object on stdout besides if that is asked for.
+pub fn failure(error: &anyhow::Error, json: bool) {
+    let causes = causes(error);
     message(&format!("{} {error}", Colour::Red.of("error:")));
-    error.chain().skip(1).for_each(|cause| message(&format!("  because: {cause}")));
+    causes.iter().for_each(|cause| message(&format!("  because: {cause}")));
+    if json {
+        let known = error.chain().find_map(|cause| cause.downcast_ref::<fgq::Error>());
+        let failure = FailureJson {
+            message: in_flags(&error.to_string()),
+            kind: known.map(|error| error.kind().name()),
+            path: known.and_then(fgq::Error::path),
+            node: known.and_then(fgq::Error::node),
+            because: causes,
+        };
+        // Where nobody reads stdout, stderr has said it.
+        let _ = writeln!(io::stdout(), "{}", json!({ "error": failure }));
+    }
+}
+
+/// Why it came to an error, without what its message says already.
+fn causes(error: &anyhow::Error) -> Vec<String> {
+    let mut said = error.to_string();
+    let mut is_new = |cause: &String| {
+        let is_new = !said.contains(cause.as_str());
+        said.push_str(cause);
+        is_new
+    };
+    error.chain().skip(1).map(|cause| in_flags(&cause.to_string())).filter(|cause| is_new(cause)).collect()
+}
+
+/// An error for programs.
+#[derive(Serialize)]
+struct FailureJson<'a> {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    because: Vec<String>,
 }
 
 /// Colours of the first word of a message.

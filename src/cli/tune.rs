@@ -1,7 +1,8 @@
 //! `fgq tune`: a trained network and sample images → a packed model that was trained to answer like the network.
 
-use super::convert::{FileArgs, More, PrecisionArgs, report, say};
+use super::convert::{More, PrecisionArgs, report, say};
 use super::course::CourseArgs;
+use super::files::FileArgs;
 use super::nested::NestedArgs;
 use super::network::{ClassArgs, NetworkArgs};
 use super::output::{Output, check_writable, note};

@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod errors;
 mod export;
+mod files;
 mod goal;
 mod networks;
 mod options;

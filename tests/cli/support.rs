@@ -23,11 +23,16 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap()
     }
 
-    /// Checks exit code 2, nothing on stdout, and that the error has all `parts`.
+    /// Checks exit code 2, nothing on stdout but the error as JSON, and that the error has all `parts`.
     #[track_caller]
     pub fn fails_with(&self, parts: &[&str]) {
         assert_eq!(self.code, 2, "{}{}", self.stdout, self.stderr);
-        assert_eq!(self.stdout, "");
+        let json: Option<Value> = serde_json::from_str(&self.stdout).ok();
+        assert!(
+            self.stdout.is_empty() || json.is_some_and(|json| keys(&json) == ["error"]),
+            "{}",
+            self.stdout
+        );
         assert!(self.stderr.contains("error: "), "{}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "'{part}' is not in: {}", self.stderr);
