@@ -2,7 +2,7 @@
 
 use super::avx512::{ORDER, depthwise, finish};
 use super::peak;
-use crate::kernels::blocked::{Form, Isa, Mode, Tile};
+use crate::kernels::blocked::{Form, Isa, Mode, Run, Tile};
 use crate::wide::Width;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -96,6 +96,17 @@ unsafe fn tile(tile: &Tile) {
     }
 }
 
+/// What the assembly reads from memory, at multiples of eight bytes: builds with frame pointers or sanitizers leave
+/// it 13 registers.
+#[repr(C)]
+struct Rest {
+    runs_end: *const Run,
+    lines: usize,
+    sums: *mut i32,
+    /// Bytes between the sums of the strips.
+    strip: usize,
+}
+
 /// Defines the sums of a tile. Each operand of the next run is loaded as soon as nobody needs the last one.
 macro_rules! sums {
     (
@@ -103,25 +114,31 @@ macro_rules! sums {
         store $($store:literal)+
     ) => {
         unsafe fn $name(tile: &Tile) {
+            let rest = Rest {
+                runs_end: tile.runs.as_ptr_range().end,
+                lines: tile.lines,
+                sums: tile.sums,
+                strip: tile.len * 128,
+            };
             // SAFETY: each run reads up to 64 bytes of each position, which the slot covers, and its part of the panel;
             // `begin` has configured the registers; `sums` has rows of 128 bytes for all positions of all strips.
             unsafe {
                 asm!(
                     $($zero,)+
-                    "mov {offset:e}, dword ptr [{runs}]",
-                    "lea {second}, [{b} + {offset}]",
-                    "add {offset}, {a}",
+                    "mov {first:e}, dword ptr [{runs}]",
+                    "lea {second}, [{b} + {first}]",
+                    "add {first}, {a}",
                     $($first,)+
                     "2:",
                     "add {runs}, 8",
-                    "cmp {runs}, {runs_end}",
+                    "cmp {runs}, qword ptr [{rest}]",
                     "je 5f",
                     "add {weights}, {bytes}",
-                    "mov {offset:e}, dword ptr [{runs}]",
-                    "lea {second}, [{b} + {offset}]",
-                    "add {offset}, {a}",
+                    "mov {first:e}, dword ptr [{runs}]",
+                    "lea {second}, [{b} + {first}]",
+                    "add {first}, {a}",
                     $($run,)+
-                    "mov {line}, {lines}",
+                    "mov {line}, qword ptr [{rest} + 8]",
                     "test {line}, {line}",
                     "jz 2b",
                     "3:",
@@ -132,22 +149,20 @@ macro_rules! sums {
                     "jmp 2b",
                     "5:",
                     $($last,)+
+                    "mov {first}, qword ptr [{rest} + 16]",
                     $($store,)+
-                    offset = out(reg) _,
-                    line = out(reg) _,
-                    lines = in(reg) tile.lines,
-                    ahead = inout(reg) tile.ahead => _,
+                    first = out(reg) _,
                     second = out(reg) _,
+                    line = out(reg) _,
+                    ahead = inout(reg) tile.ahead => _,
                     runs = inout(reg) tile.runs.as_ptr() => _,
-                    runs_end = in(reg) tile.runs.as_ptr_range().end,
+                    rest = in(reg) &rest,
                     a = in(reg) tile.strips[0],
                     b = in(reg) tile.strips[1],
                     step = in(reg) tile.step,
                     wide = in(reg) 128usize,
                     bytes = in(reg) tile.runs.first().map_or(0, |run| run.steps as usize * 128),
                     weights = inout(reg) tile.weights => _,
-                    sums = inout(reg) tile.sums => _,
-                    strip = in(reg) tile.len * 128,
                     options(nostack),
                 );
             }
@@ -159,14 +174,14 @@ sums! {
     fn two_strips;
     zero "tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3";
     first
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tileloadd tmm7, [{weights} + {wide}*1 + 64]"
         "tileloadd tmm5, [{second} + {step}*1]";
     run
         "tdpbusd tmm0, tmm4, tmm6"
         "tdpbusd tmm1, tmm4, tmm7"
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tdpbusd tmm2, tmm5, tmm6"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tdpbusd tmm3, tmm5, tmm7"
@@ -178,31 +193,30 @@ sums! {
         "tdpbusd tmm2, tmm5, tmm6"
         "tdpbusd tmm3, tmm5, tmm7";
     store
-        "tilestored [{sums} + {wide}*1], tmm0"
-        "tilestored [{sums} + {wide}*1 + 64], tmm1"
-        "add {sums}, {strip}"
-        "tilestored [{sums} + {wide}*1], tmm2"
-        "tilestored [{sums} + {wide}*1 + 64], tmm3"
+        "tilestored [{first} + {wide}*1], tmm0"
+        "tilestored [{first} + {wide}*1 + 64], tmm1"
+        "add {first}, qword ptr [{rest} + 24]"
+        "tilestored [{first} + {wide}*1], tmm2"
+        "tilestored [{first} + {wide}*1 + 64], tmm3"
 }
 
 sums! {
     fn one_strip;
     zero "tilezero tmm0" "tilezero tmm1";
     first
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
     run
         "tdpbusd tmm0, tmm4, tmm6"
         "tdpbusd tmm1, tmm4, tmm7"
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
     last
         "tdpbusd tmm0, tmm4, tmm6"
         "tdpbusd tmm1, tmm4, tmm7";
     store
-        "tilestored [{sums} + {wide}*1], tmm0"
-        "tilestored [{sums} + {wide}*1 + 64], tmm1"
-        "/* {strip} */"
+        "tilestored [{first} + {wide}*1], tmm0"
+        "tilestored [{first} + {wide}*1 + 64], tmm1"
 }
