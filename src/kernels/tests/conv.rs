@@ -1,12 +1,15 @@
 //! Convolutions: the reference against sums scattered from the input, the portable path against the reference.
 
+use super::super::plain::PLAIN;
 use super::super::{ConvKernel, ConvSpec, Epilogue, Kernels, logits, portable, reference};
 use super::*;
 use crate::tensor::Window;
 use proptest::prelude::*;
 
 /// Most multiplications of one case.
-const WORK: usize = 400_000;
+const WORK: usize = if cfg!(miri) { 20_000 } else { 400_000 };
+/// Cases of each property.
+const CASES: u32 = if cfg!(miri) { 12 } else { 400 };
 /// Largest codes: of 8 bits, of fewer, and around the last that are signed numbers of 8 bits too.
 const LARGEST: [u8; 7] = [255, 255, 128, 127, 15, 3, 1];
 
@@ -162,7 +165,7 @@ fn scattered(spec: &ConvSpec, input: &Batch<u8>, shape: Shape) -> Vec<i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn all_kernels_are_reference_to_the_bit(seed: u64) {
@@ -176,6 +179,9 @@ proptest! {
             prop_assert_eq!(&sums, &fast.sums(&input).unwrap(), "sums of {:?}", kernels);
             prop_assert_eq!(&codes, &fast.codes(&input, residual.as_ref()).unwrap(), "codes of {:?}", kernels);
         }
+        let plain = ConvKernel::with_tiles(spec.clone(), Some(epilogue.clone()), &PLAIN);
+        prop_assert_eq!(&sums, &plain.sums(&input).unwrap());
+        prop_assert_eq!(&codes, &plain.codes(&input, residual.as_ref()).unwrap());
     }
 
     #[test]
