@@ -2,7 +2,7 @@
 
 use super::narrow::Narrowed;
 use super::panels::Panels;
-use super::strips::Strips;
+use super::strips::{RowPart, Strips};
 use super::{Isa, Map, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, TaskContext, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
@@ -188,62 +188,80 @@ impl ConvTask {
         unsafe { sum(&tile) };
     }
 
+    /// The parts of a tile, and their sums.
+    fn parts<'a>(
+        &'a self,
+        tile: usize,
+        sums: &'a TileSums,
+    ) -> impl Iterator<Item = ([usize; 2], &'a [[i32; PANEL]])> {
+        self.strips_of(tile).enumerate().flat_map(move |(place, strip)| {
+            let rows = &sums.0[place * self.strips.len..][..self.strips.len];
+            let part = |part: &RowPart| ([part.y, part.x], &rows[part.first..][..part.count]);
+            self.strips.parts(strip).iter().map(part)
+        })
+    }
+
     /// Stores what becomes of a tile's sums.
     ///
     /// # Safety
     /// Nobody else uses the tile's positions of the panel's channels of the output and of the copy meanwhile, or writes
     /// those of the residual.
-    unsafe fn finish(&self, at: PanelTile, sums: &TileSums, memory: &Memory) {
-        for (place, strip) in self.strips_of(at.tile).enumerate() {
-            for part in self.strips.parts(strip) {
-                let sums = &sums.0[place * self.strips.len + part.first..][..part.count];
-                // SAFETY: as the caller promises.
-                unsafe { self.store(at.panel, [part.y, part.x], sums, memory) };
-            }
-        }
-    }
-
-    /// Stores what becomes of the sums of positions that follow each other from `[y, x]` on.
-    ///
-    /// # Safety
-    /// As [`Self::finish`], for these positions.
-    unsafe fn store(&self, panel: usize, [y, x]: [usize; 2], sums: &[[i32; PANEL]], memory: &Memory) {
+    unsafe fn finish(&self, PanelTile { panel, tile }: PanelTile, sums: &TileSums, memory: &Memory) {
         match &self.target {
             Target::Codes { output, residual, narrowed, rules } => {
-                let (channel, rule) = (panel * PANEL, &rules[panel]);
-                // As many channels of all positions.
-                let place = |slot: &Slot, channels: usize| {
-                    let len = (sums.len() - 1) * slot.map.block + channels;
-                    memory.at(slot, slot.map.offset(channel, y, x), len)
-                };
-                let segment = Segment {
-                    sums,
-                    output: place(output, rule.width),
-                    output_step: output.map.block,
-                    residual: residual
-                        .as_ref()
-                        .map_or(std::ptr::null(), |slot| place(slot, PANEL).cast_const()),
-                    residual_step: residual.as_ref().map_or(0, |slot| slot.map.block),
-                };
-                // SAFETY: `at` has found all that is read and written; the rest is as the caller promises; see `Promise`.
-                unsafe { (self.weights.isa.finish)(&segment, rule) };
-                if let Some(narrowed) = narrowed {
-                    let extent = [sums.len(), rule.width];
-                    // SAFETY: as the caller promises.
-                    unsafe { narrowed.positions(memory, output, [channel, y, x], extent) };
+                let (rule, to) = (&rules[panel], PanelSlot::new(output, panel));
+                let from = residual.as_ref().map(|slot| PanelSlot::new(slot, panel));
+                for ([y, x], sums) in self.parts(tile, sums) {
+                    let from = from.as_ref().map(|from| from.at(memory, [y, x], sums.len(), PANEL));
+                    let segment = Segment {
+                        sums,
+                        output: to.at(memory, [y, x], sums.len(), rule.width),
+                        output_step: output.map.block,
+                        residual: from.map_or(std::ptr::null(), |from| from.cast_const()),
+                        residual_step: residual.as_ref().map_or(0, |slot| slot.map.block),
+                    };
+                    // SAFETY: `at` has found all that is read and written; the rest is as the caller promises; see `Promise`.
+                    unsafe { (self.weights.isa.finish)(&segment, rule) };
+                    if let Some(narrowed) = narrowed {
+                        let (first, extent) = ([panel * PANEL, y, x], [sums.len(), rule.width]);
+                        // SAFETY: as the caller promises.
+                        unsafe { narrowed.positions(memory, output, first, extent) };
+                    }
                 }
             }
             Target::Sums { output, biases } => {
-                let row = size_of_val(&sums[0]);
-                let position = panel * self.shape.positions() + y * self.shape.width + x;
-                // SAFETY: as the caller promises; different panels and positions are different bytes.
-                let target = unsafe { memory.write(output, position * row, sums.len() * row) };
-                let targets = target.as_chunks_mut().0.iter_mut();
-                for (index, (target, sum)) in targets.zip(sums.as_flattened()).enumerate() {
-                    *target = sum.wrapping_add(biases[panel][index % PANEL]).to_ne_bytes();
+                for ([y, x], sums) in self.parts(tile, sums) {
+                    let row = size_of_val(&biases[panel]);
+                    let position = panel * self.shape.positions() + y * self.shape.width + x;
+                    // SAFETY: as the caller promises; different panels and positions are different bytes.
+                    let target = unsafe { memory.write(output, position * row, sums.len() * row) };
+                    let targets = target.as_chunks_mut().0.iter_mut();
+                    for (index, (target, sum)) in targets.zip(sums.as_flattened()).enumerate() {
+                        *target = sum.wrapping_add(biases[panel][index % PANEL]).to_ne_bytes();
+                    }
                 }
             }
         }
+    }
+}
+
+/// The codes of a panel's channels in a slot.
+struct PanelSlot<'a> {
+    slot: &'a Slot,
+    /// Their place for the first position.
+    first: usize,
+    pitch: usize,
+}
+
+impl<'a> PanelSlot<'a> {
+    fn new(slot: &'a Slot, panel: usize) -> Self {
+        Self { slot, first: slot.map.offset(panel * PANEL, 0, 0), pitch: slot.map.pitch() }
+    }
+
+    /// The address of the first `channels` of them of `count` positions that follow each other from `[y, x]` on.
+    fn at(&self, memory: &Memory, [y, x]: [usize; 2], count: usize, channels: usize) -> *mut u8 {
+        let block = self.slot.map.block;
+        memory.at(self.slot, self.first + y * self.pitch + x * block, (count - 1) * block + channels)
     }
 }
 

@@ -46,8 +46,21 @@ impl Memory {
     #[inline]
     pub fn at(&self, slot: &Slot, place: usize, len: usize) -> *mut u8 {
         let inside = place.checked_add(len).is_some_and(|end| end <= slot.len);
-        assert!(inside && slot.end() <= self.len(), "{len} bytes at {place} of {slot:?} in {self:?}");
+        if !inside || slot.end() > self.len() {
+            self.refuse(slot, place, len);
+        }
         self.lines.as_ptr().cast::<u8>().cast_mut().wrapping_add(slot.start + place)
+    }
+
+    /// Apart, so that nothing of it is prepared where all is well.
+    #[cold]
+    #[inline(never)]
+    #[expect(
+        clippy::panic,
+        reason = "an access outside of memory is a mistake of this crate, and must not happen"
+    )]
+    fn refuse(&self, slot: &Slot, place: usize, len: usize) -> ! {
+        panic!("{len} bytes at {place} of {slot:?} in {self:?}");
     }
 
     /// `len` bytes of a slot, from `place` on.

@@ -138,8 +138,9 @@ unsafe impl Task for PoolTask {
             for (block, y) in rows::of_chunks(&self.output, chunk, self.chunks()) {
                 // SAFETY: the row is this chunk's own.
                 let target = unsafe { rows::write(memory, &self.output, block, y) };
-                // SAFETY: no chunk writes the input.
-                unsafe { self.row(memory, block, y, target) };
+                // SAFETY: no chunk writes the input, which has the output's blocks.
+                let plane = unsafe { rows::plane(memory, &self.input, block) };
+                self.row(plane, y, target);
                 if let Some(narrowed) = &self.narrowed {
                     // SAFETY: the copy's row is this chunk's own too.
                     unsafe { narrowed.row(memory, block, y, target) };
@@ -150,61 +151,35 @@ unsafe impl Task for PoolTask {
 }
 
 impl PoolTask {
-    /// The codes of a row.
-    ///
-    /// # Safety
-    /// Nobody writes the input meanwhile.
+    /// The codes of a row of a block, of which the input has `plane`.
     #[inline(always)]
-    unsafe fn row(&self, memory: &Memory, block: usize, y: usize, codes: &mut [u8]) {
+    fn row(&self, plane: &[u8], y: usize, codes: &mut [u8]) {
         let size = self.output.map.block;
         for (x, codes) in codes.chunks_exact_mut(size).enumerate() {
             match size {
-                // SAFETY: as the caller promises.
-                BLOCK => unsafe { self.window::<BLOCK>(memory, block, [y, x], codes) },
-                // SAFETY: as the caller promises.
-                32 => unsafe { self.window::<32>(memory, block, [y, x], codes) },
-                // SAFETY: as the caller promises.
-                _ => unsafe { self.window::<16>(memory, block, [y, x], codes) },
+                BLOCK => self.window::<BLOCK>(plane, [y, x], codes),
+                32 => self.window::<32>(plane, [y, x], codes),
+                _ => self.window::<16>(plane, [y, x], codes),
             }
         }
     }
 
     /// The codes of a block of `SIZE` channels at a position.
-    ///
-    /// # Safety
-    /// Nobody writes the input meanwhile.
     #[inline(always)]
-    unsafe fn window<const SIZE: usize>(
-        &self,
-        memory: &Memory,
-        block: usize,
-        [y, x]: [usize; 2],
-        codes: &mut [u8],
-    ) {
+    fn window<const SIZE: usize>(&self, plane: &[u8], [y, x]: [usize; 2], codes: &mut [u8]) {
         match &self.kind {
             PoolKind::Max => {
                 let mut largest = [0u8; SIZE];
-                // SAFETY: as the caller promises.
-                unsafe {
-                    self.visit(memory, block, [y, x], |codes: &[u8; SIZE]| {
-                        largest
-                            .iter_mut()
-                            .zip(codes)
-                            .for_each(|(largest, &code)| *largest = code.max(*largest));
-                    });
-                }
+                self.visit(plane, [y, x], |codes: &[u8; SIZE]| {
+                    largest.iter_mut().zip(codes).for_each(|(largest, &code)| *largest = code.max(*largest));
+                });
                 codes.copy_from_slice(&largest);
             }
             PoolKind::Mean { zero_point, by_count, counts, quantizer } => {
                 let mut sums = [0i32; SIZE];
-                // SAFETY: as the caller promises.
-                unsafe {
-                    self.visit(memory, block, [y, x], |codes: &[u8; SIZE]| {
-                        sums.iter_mut()
-                            .zip(codes)
-                            .for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
-                    });
-                }
+                self.visit(plane, [y, x], |codes: &[u8; SIZE]| {
+                    sums.iter_mut().zip(codes).for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
+                });
                 let by = by_count[(counts[0][y] * counts[1][x]).max(1) - 1];
                 let offset = offset(quantizer.zero_point, 0);
                 for (code, sum) in codes.iter_mut().zip(sums) {
@@ -215,24 +190,12 @@ impl PoolTask {
     }
 
     /// Calls `visit` with the codes of a block of `SIZE` channels under each tap in the image.
-    ///
-    /// # Safety
-    /// Nobody writes the input meanwhile.
     #[inline(always)]
-    unsafe fn visit<const SIZE: usize>(
-        &self,
-        memory: &Memory,
-        block: usize,
-        [y, x]: [usize; 2],
-        mut visit: impl FnMut(&[u8; SIZE]),
-    ) {
-        let (rows, columns) = (&self.rows[y], &self.columns[x]);
+    fn visit<const SIZE: usize>(&self, plane: &[u8], [y, x]: [usize; 2], mut visit: impl FnMut(&[u8; SIZE])) {
+        let (rows, columns, pitch) = (&self.rows[y], &self.columns[x], self.input.map.pitch());
         for row in rows.range.clone().step_by(rows.step) {
             for column in columns.range.clone().step_by(columns.step) {
-                // The input has the output's blocks.
-                let place = self.input.map.offset(block * SIZE, row, column);
-                // SAFETY: as the caller promises.
-                let codes = unsafe { memory.read(&self.input, place, SIZE) };
+                let codes = &plane[row * pitch + column * SIZE..];
                 codes.first_chunk().into_iter().for_each(&mut visit);
             }
         }

@@ -47,6 +47,18 @@ pub(super) unsafe fn read<'a>(
     unsafe { memory.read(slot, place, count * slot.map.block) }
 }
 
+/// A block's codes, from its first position to its last one, with the ring between rows.
+///
+/// # Safety
+/// Nobody writes them while they are borrowed.
+#[inline]
+pub(super) unsafe fn plane<'a>(memory: &'a Memory, slot: &Slot, block: usize) -> &'a [u8] {
+    let map = &slot.map;
+    let len = (map.shape.height - 1) * map.pitch() + map.shape.width * map.block;
+    // SAFETY: as the caller promises.
+    unsafe { memory.read(slot, map.offset(block * map.block, 0, 0), len) }
+}
+
 /// A block's codes of a row, to be written; different rows are different bytes.
 ///
 /// # Safety
