@@ -4,11 +4,12 @@
 
 use std::sync::LazyLock;
 
-/// Wide registers that the compiler may use. Only [`Width::available`] and the choice of kernels hand them out, where
-/// the CPU has them.
+/// Wide registers that the compiler may use, and that the CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Width {
-    /// Those of the target.
+pub(crate) struct Width(Registers);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registers {
     Baseline,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -16,9 +17,26 @@ pub(crate) enum Width {
     Avx512,
 }
 
-static WIDEST: LazyLock<Width> = LazyLock::new(|| Width::available().last().unwrap_or(Width::Baseline));
+static WIDEST: LazyLock<Width> = LazyLock::new(|| Width::available().last().unwrap_or(Width::BASELINE));
 
 impl Width {
+    /// Registers of the target.
+    pub const BASELINE: Self = Self(Registers::Baseline);
+
+    /// # Safety
+    /// Whoever has it runs on a CPU with AVX2.
+    #[cfg(target_arch = "x86_64")]
+    pub const unsafe fn avx2() -> Self {
+        Self(Registers::Avx2)
+    }
+
+    /// # Safety
+    /// Whoever has it runs on a CPU with AVX-512F, BW and VL.
+    #[cfg(target_arch = "x86_64")]
+    pub const unsafe fn avx512() -> Self {
+        Self(Registers::Avx512)
+    }
+
     /// The widest that this machine has.
     #[inline]
     pub fn widest() -> Self {
@@ -30,27 +48,28 @@ impl Width {
     pub fn available() -> impl Iterator<Item = Self> {
         use std::arch::is_x86_feature_detected as has;
         let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512vl");
-        let wide = [(Self::Avx2, has!("avx2")), (Self::Avx512, avx512)];
-        std::iter::once(Self::Baseline)
-            .chain(wide.into_iter().filter_map(|(width, has)| has.then_some(width)))
+        let wide = [(Registers::Avx2, has!("avx2")), (Registers::Avx512, avx512)];
+        let found = wide.into_iter().filter_map(|(registers, has)| has.then_some(Self(registers)));
+        std::iter::once(Self::BASELINE).chain(found.filter(|_| !cfg!(miri)))
     }
 
     /// All that this machine has, the widest last.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn available() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::Baseline)
+        std::iter::once(Self::BASELINE)
     }
 
     /// Runs `work`, which the compiler should be able to inline.
     #[inline(always)]
     pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
-        // SAFETY: the CPU has the registers, see above.
-        match self {
-            Self::Baseline => work(),
+        match self.0 {
+            Registers::Baseline => work(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2(work) },
+            // SAFETY: the CPU has the registers: nobody has got this width otherwise.
+            Registers::Avx2 => unsafe { avx2(work) },
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { avx512(work) },
+            // SAFETY: the same.
+            Registers::Avx512 => unsafe { avx512(work) },
         }
     }
 }
@@ -101,10 +120,11 @@ pub(crate) fn multiply(products: impl Products) {
     #[cfg(target_arch = "x86_64")]
     {
         static HAS_FUSED: LazyLock<bool> = LazyLock::new(|| std::arch::is_x86_feature_detected!("fma"));
-        // SAFETY: the CPU has the registers, see above, and the instruction.
-        match Width::widest() {
-            Width::Avx512 if *HAS_FUSED => unsafe { avx512_fused(products) },
-            Width::Avx2 if *HAS_FUSED => unsafe { avx2_fused(products) },
+        match Width::widest().0 {
+            // SAFETY: the CPU has the registers, see `Width::available`, and the instruction.
+            Registers::Avx512 if *HAS_FUSED => unsafe { avx512_fused(products) },
+            // SAFETY: the same.
+            Registers::Avx2 if *HAS_FUSED => unsafe { avx2_fused(products) },
             _ => products.run::<RoundedTwice, 4, 1>(),
         }
     }
@@ -114,12 +134,16 @@ pub(crate) fn multiply(products: impl Products) {
     products.run::<RoundedTwice, 4, 1>();
 }
 
+/// # Safety
+/// The CPU has AVX2 and FMA.
 #[cfg(all(target_arch = "x86_64", feature = "convert"))]
 #[target_feature(enable = "avx2,fma")]
 fn avx2_fused(products: impl Products) {
     products.run::<RoundedOnce, 4, 1>();
 }
 
+/// # Safety
+/// The CPU has AVX-512F, BW, VL and FMA.
 #[cfg(all(target_arch = "x86_64", feature = "convert"))]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
 fn avx512_fused(products: impl Products) {
@@ -219,12 +243,16 @@ pub(crate) fn sums<const N: usize>(len: usize, terms: impl Fn(usize) -> [f64; N]
     )
 }
 
+/// # Safety
+/// The CPU has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// # Safety
+/// The CPU has AVX-512F, BW and VL.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn avx512<T>(work: impl FnOnce() -> T) -> T {

@@ -105,41 +105,27 @@ impl Kernels {
     }
 
     /// The tiles of an instruction set, if this is one and the machine has it.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     pub(crate) fn isa(self) -> Option<&'static Isa> {
-        use super::x86_64;
-        use std::arch::is_x86_feature_detected as has;
-        match self {
-            Self::Avx2 => has!("avx2").then_some(&x86_64::AVX2),
-            Self::AvxVnni => (has!("avx2") && has!("avxvnni")).then_some(&x86_64::AVX_VNNI),
-            Self::Avx512Vnni => {
-                let found = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni");
-                found.then_some(&x86_64::AVX512_VNNI)
-            }
-            Self::Amx => Self::Avx512Vnni.isa().filter(|_| x86_64::has_amx()).map(|_| &x86_64::AMX),
-            _ => None,
-        }
+        super::x86_64::isa(self)
     }
 
     /// The tiles of an instruction set, if this is one and the machine has it.
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
     pub(crate) fn isa(self) -> Option<&'static Isa> {
-        use super::aarch64;
-        use std::arch::is_aarch64_feature_detected as has;
-        // Lanes are read as bytes.
-        let neon = has!("neon") && cfg!(target_endian = "little");
-        match self {
-            Self::Neon => neon.then_some(&aarch64::NEON),
-            Self::NeonDotprod => (neon && has!("dotprod")).then_some(&aarch64::NEON_DOTPROD),
-            Self::NeonI8mm => (neon && has!("i8mm")).then_some(&aarch64::NEON_I8MM),
-            _ => None,
-        }
+        super::aarch64::isa(self)
     }
 
     /// The tiles of an instruction set, if this is one and the machine has it.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", miri)))]
     pub(crate) fn isa(self) -> Option<&'static Isa> {
         None
+    }
+
+    /// Miri knows no tiles but plain ones, which take the place of the slowest.
+    #[cfg(miri)]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        (self == Self::Avx2).then_some(&super::plain::PLAIN)
     }
 }
 

@@ -31,10 +31,16 @@ enum Path {
 impl ConvKernel {
     pub(crate) fn new(spec: ConvSpec, epilogue: Option<Epilogue>, kernels: Kernels) -> Self {
         let path = match (kernels, kernels.isa()) {
-            (_, Some(isa)) => Path::Blocked { isa, sums: OnceLock::new(), codes: OnceLock::new() },
+            (_, Some(isa)) => return Self::with_tiles(spec, epilogue, isa),
             (Kernels::Reference, None) => Path::Reference,
             (_, None) => Path::Portable(portable::PreparedWeights::new(&spec)),
         };
+        Self { spec, epilogue, path }
+    }
+
+    /// A convolution prepared for the tiles of an instruction set.
+    pub(super) fn with_tiles(spec: ConvSpec, epilogue: Option<Epilogue>, isa: &'static Isa) -> Self {
+        let path = Path::Blocked { isa, sums: OnceLock::new(), codes: OnceLock::new() };
         Self { spec, epilogue, path }
     }
 

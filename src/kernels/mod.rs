@@ -2,7 +2,7 @@
 
 #![deny(clippy::float_arithmetic)]
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 mod aarch64;
 pub(crate) mod blocked;
 mod choice;
@@ -11,11 +11,13 @@ pub(crate) mod elementwise;
 mod epilogue;
 pub(crate) mod layout;
 pub(crate) mod norm;
+#[cfg(any(test, miri))]
+mod plain;
 pub(crate) mod pool;
 mod portable;
 mod reference;
 mod spec;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
 
 #[cfg(test)]

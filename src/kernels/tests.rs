@@ -3,6 +3,7 @@
 #![allow(clippy::float_arithmetic)]
 
 mod conv;
+mod memory;
 mod plain;
 
 use super::offset;

@@ -8,14 +8,14 @@ use crate::clock::Instant;
 use crate::fixed::scale_wide;
 use crate::format::{PackedConv, PackedId, PackedModel, PackedNode, PackedOp, Store};
 use crate::index::Per;
-use crate::kernels::blocked::conv::{ConvTask, ConvWeights, read_sums, sums_len};
+use crate::kernels::blocked::conv::{ConvTask, ConvWeights, read_sums};
 use crate::kernels::blocked::enter::{EnterTask, leave};
 use crate::kernels::blocked::moves::MoveTask;
 use crate::kernels::blocked::narrow::{NarrowTask, Narrowed};
 use crate::kernels::blocked::norm::GroupNormTask;
 use crate::kernels::blocked::pointwise::{BinaryTask, Formula, TableTask};
 use crate::kernels::blocked::pool::{self, PoolTask};
-use crate::kernels::blocked::{Isa, Map, Memory, Program, Ring, Slot, Stage, Task, slack};
+use crate::kernels::blocked::{GAP, Isa, Map, Memory, Program, Ring, Slot, Stage, Task, slack};
 use crate::tensor::Shape;
 use crate::threads;
 use std::borrow::Cow;
@@ -56,7 +56,7 @@ pub(super) struct SchedulePiece {
 #[derive(Debug)]
 enum LogitSource {
     /// Sums of the last convolution, brought to one scale.
-    Sums { start: usize, shape: Shape, factors: Vec<i32>, shift: u8 },
+    Sums { slot: Slot, factors: Vec<i32>, shift: u8 },
     /// Sums over all positions.
     GlobalSum { slot: Slot, zero_point: u8 },
     /// Codes of the last value.
@@ -81,8 +81,7 @@ impl Schedule {
             of_stages.push(id);
             weights[id] = own.filter(|_| nodes.varies(id));
         }
-        slots.iter().for_each(|slot| program.reserve(slot.start + slot.len));
-        let output = output(model, &slots, shapes)?;
+        let output = output(model, &slots)?;
         Some(Self { isa, program, nodes: of_stages, with, slots, weights, output, idle: Mutex::default() })
     }
 
@@ -164,9 +163,9 @@ impl Schedule {
         let mut places = logits.iter_mut();
         let mut put = |logit: i32| places.next().into_iter().for_each(|place| *place = logit);
         match &self.output {
-            LogitSource::Sums { start, shape, factors, shift } => {
+            LogitSource::Sums { slot, factors, shift } => {
                 let mut factors = factors.iter();
-                read_sums(self.isa, memory, *start, *shape, |sum| {
+                read_sums(self.isa, memory, slot, |sum| {
                     factors.next().into_iter().for_each(|&factor| put(scale_wide(sum, factor, *shift)));
                 });
             }
@@ -187,16 +186,12 @@ impl Logits {
     }
 }
 
-fn output(
-    model: &PackedModel,
-    slots: &Per<PackedId, Slot>,
-    shapes: &Per<PackedId, Shape>,
-) -> Option<LogitSource> {
-    let (last, slot, shape) = (model.nodes.last()?, slots.last()?, *shapes.last()?);
+fn output(model: &PackedModel, slots: &Per<PackedId, Slot>) -> Option<LogitSource> {
+    let (last, slot) = (model.nodes.last()?, slots.last()?);
     Some(match &last.op {
         PackedOp::Conv(conv) => match &conv.store {
             Store::Logits { factors, shift } => {
-                LogitSource::Sums { start: slot.start, shape, factors: factors.clone(), shift: *shift }
+                LogitSource::Sums { slot: slot.clone(), factors: factors.clone(), shift: *shift }
             }
             Store::Codes { .. } => {
                 LogitSource::Codes { slot: slot.clone(), zero_point: last.quantizer.zero_point }
@@ -256,13 +251,10 @@ fn unplaced(model: &PackedModel, shapes: &Per<PackedId, Shape>, id: PackedId) ->
     if map.len() > MOST_MEMORY || slack > MOST_MEMORY {
         return None;
     }
-    let mut slot = Slot::new(0, map, slack);
-    if let PackedOp::Conv(conv) = &model.nodes[id].op
-        && matches!(conv.store, Store::Logits { .. })
-    {
-        slot.len = sums_len(conv.outputs, shapes[id]).next_multiple_of(64);
-    }
-    Some(slot)
+    Some(match &model.nodes[id].op {
+        PackedOp::Conv(PackedConv { store: Store::Logits { .. }, .. }) => Slot::of_sums(0, shapes[id]),
+        _ => Slot::new(0, map, slack),
+    })
 }
 
 /// Parts of the memory that no value occupies.
@@ -285,15 +277,16 @@ impl Free {
                 start
             }
             None => {
-                self.end += len;
-                self.end - len
+                let start = self.end;
+                self.end += len + GAP;
+                start
             }
         }
     }
 
-    /// Returns a part, which joins its neighbours.
+    /// Returns a part, which joins its neighbours; with gaps around them, parts are not used again.
     fn give(&mut self, start: usize, len: usize) {
-        if len == 0 {
+        if len == 0 || cfg!(fgq_redzones) {
             return;
         }
         let place = self.parts.partition_point(|&(other, _)| other < start);
@@ -337,7 +330,6 @@ struct TaskSpec<'a> {
     inputs: Vec<&'a Slot>,
     operands: Vec<Operand>,
     output: &'a Slot,
-    shape: Shape,
     isa: &'static Isa,
     /// A copy to write with the output.
     narrowed: Option<Narrowed>,
@@ -361,8 +353,8 @@ impl<'a> TaskSpec<'a> {
         };
         let narrowed = copy_of(with, id).and_then(narrowed);
         let inputs = node.inputs.iter().map(|&input| &slots[input]).collect();
-        let (operands, output, shape) = (nodes.operands(id), &slots[id], nodes.shapes[id]);
-        Self { node, inputs, operands, output, shape, isa, narrowed }
+        let (operands, output) = (nodes.operands(id), &slots[id]);
+        Self { node, inputs, operands, output, isa, narrowed }
     }
 }
 
@@ -390,9 +382,9 @@ impl TaskSpec<'_> {
                     Some(epilogue) => {
                         let (residual, narrowed) = (residual.first().copied(), self.narrowed.clone());
                         let slots = [*input, output];
-                        ConvTask::codes(self.isa, &spec, weights, &epilogue, slots, residual, narrowed)
+                        ConvTask::codes(&spec, weights, &epilogue, slots, residual, narrowed)
                     }
-                    None => ConvTask::sums(self.isa, &spec, weights, input, self.shape, output.start),
+                    None => ConvTask::sums(&spec, weights, [*input, output]),
                 })
             }
             (PackedOp::Concat, inputs) => Box::new(MoveTask::concat(inputs, output)),

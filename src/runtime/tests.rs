@@ -102,6 +102,7 @@ proptest! {
 
 /// Random models, whose kernels are compared above, have every kind of stage that writes two values.
 #[test]
+#[cfg_attr(miri, ignore = "about random models, and long")]
 fn narrowed_copies_are_written_with_what_they_copy() {
     let mut makers = std::collections::BTreeSet::new();
     for model in (0..600).map(model) {
@@ -164,6 +165,7 @@ fn settings_have_numbers_and_names() {
 
 /// Random models have every kind of part that depends on widths.
 #[test]
+#[cfg_attr(miri, ignore = "about random models, and long")]
 fn random_models_switch_in_every_way() {
     let models: Vec<PackedModel> = (0..300).map(switching_model).collect();
     let count = |has: fn(&PackedModel, &Switching) -> bool| {

@@ -3,19 +3,22 @@
 use super::common::{ORDER, codes, depthwise, finish, four_codes};
 use super::peak;
 use super::sums::{HalfSums, fetch, in_parts, sums};
-use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, Promise, Tile};
 use crate::wide::Width;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 /// See [`Isa`].
-pub(in crate::kernels) static NEON_DOTPROD: Isa = Isa {
+pub(super) static NEON_DOTPROD: Isa = Isa {
     strips: &[5, 4, 3, 2, 1],
     shortens: true,
     form: Form::Signed,
-    width: Width::Baseline,
+    width: Width::BASELINE,
     order: ORDER,
     mode: None,
+    // SAFETY: `super::isa` hands it out where the CPU has NEON and dot products, which the functions below need; they keep to what they
+    // must.
+    promise: unsafe { Promise::new() },
     tile,
     depthwise,
     finish,
@@ -25,16 +28,21 @@ pub(in crate::kernels) static NEON_DOTPROD: Isa = Isa {
 /// By number of positions, from 1.
 const SUMS: [HalfSums; 5] = [sums_1, sums_2, sums_3, sums_4, sums_5];
 
+/// # Safety
+/// As [`Tile`] says.
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
     unsafe { in_parts(tile, 2 * PANEL, &SUMS) };
 }
 
 /// Adds to each sum the products of its four weights with the codes in `LANE`. `sdot` has no stable intrinsic.
+///
+/// # Safety
+/// The CPU has NEON and dot products.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn dot<const LANE: i32>(mut sum: int32x4_t, weights: int8x16_t, codes: int8x16_t) -> int32x4_t {
-    // SAFETY: only registers named here are written.
+    // SAFETY: the CPU has the instruction; only the register named as output is written.
     unsafe {
         asm!(
             "sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{3}]",
@@ -45,6 +53,8 @@ fn dot<const LANE: i32>(mut sum: int32x4_t, weights: int8x16_t, codes: int8x16_t
     sum
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn zero() -> int32x4_t {
@@ -52,6 +62,9 @@ fn zero() -> int32x4_t {
 }
 
 /// Two steps, which meet the codes in two lanes.
+///
+/// # Safety
+/// The CPU has NEON and dot products.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn two<const A: i32, const B: i32>(sum: int32x4_t, weights: [int8x16_t; 2], codes: int8x16_t) -> int32x4_t {
@@ -59,18 +72,25 @@ fn two<const A: i32, const B: i32>(sum: int32x4_t, weights: [int8x16_t; 2], code
 }
 
 /// One step, which meets the same codes in all lanes.
+///
+/// # Safety
+/// The CPU has NEON and dot products.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn one(sum: int32x4_t, weights: int8x16_t, codes: int8x16_t) -> int32x4_t {
     dot::<0>(sum, weights, codes)
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn widened(sum: int32x4_t) -> int32x4_t {
     sum
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn total(sum: int32x4_t) -> int32x4_t {

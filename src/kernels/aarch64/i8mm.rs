@@ -3,19 +3,22 @@
 use super::common::{ORDER, depthwise, finish};
 use super::peak;
 use super::sums::{HalfSums, fetch, in_parts};
-use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, Promise, Tile};
 use crate::wide::Width;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 /// See [`Isa`].
-pub(in crate::kernels) static NEON_I8MM: Isa = Isa {
+pub(super) static NEON_I8MM: Isa = Isa {
     strips: &[4, 2],
     shortens: true,
     form: Form::Eights,
-    width: Width::Baseline,
+    width: Width::BASELINE,
     order: ORDER,
     mode: None,
+    // SAFETY: `super::isa` hands it out where the CPU has NEON and matrix products, which the functions below need; they keep to what they
+    // must.
+    promise: unsafe { Promise::new() },
     tile,
     depthwise,
     finish,
@@ -25,16 +28,21 @@ pub(in crate::kernels) static NEON_I8MM: Isa = Isa {
 /// By number of positions, from 1; only even ones occur.
 const SUMS: [HalfSums; 4] = [sums_2, sums_2, sums_4, sums_4];
 
+/// # Safety
+/// As [`Tile`] says.
 unsafe fn tile(tile: &Tile) {
     // SAFETY: as the caller promises.
     unsafe { in_parts(tile, 4 * PANEL, &SUMS) };
 }
 
 /// Sums of two positions, each with two channels. `usmmla` has no stable intrinsic.
+///
+/// # Safety
+/// The CPU has NEON and matrix products.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 fn product(mut sums: int32x4_t, codes: uint8x16_t, weights: int8x16_t) -> int32x4_t {
-    // SAFETY: only registers named here are written.
+    // SAFETY: the CPU has the instruction; only the register named as output is written.
     unsafe {
         asm!(
             "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
@@ -46,16 +54,37 @@ fn product(mut sums: int32x4_t, codes: uint8x16_t, weights: int8x16_t) -> int32x
 }
 
 /// Eight codes of two positions, then the eight that follow them.
+///
+/// # Safety
+/// 16 bytes may be read at `place` and `step` bytes behind it; nobody writes them.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn pairs(place: *const u8, step: usize) -> [uint8x16_t; 2] {
     // SAFETY: as the caller promises.
-    let (first, second) = unsafe { (vld1q_u8(place), vld1q_u8(place.wrapping_add(step))) };
+    let first = unsafe { vld1q_u8(place) };
+    // SAFETY: as the caller promises.
+    let second = unsafe { vld1q_u8(place.wrapping_add(step)) };
     let (first, second) = (vreinterpretq_u64_u8(first), vreinterpretq_u64_u8(second));
     [vzip1q_u64(first, second), vzip2q_u64(first, second)].map(|pair| vreinterpretq_u8_u64(pair))
 }
 
+/// The weights of eight bytes and four channels.
+///
+/// # Safety
+/// 32 bytes may be read at `place`; nobody writes them.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn eights(place: *const i8) -> [int8x16_t; 2] {
+    // SAFETY: as the caller promises.
+    let first = unsafe { vld1q_s8(place) };
+    // SAFETY: as the caller promises.
+    [first, unsafe { vld1q_s8(place.wrapping_add(16)) }]
+}
+
 /// Four channels of one position and of the next.
+///
+/// # Safety
+/// The CPU has NEON and matrix products.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 fn rows(left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
@@ -73,6 +102,8 @@ macro_rules! sums {
         $($position:literal $codes:ident),+;
         $($quad:literal: $($left:ident $right:ident $of:ident $at:literal),+;)+
     ) => {
+        /// # Safety
+        /// As [`HalfSums`] says.
         #[target_feature(enable = "neon,i8mm")]
         unsafe fn $name(tile: &Tile) {
             $($(let (mut $left, mut $right) = (vdupq_n_s32(0), vdupq_n_s32(0));)+)+
@@ -83,43 +114,49 @@ macro_rules! sums {
                     ahead = ahead.wrapping_add(64);
                 }
                 let mut strip = tile.strips[0].wrapping_add(run.offset as usize);
-                // SAFETY: the panel holds 256 bytes for each two steps, of which this half has 128; the slot covers
-                // all that runs reach, in whole registers.
-                unsafe {
-                    for _ in 0..run.steps / 4 {
-                        $(let $codes = pairs(strip.wrapping_add($position * tile.step), tile.step);)+
-                        $(
-                            let [first, second] = [0, 16].map(|place| vld1q_s8(weights.add(32 * $quad + place)));
-                            $($left = product($left, $of[0], first);)+
-                            $($right = product($right, $of[0], second);)+
-                        )+
-                        weights = weights.wrapping_add(8 * PANEL);
-                        $(
-                            let [first, second] = [0, 16].map(|place| vld1q_s8(weights.add(32 * $quad + place)));
-                            $($left = product($left, $of[1], first);)+
-                            $($right = product($right, $of[1], second);)+
-                        )+
-                        weights = weights.wrapping_add(8 * PANEL);
-                        strip = strip.wrapping_add(16);
-                    }
-                    if run.steps % 4 != 0 {
-                        $(let $codes = pairs(strip.wrapping_add($position * tile.step), tile.step);)+
-                        $(
-                            let [first, second] = [0, 16].map(|place| vld1q_s8(weights.add(32 * $quad + place)));
-                            $($left = product($left, $of[0], first);)+
-                            $($right = product($right, $of[0], second);)+
-                        )+
-                        weights = weights.wrapping_add(8 * PANEL);
-                    }
+                for _ in 0..run.steps / 4 {
+                    $(
+                        let place = strip.wrapping_add($position * tile.step);
+                        // SAFETY: four steps of two positions.
+                        let $codes = unsafe { pairs(place, tile.step) };
+                    )+
+                    $(
+                        // SAFETY: the panel holds 256 bytes for each two steps, of which this half has 128.
+                        let [first, second] = unsafe { eights(weights.wrapping_add(32 * $quad)) };
+                        $($left = product($left, $of[0], first);)+
+                        $($right = product($right, $of[0], second);)+
+                    )+
+                    weights = weights.wrapping_add(8 * PANEL);
+                    $(
+                        // SAFETY: the same, of the next two steps.
+                        let [first, second] = unsafe { eights(weights.wrapping_add(32 * $quad)) };
+                        $($left = product($left, $of[1], first);)+
+                        $($right = product($right, $of[1], second);)+
+                    )+
+                    weights = weights.wrapping_add(8 * PANEL);
+                    strip = strip.wrapping_add(16);
+                }
+                if run.steps % 4 != 0 {
+                    $(
+                        let place = strip.wrapping_add($position * tile.step);
+                        // SAFETY: the last steps of two positions may be read in whole registers.
+                        let $codes = unsafe { pairs(place, tile.step) };
+                    )+
+                    $(
+                        // SAFETY: the panel holds 256 bytes for each two steps, of which this half has 128.
+                        let [first, second] = unsafe { eights(weights.wrapping_add(32 * $quad)) };
+                        $($left = product($left, $of[0], first);)+
+                        $($right = product($right, $of[0], second);)+
+                    )+
+                    weights = weights.wrapping_add(8 * PANEL);
                 }
             }
             $($(
                 let [row, next] = rows($left, $right);
                 // SAFETY: half a row of sums for each position.
-                unsafe {
-                    vst1q_s32(tile.sums.add($at * PANEL + 4 * $quad), row);
-                    vst1q_s32(tile.sums.add(($at + 1) * PANEL + 4 * $quad), next);
-                }
+                unsafe { vst1q_s32(tile.sums.wrapping_add($at * PANEL + 4 * $quad), row) };
+                // SAFETY: half a row of sums for each position.
+                unsafe { vst1q_s32(tile.sums.wrapping_add(($at + 1) * PANEL + 4 * $quad), next) };
             )+)+
         }
     };

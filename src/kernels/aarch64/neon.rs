@@ -3,18 +3,21 @@
 use super::common::{ORDER, codes, depthwise, finish, four_codes};
 use super::sums::{HalfSums, fetch, in_parts, sums};
 use super::{peak, short};
-use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, Promise, Tile};
 use crate::wide::Width;
 use std::arch::aarch64::*;
 
 /// See [`Isa`].
-pub(in crate::kernels) static NEON: Isa = Isa {
+pub(super) static NEON: Isa = Isa {
     strips: &[6, 5, 4, 3, 2, 1],
     shortens: true,
     form: Form::Short,
-    width: Width::Baseline,
+    width: Width::BASELINE,
     order: ORDER,
     mode: None,
+    // SAFETY: `super::isa` hands it out where the CPU has NEON, which the functions below need; they keep to what they
+    // must.
+    promise: unsafe { Promise::new() },
     tile,
     depthwise,
     finish,
@@ -24,6 +27,8 @@ pub(in crate::kernels) static NEON: Isa = Isa {
 /// By number of positions, from 1.
 const SUMS: [HalfSums; 2] = [sums_1, sums_2];
 
+/// # Safety
+/// As [`Tile`] says.
 unsafe fn tile(tile: &Tile) {
     let sums = if tile.short { &short::SUMS } else { &SUMS };
     // SAFETY: as the caller promises.
@@ -33,6 +38,8 @@ unsafe fn tile(tile: &Tile) {
 /// Sums of four channels, two for each, side by side.
 type Halves = [int32x4_t; 2];
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn zero() -> Halves {
@@ -41,6 +48,9 @@ fn zero() -> Halves {
 
 /// Two steps, which meet the codes in two lanes. Products of a code less 128 are at most 128·127, two of them fit 16
 /// bits.
+///
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn two<const A: i32, const B: i32>(sums: Halves, weights: [int8x16_t; 2], codes: int8x16_t) -> Halves {
@@ -52,6 +62,9 @@ fn two<const A: i32, const B: i32>(sums: Halves, weights: [int8x16_t; 2], codes:
 }
 
 /// One step, which meets the same codes in all lanes.
+///
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn one(sums: Halves, weights: int8x16_t, codes: int8x16_t) -> Halves {
@@ -59,12 +72,16 @@ fn one(sums: Halves, weights: int8x16_t, codes: int8x16_t) -> Halves {
     [vpadalq_s16(sums[0], low), vpadalq_s16(sums[1], vmull_high_s8(weights, codes))]
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn widened(sums: Halves) -> Halves {
     sums
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn total(sums: Halves) -> int32x4_t {
@@ -72,6 +89,9 @@ fn total(sums: Halves) -> int32x4_t {
 }
 
 /// The four codes of a lane, in all lanes.
+///
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn lane<const LANE: i32>(codes: int8x16_t) -> int8x16_t {

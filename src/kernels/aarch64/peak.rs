@@ -5,9 +5,11 @@ use std::arch::asm;
 /// Defines a loop of multiplications whose sums do not wait for each other; returns the number of products.
 macro_rules! peak {
     ($(#[$feature:meta])* fn $name:ident, $products:literal; $($line:literal)+; $($register:tt)+) => {
+        /// # Safety
+        /// The CPU has the instructions.
         $(#[$feature])*
-        pub(super) unsafe fn $name(rounds: usize) -> usize {
-            // SAFETY: only registers named here are written.
+        pub(super) fn $name(rounds: usize) -> usize {
+            // SAFETY: the CPU has the instructions; only registers named here are written, and no memory.
             unsafe {
                 asm!(
                     "2:",

@@ -17,6 +17,8 @@ struct ChannelSums {
     before: int32x4_t,
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn zero() -> ChannelSums {
@@ -24,6 +26,9 @@ fn zero() -> ChannelSums {
 }
 
 /// Two steps, which meet the codes in two lanes.
+///
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn two<const A: i32, const B: i32>(
@@ -35,6 +40,9 @@ fn two<const A: i32, const B: i32>(
 }
 
 /// One step, which meets the same codes in all lanes.
+///
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn one(sums: ChannelSums, weights: int8x16_t, codes: int8x16_t) -> ChannelSums {
@@ -43,6 +51,8 @@ fn one(sums: ChannelSums, weights: int8x16_t, codes: int8x16_t) -> ChannelSums {
     ChannelSums { run: [low, vmlal_high_s8(high, weights, codes)], ..sums }
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn widened(sums: ChannelSums) -> ChannelSums {
@@ -50,6 +60,8 @@ fn widened(sums: ChannelSums) -> ChannelSums {
     ChannelSums { run: [vdupq_n_s16(0); 2], before: vaddq_s32(sums.before, vpaddq_s32(low, high)) }
 }
 
+/// # Safety
+/// The CPU has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
 fn total(sums: ChannelSums) -> int32x4_t {

@@ -4,10 +4,17 @@ use crate::kernels::blocked::{PANEL, STRIPS, Tile};
 use std::arch::asm;
 
 /// Sums of half a panel for the first strip of a tile, which has only so many positions.
+///
+/// # Safety
+/// As [`Tile`] says, for this strip, with half of the weights of every step from `weights` on and half a row of sums for
+/// every position.
 pub(super) type HalfSums = unsafe fn(&Tile);
 
 /// Computes a tile in parts. The halves of a panel begin `distance` bytes apart; `sums` are by number of positions,
 /// from 1.
+///
+/// # Safety
+/// As [`Tile`] says; the CPU has the instructions of `sums`.
 pub(super) unsafe fn in_parts(tile: &Tile, distance: usize, sums: &[HalfSums]) {
     for half in 0..2 {
         for strip in 0..tile.count {
@@ -47,6 +54,8 @@ macro_rules! sums {
         $($position:literal $codes:ident),+;
         $($quad:literal: $($sum:ident $sum_codes:ident $sum_position:literal),+;)+
     ) => {
+        /// # Safety
+        /// As [`HalfSums`] says.
         $(#[$feature])*
         unsafe fn $name(tile: &Tile) {
             $($(let mut $sum = zero();)+)+
@@ -60,39 +69,50 @@ macro_rules! sums {
                     ahead = ahead.wrapping_add(64);
                 }
                 let mut strip = tile.strips[0].wrapping_add(run.offset as usize);
-                // SAFETY: the panel holds 128 bytes for each step; the slot covers all that runs reach, in whole
-                // registers.
-                unsafe {
-                    for _ in 0..run.steps / 4 {
-                        $(let $codes = codes(strip.wrapping_add($position * tile.step), origin);)+
-                        $(
-                            let first = vld1q_s8(weights.add(16 * $quad));
-                            let second = vld1q_s8(weights.add(4 * PANEL + 16 * $quad));
-                            $($sum = two::<0, 1>($sum, [first, second], $sum_codes);)+
-                        )+
-                        $(
-                            let first = vld1q_s8(weights.add(8 * PANEL + 16 * $quad));
-                            let second = vld1q_s8(weights.add(12 * PANEL + 16 * $quad));
-                            $($sum = two::<2, 3>($sum, [first, second], $sum_codes);)+
-                        )+
-                        weights = weights.wrapping_add(16 * PANEL);
-                        strip = strip.wrapping_add(16);
-                    }
-                    for _ in 0..run.steps % 4 {
-                        $(let $codes = four_codes(strip.wrapping_add($position * tile.step), origin);)+
-                        $(
-                            let step = vld1q_s8(weights.add(16 * $quad));
-                            $($sum = one($sum, step, $sum_codes);)+
-                        )+
-                        weights = weights.wrapping_add(4 * PANEL);
-                        strip = strip.wrapping_add(4);
-                    }
+                for _ in 0..run.steps / 4 {
+                    $(
+                        let place = strip.wrapping_add($position * tile.step);
+                        // SAFETY: four steps of a position.
+                        let $codes = unsafe { codes(place, origin) };
+                    )+
+                    $(
+                        let place = weights.wrapping_add(16 * $quad);
+                        // SAFETY: the panel holds 128 bytes for each step, of which this half has 64.
+                        let first = unsafe { vld1q_s8(place) };
+                        // SAFETY: the second step.
+                        let second = unsafe { vld1q_s8(place.wrapping_add(4 * PANEL)) };
+                        $($sum = two::<0, 1>($sum, [first, second], $sum_codes);)+
+                    )+
+                    $(
+                        let place = weights.wrapping_add(8 * PANEL + 16 * $quad);
+                        // SAFETY: the third step.
+                        let first = unsafe { vld1q_s8(place) };
+                        // SAFETY: the fourth step.
+                        let second = unsafe { vld1q_s8(place.wrapping_add(4 * PANEL)) };
+                        $($sum = two::<2, 3>($sum, [first, second], $sum_codes);)+
+                    )+
+                    weights = weights.wrapping_add(16 * PANEL);
+                    strip = strip.wrapping_add(16);
+                }
+                for _ in 0..run.steps % 4 {
+                    $(
+                        let place = strip.wrapping_add($position * tile.step);
+                        // SAFETY: a step of a position.
+                        let $codes = unsafe { four_codes(place, origin) };
+                    )+
+                    $(
+                        // SAFETY: the panel holds 128 bytes for each step, of which this half has 64.
+                        let step = unsafe { vld1q_s8(weights.wrapping_add(16 * $quad)) };
+                        $($sum = one($sum, step, $sum_codes);)+
+                    )+
+                    weights = weights.wrapping_add(4 * PANEL);
+                    strip = strip.wrapping_add(4);
                 }
                 $($($sum = widened($sum);)+)+
             }
             $($(
                 // SAFETY: half a row of sums for each position.
-                unsafe { vst1q_s32(tile.sums.add($sum_position * PANEL + 4 * $quad), total($sum)) };
+                unsafe { vst1q_s32(tile.sums.wrapping_add($sum_position * PANEL + 4 * $quad), total($sum)) };
             )+)+
         }
     };

@@ -1,6 +1,6 @@
 //! One convolution on its own, between batches in the order image, row, column, channel.
 
-use super::conv::{ConvTask, ConvWeights, read_sums, sums_len};
+use super::conv::{ConvTask, ConvWeights, read_sums};
 use super::enter::{EnterTask, leave};
 use super::{Isa, Map, Program, Ring, Slot, slack};
 use crate::kernels::{ConvSpec, Epilogue};
@@ -22,18 +22,17 @@ pub(in crate::kernels) struct Alone {
 #[derive(Debug)]
 enum ResultPlace {
     Codes(Slot),
-    Sums(usize),
+    Sums(Slot),
 }
 
 impl Alone {
     /// Sums of `spec` for images of shape `input`.
     pub fn sums(isa: &'static Isa, spec: &ConvSpec, input: Shape, shape: Shape) -> Self {
         let (mut program, slot) = start(spec, input);
-        let start = slot.start + slot.len;
+        let output = Slot::of_sums(slot.next(), shape);
         let weights = Arc::new(ConvWeights::new(isa, spec, &slot.map));
-        program.push(Box::new(ConvTask::sums(isa, spec, weights, &slot, shape, start)), None);
-        program.reserve(start + sums_len(spec.outputs, shape));
-        Self { isa, program, input, shape, output: ResultPlace::Sums(start) }
+        program.push(Box::new(ConvTask::sums(spec, weights, [&slot, &output])), None);
+        Self { isa, program, input, shape, output: ResultPlace::Sums(output) }
     }
 
     /// Codes of `spec` for images of shape `input`.
@@ -45,7 +44,7 @@ impl Alone {
         shape: Shape,
     ) -> Self {
         let (mut program, slot) = start(spec, input);
-        let after = |slot: &Slot| Slot::new(slot.start + slot.len, Map::new(shape, [0; 4]), 64);
+        let after = |slot: &Slot| Slot::new(slot.next(), Map::new(shape, [0; 4]), 64);
         let mut output = after(&slot);
         let residual = epilogue.residual.map(|_| {
             let residual = output.clone();
@@ -54,9 +53,8 @@ impl Alone {
             residual
         });
         let weights = Arc::new(ConvWeights::new(isa, spec, &slot.map));
-        let conv = ConvTask::codes(isa, spec, weights, epilogue, [&slot, &output], residual.as_ref(), None);
+        let conv = ConvTask::codes(spec, weights, epilogue, [&slot, &output], residual.as_ref(), None);
         program.push(Box::new(conv), None);
-        program.reserve(output.start + output.len);
         Self { isa, program, input, shape, output: ResultPlace::Codes(output) }
     }
 
@@ -94,9 +92,9 @@ impl Alone {
             || self.program.memory(),
             |memory, index, sums| {
                 self.program.run(memory, &[input.image(index)]);
-                if let ResultPlace::Sums(start) = self.output {
+                if let ResultPlace::Sums(slot) = &self.output {
                     let mut sums = sums.iter_mut();
-                    read_sums(self.isa, memory, start, self.shape, |sum| {
+                    read_sums(self.isa, memory, slot, |sum| {
                         sums.next().into_iter().for_each(|place| *place = sum);
                     });
                 }

@@ -2,12 +2,11 @@
 
 use super::narrow::Narrowed;
 use super::panels::Panels;
-use super::strips::Strips;
+use super::strips::{RowPart, Strips};
 use super::{Isa, Map, Memory, PANEL, Rule, STRIPS, Segment, Slot, TILE, Task, TaskContext, Tile, finish};
 use crate::kernels::{ConvSpec, Epilogue, portable};
 use crate::tensor::Shape;
 use crate::threads;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,17 +20,39 @@ const SHORT: usize = 128;
 enum Target {
     /// Codes, with the residual if there is one, and a copy of them if there is one.
     Codes { output: Slot, residual: Option<Slot>, narrowed: Option<Box<Narrowed>>, rules: Vec<Rule> },
-    /// Sums: for each panel and position [`PANEL`] of them, `start` bytes from the beginning.
-    Sums { start: usize, biases: Vec<[i32; PANEL]> },
+    /// Sums: for each panel and position [`PANEL`] of them.
+    Sums { output: Slot, biases: Vec<[i32; PANEL]> },
 }
 
 impl Target {
+    /// Where results go.
+    fn output(&self) -> &Slot {
+        match self {
+            Self::Codes { output, .. } | Self::Sums { output, .. } => output,
+        }
+    }
+
+    /// The copy of the results.
+    fn copy(&self) -> Option<&Slot> {
+        match self {
+            Self::Codes { narrowed: Some(narrowed), .. } => Some(&narrowed.output),
+            _ => None,
+        }
+    }
+
+    /// What is added to the results.
+    fn residual(&self) -> Option<&Slot> {
+        match self {
+            Self::Codes { residual, .. } => residual.as_ref(),
+            Self::Sums { .. } => None,
+        }
+    }
+
     /// Whether rows follow each other without a gap.
     fn is_ringless(&self) -> bool {
         match self {
-            Self::Codes { output, residual, narrowed, .. } => {
-                let copy = narrowed.as_ref().map(|narrowed| &narrowed.output);
-                let slots = [Some(output), residual.as_ref(), copy];
+            Self::Codes { output, .. } => {
+                let slots = [Some(output), self.residual(), self.copy()];
                 !slots.into_iter().flatten().any(|slot| slot.map.has_ring())
             }
             Self::Sums { .. } => true,
@@ -42,7 +63,8 @@ impl Target {
 /// The weights of a convolution, laid out for an input.
 #[derive(Debug)]
 pub(crate) struct ConvWeights {
-    tile: unsafe fn(&Tile),
+    isa: &'static Isa,
+    depthwise: bool,
     panels: Panels,
     /// What tiles take from codes.
     origin: u8,
@@ -52,13 +74,10 @@ pub(crate) struct ConvWeights {
 
 impl ConvWeights {
     /// Lays out the weights of `spec` for an input of this map.
-    pub fn new(isa: &Isa, spec: &ConvSpec, map: &Map) -> Self {
-        let (panels, tile) = match spec.is_depthwise() {
-            true => (Panels::depthwise(spec, map), isa.depthwise),
-            false => (Panels::new(isa, spec, map), isa.tile),
-        };
-        let origin = isa.origin(spec);
-        Self { tile, panels, origin, at_zero: portable::at_zero(spec, origin) }
+    pub fn new(isa: &'static Isa, spec: &ConvSpec, map: &Map) -> Self {
+        let (origin, depthwise) = (isa.origin(spec), spec.is_depthwise());
+        let panels = if depthwise { Panels::depthwise(spec, map) } else { Panels::new(isa, spec, map) };
+        Self { isa, depthwise, panels, origin, at_zero: portable::at_zero(spec, origin) }
     }
 
     /// Bytes of them.
@@ -75,11 +94,12 @@ impl ConvWeights {
 /// A convolution of one value.
 #[derive(Debug)]
 pub(crate) struct ConvTask {
-    isa: &'static Isa,
     input: Slot,
     target: Target,
     weights: Arc<ConvWeights>,
     strips: Strips,
+    /// Bytes that tiles read from the first one of a strip on.
+    reach: usize,
     /// Bytes between the inputs of neighbouring positions.
     step: usize,
     shape: Shape,
@@ -97,7 +117,6 @@ impl ConvTask {
     /// A convolution from one slot to another, which must have the shapes that `spec` gives, and to a copy. `weights` are
     /// those of `spec`, laid out for the input; it need not hold them any more.
     pub fn codes(
-        isa: &'static Isa,
         spec: &ConvSpec,
         weights: Arc<ConvWeights>,
         epilogue: &Epilogue,
@@ -105,48 +124,33 @@ impl ConvTask {
         residual: Option<&Slot>,
         narrowed: Option<Narrowed>,
     ) -> Self {
-        let rules = finish::rules(isa, epilogue, &weights.bias(spec), output.map.block);
+        let rules = finish::rules(weights.isa, epilogue, &weights.bias(spec), output.map.block);
         let narrowed = narrowed.map(Box::new);
         let target = Target::Codes { output: output.clone(), residual: residual.cloned(), narrowed, rules };
-        Self::new(isa, spec, weights, input, output.map.shape, target)
+        Self::new(spec, weights, input, target)
     }
 
-    /// A convolution whose sums are kept from `start` on; see [`sums_len`].
-    pub fn sums(
-        isa: &'static Isa,
-        spec: &ConvSpec,
-        weights: Arc<ConvWeights>,
-        input: &Slot,
-        shape: Shape,
-        start: usize,
-    ) -> Self {
-        let bias = weights.bias(spec);
+    /// A convolution whose sums are kept in a slot [`of_sums`](Slot::of_sums).
+    pub fn sums(spec: &ConvSpec, weights: Arc<ConvWeights>, [input, output]: [&Slot; 2]) -> Self {
+        let (isa, bias) = (weights.isa, weights.bias(spec));
         let biases = (0..spec.outputs.div_ceil(PANEL)).map(|panel| finish::plain_bias(isa, &bias, panel));
-        let target = Target::Sums { start, biases: biases.collect() };
-        Self::new(isa, spec, weights, input, shape, target)
+        let target = Target::Sums { output: output.clone(), biases: biases.collect() };
+        Self::new(spec, weights, input, target)
     }
 
-    fn new(
-        isa: &'static Isa,
-        spec: &ConvSpec,
-        weights: Arc<ConvWeights>,
-        input: &Slot,
-        shape: Shape,
-        target: Target,
-    ) -> Self {
-        let strips = Strips::new(isa, &spec.window, &input.map, shape, target.is_ringless());
+    fn new(spec: &ConvSpec, weights: Arc<ConvWeights>, input: &Slot, target: Target) -> Self {
+        let output = &target.output().map;
+        assert!(
+            target.copy().is_none_or(|copy| (copy.map.shape, copy.map.block) == (output.shape, output.block))
+        );
+        let (shape, ringless) = (output.shape, target.is_ringless());
+        let strips = Strips::new(weights.isa, &spec.window, &input.map, shape, ringless);
         let step = spec.window.stride[1] * input.map.block;
+        let reach = strips.len * step + weights.panels.reach();
+        let end = strips.strips.iter().map(|strip| strip.input).max().unwrap_or(0) + reach;
+        assert!(end <= input.len, "tiles reach {end} of {} bytes", input.len);
         let chunks = chunks(&weights.panels, &strips, input.map.len());
-        let this = Self { isa, input: input.clone(), target, weights, strips, step, shape, chunks };
-        let input = &this.input;
-        assert!(this.reach() <= input.len, "tiles reach {} of {} bytes", this.reach(), input.len);
-        this
-    }
-
-    /// The end of what tiles may read.
-    fn reach(&self) -> usize {
-        let last = self.strips.strips.iter().map(|strip| strip.input).max().unwrap_or(0);
-        last + self.strips.len * self.step + self.weights.panels.reach()
+        Self { input: input.clone(), target, weights, strips, reach, step, shape, chunks }
     }
 
     /// The strips of a tile.
@@ -154,13 +158,17 @@ impl ConvTask {
         tile * STRIPS..self.strips.strips.len().min((tile + 1) * STRIPS)
     }
 
+    /// The sums of a tile.
+    ///
+    /// # Safety
+    /// Nobody writes the input meanwhile, and the CPU is in the state that tiles need.
     unsafe fn sum(&self, at: PanelTile, ahead: (*const i8, usize), sums: &mut TileSums, memory: &Memory) {
         let range = self.strips_of(at.tile);
         let strip = |index: usize| &self.strips.strips[index.min(range.end - 1)];
         let strips = [strip(range.start), strip(range.start + 1)];
         let panels = &self.weights.panels;
         let tile = Tile {
-            strips: strips.map(|strip| memory.at(self.input.start + strip.input).cast_const()),
+            strips: strips.map(|strip| memory.at(&self.input, strip.input, self.reach).cast_const()),
             count: range.len(),
             len: self.strips.len,
             lens: strips.map(|strip| strip.len),
@@ -168,60 +176,92 @@ impl ConvTask {
             runs: panels.runs(at.panel),
             origin: self.weights.origin,
             short: panels.is_short(at.panel),
-            weights: panels.weights(at.panel),
+            weights: panels.weights(at.panel).as_ptr(),
             ahead: ahead.0,
             lines: ahead.1,
             sums: sums.0.as_mut_ptr().cast(),
         };
-        // SAFETY: the slot covers what the runs reach from any strip.
-        unsafe { (self.weights.tile)(&tile) };
+        let isa = self.weights.isa;
+        let sum = if self.weights.depthwise { isa.depthwise } else { isa.tile };
+        // SAFETY: `at` has found all that tiles read of the input; `Panels` holds the runs' weights; the buffer has rows for
+        // all positions, as strips are at most half as long; see `Promise`.
+        unsafe { sum(&tile) };
     }
 
-    unsafe fn finish(&self, at: PanelTile, sums: &TileSums, memory: &Memory) {
-        for (place, strip) in self.strips_of(at.tile).enumerate() {
-            for part in self.strips.parts(strip) {
-                let first = (place * self.strips.len + part.first) * PANEL;
-                // SAFETY: `sum` has written a row for each position of the tile.
-                let sums = unsafe {
-                    let first = sums.0.as_ptr().cast::<i32>().add(first);
-                    std::slice::from_raw_parts(first, part.count * PANEL)
-                };
-                // SAFETY: the part's positions and the panel's channels are this chunk's own.
-                unsafe { self.store(at.panel, [part.y, part.x], sums, memory) };
-            }
-        }
+    /// The parts of a tile, and their sums.
+    fn parts<'a>(
+        &'a self,
+        tile: usize,
+        sums: &'a TileSums,
+    ) -> impl Iterator<Item = ([usize; 2], &'a [[i32; PANEL]])> {
+        self.strips_of(tile).enumerate().flat_map(move |(place, strip)| {
+            let rows = &sums.0[place * self.strips.len..][..self.strips.len];
+            let part = |part: &RowPart| ([part.y, part.x], &rows[part.first..][..part.count]);
+            self.strips.parts(strip).iter().map(part)
+        })
     }
 
-    unsafe fn store(&self, panel: usize, [y, x]: [usize; 2], sums: &[i32], memory: &Memory) {
-        let channel = panel * PANEL;
+    /// Stores what becomes of a tile's sums.
+    ///
+    /// # Safety
+    /// Nobody else uses the tile's positions of the panel's channels of the output and of the copy meanwhile, or writes
+    /// those of the residual.
+    unsafe fn finish(&self, PanelTile { panel, tile }: PanelTile, sums: &TileSums, memory: &Memory) {
         match &self.target {
             Target::Codes { output, residual, narrowed, rules } => {
-                let place = |slot: &Slot| memory.at(slot.start + slot.map.offset(channel, y, x));
-                let segment = Segment {
-                    sums: sums.as_ptr(),
-                    count: sums.len() / PANEL,
-                    output: place(output),
-                    output_step: output.map.block,
-                    residual: residual.as_ref().map_or(std::ptr::null(), |slot| place(slot).cast_const()),
-                    residual_step: residual.as_ref().map_or(0, |slot| slot.map.block),
-                };
-                // SAFETY: the positions lie within the output's map.
-                unsafe { (self.isa.finish)(&segment, &rules[panel]) };
-                if let Some(narrowed) = narrowed {
-                    let extent = [segment.count, rules[panel].width];
-                    // SAFETY: the positions follow each other in both, and these channels are this chunk's own.
-                    unsafe { narrowed.positions(memory, [channel, y, x], extent, segment.output) };
+                let (rule, to) = (&rules[panel], PanelSlot::new(output, panel));
+                let from = residual.as_ref().map(|slot| PanelSlot::new(slot, panel));
+                for ([y, x], sums) in self.parts(tile, sums) {
+                    let from = from.as_ref().map(|from| from.at(memory, [y, x], sums.len(), PANEL));
+                    let segment = Segment {
+                        sums,
+                        output: to.at(memory, [y, x], sums.len(), rule.width),
+                        output_step: output.map.block,
+                        residual: from.map_or(std::ptr::null(), |from| from.cast_const()),
+                        residual_step: residual.as_ref().map_or(0, |slot| slot.map.block),
+                    };
+                    // SAFETY: `at` has found all that is read and written; the rest is as the caller promises; see `Promise`.
+                    unsafe { (self.weights.isa.finish)(&segment, rule) };
+                    if let Some(narrowed) = narrowed {
+                        let (first, extent) = ([panel * PANEL, y, x], [sums.len(), rule.width]);
+                        // SAFETY: as the caller promises.
+                        unsafe { narrowed.positions(memory, output, first, extent) };
+                    }
                 }
             }
-            Target::Sums { start, biases } => {
-                let position = panel * self.shape.positions() + y * self.shape.width + x;
-                let target: *mut i32 = memory.at(start + position * PANEL * 4).cast();
-                for (index, sum) in sums.iter().enumerate() {
-                    // SAFETY: the region of sums has room for every panel and position.
-                    unsafe { target.add(index).write(sum.wrapping_add(biases[panel][index % PANEL])) };
+            Target::Sums { output, biases } => {
+                for ([y, x], sums) in self.parts(tile, sums) {
+                    let row = size_of_val(&biases[panel]);
+                    let position = panel * self.shape.positions() + y * self.shape.width + x;
+                    // SAFETY: as the caller promises; different panels and positions are different bytes.
+                    let target = unsafe { memory.write(output, position * row, sums.len() * row) };
+                    let targets = target.as_chunks_mut().0.iter_mut();
+                    for (index, (target, sum)) in targets.zip(sums.as_flattened()).enumerate() {
+                        *target = sum.wrapping_add(biases[panel][index % PANEL]).to_ne_bytes();
+                    }
                 }
             }
         }
+    }
+}
+
+/// The codes of a panel's channels in a slot.
+struct PanelSlot<'a> {
+    slot: &'a Slot,
+    /// Their place for the first position.
+    first: usize,
+    pitch: usize,
+}
+
+impl<'a> PanelSlot<'a> {
+    fn new(slot: &'a Slot, panel: usize) -> Self {
+        Self { slot, first: slot.map.offset(panel * PANEL, 0, 0), pitch: slot.map.pitch() }
+    }
+
+    /// The address of the first `channels` of them of `count` positions that follow each other from `[y, x]` on.
+    fn at(&self, memory: &Memory, [y, x]: [usize; 2], count: usize, channels: usize) -> *mut u8 {
+        let block = self.slot.map.block;
+        memory.at(self.slot, self.first + y * self.pitch + x * block, (count - 1) * block + channels)
     }
 }
 
@@ -232,8 +272,9 @@ struct PanelTile {
     tile: usize,
 }
 
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct TileSums(MaybeUninit<[i32; TILE * PANEL]>);
+struct TileSums([[i32; PANEL]; TILE]);
 
 /// The tiles of one chunk, in order. Sums become codes while those of the next tile are under way.
 struct Pipeline<'a> {
@@ -248,30 +289,60 @@ struct Pipeline<'a> {
 
 impl<'a> Pipeline<'a> {
     fn new(conv: &'a ConvTask, memory: &'a Memory) -> Self {
-        let buffers = [const { TileSums(MaybeUninit::uninit()) }; 2];
+        let buffers = [TileSums([[0; PANEL]; TILE]); 2];
         Self { conv, memory, buffers, turn: 0, pending: None }
     }
 
-    unsafe fn push(&mut self, panel: usize, tile: usize, ahead: (*const i8, usize)) {
-        let place = PanelTile { panel, tile };
-        // SAFETY: as the caller promises.
-        unsafe {
-            self.conv.sum(place, ahead, &mut self.buffers[self.turn], self.memory);
-            self.flush();
+    /// The tiles of a chunk.
+    ///
+    /// # Safety
+    /// Nobody else runs the chunk meanwhile, or writes what it reads, and the CPU is in the state that tiles need.
+    unsafe fn run(&mut self, Chunk { panels, tiles }: Chunk) {
+        let all = &self.conv.weights.panels;
+        if all.bytes(panels.start) <= SHORT * PANEL {
+            for (tile, panel) in tiles.flat_map(|tile| panels.clone().map(move |panel| (tile, panel))) {
+                // SAFETY: as the caller promises.
+                unsafe { self.push(PanelTile { panel, tile }, (std::ptr::null(), 0)) };
+            }
+        } else {
+            for (panel, tile) in panels.flat_map(|panel| tiles.clone().map(move |tile| (panel, tile))) {
+                let ahead = all.ahead(panel, tile - tiles.start, tiles.len());
+                // SAFETY: as the caller promises.
+                unsafe { self.push(PanelTile { panel, tile }, ahead) };
+            }
         }
+        // SAFETY: as the caller promises.
+        unsafe { self.flush() };
+    }
+
+    /// Computes the sums of a tile, and stores those of the one before.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for a chunk that has these tiles.
+    unsafe fn push(&mut self, place: PanelTile, ahead: (*const i8, usize)) {
+        // SAFETY: as the caller promises.
+        unsafe { self.conv.sum(place, ahead, &mut self.buffers[self.turn], self.memory) };
+        // SAFETY: as the caller promises.
+        unsafe { self.flush() };
         self.turn = 1 - self.turn;
         self.pending = Some(place);
     }
 
+    /// Stores the sums of the pending tile.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for a chunk that has this tile.
     unsafe fn flush(&mut self) {
         if let Some(place) = self.pending.take() {
-            // SAFETY: as the caller promises; the pending tile has been summed.
+            // SAFETY: as the caller promises.
             unsafe { self.conv.finish(place, &self.buffers[1 - self.turn], self.memory) };
         }
     }
 }
 
-impl Task for ConvTask {
+// SAFETY: a chunk reads positions of the input and of the residual, and writes its panels' channels of its tiles' positions
+// in the output and the copy, whose positions are the same. Each panel and tile is in one chunk, each position in one tile.
+unsafe impl Task for ConvTask {
     fn chunks(&self) -> usize {
         self.chunks.len()
     }
@@ -284,33 +355,19 @@ impl Task for ConvTask {
         self.weights.bytes()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        [Some(&self.input), self.target.residual()].into_iter().flatten().collect()
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        [Some(self.target.output()), self.target.copy()].into_iter().flatten().collect()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-        let Chunk { panels, tiles } = self.chunks[chunk].clone();
-        let all = &self.weights.panels;
-        let short = all.bytes(panels.start) <= SHORT * PANEL;
+        let (chunk, steps) = (self.chunks[chunk].clone(), self.weights.panels.steps());
         let mut pipeline = Pipeline::new(self, context.memory);
-        // SAFETY: `choice` hands an instruction set out only where the CPU has it; chunks are disjoint.
-        unsafe {
-            if let Some(mode) = &self.isa.mode {
-                (mode.begin)(self.strips.len, all.steps());
-            }
-            if short {
-                for tile in tiles {
-                    panels.clone().for_each(|panel| pipeline.push(panel, tile, (std::ptr::null(), 0)));
-                }
-            } else {
-                for panel in panels {
-                    for tile in tiles.clone() {
-                        let ahead = all.ahead(panel, tile - tiles.start, tiles.len());
-                        pipeline.push(panel, tile, ahead);
-                    }
-                }
-            }
-            pipeline.flush();
-            if let Some(mode) = &self.isa.mode {
-                (mode.end)();
-            }
-        }
+        // SAFETY: as the caller promises; no chunk writes the input or the residual.
+        self.weights.isa.in_mode(self.strips.len, steps, || unsafe { pipeline.run(chunk) });
     }
 }
 
@@ -343,28 +400,16 @@ fn chunks(panels: &Panels, strips: &Strips, input: usize) -> Vec<Chunk> {
     (0..by_panel * by_tile).map(chunk).collect()
 }
 
-/// Bytes that the sums of a convolution take.
-pub(crate) fn sums_len(outputs: usize, shape: Shape) -> usize {
-    outputs.div_ceil(PANEL) * PANEL * shape.positions() * 4
-}
-
-/// Reads sums in the order position, channel.
-pub(crate) fn read_sums(
-    isa: &Isa,
-    memory: &mut Memory,
-    start: usize,
-    shape: Shape,
-    mut visit: impl FnMut(i32),
-) {
+/// Reads the sums in a slot [`of_sums`](Slot::of_sums) in the order position, channel.
+pub(crate) fn read_sums(isa: &Isa, memory: &mut Memory, slot: &Slot, mut visit: impl FnMut(i32)) {
+    let (sums, shape) = (memory.bytes()[slot.start..].as_chunks().0, slot.map.shape);
     let mut inverse = [0; PANEL / 4];
     isa.order.iter().enumerate().for_each(|(place, &quad)| inverse[quad] = place);
     for position in 0..shape.positions() {
         for channel in 0..shape.channels {
             let (panel, inside) = (channel / PANEL, channel % PANEL);
             let row = panel * shape.positions() + position;
-            let place = row * PANEL + 4 * inverse[inside / 4] + inside % 4;
-            // SAFETY: sums lie at whole multiples of four bytes within the memory; nobody else has it.
-            visit(unsafe { memory.at(start + 4 * place).cast::<i32>().read() });
+            visit(i32::from_ne_bytes(sums[row * PANEL + 4 * inverse[inside / 4] + inside % 4]));
         }
     }
 }

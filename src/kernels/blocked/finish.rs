@@ -4,7 +4,11 @@ use super::{Isa, PANEL, ResidualRule, Rule};
 use crate::kernels::{Epilogue, offset};
 
 /// The rules of all panels.
+///
+/// # Panics
+/// If the channels of a panel do not lie side by side in blocks of this size.
 pub(super) fn rules(isa: &Isa, epilogue: &Epilogue, bias: &[i32], block: usize) -> Vec<Rule> {
+    assert!(block == 16 || block.is_multiple_of(PANEL), "panels in blocks of {block}");
     (0..bias.len().div_ceil(PANEL)).map(|panel| rule(isa, epilogue, bias, panel, block)).collect()
 }
 

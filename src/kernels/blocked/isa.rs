@@ -4,8 +4,7 @@ use super::{PANEL, Rule, Segment, Tile};
 use crate::kernels::ConvSpec;
 use crate::wide::Width;
 
-/// What an instruction set provides. Its functions may be called on CPUs that have it; only the choice of
-/// kernels hands it out.
+/// What an instruction set provides: [`Promise`] says what its functions may rely on and what they keep.
 #[derive(Debug)]
 pub(crate) struct Isa {
     /// Lengths of strips, longest first.
@@ -20,6 +19,9 @@ pub(crate) struct Isa {
     pub order: [usize; PANEL / 4],
     /// What has to be done before and after tiles, if anything.
     pub mode: Option<Mode>,
+    /// That all of it is as it should be.
+    #[allow(dead_code, reason = "there for who makes it, not to be read")]
+    pub promise: Promise,
     /// Sums of a tile.
     pub tile: unsafe fn(&Tile),
     /// Sums of a tile in which channel `c` of the output depends on channel `c` of the input only; each run is a tap
@@ -31,12 +33,30 @@ pub(crate) struct Isa {
     pub multiply: unsafe fn(usize) -> usize,
 }
 
+/// The promise that an [`Isa`] keeps the rules below; there is one for each, which cannot be copied to another.
+///
+/// - The CPU has all instructions of its functions, in whatever place code finds the `Isa`.
+/// - Strips are at most [`TILE`](super::TILE) / [`STRIPS`](super::STRIPS) positions long.
+/// - `tile` and `depthwise` keep to what [`Tile`] says, `finish` to what [`Segment`] says, and `multiply` uses no memory.
+///   They need nothing else; `tile` may need the state that `mode` enters.
+/// - `mode.begin` uses no memory, for all lengths of strips and all lengths of runs that `form` makes; nor does `mode.end`.
+#[derive(Debug)]
+pub(crate) struct Promise(());
+
+impl Promise {
+    /// # Safety
+    /// The [`Isa`] that it becomes a part of keeps it.
+    pub const unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
 /// A state of the CPU that tiles need.
 #[derive(Debug)]
 pub(crate) struct Mode {
     /// Enters it for tiles with strips of this length and runs of this many steps, all alike.
     pub begin: unsafe fn(usize, usize),
-    /// Leaves it.
+    /// Leaves it, when no tile is under way.
     pub end: unsafe fn(),
 }
 
@@ -51,9 +71,21 @@ impl Isa {
         if signed && !spec.is_depthwise() { 128 } else { 0 }
     }
 
+    /// Does `work`, which computes tiles with strips of `len` positions and runs of `steps` steps, in the state that they
+    /// need.
+    pub fn in_mode<T>(&self, len: usize, steps: usize, work: impl FnOnce() -> T) -> T {
+        let Some(mode) = &self.mode else { return work() };
+        // SAFETY: the CPU has the instructions, see `Promise`.
+        unsafe { (mode.begin)(len, steps) };
+        let result = work();
+        // SAFETY: the state has been entered, and tiles are done.
+        unsafe { (mode.end)() };
+        result
+    }
+
     /// Multiplies for so many rounds; returns the number of products.
     pub fn multiply(&self, rounds: usize) -> usize {
-        // SAFETY: `choice` hands an instruction set out only where the CPU has it.
+        // SAFETY: the CPU has the instructions, see `Promise`.
         unsafe { (self.multiply)(rounds) }
     }
 }

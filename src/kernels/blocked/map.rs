@@ -66,6 +66,18 @@ impl Map {
         self.blocks() * self.plane()
     }
 
+    /// Whether there are blocks, and all places are numbers that an address can grow by.
+    pub fn is_sound(&self) -> bool {
+        let extent = |[before, own, after]: [usize; 3]| before.checked_add(own)?.checked_add(after);
+        let (ring, Shape { channels, height, width }) = (self.ring, self.shape);
+        let len = || {
+            let rows = extent([ring[0], height, ring[2]])?;
+            let plane = extent([ring[1], width, ring[3]])?.checked_mul(rows)?.checked_mul(self.block)?;
+            plane.checked_add(2 * BLOCK)?.checked_mul(channels.div_ceil(self.block))
+        };
+        self.block > 0 && len().is_some_and(|len| isize::try_from(len).is_ok())
+    }
+
     /// Place of a channel at a position that counts from the ring's first row and column.
     pub fn place(&self, channel: usize, row: usize, column: usize) -> usize {
         channel / self.block * self.plane() + row * self.pitch() + column * self.block + channel % self.block

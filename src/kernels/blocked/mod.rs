@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 // Without tiles for the target nothing of this is used.
-#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64", miri)), allow(dead_code))]
 
 mod alone;
 mod bounds;
@@ -30,11 +30,11 @@ mod tile;
 pub(super) use alone::Alone;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use isa::Mode;
-pub(crate) use isa::{Form, Isa};
+pub(crate) use isa::{Form, Isa, Promise};
 pub(crate) use map::Map;
 pub(crate) use memory::Memory;
 pub(crate) use program::{Program, Stage, Task, TaskContext};
 pub(crate) use ring::Ring;
 pub(crate) use rule::{ResidualRule, Rule, Segment};
-pub(crate) use slot::{Slot, slack};
+pub(crate) use slot::{GAP, Slot, slack};
 pub(crate) use tile::{PANEL, Run, STRIPS, TILE, Tile};

@@ -111,7 +111,8 @@ impl Piece {
     }
 }
 
-impl Task for MoveTask {
+// SAFETY: a chunk reads positions of the inputs, and writes a row of the output.
+unsafe impl Task for MoveTask {
     fn chunks(&self) -> usize {
         self.rows.len()
     }
@@ -120,24 +121,30 @@ impl Task for MoveTask {
         self.output.map.shape.len()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        self.inputs.iter().collect()
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        vec![&self.output]
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-        let output = &self.output.map;
+        let (memory, output) = (context.memory, &self.output.map);
         for (x, column) in self.columns.iter().enumerate() {
             let target = chunk * output.pitch() + x * output.block;
             let inside = self.rows[chunk].zip(*column);
             for piece in &self.pieces {
-                let target = context.memory.at(self.output.start + piece.target + target);
-                // SAFETY: a piece's codes lie within one position of the input and of this chunk's row of the output.
-                unsafe {
-                    match (piece.source, inside) {
-                        (Some((input, place)), Some((row, column))) => {
-                            let slot = &self.inputs[input];
-                            let place = place + row * slot.map.pitch() + column * slot.map.block;
-                            let source = context.memory.at(slot.start + place);
-                            source.copy_to_nonoverlapping(target, piece.len);
-                        }
-                        _ => target.write_bytes(self.fill, piece.len),
+                // SAFETY: the piece's codes lie within one position of a row that is this chunk's own.
+                let codes = unsafe { memory.write(&self.output, piece.target + target, piece.len) };
+                match (piece.source, inside) {
+                    (Some((input, place)), Some((row, column))) => {
+                        let slot = &self.inputs[input];
+                        let place = place + row * slot.map.pitch() + column * slot.map.block;
+                        // SAFETY: no chunk writes the inputs.
+                        codes.copy_from_slice(unsafe { memory.read(slot, place, piece.len) });
                     }
+                    _ => codes.fill(self.fill),
                 }
             }
         }

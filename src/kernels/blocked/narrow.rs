@@ -36,33 +36,32 @@ impl Narrowed {
     /// Narrows a row of a block.
     ///
     /// # Safety
-    /// The row is the copy's, and nobody else uses it.
-    pub(super) unsafe fn row(&self, context: &TaskContext, block: usize, y: usize, source: &[u8]) {
+    /// Nobody else uses this row of the copy meanwhile.
+    pub(super) unsafe fn row(&self, memory: &Memory, block: usize, y: usize, source: &[u8]) {
         // SAFETY: as the caller promises.
-        let target = unsafe { rows::write(context, &self.output, block, y) };
+        let target = unsafe { rows::write(memory, &self.output, block, y) };
         self.width.run(|| self.codes(source, target));
     }
 
-    /// Narrows `channels` neighbouring channels of `count` positions from `[channel, y, x]` on, which lie at `source`.
+    /// Narrows `channels` neighbouring channels of `count` positions of a value from `[channel, y, x]` on; the positions
+    /// follow each other in the value as in the copy.
     ///
     /// # Safety
-    /// The positions follow each other in the value as in the copy, and nobody else uses these channels.
+    /// Nobody else uses these channels of these positions of the copy meanwhile, or writes those of the value.
     pub(super) unsafe fn positions(
         &self,
         memory: &Memory,
+        value: &Slot,
         [channel, y, x]: [usize; 3],
         [count, channels]: [usize; 2],
-        source: *const u8,
     ) {
-        let map = &self.output.map;
-        let target = memory.at(self.output.start + map.offset(channel, y, x));
+        let place = |slot: &Slot, position: usize| slot.map.offset(channel, y, x) + position * slot.map.block;
         self.width.run(|| {
-            for place in (0..count).map(|position| position * map.block) {
+            for position in 0..count {
                 // SAFETY: as the caller promises.
-                let (source, target) = unsafe {
-                    let source = std::slice::from_raw_parts(source.add(place), channels);
-                    (source, std::slice::from_raw_parts_mut(target.add(place), channels))
-                };
+                let source = unsafe { memory.read(value, place(value, position), channels) };
+                // SAFETY: as the caller promises.
+                let target = unsafe { memory.write(&self.output, place(&self.output, position), channels) };
                 self.codes(source, target);
             }
         });
@@ -76,7 +75,8 @@ pub(crate) struct NarrowTask {
     pub narrowed: Narrowed,
 }
 
-impl Task for NarrowTask {
+// SAFETY: a chunk reads some rows of the input, and writes the same of the copy.
+unsafe impl Task for NarrowTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.narrowed.output)
     }
@@ -85,14 +85,22 @@ impl Task for NarrowTask {
         self.narrowed.output.map.shape.len()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        vec![&self.input]
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        vec![&self.narrowed.output]
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
         let output = &self.narrowed.output;
         for (block, y) in rows::of_chunk(output, chunk) {
-            // SAFETY: the row is this chunk's own, and that of the input has the same blocks and positions.
-            unsafe {
-                let source = rows::read(context, &self.input, block, [y, 0], output.map.shape.width);
-                self.narrowed.row(context, block, y, source);
-            }
+            // SAFETY: no chunk writes the input.
+            let source =
+                unsafe { rows::read(context.memory, &self.input, block, [y, 0], output.map.shape.width) };
+            // SAFETY: the row is this chunk's own.
+            unsafe { self.narrowed.row(context.memory, block, y, source) };
         }
     }
 }

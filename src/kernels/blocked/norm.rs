@@ -1,6 +1,6 @@
 //! Normalisation of groups of channels in the blocked layout.
 
-use super::{Isa, Slot, Task, TaskContext};
+use super::{Isa, Memory, Slot, Task, TaskContext};
 use crate::format::{PackedNorm, Quantizer};
 use crate::kernels::norm::{Moments, Normalised, Standard};
 use crate::tensor::Span;
@@ -17,7 +17,8 @@ pub(crate) struct GroupNormTask {
     pub norm: PackedNorm,
 }
 
-impl Task for GroupNormTask {
+// SAFETY: a chunk reads positions of the input, and writes channels of the output: those of a row, or of a group.
+unsafe impl Task for GroupNormTask {
     /// Rows, or groups where all positions are normalised together.
     fn chunks(&self) -> usize {
         match self.norm.span {
@@ -30,19 +31,27 @@ impl Task for GroupNormTask {
         self.output.map.shape.len()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        vec![&self.input]
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        vec![&self.output]
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-        let shape = self.output.map.shape;
+        let (memory, shape) = (context.memory, self.output.map.shape);
         self.isa.width.run(|| match self.norm.span {
             Span::Position => {
-                for x in 0..shape.width {
-                    // SAFETY: the row is this chunk's own.
-                    (0..self.norm.groups).for_each(|group| unsafe {
-                        self.together(group, chunk..chunk + 1, x..x + 1, context)
-                    });
+                for (x, group) in
+                    (0..shape.width).flat_map(|x| (0..self.norm.groups).map(move |group| (x, group)))
+                {
+                    // SAFETY: the row is this chunk's own; no chunk writes the input.
+                    unsafe { self.together(group, chunk..chunk + 1, x..x + 1, memory) };
                 }
             }
-            // SAFETY: the group's channels are this chunk's own.
-            Span::Image => unsafe { self.together(chunk, 0..shape.height, 0..shape.width, context) },
+            // SAFETY: the group's channels are this chunk's own; no chunk writes the input.
+            Span::Image => unsafe { self.together(chunk, 0..shape.height, 0..shape.width, memory) },
         });
     }
 }
@@ -51,28 +60,23 @@ impl GroupNormTask {
     /// Normalises a group's channels at some positions.
     ///
     /// # Safety
-    /// Nobody else uses these channels of these positions of the output, or writes those of the input.
+    /// Nobody else uses these channels of these positions of the output meanwhile, or writes those of the input.
     #[inline(always)]
-    unsafe fn together(
-        &self,
-        group: usize,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        context: &TaskContext,
-    ) {
+    unsafe fn together(&self, group: usize, rows: Range<usize>, columns: Range<usize>, memory: &Memory) {
         let mut moments = Moments::default();
         let places = || rows.clone().flat_map(|y| columns.clone().map(move |x| [y, x]));
-        for position in places() {
+        for [y, x] in places() {
             for channels in self.pieces(group) {
+                let place = self.input.map.offset(channels.start, y, x);
                 // SAFETY: as the caller promises.
-                moments.add(unsafe { self.read(context, &channels, position) }, self.zero_point);
+                moments.add(unsafe { memory.read(&self.input, place, channels.len()) }, self.zero_point);
             }
         }
         let standard = moments.standard(self.norm.epsilon);
         for position in places() {
             for channels in self.pieces(group) {
                 // SAFETY: as the caller promises.
-                unsafe { self.write(context, &channels, position, standard) };
+                unsafe { self.normalise(memory, &channels, position, standard) };
             }
         }
     }
@@ -86,31 +90,24 @@ impl GroupNormTask {
             .map(move |index| first.max(index * block)..end.min((index + 1) * block))
     }
 
+    /// Normalises channels of one block, which the input has too, at a position.
+    ///
+    /// # Safety
+    /// Nobody else uses these channels of the output meanwhile, or writes those of the input.
     #[inline(always)]
-    unsafe fn read<'a>(
+    unsafe fn normalise(
         &self,
-        context: &TaskContext<'a>,
-        channels: &Range<usize>,
-        [y, x]: [usize; 2],
-    ) -> &'a [u8] {
-        let place = self.input.start + self.input.map.offset(channels.start, y, x);
-        // SAFETY: the channels are of one block of the input, which has the blocks of the output.
-        unsafe { std::slice::from_raw_parts(context.memory.at(place), channels.len()) }
-    }
-
-    #[inline(always)]
-    unsafe fn write(
-        &self,
-        context: &TaskContext,
+        memory: &Memory,
         channels: &Range<usize>,
         [y, x]: [usize; 2],
         standard: Standard,
     ) {
-        let place = self.output.start + self.output.map.offset(channels.start, y, x);
-        // SAFETY: the channels are of one block, and nobody else uses them.
-        let target = unsafe { std::slice::from_raw_parts_mut(context.memory.at(place), channels.len()) };
-        let normalised = Normalised { norm: &self.norm, zero_point: self.zero_point, output: self.quantizer };
+        let place = |slot: &Slot| slot.map.offset(channels.start, y, x);
         // SAFETY: as the caller promises.
-        normalised.codes(standard, channels.start, unsafe { self.read(context, channels, [y, x]) }, target);
+        let source = unsafe { memory.read(&self.input, place(&self.input), channels.len()) };
+        // SAFETY: as the caller promises.
+        let target = unsafe { memory.write(&self.output, place(&self.output), channels.len()) };
+        let normalised = Normalised { norm: &self.norm, zero_point: self.zero_point, output: self.quantizer };
+        normalised.codes(standard, channels.start, source, target);
     }
 }

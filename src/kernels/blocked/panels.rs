@@ -125,19 +125,22 @@ impl Panels {
         &self.runs[self.panels[panel].runs.clone()]
     }
 
-    /// The address of a panel's weights.
-    pub fn weights(&self, panel: usize) -> *const i8 {
-        self.weights.at(self.panels[panel].weights)
+    /// The weights of a panel, the first at a multiple of 64 bytes.
+    pub fn weights(&self, panel: usize) -> &[i8] {
+        let Panel { weights, bytes, .. } = self.panels[panel];
+        &self.weights.as_slice()[weights..][..bytes]
     }
 
     /// Where the weights of the next panel are, for the `tile`th of `tiles` tiles that share the fetching, and how many
     /// lines it fetches with each run.
     pub fn ahead(&self, panel: usize, tile: usize, tiles: usize) -> (*const i8, usize) {
-        let Some(next) = self.panels.get(panel + 1) else { return (self.weights(panel), 0) };
-        let runs = self.panels[panel].runs.len();
-        let lines = (self.bytes(panel + 1) / 64).div_ceil(tiles * runs);
+        if panel + 1 == self.len() {
+            return (std::ptr::null(), 0);
+        }
+        let (runs, next) = (self.panels[panel].runs.len(), self.weights(panel + 1));
+        let lines = (next.len() / 64).div_ceil(tiles * runs);
         let worth = tiles <= MANY_TILES;
-        (self.weights.at(next.weights).wrapping_add(tile * runs * lines * 64), if worth { lines } else { 0 })
+        (next.as_ptr().wrapping_add(tile * runs * lines * 64), if worth { lines } else { 0 })
     }
 
     /// The farthest byte that any run reaches from its strip's first one.

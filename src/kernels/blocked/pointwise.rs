@@ -14,7 +14,8 @@ pub(crate) struct TableTask {
     pub entries: Vec<u8>,
 }
 
-impl Task for TableTask {
+// SAFETY: a chunk reads some rows of the input, and writes the same of the output.
+unsafe impl Task for TableTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
     }
@@ -23,20 +24,29 @@ impl Task for TableTask {
         self.output.map.shape.len()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        vec![&self.input]
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        vec![&self.output]
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-        let (input, output) = (&self.input.map, &self.output.map);
+        let (memory, input, output) = (context.memory, &self.input.map, &self.output.map);
         // Distance between the tables of neighbouring channels.
         let step = if self.entries.len() > 256 { 256 } else { 0 };
         for (block, y) in rows::of_chunk(&self.output, chunk) {
             let first = block * output.block * step;
             let channels = output.block.min(output.shape.channels - block * output.block);
             // SAFETY: the row is this chunk's own.
-            let target = unsafe { rows::write(context, &self.output, block, y) };
+            let target = unsafe { rows::write(memory, &self.output, block, y) };
             for (x, codes) in target.chunks_exact_mut(output.block).enumerate() {
-                let place = self.input.start + input.offset(block * output.block, y, x);
-                // SAFETY: a block of the input holds at least the channels of a block of the output: pixels have one block
-                // when there are few channels, all other maps have the same blocks.
-                let source = unsafe { std::slice::from_raw_parts(context.memory.at(place), channels) };
+                // A block of the input holds at least the channels of a block of the output: pixels have one block when
+                // there are few channels, all other maps have the same blocks.
+                let place = input.offset(block * output.block, y, x);
+                // SAFETY: no chunk writes the input.
+                let source = unsafe { memory.read(&self.input, place, channels) };
                 for (channel, (code, &source)) in codes.iter_mut().zip(source).enumerate() {
                     *code = self.entries[first + channel * step + usize::from(source)];
                 }
@@ -67,7 +77,8 @@ pub(crate) struct BinaryTask {
     pub narrowed: Option<Narrowed>,
 }
 
-impl Task for BinaryTask {
+// SAFETY: a chunk reads positions of the operands, and writes some rows of the output and the same of the copy.
+unsafe impl Task for BinaryTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output)
     }
@@ -76,27 +87,40 @@ impl Task for BinaryTask {
         self.output.map.shape.len()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        self.operands.iter().collect()
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        let copy = self.narrowed.iter().map(|narrowed| &narrowed.output);
+        copy.chain([&self.output]).collect()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
+        let memory = context.memory;
         let (size, other) = (self.output.map.block, self.operands[1].map.shape);
         for (block, y) in rows::of_chunk(&self.output, chunk) {
             // SAFETY: the row is this chunk's own.
-            let target = unsafe { rows::write(context, &self.output, block, y) };
+            let target = unsafe { rows::write(memory, &self.output, block, y) };
             for (x, codes) in target.chunks_exact_mut(size).enumerate() {
                 let at = [y.min(other.height - 1), x.min(other.width - 1)];
                 let mut row = [0u8; super::map::BLOCK];
-                // SAFETY: positions of the operands; the second has the first's blocks, or a single channel.
-                let left = unsafe { rows::read(context, &self.operands[0], block, [y, x], 1) };
+                // SAFETY: no chunk writes the operands.
+                let left = unsafe { rows::read(memory, &self.operands[0], block, [y, x], 1) };
+                // The second operand has the first's blocks, or a single channel.
                 if other.channels == self.output.map.shape.channels {
-                    let right = unsafe { rows::read(context, &self.operands[1], block, at, 1) };
+                    // SAFETY: no chunk writes the operands.
+                    let right = unsafe { rows::read(memory, &self.operands[1], block, at, 1) };
                     row[..size].copy_from_slice(right);
                 } else {
-                    row.fill(unsafe { rows::read(context, &self.operands[1], 0, at, 1) }[0]);
+                    // SAFETY: no chunk writes the operands.
+                    row.fill(unsafe { rows::read(memory, &self.operands[1], 0, at, 1) }[0]);
                 }
                 self.isa.width.run(|| self.codes(left, &row[..size], codes));
             }
             if let Some(narrowed) = &self.narrowed {
                 // SAFETY: the copy's row is this chunk's own too.
-                unsafe { narrowed.row(context, block, y, target) };
+                unsafe { narrowed.row(memory, block, y, target) };
             }
         }
     }

@@ -113,7 +113,8 @@ impl TapRange {
     }
 }
 
-impl Task for PoolTask {
+// SAFETY: a chunk reads positions of the input, and writes some rows of the output and the same of the copy.
+unsafe impl Task for PoolTask {
     fn chunks(&self) -> usize {
         rows::chunks(&self.output).max(self.output.map.blocks().min(16)).min(rows::rows(&self.output))
     }
@@ -122,21 +123,27 @@ impl Task for PoolTask {
         self.output.map.shape.len()
     }
 
+    fn reads(&self) -> Vec<&Slot> {
+        vec![&self.input]
+    }
+
+    fn writes(&self) -> Vec<&Slot> {
+        let copy = self.narrowed.iter().map(|narrowed| &narrowed.output);
+        copy.chain([&self.output]).collect()
+    }
+
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-        let size = self.output.map.block;
-        // SAFETY: the rows are this chunk's own; positions are the input's.
-        self.width.run(|| unsafe {
+        let memory = context.memory;
+        self.width.run(|| {
             for (block, y) in rows::of_chunks(&self.output, chunk, self.chunks()) {
-                let target = rows::write(context, &self.output, block, y);
-                for (x, codes) in target.chunks_exact_mut(size).enumerate() {
-                    match size {
-                        BLOCK => self.window::<BLOCK>(context, block, [y, x], codes),
-                        32 => self.window::<32>(context, block, [y, x], codes),
-                        _ => self.window::<16>(context, block, [y, x], codes),
-                    }
-                }
+                // SAFETY: the row is this chunk's own.
+                let target = unsafe { rows::write(memory, &self.output, block, y) };
+                // SAFETY: no chunk writes the input, which has the output's blocks.
+                let plane = unsafe { rows::plane(memory, &self.input, block) };
+                self.row(plane, y, target);
                 if let Some(narrowed) = &self.narrowed {
-                    narrowed.row(context, block, y, target);
+                    // SAFETY: the copy's row is this chunk's own too.
+                    unsafe { narrowed.row(memory, block, y, target) };
                 }
             }
         });
@@ -144,38 +151,35 @@ impl Task for PoolTask {
 }
 
 impl PoolTask {
+    /// The codes of a row of a block, of which the input has `plane`.
     #[inline(always)]
-    unsafe fn window<const SIZE: usize>(
-        &self,
-        context: &TaskContext,
-        block: usize,
-        [y, x]: [usize; 2],
-        codes: &mut [u8],
-    ) {
+    fn row(&self, plane: &[u8], y: usize, codes: &mut [u8]) {
+        let size = self.output.map.block;
+        for (x, codes) in codes.chunks_exact_mut(size).enumerate() {
+            match size {
+                BLOCK => self.window::<BLOCK>(plane, [y, x], codes),
+                32 => self.window::<32>(plane, [y, x], codes),
+                _ => self.window::<16>(plane, [y, x], codes),
+            }
+        }
+    }
+
+    /// The codes of a block of `SIZE` channels at a position.
+    #[inline(always)]
+    fn window<const SIZE: usize>(&self, plane: &[u8], [y, x]: [usize; 2], codes: &mut [u8]) {
         match &self.kind {
             PoolKind::Max => {
                 let mut largest = [0u8; SIZE];
-                // SAFETY: as the caller promises.
-                unsafe {
-                    self.visit(context, block, [y, x], |codes: &[u8; SIZE]| {
-                        largest
-                            .iter_mut()
-                            .zip(codes)
-                            .for_each(|(largest, &code)| *largest = code.max(*largest));
-                    });
-                }
+                self.visit(plane, [y, x], |codes: &[u8; SIZE]| {
+                    largest.iter_mut().zip(codes).for_each(|(largest, &code)| *largest = code.max(*largest));
+                });
                 codes.copy_from_slice(&largest);
             }
             PoolKind::Mean { zero_point, by_count, counts, quantizer } => {
                 let mut sums = [0i32; SIZE];
-                // SAFETY: as the caller promises.
-                unsafe {
-                    self.visit(context, block, [y, x], |codes: &[u8; SIZE]| {
-                        sums.iter_mut()
-                            .zip(codes)
-                            .for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
-                    });
-                }
+                self.visit(plane, [y, x], |codes: &[u8; SIZE]| {
+                    sums.iter_mut().zip(codes).for_each(|(sum, &code)| *sum += i32::from(code) - zero_point);
+                });
                 let by = by_count[(counts[0][y] * counts[1][x]).max(1) - 1];
                 let offset = offset(quantizer.zero_point, 0);
                 for (code, sum) in codes.iter_mut().zip(sums) {
@@ -185,21 +189,14 @@ impl PoolTask {
         }
     }
 
-    /// Calls `visit` with the codes under each tap in the image.
+    /// Calls `visit` with the codes of a block of `SIZE` channels under each tap in the image.
     #[inline(always)]
-    unsafe fn visit<const SIZE: usize>(
-        &self,
-        context: &TaskContext,
-        block: usize,
-        [y, x]: [usize; 2],
-        mut visit: impl FnMut(&[u8; SIZE]),
-    ) {
-        let (rows, columns) = (&self.rows[y], &self.columns[x]);
+    fn visit<const SIZE: usize>(&self, plane: &[u8], [y, x]: [usize; 2], mut visit: impl FnMut(&[u8; SIZE])) {
+        let (rows, columns, pitch) = (&self.rows[y], &self.columns[x], self.input.map.pitch());
         for row in rows.range.clone().step_by(rows.step) {
             for column in columns.range.clone().step_by(columns.step) {
-                let place = self.input.start + self.input.map.offset(block * SIZE, row, column);
-                // SAFETY: the position is the input's, which has the output's blocks of `SIZE` channels.
-                visit(unsafe { &*context.memory.at(place).cast() });
+                let codes = &plane[row * pitch + column * SIZE..];
+                codes.first_chunk().into_iter().for_each(&mut visit);
             }
         }
     }
@@ -207,13 +204,12 @@ impl PoolTask {
 
 /// Sum of the distances from zero over all positions, for each channel.
 pub(crate) fn global_sum(memory: &mut Memory, slot: &Slot, zero_point: u8, mut visit: impl FnMut(i32)) {
-    let context = TaskContext { memory, inputs: &[] };
+    let codes = &memory.bytes()[slot.start..];
     for block in 0..slot.map.blocks() {
         let mut sums = [0i32; BLOCK];
         for y in 0..slot.map.shape.height {
-            // SAFETY: the row is the slot's; nobody else has the memory.
-            let row = unsafe { rows::read(&context, slot, block, [y, 0], slot.map.shape.width) };
-            for codes in row.chunks_exact(slot.map.block) {
+            let row = &codes[slot.map.offset(block * slot.map.block, y, 0)..];
+            for codes in row.chunks_exact(slot.map.block).take(slot.map.shape.width) {
                 sums.iter_mut()
                     .zip(codes)
                     .for_each(|(sum, &code)| *sum += i32::from(code) - i32::from(zero_point));

@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use super::ring::Ring;
+use super::slot::Slot;
 use crate::threads;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -25,9 +26,11 @@ pub(crate) struct TaskContext<'a> {
 
 /// A part of the work that can be cut into chunks.
 ///
-/// Chunks of one task write disjoint bytes of the memory, and none that the task reads; what they read and write lies
-/// within the slots they were made for, which the program's memory covers.
-pub(crate) trait Task: Send + Sync + Debug {
+/// # Safety
+/// Of the memory, chunks read bytes of the slots [`reads`](Self::reads) and [`writes`](Self::writes) alone, through the
+/// functions of [`Memory`]. They write positions of images in the slots `writes`, no rings, and different chunks write
+/// different bytes; they read nothing that another chunk writes, as long as no slot of `reads` overlaps one of `writes`.
+pub(crate) unsafe trait Task: Send + Sync + Debug {
     /// Number of chunks.
     fn chunks(&self) -> usize;
 
@@ -39,14 +42,22 @@ pub(crate) trait Task: Send + Sync + Debug {
         0
     }
 
+    /// The slots of which chunks read.
+    fn reads(&self) -> Vec<&Slot>;
+
+    /// The slots of which chunks write.
+    fn writes(&self) -> Vec<&Slot>;
+
     /// Does one chunk.
     ///
     /// # Safety
-    /// `context` is of the task's own program; nobody else runs this chunk, or a task that writes what it reads.
+    /// Slots of [`reads`](Self::reads) and [`writes`](Self::writes) are sound, and those written overlap none of the others.
+    /// Meanwhile nobody else runs this chunk, or uses the memory but for other chunks of this task and for rings of slots
+    /// that it writes.
     unsafe fn run(&self, chunk: usize, context: &TaskContext);
 }
 
-/// One operator: its results, then their rings.
+/// One operator: its results, then their rings. Its slots are such that its chunks may run at the same time.
 #[derive(Debug)]
 pub(crate) struct Stage {
     rings: Vec<Ring>,
@@ -58,7 +69,7 @@ pub(crate) struct Stage {
 #[derive(Debug, Default)]
 pub(crate) struct Program {
     stages: Vec<Stage>,
-    /// Bytes of memory that the stages use.
+    /// Bytes of memory that the stages' slots cover.
     bytes: usize,
     /// All tasks' work.
     work: usize,
@@ -73,18 +84,15 @@ impl Program {
     /// Adds an operator.
     pub fn append(&mut self, stage: Stage) {
         self.work += stage.task.work();
+        self.bytes = self.bytes.max(stage.end());
         self.stages.push(stage);
     }
 
     /// Exchanges an operator for another one that reads and writes the same slots.
     pub fn exchange(&mut self, place: usize, stage: &mut Stage) {
         self.work = self.work - self.stages[place].task.work() + stage.task.work();
+        self.bytes = self.bytes.max(stage.end());
         std::mem::swap(&mut self.stages[place], stage);
-    }
-
-    /// Makes room for everything below `bytes`.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.bytes = self.bytes.max(bytes);
     }
 
     /// Bytes of weights of each operator.
@@ -94,21 +102,46 @@ impl Program {
 
     /// Memory to run in.
     pub fn memory(&self) -> Memory {
-        Memory::new(self.bytes)
+        let memory = Memory::new(self.bytes);
+        #[cfg(fgq_redzones)]
+        self.gaps().into_iter().for_each(|gap| memory.forbid(gap));
+        memory
+    }
+
+    /// What lies between slots.
+    #[cfg(fgq_redzones)]
+    fn gaps(&self) -> Vec<Range<usize>> {
+        let mut slots: Vec<&Slot> = self.stages.iter().flat_map(Stage::slots).collect();
+        slots.sort_unstable_by_key(|slot| slot.start);
+        let starts = slots.iter().map(|slot| slot.start).chain([self.bytes]);
+        let ends = slots.iter().scan(0, |end, slot| {
+            *end = slot.end().max(*end);
+            Some(*end)
+        });
+        std::iter::once(0)
+            .chain(ends)
+            .zip(starts)
+            .filter(|(end, start)| end < start)
+            .map(|(end, start)| end..start)
+            .collect()
     }
 
     /// Works all stages off, helped by the threads of the current `rayon` pool that have nothing else to do.
     ///
-    /// `memory` must come from this program's [`memory`](Self::memory); nothing happens otherwise.
+    /// # Panics
+    /// If `memory` is shorter than this program's [`memory`](Self::memory).
     pub fn run(&self, memory: &mut Memory, inputs: &[&[u8]]) {
         self.run_watched(memory, inputs, &|_| {});
     }
 
     /// Like [`run`](Self::run); calls `finished` with the index of each stage when it is done.
     pub fn run_watched(&self, memory: &mut Memory, inputs: &[&[u8]], finished: &(dyn Fn(usize) + Sync)) {
-        if memory.len() < self.bytes {
-            return;
-        }
+        assert!(
+            memory.len() >= self.bytes,
+            "{} bytes of memory where {} are needed",
+            memory.len(),
+            self.bytes
+        );
         let context = TaskContext { memory, inputs };
         let threads = if self.work < WORTH { 1 } else { threads::count() };
         let crew = Crew::new(self, context, threads, finished);
@@ -205,7 +238,8 @@ impl<'a> Crew<'a> {
             let Some((stage, open, chunk)) = chunk_of(split(ticket.fetch_add(1, Ordering::AcqRel))) else {
                 break;
             };
-            // SAFETY: each chunk is given out once, and a stage opens when all chunks of the one before are done.
+            // SAFETY: each chunk is given out once; a stage opens when all chunks of the one before are done; nobody but
+            // this crew has the memory.
             unsafe { stage.run(chunk, &self.context) };
             (place, count) = (open, count + 1);
         }
@@ -225,20 +259,49 @@ impl<'a> Crew<'a> {
 
 impl Stage {
     /// An operator and the rings around its results.
+    ///
+    /// # Panics
+    /// If slots are not sound, if one that the task writes overlaps another one, or if a ring is not around one of these.
     pub fn new(task: Box<dyn Task>, rings: impl IntoIterator<Item = Ring>) -> Self {
         let rings: Vec<Ring> = rings.into_iter().collect();
+        let (reads, writes) = (task.reads(), task.writes());
+        assert!(
+            reads.iter().chain(&writes).all(|slot| slot.is_sound()),
+            "slots that are not sound: {task:?}"
+        );
+        for (place, slot) in writes.iter().enumerate() {
+            let mut others = reads.iter().chain(&writes[place + 1..]);
+            assert!(others.all(|other| slot.is_apart(other)), "slots that overlap: {task:?}");
+        }
+        for (place, ring) in rings.iter().enumerate() {
+            let again = rings[place + 1..].iter().any(|other| other.slot() == ring.slot());
+            assert!(writes.contains(&ring.slot()) && !again, "a ring of something else: {ring:?}");
+        }
         let chunks = task.chunks() + rings.len();
+        assert!(u32::try_from(chunks).is_ok(), "{chunks} chunks");
         Self { rings, task, chunks }
     }
 
+    /// What it reads and writes.
+    fn slots(&self) -> Vec<&Slot> {
+        [self.task.reads(), self.task.writes()].concat()
+    }
+
+    /// The end of the memory that it uses.
+    fn end(&self) -> usize {
+        self.slots().into_iter().map(Slot::end).max().unwrap_or(0)
+    }
+
+    /// Does one chunk of the task, or one ring.
+    ///
+    /// # Safety
+    /// Meanwhile nobody else runs this chunk, or uses the memory but for other chunks of this stage.
     unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-        let ring = chunk.checked_sub(self.chunks - self.rings.len());
-        // SAFETY: as the caller promises; the rings and the images are different bytes.
-        unsafe {
-            match ring {
-                Some(ring) => self.rings[ring].fill(context.memory),
-                None => self.task.run(chunk, context),
-            }
+        match chunk.checked_sub(self.chunks - self.rings.len()) {
+            // SAFETY: as the caller promises; no task writes rings, and each slot has one.
+            Some(ring) => unsafe { self.rings[ring].fill(context.memory) },
+            // SAFETY: as the caller promises; `new` has found the slots as they should be.
+            None => unsafe { self.task.run(chunk, context) },
         }
     }
 }
@@ -254,6 +317,8 @@ fn wait(round: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::blocked::Map;
+    use crate::tensor::Shape;
 
     /// Adds up the bytes that the stage before wrote, and checks that all of them are there.
     #[derive(Debug)]
@@ -261,15 +326,22 @@ mod tests {
         stage: usize,
         chunks: usize,
         before: usize,
+        slots: [Slot; 2],
     }
 
     impl Counting {
-        fn start(stage: usize) -> usize {
-            stage % 2 * 64
+        /// Stages take turns with two slots of the memory.
+        fn slot(stage: usize) -> Slot {
+            Slot::new(stage % 2 * 128, Map::new(Shape::new(64, 1, 1), [0; 4]), 0)
+        }
+
+        fn new(stage: usize, chunks: usize, before: usize) -> Self {
+            Self { stage, chunks, before, slots: [Self::slot(stage + 1), Self::slot(stage)] }
         }
     }
 
-    impl Task for Counting {
+    // SAFETY: a chunk reads the first slot and writes a byte of its own in the second.
+    unsafe impl Task for Counting {
         fn chunks(&self) -> usize {
             self.chunks
         }
@@ -278,15 +350,21 @@ mod tests {
             WORTH
         }
 
+        fn reads(&self) -> Vec<&Slot> {
+            vec![&self.slots[0]]
+        }
+
+        fn writes(&self) -> Vec<&Slot> {
+            vec![&self.slots[1]]
+        }
+
         unsafe fn run(&self, chunk: usize, context: &TaskContext) {
-            let before = context.memory.at(Self::start(self.stage + 1));
-            let missing = (0..self.before).filter(|&place| {
-                // SAFETY: stages take turns with two lines of the memory.
-                unsafe { before.add(place).read() != self.stage as u8 }
-            });
-            let code = if missing.count() == 0 { self.stage as u8 + 1 } else { 0 };
+            // SAFETY: no chunk writes this slot.
+            let before = unsafe { context.memory.read(&self.slots[0], 0, self.before) };
+            let complete = before.iter().all(|&code| code == self.stage as u8);
             // SAFETY: each chunk has a byte of its own.
-            unsafe { context.memory.at(Self::start(self.stage)).add(chunk).write(code) };
+            let own = unsafe { context.memory.write(&self.slots[1], chunk, 1) };
+            own.fill(if complete { self.stage as u8 + 1 } else { 0 });
         }
     }
 
@@ -297,13 +375,12 @@ mod tests {
         let mut program = Program::default();
         for (stage, &chunks) in sizes.iter().enumerate() {
             let before = if stage == 0 { 0 } else { sizes[stage - 1] };
-            program.push(Box::new(Counting { stage, chunks, before }), None);
+            program.push(Box::new(Counting::new(stage, chunks, before)), None);
         }
-        program.reserve(128);
         for threads in [1, 2, 3, 8, 20] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for inside in [false, true] {
-                for _ in 0..200 {
+                for _ in 0..if cfg!(miri) { 2 } else { 200 } {
                     let (mut memory, ends) = (program.memory(), AtomicUsize::new(0));
                     let finished = |stage| assert_eq!(ends.fetch_add(1, Ordering::Relaxed), stage);
                     let mut run = || program.run_watched(&mut memory, &[], &finished);
@@ -314,9 +391,8 @@ mod tests {
                         run()
                     }
                     assert_eq!(ends.load(Ordering::Relaxed), sizes.len());
-                    let last = memory.at(Counting::start(sizes.len() - 1));
-                    // SAFETY: nobody else has the memory.
-                    assert_eq!(unsafe { last.read() }, sizes.len() as u8, "{threads} threads");
+                    let last = memory.bytes()[Counting::slot(sizes.len() - 1).start];
+                    assert_eq!(last, sizes.len() as u8, "{threads} threads");
                 }
             }
         }

@@ -20,10 +20,15 @@ impl Ring {
         slot.map.has_ring().then(|| Self { slot: slot.clone(), codes })
     }
 
+    /// Around which value it lies.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
     /// Writes the codes.
     ///
     /// # Safety
-    /// `memory` covers the slot; nobody else touches the ring.
+    /// Nobody else uses the ring meanwhile.
     pub unsafe fn fill(&self, memory: &Memory) {
         let map = &self.slot.map;
         let [top, left, _, right] = map.ring;
@@ -31,24 +36,26 @@ impl Ring {
             for row in 0..map.rows() {
                 let image = row >= top && row < top + map.shape.height;
                 let columns = if image { left } else { map.columns() };
-                // SAFETY: rows and columns lie within the map.
-                unsafe {
-                    self.fill_columns(memory, block, row, 0, columns);
-                    if image {
-                        self.fill_columns(memory, block, row, map.columns() - right, right);
-                    }
+                // SAFETY: as the caller promises; these columns are no positions of the image.
+                unsafe { self.fill_columns(memory, block, [row, 0], columns) };
+                if image {
+                    // SAFETY: the same.
+                    unsafe { self.fill_columns(memory, block, [row, map.columns() - right], right) };
                 }
             }
         }
     }
 
-    unsafe fn fill_columns(&self, memory: &Memory, block: usize, row: usize, column: usize, count: usize) {
+    /// Writes the codes of `count` columns of a row of a block.
+    ///
+    /// # Safety
+    /// Nobody else uses them meanwhile.
+    unsafe fn fill_columns(&self, memory: &Memory, block: usize, [row, column]: [usize; 2], count: usize) {
         let map = &self.slot.map;
         let codes = &self.codes[block * map.block..][..map.block];
-        let first = memory.at(self.slot.start + map.place(block * map.block, row, column));
-        for column in 0..count {
-            // SAFETY: `count` columns from `first` lie within the map's row.
-            unsafe { codes.as_ptr().copy_to_nonoverlapping(first.add(column * map.block), map.block) };
-        }
+        let place = map.place(block * map.block, row, column);
+        // SAFETY: as the caller promises.
+        let columns = unsafe { memory.write(&self.slot, place, count * map.block) };
+        columns.chunks_exact_mut(map.block).for_each(|column| column.copy_from_slice(codes));
     }
 }

@@ -1,6 +1,6 @@
 //! Rows of blocks: the unit in which simple operators work.
 
-use super::{Slot, TaskContext};
+use super::{Memory, Slot};
 use std::ops::Range;
 
 /// Most chunks of a simple operator.
@@ -33,33 +33,44 @@ pub(super) fn of_chunks(slot: &Slot, chunk: usize, chunks: usize) -> impl Iterat
 /// A block's codes of `count` neighbouring positions.
 ///
 /// # Safety
-/// The positions are the slot's, and nobody writes them.
+/// Nobody writes them while they are borrowed.
 #[inline]
 pub(super) unsafe fn read<'a>(
-    context: &TaskContext<'a>,
+    memory: &'a Memory,
     slot: &Slot,
     block: usize,
     [y, x]: [usize; 2],
     count: usize,
 ) -> &'a [u8] {
-    let place = slot.start + slot.map.offset(block * slot.map.block, y, x);
+    let place = slot.map.offset(block * slot.map.block, y, x);
     // SAFETY: as the caller promises.
-    unsafe { std::slice::from_raw_parts(context.memory.at(place), count * slot.map.block) }
+    unsafe { memory.read(slot, place, count * slot.map.block) }
 }
 
-/// A block's codes of a row, to be written.
+/// A block's codes, from its first position to its last one, with the ring between rows.
 ///
 /// # Safety
-/// The row is the slot's, and nobody else uses it.
+/// Nobody writes them while they are borrowed.
+#[inline]
+pub(super) unsafe fn plane<'a>(memory: &'a Memory, slot: &Slot, block: usize) -> &'a [u8] {
+    let map = &slot.map;
+    let len = (map.shape.height - 1) * map.pitch() + map.shape.width * map.block;
+    // SAFETY: as the caller promises.
+    unsafe { memory.read(slot, map.offset(block * map.block, 0, 0), len) }
+}
+
+/// A block's codes of a row, to be written; different rows are different bytes.
+///
+/// # Safety
+/// Nobody else uses the row while it is borrowed.
+///
+/// # Panics
+/// If the slot has no such row.
 #[inline]
 #[allow(clippy::mut_from_ref)]
-pub(super) unsafe fn write<'a>(
-    context: &TaskContext<'a>,
-    slot: &Slot,
-    block: usize,
-    y: usize,
-) -> &'a mut [u8] {
-    let place = slot.start + slot.map.offset(block * slot.map.block, y, 0);
+pub(super) unsafe fn write<'a>(memory: &'a Memory, slot: &Slot, block: usize, y: usize) -> &'a mut [u8] {
+    let map = &slot.map;
+    assert!(block < map.blocks() && y < map.shape.height, "row {y} of block {block} of {map:?}");
     // SAFETY: as the caller promises.
-    unsafe { std::slice::from_raw_parts_mut(context.memory.at(place), slot.map.shape.width * slot.map.block) }
+    unsafe { memory.write(slot, map.offset(block * map.block, y, 0), map.shape.width * map.block) }
 }

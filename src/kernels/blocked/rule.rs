@@ -3,17 +3,23 @@
 use super::PANEL;
 
 /// Neighbouring positions whose sums become codes.
+///
+/// # Safety
+/// Whoever gives a segment and a [`Rule`] to [`Isa::finish`](super::Isa::finish) promises, and that function may rely on:
+/// - At every position of `output` the rule's [`width`](Rule::width) codes may be written, and nobody else uses them.
+/// - If the rule has a residual, at every position of `residual` [`PANEL`] codes may be read, and nobody writes them.
+/// - The CPU has the instructions of the function.
+///
+/// The codes need not be aligned.
 #[derive(Debug)]
-pub(crate) struct Segment {
-    /// Rows of [`PANEL`] sums.
-    pub sums: *const i32,
-    /// Number of positions.
-    pub count: usize,
+pub(crate) struct Segment<'a> {
+    /// The sums of every position.
+    pub sums: &'a [[i32; PANEL]],
     /// Where the codes go.
     pub output: *mut u8,
     /// Bytes between positions of the output.
     pub output_step: usize,
-    /// The residual's codes, if there is one.
+    /// The residual's codes, if the rule has one.
     pub residual: *const u8,
     /// Bytes between positions of the residual.
     pub residual_step: usize,
@@ -37,7 +43,7 @@ pub(crate) struct Rule {
     pub fraction: u8,
     /// Smallest and largest code.
     pub clamp: [u8; 2],
-    /// Channels to store, at most [`PANEL`]; those beyond the map's block are no one's.
+    /// Channels to store, 16 or [`PANEL`]; those beyond the map's block are no one's.
     pub width: usize,
 }
 

@@ -8,9 +8,24 @@ pub(crate) const TILE: usize = 32;
 pub(crate) const STRIPS: usize = 2;
 
 /// Sums of one tile: `strips` × `len` positions, one panel of 32 channels.
+///
+/// # Safety
+/// Whoever gives a tile to [`Isa::tile`](super::Isa::tile) or [`Isa::depthwise`](super::Isa::depthwise) promises, and
+/// these may rely on:
+/// - `count` is 1 or [`STRIPS`]; `len` is one of [`Isa::strips`](super::Isa::strips), and `lens` are at most that.
+/// - From each of `strips` on, for each of `len` positions, which are `step` bytes apart, and for each run, so many bytes
+///   from its `offset` on may be read as its steps have, in whole registers of 16 bytes, and at least [`PANEL`]; nobody
+///   writes them. They need not be aligned.
+/// - `weights` is a multiple of 64, and `4 · PANEL` bytes for each step of each run may be read from there on, and another
+///   `4 · PANEL` for each run of [`Form::Scaled`](super::Form); nobody writes them. All runs of
+///   [`Form::Even`](super::Form) have the same number of steps, and there is one at least.
+/// - `sums` is a multiple of 64, and `count × len` rows of [`PANEL`] sums may be written from there on; nobody else uses
+///   them.
+/// - `ahead` may be any address: it is fetched, but not read.
+/// - The CPU has the instructions of the function, and for `tile` it is in the state of [`Mode`](super::Mode).
 #[derive(Debug)]
 pub(crate) struct Tile<'a> {
-    /// First position of each strip.
+    /// First position of each strip; the last strip again where there are fewer.
     pub strips: [*const u8; STRIPS],
     /// How many of the strips there are.
     pub count: usize,

@@ -1,12 +1,17 @@
 //! Convolutions: the reference against sums scattered from the input, the portable path against the reference.
 
+use super::super::plain::PLAIN;
 use super::super::{ConvKernel, ConvSpec, Epilogue, Kernels, logits, portable, reference};
 use super::*;
 use crate::tensor::Window;
 use proptest::prelude::*;
 
 /// Most multiplications of one case.
-const WORK: usize = 400_000;
+const WORK: usize = if cfg!(miri) { 20_000 } else { 400_000 };
+/// Cases of each property.
+const CASES: u32 = if cfg!(miri) { 12 } else { 400 };
+/// Widths around the lengths of strips.
+const WIDTHS: &[usize] = if cfg!(miri) { &[5] } else { &[1, 2, 3, 6, 7, 8, 13, 14, 15, 16, 17, 28, 33] };
 /// Largest codes: of 8 bits, of fewer, and around the last that are signed numbers of 8 bits too.
 const LARGEST: [u8; 7] = [255, 255, 128, 127, 15, 3, 1];
 
@@ -162,7 +167,7 @@ fn scattered(spec: &ConvSpec, input: &Batch<u8>, shape: Shape) -> Vec<i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn all_kernels_are_reference_to_the_bit(seed: u64) {
@@ -176,6 +181,9 @@ proptest! {
             prop_assert_eq!(&sums, &fast.sums(&input).unwrap(), "sums of {:?}", kernels);
             prop_assert_eq!(&codes, &fast.codes(&input, residual.as_ref()).unwrap(), "codes of {:?}", kernels);
         }
+        let plain = ConvKernel::with_tiles(spec.clone(), Some(epilogue.clone()), &PLAIN);
+        prop_assert_eq!(&sums, &plain.sums(&input).unwrap());
+        prop_assert_eq!(&codes, &plain.codes(&input, residual.as_ref()).unwrap());
     }
 
     #[test]
@@ -296,7 +304,7 @@ fn tiles_are_reference_at_all_edges() {
                 assert!(fast.codes(&input, residual.as_ref()).unwrap() == codes, "{place}");
             }
         };
-    for width in [1, 2, 3, 6, 7, 8, 13, 14, 15, 16, 17, 28, 33] {
+    for width in WIDTHS.iter().copied() {
         for (outputs, inputs) in [(1, 64), (16, 16), (17, 3), (31, 65), (32, 4), (33, 130), (65, 17)] {
             for (kernel, stride) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
                 check(outputs, inputs, 1, width, kernel, stride);
@@ -316,6 +324,7 @@ fn tiles_are_reference_at_all_edges() {
 /// A row of as many steps as sums of 16 bits hold, one less and some more; all products as large as they can be, or of
 /// either sign.
 #[test]
+#[cfg_attr(miri, ignore = "about numbers, and long")]
 fn sums_of_16_bits_hold_their_steps() {
     for (bound, largest) in
         [(15, 255), (127, 15), (15, 15), (8, 255), (64, 255), (65, 255), (127, 128), (127, 127), (1, 255)]

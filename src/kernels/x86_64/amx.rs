@@ -2,20 +2,24 @@
 
 use super::avx512::{ORDER, depthwise, finish};
 use super::peak;
-use crate::kernels::blocked::{Form, Isa, Mode, Tile};
+use crate::kernels::blocked::{Form, Isa, Mode, Promise, Run, Tile};
 use crate::wide::Width;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 /// See [`Isa`].
-pub(in crate::kernels) static AMX: Isa = Isa {
+pub(super) static AMX: Isa = Isa {
     strips: &[16, 14, 12, 10, 8],
     shortens: false,
     form: Form::Even,
-    width: Width::Avx512,
+    // SAFETY: as for the promise.
+    width: unsafe { Width::avx512() },
     order: ORDER,
     mode: Some(Mode { begin, end }),
+    // SAFETY: `super::isa` hands it out where the CPU has AMX for 8-bit integers, which the system lets this process use, and
+    // all that `AVX512_VNNI` needs; the functions below and those of `AVX512_VNNI` keep to what they must.
+    promise: unsafe { Promise::new() },
     tile,
     depthwise,
     finish,
@@ -33,7 +37,7 @@ struct TileConfig {
 }
 
 /// Whether the CPU has AMX for 8-bit integers and the system lets this process use it; asks for permission.
-pub(in crate::kernels) fn is_available() -> bool {
+pub(super) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| has_tiles() && permitted())
 }
@@ -60,6 +64,9 @@ fn permitted() -> bool {
 }
 
 /// Four sums and two inputs of `len` positions, two tiles of weights of `steps` steps.
+///
+/// # Safety
+/// The CPU has AMX; `len` and `steps` are at most 16, and at least 1.
 unsafe fn begin(len: usize, steps: usize) {
     let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
     row_bytes[..8].fill(64);
@@ -67,33 +74,50 @@ unsafe fn begin(len: usize, steps: usize) {
     rows[..6].fill(len as u8);
     rows[6..8].fill(steps as u8);
     let config = TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows };
-    // SAFETY: the configuration is valid for palette 1: at most 16 rows of 64 bytes.
+    // SAFETY: the configuration is valid for palette 1, as the caller promises: at most 16 rows of 64 bytes. It is 64 bytes
+    // long, and only read.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
 }
 
+/// # Safety
+/// The CPU has AMX.
 unsafe fn multiply(rounds: usize) -> usize {
     // SAFETY: as the caller promises.
-    unsafe {
-        begin(16, 16);
-        let products = peak::amx(rounds);
-        end();
-        products
-    }
+    unsafe { begin(16, 16) };
+    // SAFETY: `begin` has configured the registers.
+    let products = unsafe { peak::amx(rounds) };
+    // SAFETY: the multiplications are over.
+    unsafe { end() };
+    products
 }
 
+/// # Safety
+/// The CPU has AMX, and nobody needs the tile registers any more.
 unsafe fn end() {
-    // SAFETY: no tile is in use.
+    // SAFETY: as the caller promises; no memory changes.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
+/// # Safety
+/// As [`Tile`] says.
 unsafe fn tile(tile: &Tile) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        match tile.count {
-            1 => one_strip(tile),
-            _ => two_strips(tile),
-        }
+    match tile.count {
+        // SAFETY: as the caller promises.
+        1 => unsafe { one_strip(tile) },
+        // SAFETY: as the caller promises.
+        _ => unsafe { two_strips(tile) },
     }
+}
+
+/// What the assembly reads from memory, at multiples of eight bytes: builds with frame pointers or sanitizers leave
+/// it 13 registers.
+#[repr(C)]
+struct Rest {
+    runs_end: *const Run,
+    lines: usize,
+    sums: *mut i32,
+    /// Bytes between the sums of the strips.
+    strip: usize,
 }
 
 /// Defines the sums of a tile. Each operand of the next run is loaded as soon as nobody needs the last one.
@@ -102,26 +126,35 @@ macro_rules! sums {
         fn $name:ident; zero $($zero:literal)+; first $($first:literal)+; run $($run:literal)+; last $($last:literal)+;
         store $($store:literal)+
     ) => {
+        /// # Safety
+        /// As [`Tile`] says.
         unsafe fn $name(tile: &Tile) {
-            // SAFETY: each run reads up to 64 bytes of each position, which the slot covers, and its part of the panel;
-            // `begin` has configured the registers; `sums` has rows of 128 bytes for all positions of all strips.
+            let rest = Rest {
+                runs_end: tile.runs.as_ptr_range().end,
+                lines: tile.lines,
+                sums: tile.sums,
+                strip: tile.len * 128,
+            };
+            // SAFETY: each run reads its steps' bytes of each position and its part of the panel, and all have as many steps;
+            // `begin` has configured the registers; `sums` has rows of 128 bytes for all positions of all strips; the
+            // registers and tiles written are named, or set by every tile.
             unsafe {
                 asm!(
                     $($zero,)+
-                    "mov {offset:e}, dword ptr [{runs}]",
-                    "lea {second}, [{b} + {offset}]",
-                    "add {offset}, {a}",
+                    "mov {first:e}, dword ptr [{runs}]",
+                    "lea {second}, [{b} + {first}]",
+                    "add {first}, {a}",
                     $($first,)+
                     "2:",
                     "add {runs}, 8",
-                    "cmp {runs}, {runs_end}",
+                    "cmp {runs}, qword ptr [{rest}]",
                     "je 5f",
                     "add {weights}, {bytes}",
-                    "mov {offset:e}, dword ptr [{runs}]",
-                    "lea {second}, [{b} + {offset}]",
-                    "add {offset}, {a}",
+                    "mov {first:e}, dword ptr [{runs}]",
+                    "lea {second}, [{b} + {first}]",
+                    "add {first}, {a}",
                     $($run,)+
-                    "mov {line}, {lines}",
+                    "mov {line}, qword ptr [{rest} + 8]",
                     "test {line}, {line}",
                     "jz 2b",
                     "3:",
@@ -132,22 +165,20 @@ macro_rules! sums {
                     "jmp 2b",
                     "5:",
                     $($last,)+
+                    "mov {first}, qword ptr [{rest} + 16]",
                     $($store,)+
-                    offset = out(reg) _,
-                    line = out(reg) _,
-                    lines = in(reg) tile.lines,
-                    ahead = inout(reg) tile.ahead => _,
+                    first = out(reg) _,
                     second = out(reg) _,
+                    line = out(reg) _,
+                    ahead = inout(reg) tile.ahead => _,
                     runs = inout(reg) tile.runs.as_ptr() => _,
-                    runs_end = in(reg) tile.runs.as_ptr_range().end,
+                    rest = in(reg) &rest,
                     a = in(reg) tile.strips[0],
                     b = in(reg) tile.strips[1],
                     step = in(reg) tile.step,
                     wide = in(reg) 128usize,
                     bytes = in(reg) tile.runs.first().map_or(0, |run| run.steps as usize * 128),
                     weights = inout(reg) tile.weights => _,
-                    sums = inout(reg) tile.sums => _,
-                    strip = in(reg) tile.len * 128,
                     options(nostack),
                 );
             }
@@ -159,14 +190,14 @@ sums! {
     fn two_strips;
     zero "tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3";
     first
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tileloadd tmm7, [{weights} + {wide}*1 + 64]"
         "tileloadd tmm5, [{second} + {step}*1]";
     run
         "tdpbusd tmm0, tmm4, tmm6"
         "tdpbusd tmm1, tmm4, tmm7"
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tdpbusd tmm2, tmm5, tmm6"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tdpbusd tmm3, tmm5, tmm7"
@@ -178,31 +209,30 @@ sums! {
         "tdpbusd tmm2, tmm5, tmm6"
         "tdpbusd tmm3, tmm5, tmm7";
     store
-        "tilestored [{sums} + {wide}*1], tmm0"
-        "tilestored [{sums} + {wide}*1 + 64], tmm1"
-        "add {sums}, {strip}"
-        "tilestored [{sums} + {wide}*1], tmm2"
-        "tilestored [{sums} + {wide}*1 + 64], tmm3"
+        "tilestored [{first} + {wide}*1], tmm0"
+        "tilestored [{first} + {wide}*1 + 64], tmm1"
+        "add {first}, qword ptr [{rest} + 24]"
+        "tilestored [{first} + {wide}*1], tmm2"
+        "tilestored [{first} + {wide}*1 + 64], tmm3"
 }
 
 sums! {
     fn one_strip;
     zero "tilezero tmm0" "tilezero tmm1";
     first
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
     run
         "tdpbusd tmm0, tmm4, tmm6"
         "tdpbusd tmm1, tmm4, tmm7"
-        "tileloadd tmm4, [{offset} + {step}*1]"
+        "tileloadd tmm4, [{first} + {step}*1]"
         "tileloadd tmm6, [{weights} + {wide}*1]"
         "tileloadd tmm7, [{weights} + {wide}*1 + 64]";
     last
         "tdpbusd tmm0, tmm4, tmm6"
         "tdpbusd tmm1, tmm4, tmm7";
     store
-        "tilestored [{sums} + {wide}*1], tmm0"
-        "tilestored [{sums} + {wide}*1 + 64], tmm1"
-        "/* {strip} */"
+        "tilestored [{first} + {wide}*1], tmm0"
+        "tilestored [{first} + {wide}*1 + 64], tmm1"
 }

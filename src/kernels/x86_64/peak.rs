@@ -5,9 +5,11 @@ use std::arch::asm;
 /// Defines a loop of multiplications whose sums do not wait for each other; returns the number of products.
 macro_rules! peak {
     ($(#[$feature:meta])* fn $name:ident, $products:literal; $($register:tt: $($line:literal),+;)+) => {
+        /// # Safety
+        /// The CPU has the instructions.
         $(#[$feature])*
-        pub(super) unsafe fn $name(rounds: usize) -> usize {
-            // SAFETY: only registers named here are written.
+        pub(super) fn $name(rounds: usize) -> usize {
+            // SAFETY: the CPU has the instructions; only registers named here are written, and no memory.
             unsafe {
                 asm!(
                     "2:",
@@ -71,9 +73,12 @@ peak! {
     "ymm6": ""; "ymm7": ""; "ymm8": ""; "ymm9": ""; "ymm10": ""; "ymm11": "";
 }
 
-/// Needs tiles of 16 rows of 64 bytes, which the caller configures.
+/// The same in tiles.
+///
+/// # Safety
+/// The CPU has AMX, its tiles are configured as 16 rows of 64 bytes each, and nobody needs what they hold.
 pub(super) unsafe fn amx(rounds: usize) -> usize {
-    // SAFETY: the caller owns the tile registers.
+    // SAFETY: as the caller promises; no other register is written, and no memory.
     unsafe {
         asm!(
             "2:",
