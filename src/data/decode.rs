@@ -1,14 +1,22 @@
 //! Image files → pixels, as Pillow decodes them and converts them to RGB or grey.
 
+use super::allowance::{ALL, Allowance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::panics::caught;
 use crate::pixels::Picture;
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use image::codecs::{bmp::BmpDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageResult, Limits};
 use libjpeg_turbo_rs::{ColorSpace, ComponentInfo, DecodeLimits, Decoder, PixelFormat};
 use std::io::Cursor;
 
 /// Most pixels of one image, to stop decompression bombs; the size at which Pillow warns.
 const MAX_PIXELS: u64 = 89_478_485;
+/// Bytes per pixel for the picture and a copy of it, besides what the decoder yields and its conversion.
+const SPARE_PER_PIXEL: u64 = 6;
+/// Bytes per sample of a JPEG: coefficients, where they come in passes, the image, and a copy.
+const JPEG_BYTES_PER_SAMPLE: u64 = 4;
+/// Most bytes of what else is in an image file, such as a colour profile, when it is inflated.
+const MAX_EXTRAS: u64 = 16 << 20;
 /// Longest side of one image.
 const MAX_SIDE: usize = 65_535;
 /// Most passes of a progressive JPEG, each of which costs time proportional to its size.
@@ -92,6 +100,9 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture> {
         ..Default::default()
     };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| unreadable("JPEG", e))?;
+    let header = decoder.header();
+    let pixels = pixels_within_limits("JPEG", header.width.into(), header.height.into())?;
+    let _allowance = allowed("JPEG", JPEG_BYTES_PER_SAMPLE * pixels * header.components.len() as u64)?;
     let target = match decoder.jpeg_color_space() {
         ColorSpace::Grayscale => PixelFormat::Grayscale,
         ColorSpace::Cmyk | ColorSpace::Ycck => PixelFormat::Cmyk,
@@ -141,21 +152,38 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Picture> {
         ImageFormat::WebP => "WebP",
         _ => "BMP",
     };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE as u32);
-    limits.max_image_height = Some(MAX_SIDE as u32);
-    limits.max_alloc = Some(MAX_PIXELS * 8);
-    reader.limits(limits);
-    let (width, height) = reader_size(bytes, format).map_err(|e| unreadable(name, e))?;
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(broken(format!("{name} image of {width}x{height} has more than {MAX_PIXELS} pixels")));
-    }
-    from_dynamic(reader.decode().map_err(|e| unreadable(name, e))?)
+    let decoder = decoder_of(bytes, format).map_err(|e| unreadable(name, e))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = pixels_within_limits(name, width.into(), height.into())?;
+    let _allowance = allowed(name, 2 * decoder.total_bytes() + SPARE_PER_PIXEL * pixels)?;
+    from_dynamic(DynamicImage::from_decoder(decoder).map_err(|e| unreadable(name, e))?)
 }
 
-fn reader_size(bytes: &[u8], format: ImageFormat) -> image::ImageResult<(u32, u32)> {
-    ImageReader::with_format(Cursor::new(bytes), format).into_dimensions()
+fn decoder_of(bytes: &[u8], format: ImageFormat) -> ImageResult<Box<dyn ImageDecoder + '_>> {
+    let (mut limits, bytes) = (Limits::default(), Cursor::new(bytes));
+    limits.max_alloc = Some(MAX_EXTRAS);
+    Ok(match format {
+        ImageFormat::Png => Box::new(PngDecoder::with_limits(bytes, limits)?),
+        ImageFormat::WebP => Box::new(WebPDecoder::new(bytes)?),
+        _ => Box::new(BmpDecoder::new(bytes)?),
+    })
+}
+
+/// The number of an image's pixels.
+fn pixels_within_limits(name: &str, width: u64, height: u64) -> Result<u64> {
+    let pixels = width * height;
+    if width.max(height) > MAX_SIDE as u64 || pixels > MAX_PIXELS {
+        let limits = format!("{MAX_PIXELS} pixels, or sides of more than {MAX_SIDE}");
+        return Err(broken(format!("{name} image of {width}x{height} has more than {limits}")));
+    }
+    Ok(pixels)
+}
+
+/// Waits for the memory that an image takes while it is decoded.
+fn allowed(name: &str, bytes: u64) -> Result<Allowance> {
+    Allowance::of(bytes).ok_or_else(|| {
+        broken(format!("a {name} image that takes {bytes} bytes to decode, more than {ALL}; make it smaller"))
+    })
 }
 
 /// Drops alpha. Of 16-bit samples Pillow keeps the high byte, but clips plain 16-bit grey to 255.

@@ -1,5 +1,6 @@
 //! Images and labels: folders, archives, decoding, preprocessing; samples in arrays.
 
+mod allowance;
 mod apply;
 mod archived;
 mod arrays;

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Most layers of a network.
-const MAX_LAYERS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 1024;
 /// Largest total of bits, multiplications or bit operations: exact as floating-point numbers.
 pub(super) const LARGEST_TOTAL: u64 = LARGEST_USE;
 /// Widest weights and activations.
-const MAX_BITS: u8 = 32;
+pub(super) const MAX_BITS: u8 = 32;
 
 /// Importance indicators of a network: per layer, what every precision of its weights and of its input activations
 /// costs.
@@ -330,10 +330,10 @@ fn is_asked_for(name: &str, only: Option<&[u8]>) -> bool {
     }
 }
 
-fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
+pub(super) fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
     if condition { Ok(()) } else { Err(invalid(message())) }
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+pub(super) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Format, message)
 }

@@ -93,7 +93,7 @@ mod tests {
     fn what_is_no_pattern_is_refused_with_the_reason() {
         let error = "conv(".parse::<Pattern>().unwrap_err().to_string();
         assert!(
-            error.starts_with("'conv(' is no regular expression: ") && error.contains("unclosed"),
+            error.starts_with("'conv(' is no regular expression: ") && error.contains("open group"),
             "{error}"
         );
         assert!("x{1000}{1000}".parse::<Pattern>().is_err());

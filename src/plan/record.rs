@@ -1,7 +1,7 @@
 //! Plans and their file.
 
 use super::budgets::Budgets;
-use super::indicators::is_false;
+use super::indicators::{LARGEST_TOTAL, MAX_BITS, MAX_LAYERS, bits_named, ensure, invalid, is_false};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
 use crate::format::PlanRecord;
@@ -83,6 +83,23 @@ pub struct PlannedLayer {
     pub kept: bool,
 }
 
+impl PlannedLayer {
+    fn check(&self) -> Result<()> {
+        let widest = f64::from(MAX_BITS);
+        ensure((0.0..=widest).contains(&self.weight_bits), || {
+            format!("{} bits per weight", self.weight_bits)
+        })?;
+        ensure((1..=MAX_BITS).contains(&self.activation_bits), || {
+            format!("{} activation bits", self.activation_bits)
+        })?;
+        ensure(self.damage.is_finite(), || "its damage is not a finite number".into())?;
+        match bits_named(&self.weights) {
+            Some(_) => Ok(()),
+            None => self.weights.parse::<Precision>().map(|_| ()),
+        }
+    }
+}
+
 /// Whole numbers without `.0`.
 fn without_fraction<S: Serializer>(number: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     match number.fract() == 0.0 && (0.0..1e9).contains(number) {
@@ -94,16 +111,40 @@ fn without_fraction<S: Serializer>(number: &f64, serializer: S) -> std::result::
 /// The plan in `path`.
 ///
 /// # Errors
-/// A file that cannot be read or is no plan.
+/// A file that cannot be read or is no plan; bits that nothing has, numbers that no network has.
+///
+/// # Examples
+/// ```
+/// let error = fgq::read_plan("no-such-plan.json".as_ref()).unwrap_err();
+/// assert_eq!(error.kind(), fgq::ErrorKind::Io);
+/// ```
 pub fn read_plan(path: &Path) -> Result<Plan> {
-    let text = read_text(path, MAX_JSON)?;
-    serde_json::from_str(&text).map_err(|error| {
-        let message = format!("this is no plan as `fgq plan -o` writes it: {error}");
-        Error::new(ErrorKind::Format, message).at_path(path).because(error)
-    })
+    Plan::from_json(&read_text(path, MAX_JSON)?).map_err(|error| error.at_path(path))
 }
 
 impl Plan {
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// As for [`read_plan`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        let plan: Self = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("this is no plan as `fgq plan -o` writes it: {error}")))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<()> {
+        let finite = [self.objective, self.bound, self.alpha].iter().all(|number| number.is_finite());
+        ensure(finite, || "a plan whose damage is not a finite number".into())?;
+        ensure(self.layers.len() <= MAX_LAYERS, || format!("more than {MAX_LAYERS} layers"))?;
+        let weights = self.layers.iter().try_fold(0u64, |sum, layer| sum.checked_add(layer.parameters));
+        ensure(weights.is_some_and(|weights| weights <= LARGEST_TOTAL >> 11), || {
+            "a plan for more weights than any network has".into()
+        })?;
+        self.layers.iter().try_for_each(|layer| layer.check().map_err(|error| error.at_node(&layer.name)))
+    }
+
     /// Writes the plan to `path`, whole or not at all.
     ///
     /// # Errors

@@ -370,3 +370,33 @@ fn reversed_plans_are_the_worst_that_use_as_much() {
         assert!(worst.uses.mean_bits >= mean_bits && worst.method.ends_with("reversed"));
     }
 }
+
+/// A plan for one layer, with one number changed.
+fn changed(key: &str, value: serde_json::Value) -> crate::error::Result<super::Plan> {
+    let layer = super::PlannedLayer {
+        name: "conv".into(),
+        weights: "int4".into(),
+        weight_bits: 4.0,
+        activation_bits: 8,
+        parameters: 100,
+        bits: 400,
+        ..super::PlannedLayer::default()
+    };
+    let plan = super::Plan { layers: vec![layer], ..super::Plan::default() };
+    let mut json = serde_json::to_value(plan).unwrap();
+    json["layers"][0][key] = value;
+    super::Plan::from_json(&json.to_string())
+}
+
+#[test]
+fn plans_with_numbers_that_nothing_has_are_refused() {
+    assert_eq!(changed("damage", 0.5.into()).unwrap().layers[0].damage, 0.5);
+    let message = |key: &str, value: serde_json::Value| changed(key, value).unwrap_err().to_string();
+    assert_eq!(message("weight_bits", 4_294_967_296_u64.into()), "node 'conv': 4294967296 bits per weight");
+    assert!(message("weight_bits", (-1).into()).contains("-1 bits per weight"));
+    assert!(message("activation_bits", 0.into()).contains("0 activation bits"));
+    assert!(message("activation_bits", 99.into()).contains("99 activation bits"));
+    assert!(message("parameters", u64::MAX.into()).contains("more weights than any network has"));
+    assert!(message("weights", "int99".into()).contains("unknown precision 'int99'"));
+    assert!(super::Plan::from_json("[]").unwrap_err().to_string().contains("this is no plan"));
+}

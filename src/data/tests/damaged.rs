@@ -66,7 +66,35 @@ fn bombs_are_refused_by_their_header() {
     let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0xC3, 0x50, 0xC3, 0x50]);
     let text = message(&jpeg);
-    assert!(text.contains("exceeds limit"), "{text}");
+    assert!(text.contains("has more than 89478485 pixels"), "{text}");
+}
+
+/// A PNG that is small as a file and large in memory, and one whose colour profile is.
+#[test]
+fn images_that_inflate_are_refused() {
+    let chunk = |kind: &[u8; 4], data: &[u8]| {
+        let body = [kind, data].concat();
+        let sum = crc32fast::hash(&body).to_be_bytes();
+        [&(data.len() as u32).to_be_bytes()[..], &body, &sum].concat()
+    };
+    let deflated = |bytes: usize| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes as u64), &mut encoder).unwrap();
+        encoder.finish().unwrap()
+    };
+    let png = |side: u32, profile: usize| {
+        let header = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[16, 6, 0, 0, 0]].concat();
+        let profile = [b"icc\0\0".as_slice(), &deflated(profile)].concat();
+        let rows = side as usize * (8 * side as usize + 1);
+        let data = deflated(rows.min(1 << 20));
+        let chunks =
+            [chunk(b"IHDR", &header), chunk(b"iCCP", &profile), chunk(b"IDAT", &data), chunk(b"IEND", b"")];
+        [b"\x89PNG\r\n\x1a\n".as_slice(), &chunks.concat()].concat()
+    };
+    assert_eq!(decode(&png(4, 1000)).unwrap().data, [0; 48]);
+    assert!(message(&png(9000, 1000)).contains("bytes to decode, more than"));
+    // Without the profile, which nothing here uses.
+    assert_eq!(decode(&png(4, 64 << 20)).unwrap().data, [0; 48]);
 }
 
 /// Every sampling of every channel: the decoder relies on four channels to fit each other.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 const MAX_ACTIVATION: usize = 1 << 28;
 /// Most parameters of a network, shared ones counted at every use.
 const MAX_PARAMETERS: usize = 1 << 29;
-/// Bytes of constants that any file may make, and how many more for each byte that it stores.
+/// Bytes of constants and weights that any file may make, and how many more for each byte that it stores.
 const FREE_BYTES: u64 = 1 << 28;
 const BYTES_PER_STORED: u64 = 64;
 
@@ -60,7 +60,7 @@ pub(super) struct GraphBuilder {
     names: Names,
     flattened: HashMap<NodeId, NodeId>,
     parameters: usize,
-    /// Bytes of constants that may still be made.
+    /// Bytes of constants and weights that may still be made.
     budget: u64,
 }
 
@@ -79,13 +79,13 @@ impl GraphBuilder {
         Ok(self.nodes.push(Node { name, op, inputs }))
     }
 
-    /// Counts weights, so that no small file fills the memory.
+    /// Counts weights, which are copies of constants, so that no small file fills the memory.
     fn charge(&mut self, parameters: usize) -> Result<()> {
         self.parameters = self.parameters.saturating_add(parameters);
         if self.parameters > MAX_PARAMETERS {
             return Err(unsupported(format!("more than {MAX_PARAMETERS} parameters")));
         }
-        Ok(())
+        self.charge_constants((parameters * size_of::<f32>()) as u64)
     }
 
     /// Counts the bytes of constants that were made, so that no small file fills the memory.
@@ -323,4 +323,21 @@ pub(super) fn shape(extents: [usize; 3]) -> Result<Shape> {
         return Err(misshapen(format!("an activation of {channels}x{height}x{width} elements")));
     }
     Ok(Shape::new(channels, height, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Weights are copies of constants: one constant of a small file can be many convolutions' weights.
+    #[test]
+    fn weights_and_constants_have_one_budget() {
+        let mut builder = GraphBuilder::new(6_000);
+        builder.charge_constants(1 << 27).unwrap();
+        builder.charge(1 << 24).unwrap();
+        builder.charge(1 << 24).unwrap();
+        let error = builder.charge(1 << 24).unwrap_err();
+        assert!(error.to_string().contains("too much memory"), "{error}");
+        GraphBuilder::new(100 << 20).charge(1 << 28).unwrap();
+    }
 }
