@@ -42,6 +42,22 @@ impl Goal {
     /// Fewest images of which one can be held back to judge.
     pub const LEAST_IMAGES: usize = SHARE;
 
+    /// The goal of a conversion with so many images: none if somebody says which precisions layers get, nor if nothing is
+    /// asked for and there are too few images to judge.
+    ///
+    /// # Examples
+    /// ```
+    /// use fgq::Goal;
+    /// let best_in_size = Goal::default();
+    /// assert_eq!(best_in_size.of_conversion(false, 256), Some(best_in_size));
+    /// assert_eq!(best_in_size.of_conversion(false, 2), None);
+    /// assert_eq!(best_in_size.of_conversion(true, 256), None);
+    /// ```
+    pub fn of_conversion(self, gives_precisions: bool, images: usize) -> Option<Self> {
+        let is_asked = self != Self::default();
+        (!gives_precisions && (is_asked || images >= Self::LEAST_IMAGES)).then_some(self)
+    }
+
     /// # Errors
     /// A share or drop that no model can have.
     pub fn check(&self) -> Result<()> {

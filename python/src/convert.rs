@@ -59,16 +59,14 @@ impl Options {
         self.nested.as_deref().map(|planes| format!("ternary:{planes}").parse()).transpose()
     }
 
-    /// The goal, unless precisions are given; of too few images none can judge.
     fn goal(&self, plan: Option<&Plan>, images: usize) -> Option<Goal> {
-        let is_asked = self.keep.is_some() || self.max_drop.is_some() || self.budget.is_some();
-        let is_given = self.group.is_some()
+        let goal = Goal { agreement: self.keep, max_drop: self.max_drop, max_size: self.budget };
+        let gives_precisions = self.group.is_some()
             || self.method.is_some()
             || plan.is_some()
             || !self.overrides.is_empty()
             || self.nested.is_some();
-        let has_goal = !is_given && (is_asked || images >= Goal::LEAST_IMAGES);
-        has_goal.then_some(Goal { agreement: self.keep, max_drop: self.max_drop, max_size: self.budget })
+        goal.of_conversion(gives_precisions, images)
     }
 }
 

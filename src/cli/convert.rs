@@ -21,8 +21,8 @@ use super::uniform::{self, Uniform};
 use anyhow::{Context, ensure};
 use clap::ArgMatches;
 use fgq::{
-    ActivationRule, Choice, Conversion, ConvertOptions, Fidelity, Goal, Layer, Method, Pattern, Plan,
-    Precision, Preprocess, RangeMethod, Reason, Summary, Written,
+    ActivationRule, Choice, Conversion, ConvertOptions, Fidelity, Layer, Method, Pattern, Plan, Precision,
+    Preprocess, RangeMethod, Reason, Summary, Written,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -163,11 +163,8 @@ pub fn run(args: Args, given: &ArgMatches) -> anyhow::Result<Output> {
     let classes = args.classes.names(&graph, &args.files.calib)?;
     let images = args.files.images(&graph, args.goal.max_drop.is_some())?.spread(args.samples);
     let no_uniform = args.precision.no_uniform;
-    // Of too few images none can judge; then layers get what they get by default.
-    let has_goal = !args.precision.is_given()
-        && !args.nested.is_given()
-        && (args.goal.is_given() || images.entries().len() >= Goal::LEAST_IMAGES);
-    let goal = has_goal.then(|| args.goal.goal());
+    let gives_precisions = args.precision.is_given() || args.nested.is_given();
+    let goal = args.goal.goal().of_conversion(gives_precisions, images.entries().len());
     let options = args.nested.applied_to(args.precision.options()?);
     if args.dry_run {
         let (chosen, images, options, goal) = (&chosen, &images, &options, goal.as_ref());

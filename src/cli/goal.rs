@@ -23,10 +23,6 @@ pub(super) struct GoalArgs {
 }
 
 impl GoalArgs {
-    pub(super) fn is_given(&self) -> bool {
-        self.keep.is_some() || self.max_drop.is_some() || self.budget.is_some()
-    }
-
     /// What is asked for.
     pub(super) fn goal(&self) -> Goal {
         Goal { agreement: self.keep, max_drop: self.max_drop, max_size: self.budget }
