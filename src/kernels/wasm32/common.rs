@@ -40,9 +40,7 @@ pub(super) unsafe fn in_parts(tile: &Tile, parts: usize, distance: usize, sums: 
 #[inline(always)]
 pub(super) unsafe fn load_four(place: *const v128) -> [v128; 4] {
     // SAFETY: as the caller promises.
-    unsafe {
-        [v128_load(place), v128_load(place.add(1)), v128_load(place.add(2)), v128_load(place.add(3))]
-    }
+    unsafe { [v128_load(place), v128_load(place.add(1)), v128_load(place.add(2)), v128_load(place.add(3))] }
 }
 
 /// Stores four vectors.
@@ -149,10 +147,8 @@ unsafe fn codes_of<const RESIDUAL: bool>(segment: &Segment, rule: &Rule, by: &Re
             let codes =
                 unsafe { v128_load(segment.residual.add(position * segment.residual_step + first).cast()) };
             let [left, right] = wide(codes);
-            values = [
-                i16x8_add_sat(values[0], rescaled(left, by)),
-                i16x8_add_sat(values[1], rescaled(right, by)),
-            ];
+            values =
+                [i16x8_add_sat(values[0], rescaled(left, by)), i16x8_add_sat(values[1], rescaled(right, by))];
         }
         let codes = u8x16_narrow_i16x8(last_shift(values[0], rule), last_shift(values[1], rule));
         let codes = u8x16_max(u8x16_min(codes, high), low);

@@ -13,7 +13,7 @@ use std::hint::black_box;
 
 /// See [`Isa`].
 pub(in crate::kernels) static RELAXED_SIMD: Isa = Isa {
-    strips: &[8, 6, 4, 2, 1],
+    strips: &[16, 14, 12, 10, 8, 6, 4, 2, 1],
     shortens: true,
     form: Form::Scaled,
     width: Width::Baseline,
