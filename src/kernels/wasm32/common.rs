@@ -118,11 +118,14 @@ fn wide(codes: v128) -> [v128; 2] {
 pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
     // The output has `rule.width` channels of this panel, 16 or 32.
     for first in (0..rule.width).step_by(16) {
+        let is_deep = rule.shifts[first..first + 16].iter().any(|&count| count > SHALLOW);
         // SAFETY: as the caller promises.
         unsafe {
-            match &rule.residual {
-                Some(by) => codes_of::<true>(segment, rule, by, first),
-                None => codes_of::<false>(segment, rule, &ResidualRule::default(), first),
+            match (&rule.residual, is_deep) {
+                (Some(by), false) => codes_of::<true, false>(segment, rule, by, first),
+                (Some(by), true) => codes_of::<true, true>(segment, rule, by, first),
+                (None, false) => codes_of::<false, false>(segment, rule, &ResidualRule::default(), first),
+                (None, true) => codes_of::<false, true>(segment, rule, &ResidualRule::default(), first),
             }
         }
     }
@@ -133,14 +136,19 @@ pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
 /// # Safety
 /// As for [`finish`].
 #[inline(always)]
-unsafe fn codes_of<const RESIDUAL: bool>(segment: &Segment, rule: &Rule, by: &ResidualRule, first: usize) {
+unsafe fn codes_of<const RESIDUAL: bool, const DEEP: bool>(
+    segment: &Segment,
+    rule: &Rule,
+    by: &ResidualRule,
+    first: usize,
+) {
     let (low, high) = (u8x16_splat(rule.clamp[0]), u8x16_splat(rule.clamp[1]));
     let eights = [Eight::of(rule, first), Eight::of(rule, first + 8)];
     for position in 0..segment.count {
         // SAFETY: a row has 32 sums.
         let mut values = unsafe {
             let sums = segment.sums.add(position * PANEL + first);
-            [eights[0].scaled(sums), eights[1].scaled(sums.add(8))]
+            [eights[0].scaled::<DEEP>(sums), eights[1].scaled::<DEEP>(sums.add(8))]
         };
         if RESIDUAL {
             // SAFETY: the slot of the residual covers 32 bytes from any of its positions.
@@ -168,23 +176,16 @@ struct Eight {
 impl Eight {
     #[inline(always)]
     fn of(rule: &Rule, first: usize) -> Self {
-        let four = |values: &[i32; PANEL], at: usize| {
-            i32x4(values[at], values[at + 1], values[at + 2], values[at + 3])
-        };
-        let value = |place: usize| rule.multipliers[first + place];
+        let four =
+            |values: &[i32; PANEL], at: usize| -> [i32; 4] { std::array::from_fn(|lane| values[at + lane]) };
+        let shifts = |at: usize| Shifts::of(four(&rule.shifts, at));
+        let multipliers = &rule.multipliers[first..][..8];
+        // SAFETY: there are eight of them.
+        let multipliers = unsafe { v128_load(multipliers.as_ptr().cast()) };
         Self {
-            bias: [four(&rule.bias, first), four(&rule.bias, first + 4)],
-            shifts: [Shifts::of(four(&rule.shifts, first)), Shifts::of(four(&rule.shifts, first + 4))],
-            multipliers: i16x8(
-                value(0),
-                value(1),
-                value(2),
-                value(3),
-                value(4),
-                value(5),
-                value(6),
-                value(7),
-            ),
+            bias: [vector(four(&rule.bias, first)), vector(four(&rule.bias, first + 4))],
+            shifts: [shifts(first), shifts(first + 4)],
+            multipliers,
         }
     }
 
@@ -193,39 +194,61 @@ impl Eight {
     /// # Safety
     /// The sums are there.
     #[inline(always)]
-    unsafe fn scaled(&self, sums: *const i32) -> v128 {
+    unsafe fn scaled<const DEEP: bool>(&self, sums: *const i32) -> v128 {
         // SAFETY: as the caller promises.
         let (low, high) = unsafe { (v128_load(sums.cast()), v128_load(sums.add(4).cast())) };
-        let low = self.shifts[0].shifted(i32x4_add(low, self.bias[0]));
-        let high = self.shifts[1].shifted(i32x4_add(high, self.bias[1]));
+        let low = self.shifts[0].shifted::<DEEP>(i32x4_add(low, self.bias[0]));
+        let high = self.shifts[1].shifted::<DEEP>(i32x4_add(high, self.bias[1]));
         // Saturates only where both factors are -32768, which no multiplier is.
         i16x8_q15mulr_sat(i16x8_narrow_i32x4(low, high), self.multipliers)
     }
 }
 
-/// Right shifts by a count for each lane, for which there is no instruction: `v·2^(30−n)` in 64 bits, of which bits 30 to 61
-/// are `v >> n`.
+#[inline(always)]
+fn vector([a, b, c, d]: [i32; 4]) -> v128 {
+    i32x4(a, b, c, d)
+}
+
+/// The largest count for which a shift is a product: what fits 16 bits after it, times `2^(16 − count)`, fits 32.
+const SHALLOW: i32 = 16;
+/// By how much larger counts are made smaller.
+const DEPTH: i32 = 14;
+
+/// Right shifts by a count of up to 30 for each lane, for which there is no instruction, saturated to 16 bits.
 #[derive(Clone, Copy)]
-struct Shifts(v128);
+struct Shifts {
+    /// Lanes whose count exceeds [`SHALLOW`].
+    deep: v128,
+    /// What becomes the least and the greatest number of 16 bits.
+    least: v128,
+    most: v128,
+    /// `2^(16 − count)`.
+    factors: v128,
+}
 
 impl Shifts {
-    /// Shifts by up to 30.
     #[inline(always)]
-    fn of(counts: v128) -> Self {
-        let factor = |count: i32| 1 << (30 - count);
-        Self(i32x4(
-            factor(i32x4_extract_lane::<0>(counts)),
-            factor(i32x4_extract_lane::<1>(counts)),
-            factor(i32x4_extract_lane::<2>(counts)),
-            factor(i32x4_extract_lane::<3>(counts)),
-        ))
+    fn of(counts: [i32; 4]) -> Self {
+        let is_deep = counts.map(|count| count > SHALLOW);
+        let counts: [i32; 4] =
+            std::array::from_fn(|lane| counts[lane] - if is_deep[lane] { DEPTH } else { 0 });
+        let most = counts.map(|count| i32::MAX >> (SHALLOW - count));
+        Self {
+            deep: vector(is_deep.map(|deep| -i32::from(deep))),
+            least: vector(most.map(|most| !most)),
+            most: vector(most),
+            factors: vector(counts.map(|count| 1 << (SHALLOW - count))),
+        }
     }
 
+    /// Without `DEEP` no count exceeds [`SHALLOW`].
     #[inline(always)]
-    fn shifted(self, values: v128) -> v128 {
-        let low = u64x2_shr(i64x2_extmul_low_i32x4(values, self.0), 30);
-        let high = u64x2_shr(i64x2_extmul_high_i32x4(values, self.0), 30);
-        i32x4_shuffle::<0, 2, 4, 6>(low, high)
+    fn shifted<const DEEP: bool>(&self, mut values: v128) -> v128 {
+        if DEEP {
+            values = v128_bitselect(i32x4_shr(values, DEPTH as u32), values, self.deep);
+        }
+        let within = i32x4_max(i32x4_min(values, self.most), self.least);
+        i32x4_shr(i32x4_mul(within, self.factors), SHALLOW as u32)
     }
 }
 
