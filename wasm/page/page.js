@@ -151,8 +151,8 @@ async function classify() {
 
 async function profile() {
   const { image } = pictures.findLast(({ answer }) => answer.querySelector('ol'));
-  const { total, model } = await ask('profile', image);
-  $('profile').textContent = `${total.toFixed(2)} ms for a picture, the mean of 10 runs on one thread, without decoding and resizing.`;
+  const { total, runs, model } = await ask('profile', image);
+  $('profile').textContent = `${total.toFixed(2)} ms for a picture, the mean of ${runs} on one thread, without decoding and resizing.`;
   showLayers(model);
 }
 
