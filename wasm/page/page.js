@@ -118,11 +118,21 @@ async function load(file) {
   say(`${model.name} is loaded.`);
 }
 
-function add(name, image) {
-  const canvas = element('canvas', { width: image.width, height: image.height });
+/** Largest side of a picture's thumbnail, in pixels. */
+const THUMBNAIL = 192;
+
+async function thumbnail(name, image) {
+  const scale = Math.min(1, THUMBNAIL / Math.max(image.width, image.height));
+  const [width, height] = [image.width, image.height].map(side => Math.max(1, Math.round(scale * side)));
+  const canvas = element('canvas', { width, height, className: scale === 1 ? 'small-picture' : '' });
   canvas.setAttribute('role', 'img');
   canvas.setAttribute('aria-label', name);
-  canvas.getContext('2d').putImageData(image, 0, 0);
+  canvas.getContext('2d').drawImage(await createImageBitmap(image, { resizeWidth: width, resizeHeight: height }), 0, 0);
+  return canvas;
+}
+
+async function add(name, image) {
+  const canvas = await thumbnail(name, image);
   const answer = element('div');
   $('cards').append(element('figure', {}, canvas, element('figcaption', {}, element('b', { textContent: name }), answer)));
   $('answers').hidden = false;
@@ -177,7 +187,7 @@ async function take(files) {
   if (images.length > 0) clear();
   for (const file of images) {
     try {
-      add(file.name, await ask('pixels', file));
+      await add(file.name, await ask('pixels', file));
     } catch {
       throw new Error(`${file.name} is neither a model (.fgq) nor a picture`);
     }
@@ -190,7 +200,7 @@ async function samples() {
   const digits = stored('digits');
   for (let at = 0; at < digits.length / 64; at += 1) {
     const grey = digits.subarray(64 * at, 64 * at + 64);
-    add(`digit ${at}`, new ImageData(Uint8ClampedArray.from({ length: 256 }, (_, place) => place % 4 === 3 ? 255 : grey[place >> 2]), 8, 8));
+    await add(`digit ${at}`, new ImageData(Uint8ClampedArray.from({ length: 256 }, (_, place) => place % 4 === 3 ? 255 : grey[place >> 2]), 8, 8));
   }
   await classify();
 }

@@ -143,7 +143,7 @@ unsafe fn codes_of<const RESIDUAL: bool, const DEEP: bool>(
     first: usize,
 ) {
     let (low, high) = (u8x16_splat(rule.clamp[0]), u8x16_splat(rule.clamp[1]));
-    let eights = [Eight::of(rule, first), Eight::of(rule, first + 8)];
+    let eights = [EightChannels::of(rule, first), EightChannels::of(rule, first + 8)];
     for position in 0..segment.count {
         // SAFETY: a row has 32 sums.
         let mut values = unsafe {
@@ -165,20 +165,20 @@ unsafe fn codes_of<const RESIDUAL: bool, const DEEP: bool>(
     }
 }
 
-/// Eight channels of a rule.
+/// EightChannels channels of a rule.
 #[derive(Clone, Copy)]
-struct Eight {
+struct EightChannels {
     bias: [v128; 2],
-    shifts: [Shifts; 2],
+    shifts: [LaneShifts; 2],
     multipliers: v128,
 }
 
-impl Eight {
+impl EightChannels {
     #[inline(always)]
     fn of(rule: &Rule, first: usize) -> Self {
         let four =
             |values: &[i32; PANEL], at: usize| -> [i32; 4] { std::array::from_fn(|lane| values[at + lane]) };
-        let shifts = |at: usize| Shifts::of(four(&rule.shifts, at));
+        let shifts = |at: usize| LaneShifts::of(four(&rule.shifts, at));
         let multipliers = &rule.multipliers[first..][..8];
         // SAFETY: there are eight of them.
         let multipliers = unsafe { v128_load(multipliers.as_ptr().cast()) };
@@ -189,7 +189,7 @@ impl Eight {
         }
     }
 
-    /// Eight sums in units of the output.
+    /// EightChannels sums in units of the output.
     ///
     /// # Safety
     /// The sums are there.
@@ -216,7 +216,7 @@ const DEPTH: i32 = 14;
 
 /// Right shifts by a count of up to 30 for each lane, for which there is no instruction, saturated to 16 bits.
 #[derive(Clone, Copy)]
-struct Shifts {
+struct LaneShifts {
     /// Lanes whose count exceeds [`SHALLOW`].
     deep: v128,
     /// What becomes the least and the greatest number of 16 bits.
@@ -226,7 +226,7 @@ struct Shifts {
     factors: v128,
 }
 
-impl Shifts {
+impl LaneShifts {
     #[inline(always)]
     fn of(counts: [i32; 4]) -> Self {
         let is_deep = counts.map(|count| count > SHALLOW);
