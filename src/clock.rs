@@ -1,18 +1,38 @@
-//! Time, where there is a clock: in WebAssembly without a system there is none, and none passes.
+//! Time. In WebAssembly without a system there is none, unless who runs the library lends it a clock.
 
 use std::ops::Sub;
 use std::time::Duration;
 
-/// A moment, as [`std::time::Instant`], which panics where there is no clock.
+/// A moment, as [`std::time::Instant`], which panics where there is no clock: the time since any one other moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Instant(Option<std::time::Instant>);
+pub(crate) struct Instant(Option<Duration>);
+
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+#[allow(clippy::disallowed_methods)]
+fn time() -> Option<Duration> {
+    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    Some(START.elapsed())
+}
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+static LENT: std::sync::OnceLock<fn() -> Duration> = std::sync::OnceLock::new();
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+fn time() -> Option<Duration> {
+    LENT.get().map(|clock| clock())
+}
+
+/// Lends the library a clock, a function that says how much time has passed since any one moment; only the first one counts.
+/// Without it no time passes, so that [`Session::run_timed`](crate::Session::run_timed) finds none.
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub fn set_clock(clock: fn() -> Duration) {
+    let _: Result<(), _> = LENT.set(clock);
+}
 
 impl Instant {
     /// This moment.
-    #[allow(clippy::disallowed_methods)]
     pub fn now() -> Self {
-        let has_clock = !cfg!(all(target_family = "wasm", target_os = "unknown"));
-        Self(has_clock.then(std::time::Instant::now))
+        Self(time())
     }
 
     /// Time since then.
@@ -27,7 +47,7 @@ impl Sub for Instant {
     /// Time from `earlier` to this moment, zero if it is the later one.
     fn sub(self, earlier: Self) -> Duration {
         let times = self.0.zip(earlier.0);
-        times.map_or(Duration::ZERO, |(this, earlier)| this.saturating_duration_since(earlier))
+        times.map_or(Duration::ZERO, |(this, earlier)| this.saturating_sub(earlier))
     }
 }
 

@@ -161,9 +161,11 @@ mod tune;
 
 #[cfg(feature = "command")]
 pub use cli::{clean_up_on_signals, command_line};
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub use clock::set_clock;
 pub use error::{Error, ErrorKind, Refusal, Result};
 pub use format::{
-    AffineChange, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
+    AffineChange, Bytes, Channels, Fidelity, Interpolation, LayerFidelity, Multiplier, PackedConv, PackedId,
     PackedModel, PackedNode, PackedNorm, PackedOp, PackedSlice, PackedWeights, PairShifts, PlanRecord,
     Preprocess, Provenance, Quantizer, Rescale, Resize, Scale, Setting, Size, Store, SwitchedCopy,
     SwitchedLayer, Switching, is_packed_model, read_model,
@@ -221,7 +223,7 @@ pub use reach::{Goal, Reached, Trial, convert_to};
 #[cfg(feature = "convert")]
 pub use repack::{LayerState, RetrainedLayer, repack};
 #[cfg(feature = "convert")]
-pub use report::{Bytes, Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Report, SizePoint, Summary};
+pub use report::{Layer, LayerKind, Loss, NetworkLayer, NetworkSummary, Report, SizePoint, Summary};
 #[cfg(feature = "convert")]
 pub use source::{LoadOptions, Loaded, architectures, load, load_onnx};
 #[cfg(feature = "convert")]

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod bytes;
 mod checksum;
 mod codes;
 mod container;
@@ -28,6 +29,7 @@ mod write;
 #[cfg(feature = "convert")]
 mod tests;
 
+pub use bytes::Bytes;
 pub(crate) use fidelity::MAX_DECIBELS;
 pub use fidelity::{Fidelity, LayerFidelity};
 #[cfg(feature = "train")]

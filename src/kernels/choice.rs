@@ -26,10 +26,14 @@ pub enum Kernels {
     NeonDotprod,
     /// NEON with matrix products.
     NeonI8mm,
+    /// WebAssembly with vectors of 128 bits.
+    Simd128,
+    /// The same with relaxed dot products, where they take codes for unsigned numbers.
+    RelaxedSimd,
 }
 
 /// From slow to fast.
-const ALL: [Kernels; 9] = [
+const ALL: [Kernels; 11] = [
     Kernels::Reference,
     Kernels::Portable,
     Kernels::Avx2,
@@ -39,6 +43,8 @@ const ALL: [Kernels; 9] = [
     Kernels::Neon,
     Kernels::NeonDotprod,
     Kernels::NeonI8mm,
+    Kernels::Simd128,
+    Kernels::RelaxedSimd,
 ];
 
 impl Default for Kernels {
@@ -96,6 +102,8 @@ impl Kernels {
             Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
             Self::NeonI8mm => "neon-i8mm",
+            Self::Simd128 => "simd128",
+            Self::RelaxedSimd => "relaxed-simd",
         }
     }
 
@@ -116,8 +124,19 @@ impl Kernels {
         super::aarch64::isa(self)
     }
 
+    /// The tiles of an instruction set, if this is one and the engine runs it.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub(crate) fn isa(self) -> Option<&'static Isa> {
+        super::wasm32::isa(self)
+    }
+
     /// The tiles of an instruction set, if this is one and the machine has it.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", miri)))]
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128"),
+        miri
+    )))]
     pub(crate) fn isa(self) -> Option<&'static Isa> {
         None
     }

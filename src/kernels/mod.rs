@@ -17,6 +17,8 @@ pub(crate) mod pool;
 mod portable;
 mod reference;
 mod spec;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm32;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
 

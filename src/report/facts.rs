@@ -1,9 +1,10 @@
 //! Single figures at the top of a page, and lists of names and values.
 
 use super::text::{bytes, escaped, grouped, percent, short};
-use super::{Bytes, NetworkSummary, Summary};
+use super::{NetworkSummary, Summary};
 use crate::bench::Bench;
 use crate::eval::{Accuracy, Comparison, Evaluation};
+use crate::format::Bytes;
 use crate::format::{Fidelity, PackedModel};
 use crate::judge::Judgement;
 

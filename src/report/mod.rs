@@ -18,6 +18,6 @@ mod training;
 
 pub use model::{Report, SizePoint};
 pub use network::{NetworkLayer, NetworkSummary};
-pub use summary::{Bytes, Layer, LayerKind, Loss, Summary};
+pub use summary::{Layer, LayerKind, Loss, Summary};
 #[cfg(feature = "train")]
 pub(crate) use training::training_page;

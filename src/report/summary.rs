@@ -1,14 +1,11 @@
 //! What a packed model consists of: its layers, its bytes by kind, its bits per weight.
 
 use crate::error::Result;
-use crate::format::{LayerFidelity, PackedConv, PackedId, PackedModel, PackedNode, PackedOp};
+use crate::format::{Bytes, LayerFidelity, PackedId, PackedModel, PackedNode, PackedOp};
 use crate::index::Per;
 use crate::precision::Precision;
 use crate::tensor::{Shape, Window};
 use std::fmt;
-
-/// Bytes of bias, multiplier and shift of one output channel.
-const REQUANTIZATION_BYTES: usize = 8;
 
 /// What kind of layer a convolution is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,45 +68,6 @@ pub struct Layer {
     pub fidelity: Option<LayerFidelity>,
 }
 
-/// Bytes by what they hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bytes {
-    /// Codes of weights.
-    pub codes: usize,
-    /// Scales of groups.
-    pub scales: usize,
-    /// Biases, multipliers and shifts per output channel.
-    pub requantization: usize,
-    /// Functions of one code.
-    pub tables: usize,
-    /// The graph, names, preprocessing, provenance and the file's own header.
-    pub metadata: usize,
-}
-
-impl Bytes {
-    /// All of them.
-    pub fn total(&self) -> usize {
-        let Self { codes, scales, requantization, tables, metadata } = self;
-        codes + scales + requantization + tables + metadata
-    }
-
-    fn of_conv(conv: &PackedConv) -> Self {
-        let requantization = conv.outputs * REQUANTIZATION_BYTES;
-        let (codes, scales) = (conv.weights.codes.len(), conv.weights.scales.len());
-        Self { codes, scales, requantization, ..Self::default() }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            codes: self.codes + other.codes,
-            scales: self.scales + other.scales,
-            requantization: self.requantization + other.requantization,
-            tables: self.tables + other.tables,
-            metadata: self.metadata + other.metadata,
-        }
-    }
-}
-
 /// What most of a model's loss against full precision comes from. Shares are parts, 0 to 1, of the noise that all
 /// layers add.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,10 +125,7 @@ impl Summary {
             .zip(&shapes)
             .filter_map(|((id, node), &output)| layer(model, node, &shapes, output, figures(model, id)))
             .collect();
-        let tables = Bytes { tables: model.nodes.iter().map(table_bytes).sum(), ..Bytes::default() };
-        let tensors = layers.iter().fold(tables, |sum, layer| sum.plus(layer.bytes));
-        let metadata = file_bytes.saturating_sub(tensors.total());
-        Ok(Self { layers, bytes: Bytes { metadata, ..tensors } })
+        Ok(Self { layers, bytes: Bytes::of_file(model, file_bytes) })
     }
 
     /// What most of the loss comes from (`docs/method.md`, section 8), if the model's file has figures.
@@ -248,18 +203,11 @@ fn layer(
         shape: [conv.outputs, conv.group_inputs, rows, columns],
         weights: conv.weight_count(),
         zeros: conv.expand().iter().filter(|&&weight| weight == 0).count(),
-        bytes: Bytes::of_conv(conv),
+        bytes: Bytes::of(node),
         products,
         multiplications: precision.multiplications(products as u64, conv.group_inputs as u64) as usize,
         fidelity,
     })
-}
-
-fn table_bytes(node: &PackedNode) -> usize {
-    match &node.op {
-        PackedOp::Table { entries } => entries.len(),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
