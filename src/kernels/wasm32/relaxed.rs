@@ -31,7 +31,7 @@ pub(in crate::kernels) fn adds_pairs_unsigned() -> bool {
     i16x8_extract_lane::<0>(pair_dot(weights, codes)) == -2 * 64 * 255
 }
 
-/// Products of weights with codes, neighbours added: at most 2·255·64 where weights are whole, within 16 bits.
+/// Products of weights with codes, neighbours added, which [`Form::Scaled`] keeps within 16 bits.
 #[inline(always)]
 fn pair_dot(weights: v128, codes: v128) -> v128 {
     i16x8_relaxed_dot_i8x16_i7x16(weights, codes)
@@ -53,8 +53,7 @@ const STEP: [PartSums; 2] = [step_1, step_2];
 /// Defines the sums of half a panel for some positions of a strip, with 16-bit sums under one scale; 32-bit sums, needed
 /// once a run, lie in memory.
 ///
-/// Pairs of products are at most 2·255·`FACTOR`, and runs so short that their sums fit 16 bits; see
-/// [`Form::Scaled`].
+/// Runs are so short that sums of their pairs of products fit 16 bits; see [`Form::Scaled`].
 macro_rules! scaled_sums {
     (fn $name:ident; $($position:literal: $a:ident $b:ident $c:ident $d:ident;)+) => {
         /// # Safety
