@@ -24,10 +24,9 @@ pub(super) unsafe fn in_parts(tile: &Tile, parts: usize, distance: usize, sums: 
             for first in (0..len).step_by(sums.len()) {
                 let place = tile.strips[strip].wrapping_add(first * tile.step);
                 let row = (strip * tile.len + first) * PANEL + part * PANEL / parts;
+                let row = tile.sums.wrapping_add(row);
                 // SAFETY: as the caller promises; each part of each position has its own sums.
-                unsafe {
-                    sums[sums.len().min(len - first) - 1](tile, place, weights, tile.sums.add(row));
-                }
+                unsafe { sums[sums.len().min(len - first) - 1](tile, place, weights, row) };
             }
         }
     }
@@ -40,7 +39,7 @@ pub(super) unsafe fn in_parts(tile: &Tile, parts: usize, distance: usize, sums: 
 #[inline(always)]
 pub(super) unsafe fn load_four(place: *const v128) -> [v128; 4] {
     // SAFETY: as the caller promises.
-    unsafe { [v128_load(place), v128_load(place.add(1)), v128_load(place.add(2)), v128_load(place.add(3))] }
+    std::array::from_fn(|number| unsafe { v128_load(place.wrapping_add(number)) })
 }
 
 /// Stores four vectors.
@@ -48,13 +47,10 @@ pub(super) unsafe fn load_four(place: *const v128) -> [v128; 4] {
 /// # Safety
 /// There is room for them.
 #[inline(always)]
-pub(super) unsafe fn store_four(place: *mut v128, [a, b, c, d]: [v128; 4]) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        v128_store(place, a);
-        v128_store(place.add(1), b);
-        v128_store(place.add(2), c);
-        v128_store(place.add(3), d);
+pub(super) unsafe fn store_four(place: *mut v128, vectors: [v128; 4]) {
+    for (number, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: as the caller promises.
+        unsafe { v128_store(place.wrapping_add(number), vector) };
     }
 }
 
@@ -67,10 +63,9 @@ pub(super) unsafe fn depthwise(tile: &Tile) {
         for position in 0..tile.lens[strip] {
             let first = tile.strips[strip].wrapping_add(position * tile.step);
             let row = tile.sums.wrapping_add((strip * tile.len + position) * PANEL);
-            // SAFETY: as the caller promises; a row has two halves.
-            unsafe {
-                depthwise_half(tile, first, 0, row);
-                depthwise_half(tile, first, 1, row.add(16));
+            for half in 0..2 {
+                // SAFETY: as the caller promises; a row has two halves.
+                unsafe { depthwise_half(tile, first, half, row.wrapping_add(16 * half)) };
             }
         }
     }
@@ -84,11 +79,12 @@ pub(super) unsafe fn depthwise(tile: &Tile) {
 unsafe fn depthwise_half(tile: &Tile, first: *const u8, half: usize, sums: *mut i32) {
     let mut quads = [i32x4_splat(0); 4];
     for (tap, run) in tile.runs.iter().enumerate() {
-        // SAFETY: a tap has 32 weights of four bytes; the slot covers 32 bytes from any tap.
-        let (codes, weights) = unsafe {
-            let weights = load_four(tile.weights.add((2 * tap + half) * 64).cast());
-            (v128_load(first.add(run.offset as usize + 16 * half).cast()), weights)
-        };
+        let weights = tile.weights.wrapping_add((2 * tap + half) * 64).cast();
+        // SAFETY: a tap has 32 weights of four bytes.
+        let weights = unsafe { load_four(weights) };
+        let codes = first.wrapping_add(run.offset as usize + 16 * half).cast();
+        // SAFETY: the slot covers 32 bytes from any tap.
+        let codes = unsafe { v128_load(codes) };
         let [low, high] = wide(codes);
         let codes = [
             u32x4_extend_low_u16x8(low),
@@ -119,15 +115,14 @@ pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
     // The output has `rule.width` channels of this panel, 16 or 32.
     for first in (0..rule.width).step_by(16) {
         let is_deep = rule.shifts[first..first + 16].iter().any(|&count| count > SHALLOW);
+        let codes: unsafe fn(&Segment, &Rule, &ResidualRule, usize) = match (&rule.residual, is_deep) {
+            (Some(_), false) => codes_of::<true, false>,
+            (Some(_), true) => codes_of::<true, true>,
+            (None, false) => codes_of::<false, false>,
+            (None, true) => codes_of::<false, true>,
+        };
         // SAFETY: as the caller promises.
-        unsafe {
-            match (&rule.residual, is_deep) {
-                (Some(by), false) => codes_of::<true, false>(segment, rule, by, first),
-                (Some(by), true) => codes_of::<true, true>(segment, rule, by, first),
-                (None, false) => codes_of::<false, false>(segment, rule, &ResidualRule::default(), first),
-                (None, true) => codes_of::<false, true>(segment, rule, &ResidualRule::default(), first),
-            }
-        }
+        unsafe { codes(segment, rule, &rule.residual.unwrap_or_default(), first) };
     }
 }
 
@@ -135,7 +130,6 @@ pub(super) unsafe fn finish(segment: &Segment, rule: &Rule) {
 ///
 /// # Safety
 /// As for [`finish`].
-#[inline(always)]
 unsafe fn codes_of<const RESIDUAL: bool, const DEEP: bool>(
     segment: &Segment,
     rule: &Rule,
@@ -144,28 +138,26 @@ unsafe fn codes_of<const RESIDUAL: bool, const DEEP: bool>(
 ) {
     let (low, high) = (u8x16_splat(rule.clamp[0]), u8x16_splat(rule.clamp[1]));
     let eights = [EightChannels::of(rule, first), EightChannels::of(rule, first + 8)];
-    for position in 0..segment.count {
-        // SAFETY: a row has 32 sums.
-        let mut values = unsafe {
-            let sums = segment.sums.add(position * PANEL + first);
-            [eights[0].scaled::<DEEP>(sums), eights[1].scaled::<DEEP>(sums.add(8))]
-        };
+    for (position, sums) in segment.sums.iter().enumerate() {
+        let scaled = |eight: usize| eights[eight].scaled::<DEEP>(&sums[first + 8 * eight..][..8]);
+        let mut values = [scaled(0), scaled(1)];
         if RESIDUAL {
+            let place = segment.residual.wrapping_add(position * segment.residual_step + first);
             // SAFETY: the slot of the residual covers 32 bytes from any of its positions.
-            let codes =
-                unsafe { v128_load(segment.residual.add(position * segment.residual_step + first).cast()) };
+            let codes = unsafe { v128_load(place.cast()) };
             let [left, right] = wide(codes);
             values =
                 [i16x8_add_sat(values[0], rescaled(left, by)), i16x8_add_sat(values[1], rescaled(right, by))];
         }
         let codes = u8x16_narrow_i16x8(last_shift(values[0], rule), last_shift(values[1], rule));
         let codes = u8x16_max(u8x16_min(codes, high), low);
+        let place = segment.output.wrapping_add(position * segment.output_step + first);
         // SAFETY: the position is the segment's.
-        unsafe { v128_store(segment.output.add(position * segment.output_step + first).cast(), codes) };
+        unsafe { v128_store(place.cast(), codes) };
     }
 }
 
-/// EightChannels channels of a rule.
+/// Eight channels of a rule.
 #[derive(Clone, Copy)]
 struct EightChannels {
     bias: [v128; 2],
@@ -189,14 +181,13 @@ impl EightChannels {
         }
     }
 
-    /// EightChannels sums in units of the output.
-    ///
-    /// # Safety
-    /// The sums are there.
+    /// Eight sums in units of the output.
     #[inline(always)]
-    unsafe fn scaled<const DEEP: bool>(&self, sums: *const i32) -> v128 {
-        // SAFETY: as the caller promises.
-        let (low, high) = unsafe { (v128_load(sums.cast()), v128_load(sums.add(4).cast())) };
+    fn scaled<const DEEP: bool>(&self, sums: &[i32]) -> v128 {
+        let sums = &sums[..8];
+        // SAFETY: there are eight of them.
+        let four = |at: usize| unsafe { v128_load(sums.as_ptr().wrapping_add(at).cast()) };
+        let (low, high) = (four(0), four(4));
         let low = self.shifts[0].shifted::<DEEP>(i32x4_add(low, self.bias[0]));
         let high = self.shifts[1].shifted::<DEEP>(i32x4_add(high, self.bias[1]));
         // Saturates only where both factors are -32768, which no multiplier is.

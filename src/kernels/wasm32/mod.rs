@@ -8,6 +8,15 @@ mod peak;
 mod relaxed;
 mod simd128;
 
-#[cfg(target_feature = "relaxed-simd")]
-pub(super) use relaxed::{RELAXED_SIMD, adds_pairs_unsigned};
-pub(super) use simd128::SIMD128;
+use super::Kernels;
+use super::blocked::Isa;
+
+/// The tiles of an instruction set, if this is one and the engine has it.
+pub(super) fn isa(kernels: Kernels) -> Option<&'static Isa> {
+    match kernels {
+        Kernels::Simd128 => Some(&simd128::SIMD128),
+        #[cfg(target_feature = "relaxed-simd")]
+        Kernels::RelaxedSimd => relaxed::adds_pairs_unsigned().then_some(&relaxed::RELAXED_SIMD),
+        _ => None,
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::common::{ORDER, PartSums, depthwise, finish, in_parts, load_four, store_four};
 use super::peak;
-use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, Promise, Tile};
 use crate::wide::Width;
 use std::arch::wasm32::*;
 use std::hint::black_box;
@@ -16,9 +16,11 @@ pub(in crate::kernels) static RELAXED_SIMD: Isa = Isa {
     strips: &[16, 14, 12, 10, 8, 6, 4, 2, 1],
     shortens: true,
     form: Form::Scaled,
-    width: Width::Baseline,
+    width: Width::BASELINE,
     order: ORDER,
     mode: None,
+    // SAFETY: `super::isa` hands it out where the engine has the instructions; the functions keep to what they must.
+    promise: unsafe { Promise::new() },
     tile,
     depthwise,
     finish,
@@ -63,40 +65,40 @@ macro_rules! scaled_sums {
             let zero = i16x8_splat(0);
             $(
                 // SAFETY: as the caller promises.
-                unsafe {
-                    let row: *mut v128 = sums.add($position * PANEL).cast();
-                    store_four(row, [zero; 4]);
-                }
+                unsafe { store_four(sums.wrapping_add($position * PANEL).cast(), [zero; 4]) };
             )+
             for run in tile.runs {
                 $(let [mut $a, mut $b, mut $c, mut $d] = [zero; 4];)+
                 let mut bytes = strip.wrapping_add(run.offset as usize);
-                // SAFETY: as the caller promises.
-                unsafe {
-                    for _ in 0..run.steps {
-                        let [w0, w1, w2, w3] = load_four(weights);
-                        $(
-                            let codes = v128_load32_splat(bytes.add($position * tile.step).cast());
-                            $a = i16x8_add($a, pair_dot(w0, codes));
-                            $b = i16x8_add($b, pair_dot(w1, codes));
-                            $c = i16x8_add($c, pair_dot(w2, codes));
-                            $d = i16x8_add($d, pair_dot(w3, codes));
-                        )+
-                        weights = weights.add(4);
-                        bytes = bytes.wrapping_add(4);
-                    }
-                    let [s0, s1, s2, s3] = load_four(weights);
+                for _ in 0..run.steps {
+                    // SAFETY: as the caller promises.
+                    let [w0, w1, w2, w3] = unsafe { load_four(weights) };
                     $(
-                        let row: *mut v128 = sums.add($position * PANEL).cast();
-                        let [a, b, c, d] = load_four(row);
-                        let a = i32x4_add(a, i32x4_dot_i16x8($a, s0));
-                        let b = i32x4_add(b, i32x4_dot_i16x8($b, s1));
-                        let c = i32x4_add(c, i32x4_dot_i16x8($c, s2));
-                        let d = i32x4_add(d, i32x4_dot_i16x8($d, s3));
-                        store_four(row, [a, b, c, d]);
+                        let place = bytes.wrapping_add($position * tile.step).cast();
+                        // SAFETY: as the caller promises.
+                        let codes = unsafe { v128_load32_splat(place) };
+                        $a = i16x8_add($a, pair_dot(w0, codes));
+                        $b = i16x8_add($b, pair_dot(w1, codes));
+                        $c = i16x8_add($c, pair_dot(w2, codes));
+                        $d = i16x8_add($d, pair_dot(w3, codes));
                     )+
-                    weights = weights.add(4);
+                    weights = weights.wrapping_add(4);
+                    bytes = bytes.wrapping_add(4);
                 }
+                // SAFETY: as the caller promises.
+                let [s0, s1, s2, s3] = unsafe { load_four(weights) };
+                $(
+                    let row: *mut v128 = sums.wrapping_add($position * PANEL).cast();
+                    // SAFETY: as the caller promises.
+                    let [a, b, c, d] = unsafe { load_four(row) };
+                    let a = i32x4_add(a, i32x4_dot_i16x8($a, s0));
+                    let b = i32x4_add(b, i32x4_dot_i16x8($b, s1));
+                    let c = i32x4_add(c, i32x4_dot_i16x8($c, s2));
+                    let d = i32x4_add(d, i32x4_dot_i16x8($d, s3));
+                    // SAFETY: as the caller promises.
+                    unsafe { store_four(row, [a, b, c, d]) };
+                )+
+                weights = weights.wrapping_add(4);
                 // Sums stay in memory; the compiler would copy them to the stack besides.
                 black_box(());
             }
@@ -118,24 +120,23 @@ macro_rules! step_sums {
             for run in tile.runs {
                 let bytes = strip.wrapping_add(run.offset as usize);
                 // SAFETY: as the caller promises.
-                unsafe {
-                    let ([w0, w1, w2, w3], [s0, s1, s2, s3]) = (load_four(weights), load_four(weights.add(4)));
-                    $(
-                        let codes = v128_load32_splat(bytes.add($position * tile.step).cast());
-                        $a = i32x4_add($a, i32x4_dot_i16x8(pair_dot(w0, codes), s0));
-                        $b = i32x4_add($b, i32x4_dot_i16x8(pair_dot(w1, codes), s1));
-                        $c = i32x4_add($c, i32x4_dot_i16x8(pair_dot(w2, codes), s2));
-                        $d = i32x4_add($d, i32x4_dot_i16x8(pair_dot(w3, codes), s3));
-                    )+
-                    weights = weights.add(8);
-                }
+                let [w0, w1, w2, w3] = unsafe { load_four(weights) };
+                // SAFETY: as the caller promises.
+                let [s0, s1, s2, s3] = unsafe { load_four(weights.wrapping_add(4)) };
+                $(
+                    let place = bytes.wrapping_add($position * tile.step).cast();
+                    // SAFETY: as the caller promises.
+                    let codes = unsafe { v128_load32_splat(place) };
+                    $a = i32x4_add($a, i32x4_dot_i16x8(pair_dot(w0, codes), s0));
+                    $b = i32x4_add($b, i32x4_dot_i16x8(pair_dot(w1, codes), s1));
+                    $c = i32x4_add($c, i32x4_dot_i16x8(pair_dot(w2, codes), s2));
+                    $d = i32x4_add($d, i32x4_dot_i16x8(pair_dot(w3, codes), s3));
+                )+
+                weights = weights.wrapping_add(8);
             }
             $(
                 // SAFETY: as the caller promises.
-                unsafe {
-                    let row: *mut v128 = sums.add($position * PANEL).cast();
-                    store_four(row, [$a, $b, $c, $d]);
-                }
+                unsafe { store_four(sums.wrapping_add($position * PANEL).cast(), [$a, $b, $c, $d]) };
             )+
         }
     };

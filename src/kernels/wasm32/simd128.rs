@@ -2,7 +2,7 @@
 
 use super::common::{ORDER, depthwise, finish, in_parts};
 use super::{common::PartSums, peak};
-use crate::kernels::blocked::{Form, Isa, PANEL, Tile};
+use crate::kernels::blocked::{Form, Isa, PANEL, Promise, Tile};
 use crate::wide::Width;
 use std::arch::wasm32::*;
 
@@ -11,9 +11,11 @@ pub(in crate::kernels) static SIMD128: Isa = Isa {
     strips: &[8, 7, 6, 5, 4, 3, 2, 1],
     shortens: true,
     form: Form::Plain,
-    width: Width::Baseline,
+    width: Width::BASELINE,
     order: ORDER,
     mode: None,
+    // SAFETY: the crate is compiled with the instructions; the functions keep to what they must.
+    promise: unsafe { Promise::new() },
     tile,
     depthwise,
     finish,
@@ -43,16 +45,14 @@ macro_rules! sums {
             for run in tile.runs {
                 let mut bytes = strip.wrapping_add(run.offset as usize);
                 for _ in 0..run.steps {
+                    let eights = weights.cast::<i8>();
                     // SAFETY: as the caller promises.
-                    let (w0, w1, w2, w3) = unsafe {
-                        let eight: *const i8 = weights.cast();
-                        let (low, high) = (i16x8_load_extend_i8x8(eight), i16x8_load_extend_i8x8(eight.add(8)));
-                        let next = eight.add(16);
-                        (low, high, i16x8_load_extend_i8x8(next), i16x8_load_extend_i8x8(next.add(8)))
-                    };
+                    let eight = |at: usize| unsafe { i16x8_load_extend_i8x8(eights.wrapping_add(8 * at)) };
+                    let (w0, w1, w2, w3) = (eight(0), eight(1), eight(2), eight(3));
                     $(
+                        let place = bytes.wrapping_add($position * tile.step).cast();
                         // SAFETY: as the caller promises.
-                        let four = unsafe { v128_load32_splat(bytes.add($position * tile.step).cast()) };
+                        let four = unsafe { v128_load32_splat(place) };
                         let codes = u16x8_extend_low_u8x16(four);
                         $a = i32x4_add($a, i32x4_dot_i16x8(codes, w0));
                         $b = i32x4_add($b, i32x4_dot_i16x8(codes, w1));
@@ -64,11 +64,10 @@ macro_rules! sums {
                 }
             }
             $(
-                // SAFETY: as the caller promises.
-                unsafe {
-                    let row: *mut v128 = sums.add($position * PANEL).cast();
-                    v128_store(row, pair_sums($a, $b));
-                    v128_store(row.add(1), pair_sums($c, $d));
+                let row: *mut v128 = sums.wrapping_add($position * PANEL).cast();
+                for (number, sums) in [pair_sums($a, $b), pair_sums($c, $d)].into_iter().enumerate() {
+                    // SAFETY: as the caller promises.
+                    unsafe { v128_store(row.wrapping_add(number), sums) };
                 }
             )+
         }
