@@ -7,11 +7,7 @@ use crate::tensor::Window;
 use proptest::prelude::*;
 
 /// Most multiplications of one case.
-const WORK: usize = if cfg!(miri) { 20_000 } else { 400_000 };
-/// Cases of each property.
-const CASES: u32 = if cfg!(miri) { 12 } else { 400 };
-/// Widths around the lengths of strips.
-const WIDTHS: &[usize] = if cfg!(miri) { &[5] } else { &[1, 2, 3, 6, 7, 8, 13, 14, 15, 16, 17, 28, 33] };
+const WORK: usize = 400_000;
 /// Largest codes: of 8 bits, of fewer, and around the last that are signed numbers of 8 bits too.
 const LARGEST: [u8; 7] = [255, 255, 128, 127, 15, 3, 1];
 
@@ -167,9 +163,10 @@ fn scattered(spec: &ConvSpec, input: &Batch<u8>, shape: Shape) -> Vec<i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "long; `memory` has a short one")]
     fn all_kernels_are_reference_to_the_bit(seed: u64) {
         let Case { spec, input, residual, epilogue } = Case::new(seed);
         let kernel = |kernels| ConvKernel::new(spec.clone(), Some(epilogue.clone()), kernels);
@@ -187,6 +184,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "long; `memory` has a short one")]
     fn reference_sums_are_the_convolution(seed: u64) {
         let Case { spec, input, .. } = Case::new(seed);
         let shape = spec.output_shape(input.shape).unwrap();
@@ -195,6 +193,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "long; `memory` has a short one")]
     fn reference_codes_are_the_rounded_reals(seed: u64) {
         let Case { spec, input, residual, epilogue } = Case::new(seed);
         let shape = spec.output_shape(input.shape).unwrap();
@@ -228,6 +227,7 @@ proptest! {
 
 /// Shapes at which the portable path takes another way: one position, task and tile edges, long patches.
 #[test]
+#[cfg_attr(miri, ignore = "long; `memory` has a short one")]
 fn every_path_of_the_portable_kernel_is_taken() {
     for (outputs, inputs, groups, positions, images) in [
         (65, 17, 1, 1, 1),
@@ -260,6 +260,7 @@ fn every_path_of_the_portable_kernel_is_taken() {
 
 /// Channels, widths, kernels and strides around the edges of panels, blocks, strips and tiles, for all instruction sets.
 #[test]
+#[cfg_attr(miri, ignore = "long; `memory` has a short one")]
 fn tiles_are_reference_at_all_edges() {
     let mut seed = 0;
     let mut check =
@@ -304,7 +305,7 @@ fn tiles_are_reference_at_all_edges() {
                 assert!(fast.codes(&input, residual.as_ref()).unwrap() == codes, "{place}");
             }
         };
-    for width in WIDTHS.iter().copied() {
+    for width in [1, 2, 3, 6, 7, 8, 13, 14, 15, 16, 17, 28, 33] {
         for (outputs, inputs) in [(1, 64), (16, 16), (17, 3), (31, 65), (32, 4), (33, 130), (65, 17)] {
             for (kernel, stride) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
                 check(outputs, inputs, 1, width, kernel, stride);

@@ -8,7 +8,7 @@ use super::super::blocked::pointwise::TableTask;
 use super::super::blocked::pool::global_sum;
 use super::super::blocked::{Map, Memory, Program, Ring, Slot, Stage, Task};
 use super::super::plain::PLAIN;
-use super::super::{ConvSpec, Epilogue};
+use super::super::{ConvKernel, ConvSpec, Epilogue, Kernels};
 use super::*;
 use crate::format::Quantizer;
 use crate::tensor::Window;
@@ -104,6 +104,35 @@ fn a_ring_of_another_value_is_refused() {
 fn two_rings_of_one_value_are_refused() {
     let (task, ring) = (Box::new(EnterTask { index: 0, output: slot(0) }), || Ring::new(&slot(0), &[0]));
     Stage::new(task, ring().into_iter().chain(ring()));
+}
+
+/// Small, for Miri: all paths, with a residual and rings, of one panel, of two, and of channels on their own.
+#[test]
+fn small_convolutions_are_those_of_the_reference() {
+    for (outputs, inputs, groups) in [(3, 2, 1), (33, 3, 1), (17, 1, 17)] {
+        let mut choices = Choices(outputs as u64);
+        let mut spec = spec();
+        (spec.outputs, spec.group_inputs, spec.groups) = (outputs, inputs, groups);
+        spec.window.kernel = [2, 3];
+        spec.weights = (0..outputs * inputs * 6).map(|_| (choices.next() as i8).max(-127)).collect();
+        spec.bias.truncate(outputs);
+        spec.zero_points.truncate(inputs * groups);
+        let input = batch(&mut choices, 2, Shape::new(inputs * groups, 2, 3));
+        let residual = batch(&mut choices, 2, spec.output_shape(input.shape).unwrap());
+        let (residuals, multiplier) = ((rescale(&mut choices), 3), multiplier(&mut choices, 8));
+        let multipliers = vec![multiplier; outputs];
+        let epilogue = Epilogue { multipliers, residual: Some(residuals), ..epilogue() };
+        let of = |kernels| ConvKernel::new(spec.clone(), Some(epilogue.clone()), kernels);
+        let results = |kernel: ConvKernel| {
+            (kernel.sums(&input).unwrap(), kernel.codes(&input, Some(&residual)).unwrap())
+        };
+        let wanted = results(of(Kernels::Reference));
+        for kernels in Kernels::available() {
+            assert_eq!(results(of(kernels)), wanted, "{kernels:?} {outputs} {inputs} {groups}");
+        }
+        let plain = ConvKernel::with_tiles(spec.clone(), Some(epilogue.clone()), &PLAIN);
+        assert_eq!(results(plain), wanted, "{outputs} {inputs} {groups}");
+    }
 }
 
 /// Runs an operator on memory that covers its slots.
