@@ -199,6 +199,18 @@ fn unsafe_code_stays_where_it_is_allowed() {
     }
 }
 
+/// Only the tiles of an instruction set promise that the CPU has it; who hands them out asks the CPU.
+#[test]
+fn instruction_sets_are_promised_with_their_tiles_only() {
+    let tiles = ["kernels/x86_64/", "kernels/aarch64/", "kernels/wasm32/", "kernels/plain.rs", "wide.rs"];
+    for source in sources() {
+        let promises = ["Promise::new", "Width::avx2", "Width::avx512"];
+        let found = promises.iter().find(|promise| source.code.contains(**promise));
+        let allowed = tiles.iter().any(|place| source.path.starts_with(place));
+        assert!(allowed || found.is_none(), "{} has {found:?}", source.path);
+    }
+}
+
 /// The type that a line without indentation defines.
 fn defined_type(line: &str) -> Option<&str> {
     let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());

@@ -103,6 +103,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "about numbers, and long")]
     fn ranges_are_as_long_as_the_largest_weights_allow() {
         for (bound, largest) in [(15i8, 255), (127, 15), (15, 15), (64, 255), (1, 255), (127, 129)] {
             let steps = (32767 / (2 * i32::from(bound) * largest)) as usize;
@@ -116,6 +117,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "about numbers, and long")]
     fn small_weights_and_other_signs_make_ranges_longer() {
         let mut weights = vec![0; 100 * STEP];
         assert_eq!(lens(&weights, 255), Some(vec![100]));
