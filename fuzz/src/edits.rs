@@ -18,6 +18,10 @@ impl<'a> Bytes<'a> {
         self.0.split_off_first().copied().unwrap_or(0)
     }
 
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     fn pair(&mut self) -> [u8; 2] {
         [self.next(), self.next()]
     }
