@@ -190,7 +190,7 @@ pub use convert::{Conversion, ConvertOptions, convert};
 #[cfg(feature = "convert")]
 pub use data::{
     Dataset, Entry, Images, PRESETS, PixelImages, PreprocessOptions, class_names, input_pixels, normalise,
-    preprocess_beside, read_preprocess, usual_preprocess, write_npy,
+    parse_preprocess, preprocess_beside, read_preprocess, usual_preprocess, write_npy,
 };
 #[cfg(feature = "convert")]
 pub use eval::{

@@ -1,22 +1,62 @@
-//! Damaged and random files for every reader: errors are fine, panics are not. `fuzz/` does the same for longer.
+//! What fuzzing attacks (`fuzz/`), without a fuzzer: its corpus as it is, damaged, and random bytes. Errors are fine, panics
+//! are not.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use fgq::{
-    Channels, Interpolation, Interpreter, LoadOptions, PackedModel, Preprocess, Resize, Scale, Session, Size,
-};
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::path::PathBuf;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use targets::{TARGETS, Target, target};
 
-/// Largest sum of all activations of a damaged model that is run.
-const RUNNABLE: usize = 1 << 18;
+/// Longer than any input may take, for a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap()
+/// The corpus of a target, by name.
+fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut inputs: Vec<(String, Vec<u8>)> =
+        files.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect();
+    inputs.sort();
+    inputs
 }
 
-/// A file as it was, but for some bytes and perhaps its end.
+fn is_accepted(attack: Target, (name, bytes): &(String, Vec<u8>)) -> bool {
+    println!("{name}");
+    let start = Instant::now();
+    let accepted = attack(bytes);
+    assert!(start.elapsed() < PATIENCE, "{name} takes {:?}", start.elapsed());
+    accepted
+}
+
+#[test]
+fn every_target_withstands_its_corpus_and_accepts_some_of_it() {
+    for (name, attack) in TARGETS {
+        let inputs = corpus(name);
+        let accepted = inputs.iter().filter(|input| is_accepted(attack, input)).count();
+        println!("{name}: {accepted} of {} accepted", inputs.len());
+        assert!(accepted > 0, "{name} accepts nothing");
+    }
+}
+
+#[test]
+fn every_target_has_a_binary() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
+    for (name, _) in TARGETS {
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/target.rs\"")),
+            "{name}"
+        );
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
+}
+
+/// Some bytes that change, and perhaps an early end.
 #[derive(Debug, Clone)]
 struct Damage {
     bytes: Vec<(Index, u8)>,
@@ -29,8 +69,11 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    fn of(&self, name: &str) -> Vec<u8> {
-        let mut file = fixture(name);
+    fn of(&self, file: &[u8]) -> Vec<u8> {
+        let mut file = file.to_vec();
+        if file.is_empty() {
+            return file;
+        }
         for (place, value) in &self.bytes {
             let place = place.index(file.len());
             file[place] = *value;
@@ -40,91 +83,25 @@ impl Damage {
     }
 }
 
-fn run_packed(bytes: &[u8]) {
-    let Ok(model) = PackedModel::from_bytes(bytes) else { return };
-    let shapes = model.shapes().unwrap();
-    if shapes.iter().map(|shape| shape.len()).sum::<usize>() <= RUNNABLE {
-        Session::new(&model).unwrap().run(&vec![255; model.input.len()]).unwrap();
-    }
-}
-
-fn run_onnx(bytes: Vec<u8>) {
-    if let Ok(loaded) = fgq::load_onnx(bytes, "hostile.onnx", &LoadOptions::default()) {
-        Interpreter::new(&loaded.graph).unwrap();
-    }
-}
-
-fn run_image(bytes: &[u8]) {
-    let preprocess = Preprocess {
-        resize: Resize::Shorter(9),
-        as_is: true,
-        crop: Size::square(8),
-        interpolation: Interpolation::Bilinear,
-        mean: vec![0.5; 3],
-        std: vec![0.25; 3],
-        scale: Scale::Unit,
-        channels: Channels::Rgb,
-    };
-    if let Ok(pixels) = fgq::input_pixels(bytes, &preprocess) {
-        assert_eq!(pixels.len(), 8 * 8 * 3);
-    }
-}
-
-fn run_checkpoint(bytes: &[u8], name: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    std::fs::write(&path, bytes).unwrap();
-    let options = LoadOptions { architecture: Some("resnet20".into()), ..LoadOptions::default() };
-    if let Ok(loaded) = fgq::load(&path, &options) {
-        Interpreter::new(&loaded.graph).unwrap();
-    }
-}
-
 proptest! {
     #[test]
-    fn damaged_models(damage in damage()) {
-        for name in ["every_operator", "codes", "global_sum"] {
-            run_packed(&damage.of(&format!("runtime/{name}.fgq")));
+    fn damaged_files(damage in damage(), which in any::<Index>()) {
+        for (name, attack) in TARGETS {
+            let inputs = corpus(name);
+            attack(&damage.of(&inputs[which.index(inputs.len())].1));
         }
-    }
-
-    #[test]
-    fn damaged_networks(damage in damage()) {
-        for name in ["families/activations.onnx", "families/resnet_basic.onnx"] {
-            run_onnx(damage.of(name));
-        }
-    }
-
-    #[test]
-    fn damaged_images(damage in damage()) {
-        for name in ["rgb_420.jpg", "progressive.jpg", "palette.png", "rgb.png", "lossy.webp", "rgb.bmp"] {
-            run_image(&damage.of(&format!("pillow/images/{name}")));
-        }
-    }
-
-    #[test]
-    fn damaged_checkpoints(damage in damage()) {
-        run_checkpoint(&damage.of("digits/digits-resnet.safetensors"), "hostile.safetensors");
-        run_checkpoint(&damage.of("torch/resnet20.pth"), "hostile.pth");
-        run_checkpoint(&damage.of("torch/kinds-legacy.pth"), "hostile.pth");
     }
 
     #[test]
     fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        run_packed(&bytes);
-        run_onnx(bytes.clone());
-        run_image(&bytes);
-        run_checkpoint(&bytes, "hostile.safetensors");
-        run_checkpoint(&bytes, "hostile.pth");
-        let signatures: [&[u8]; 8] = [
+        TARGETS.iter().for_each(|(_, attack)| drop(attack(&bytes)));
+        let signatures: [&[u8]; 9] = [
             b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 ", b"BM", b"GIF89a", &[0x08, 0x07, 0x3a],
-            b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.",
+            b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", b"\x93NUMPY\x01\x00",
         ];
         for signature in signatures {
             let bytes = [signature, &bytes].concat();
-            run_image(&bytes);
-            run_checkpoint(&bytes, "hostile.pth");
-            run_onnx(bytes);
+            ["image", "torch", "onnx", "archive", "array"].map(|name| target(name)(&bytes));
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use images::{Unreadable, labels_at, labels_of};
 pub use load::load;
 pub use model_config::{preprocess_beside, usual_preprocess};
 pub use npy::write_npy;
-pub use options::{PRESETS, PreprocessOptions, read_preprocess};
+pub use options::{PRESETS, PreprocessOptions, parse_preprocess, read_preprocess};
 
 #[cfg(test)]
 mod tests;

@@ -245,6 +245,13 @@ pub fn read_preprocess(path: &Path, base: &Preprocess) -> Result<Preprocess> {
 ///
 /// # Errors
 /// As [`read_preprocess`].
+///
+/// # Examples
+/// ```
+/// let base = fgq::Preprocess::preset("imagenet")?;
+/// assert_eq!(fgq::parse_preprocess(r#"{"crop": 192}"#, &base)?.crop, fgq::Size::square(192));
+/// # Ok::<(), fgq::Error>(())
+/// ```
 pub fn parse_preprocess(text: &str, base: &Preprocess) -> Result<Preprocess> {
     let wrong = |e: serde_json::Error| Error::new(ErrorKind::Format, format!("no preprocessing JSON: {e}"));
     let value: Value = serde_json::from_str(text).map_err(wrong)?;
