@@ -10,11 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 use targets::{TARGETS, Target, target};
-
-/// Longer than any input may take, for a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The corpus of a target, by name.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
@@ -26,12 +22,10 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
+/// Says which input it is, in case that it ends the process.
 fn is_accepted(attack: Target, (name, bytes): &(String, Vec<u8>)) -> bool {
     println!("{name}");
-    let start = Instant::now();
-    let accepted = attack(bytes);
-    assert!(start.elapsed() < PATIENCE, "{name} takes {:?}", start.elapsed());
-    accepted
+    attack(bytes)
 }
 
 #[test]

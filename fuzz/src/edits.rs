@@ -81,7 +81,7 @@ fn edit_operator(op: &mut PackedOp, bytes: &mut Bytes) {
             bound.into_iter().for_each(|bound| bytes.set(bound, small));
         }
         PackedOp::Pad { before, after } => {
-            let side = if bytes.next() % 2 == 0 { before } else { after };
+            let side = if bytes.next().is_multiple_of(2) { before } else { after };
             bytes.set(side, small);
         }
         PackedOp::MaxPool(window) => edit_window(window, bytes),
@@ -143,7 +143,7 @@ pub fn edit_switching(model: &mut PackedModel, bytes: &mut Bytes) {
     let Some(switching) = &mut model.switching else { return };
     let Some(layer) = bytes.pick(&mut switching.layers) else { return };
     let [gain, bias] = bytes.pair().map(|byte| byte as i8);
-    if bytes.next() % 4 == 0 {
+    if bytes.next().is_multiple_of(4) {
         bytes.pick(&mut layer.shifts).into_iter().for_each(|shift| (shift.gain, shift.bias) = (gain, bias));
     } else {
         bytes
