@@ -10,7 +10,7 @@ export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-permissive
 export PROPTEST_CASES=${PROPTEST_CASES:-2}
 
 kernels() {
-    cargo +nightly miri test --no-default-features "$@" --lib -- kernels wide
+    cargo +nightly miri test --no-default-features "$@" --lib -- kernels::
 }
 
 # One thread under the strict rules for references; several under those that rayon keeps to.
