@@ -1,5 +1,6 @@
 """fgq.convert: what it takes, what it refuses, and that it does what the command does."""
 
+import shutil
 import subprocess
 import sys
 
@@ -78,6 +79,12 @@ def test_all_kinds_of_images_are_the_same_images(folder, train):
     files = sorted(folder.rglob("*.png"), key=lambda path: path.name)
     assert weights_only(convert(files)) == expected
     assert weights_only(convert(map(str, files))) == expected
+
+
+def test_archives_are_folders_in_one_file(folder, tmp_path):
+    expected = weights_only(convert(folder))
+    for kind in ("tar", "zip"):
+        assert weights_only(convert(shutil.make_archive(str(tmp_path / "train"), kind, folder))) == expected
 
 
 def test_views_and_read_only_arrays(train):
