@@ -63,6 +63,8 @@ pub(crate) struct Stage {
     rings: Vec<Ring>,
     task: Box<dyn Task>,
     chunks: usize,
+    /// The end of the memory that it uses.
+    end: usize,
 }
 
 /// Operators in execution order.
@@ -84,14 +86,14 @@ impl Program {
     /// Adds an operator.
     pub fn append(&mut self, stage: Stage) {
         self.work += stage.task.work();
-        self.bytes = self.bytes.max(stage.end());
+        self.bytes = self.bytes.max(stage.end);
         self.stages.push(stage);
     }
 
     /// Exchanges an operator for another one that reads and writes the same slots.
     pub fn exchange(&mut self, place: usize, stage: &mut Stage) {
         self.work = self.work - self.stages[place].task.work() + stage.task.work();
-        self.bytes = self.bytes.max(stage.end());
+        self.bytes = self.bytes.max(stage.end);
         std::mem::swap(&mut self.stages[place], stage);
     }
 
@@ -279,17 +281,14 @@ impl Stage {
         }
         let chunks = task.chunks() + rings.len();
         assert!(u32::try_from(chunks).is_ok(), "{chunks} chunks");
-        Self { rings, task, chunks }
+        let end = reads.into_iter().chain(writes).map(Slot::end).max().unwrap_or(0);
+        Self { rings, task, chunks, end }
     }
 
     /// What it reads and writes.
+    #[cfg(fgq_redzones)]
     fn slots(&self) -> Vec<&Slot> {
         [self.task.reads(), self.task.writes()].concat()
-    }
-
-    /// The end of the memory that it uses.
-    fn end(&self) -> usize {
-        self.slots().into_iter().map(Slot::end).max().unwrap_or(0)
     }
 
     /// Does one chunk of the task, or one ring.
