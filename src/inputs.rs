@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Most bytes of a file of JSON.
 pub(crate) const MAX_JSON: u64 = 100 << 20;
@@ -51,9 +52,31 @@ pub(crate) struct Extent {
 /// # Errors
 /// As [`open_regular`]; `Format`, if the file is too short.
 pub(crate) fn read_part(path: &Path, extent: Extent) -> Result<Vec<u8>> {
-    let io = |error| Error::io(path, error);
+    part(&mut open_regular(path)?, extent).map_err(|error| error.at_path(path))
+}
+
+/// A file of which threads read parts, one at a time.
+#[derive(Debug)]
+pub(crate) struct SharedFile(Mutex<File>);
+
+impl SharedFile {
+    pub(crate) fn new(file: File) -> Self {
+        Self(Mutex::new(file))
+    }
+
+    /// The bytes of a part of the file, which must lie within it.
+    ///
+    /// # Errors
+    /// `Io`; `Format`, if the file is too short.
+    pub(crate) fn read(&self, extent: Extent) -> Result<Vec<u8>> {
+        // The position that another thread left behind is not used.
+        part(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), extent)
+    }
+}
+
+fn part(file: &mut File, extent: Extent) -> Result<Vec<u8>> {
+    let io = |error| Error::new(ErrorKind::Io, format!("cannot read: {error}"));
     let beyond = || malformed("a part lies beyond the file's end; was it downloaded completely?");
-    let mut file = open_regular(path)?;
     let end = extent.start.checked_add(extent.length).ok_or_else(beyond)?;
     if end > file.metadata().map_err(io)?.len() {
         return Err(beyond());

@@ -3,13 +3,12 @@
 use crate::archive::{Archive, Contents};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::replace_file;
-use crate::inputs::open_regular;
+use crate::inputs::{Extent, SharedFile, open_regular};
 use half::f16;
 use ndarray::Array3;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::Mutex;
 
 /// What every `.npy` file begins with.
 pub(super) const SIGNATURE: &[u8] = b"\x93NUMPY";
@@ -79,7 +78,7 @@ fn unsigned(bytes: &[u8]) -> u64 {
 /// An array whose first axis counts samples, which are read one by one.
 #[derive(Debug)]
 pub(super) struct ArrayFile {
-    file: Mutex<File>,
+    file: SharedFile,
     /// Position of the first element.
     start: u64,
     pub element: Element,
@@ -129,17 +128,19 @@ impl ArrayFile {
             ));
         }
         let start = start + header.length as u64;
-        Ok(Self { file: Mutex::new(file), start, element: header.element, samples, shape: shape.to_vec() })
+        Ok(Self {
+            file: SharedFile::new(file),
+            start,
+            element: header.element,
+            samples,
+            shape: shape.to_vec(),
+        })
     }
 
     /// The bytes of one sample.
     pub(super) fn sample(&self, index: usize) -> Result<Vec<u8>> {
         let length = self.shape.iter().product::<usize>() * self.element.bytes;
-        let mut bytes = vec![0; length];
-        let mut file = self.file.lock().map_err(|_| damaged("a thread that read it failed"))?;
-        file.seek(SeekFrom::Start(self.start + (index * length) as u64)).map_err(unreadable)?;
-        file.read_exact(&mut bytes).map_err(unreadable)?;
-        Ok(bytes)
+        self.file.read(Extent { start: self.start + (index * length) as u64, length: length as u64 })
     }
 
     /// All samples as whole numbers.

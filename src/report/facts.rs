@@ -4,8 +4,7 @@ use super::text::{bytes, escaped, grouped, percent, short};
 use super::{NetworkSummary, Summary};
 use crate::bench::Bench;
 use crate::eval::{Accuracy, Comparison, Evaluation};
-use crate::format::Bytes;
-use crate::format::{Fidelity, PackedModel};
+use crate::format::{Bytes, Fidelity, PackedModel};
 use crate::judge::Judgement;
 
 /// A figure, what it is and what qualifies it.

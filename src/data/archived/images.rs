@@ -5,11 +5,9 @@ use crate::archive::{self, Archive, Contents};
 use crate::data::load::MAX_FILE_BYTES;
 use crate::data::walk::has_image_name;
 use crate::error::{Error, ErrorKind, Result};
-use crate::inputs::{Extent, head, open_regular};
+use crate::inputs::{Extent, SharedFile, head, open_regular};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// Most images in an archive.
 pub(super) const MAX_IMAGES: usize = 1 << 24;
@@ -20,7 +18,7 @@ const TABLE: &[u8] = b"PAR1";
 #[derive(Debug)]
 pub(in super::super) struct ImageArchive {
     images: Vec<ArchivedImage>,
-    file: Mutex<File>,
+    file: SharedFile,
     zip: Option<Archive>,
 }
 
@@ -77,7 +75,7 @@ impl ImageArchive {
                     "compressed as a whole, so that no image can be read alone; gunzip it",
                 ));
             }
-            _ => Self { images: tape::images(&file)?, file: Mutex::new(file), zip: None },
+            _ => Self { images: tape::images(&file)?, file: SharedFile::new(file), zip: None },
         };
         match opened.images.is_empty() {
             true => Err(Error::new(ErrorKind::Image, "there is no image in this archive")),
@@ -89,13 +87,13 @@ impl ImageArchive {
         let names = zip.names().filter(|name| is_image(name));
         let images =
             names.map(|name| ArchivedImage { name: name.to_owned(), extent: None, label: None }).collect();
-        Self { images, file: Mutex::new(file), zip: Some(zip) }
+        Self { images, file: SharedFile::new(file), zip: Some(zip) }
     }
 
     /// Images whose bytes were copied to `file`, one after another.
     #[cfg(feature = "parquet")]
     pub(super) fn unpacked(images: Vec<ArchivedImage>, file: File) -> Self {
-        Self { images, file: Mutex::new(file), zip: None }
+        Self { images, file: SharedFile::new(file), zip: None }
     }
 
     /// Paths of the images, without folders that all have in common but for the innermost.
@@ -130,12 +128,7 @@ impl ImageArchive {
         if extent.length > MAX_FILE_BYTES {
             return Err(unsupported(&format!("more than {MAX_FILE_BYTES} bytes")));
         }
-        let mut bytes = vec![0; extent.length as usize];
-        // A position that another thread left behind is not used.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(extent.start)).and_then(|_| file.read_exact(&mut bytes));
-        read.map_err(|error| Error::new(ErrorKind::Io, format!("cannot read: {error}")))?;
-        Ok(bytes)
+        self.file.read(extent)
     }
 }
 
