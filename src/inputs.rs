@@ -31,9 +31,16 @@ pub(crate) fn open_regular(path: &Path) -> Result<File> {
 /// # Errors
 /// As [`open_regular`]; a file with more bytes.
 pub(crate) fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
+    read_opened(open_regular(path)?, path, most)
+}
+
+/// The bytes of a regular file that was opened, at most `most` of them.
+///
+/// # Errors
+/// `Io`; a file with more bytes.
+pub(crate) fn read_opened(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut file = open_regular(path)?.take(most.saturating_add(1));
-    file.read_to_end(&mut bytes).map_err(|error| Error::io(path, error))?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Error::io(path, error))?;
     if bytes.len() as u64 > most {
         return Err(refused(path, format!("more than {most} bytes, which no such file has")));
     }

@@ -112,7 +112,10 @@ impl FileArgs {
 
 /// Whether arguments ask for a model on stdout, where nothing else belongs then.
 pub(super) fn takes_stdout(arguments: &[OsString]) -> bool {
-    arguments.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "-")
+    let in_one_word =
+        |argument: &OsString| argument == "-o-" || argument == "-o=-" || argument == "--output=-";
+    let in_two = |pair: &[OsString]| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "-";
+    arguments.iter().any(in_one_word) || arguments.windows(2).any(in_two)
 }
 
 /// Whether a path stands for stdout.
@@ -144,5 +147,22 @@ mod tests {
         assert_eq!(name("b/model.safetensors.index.json"), "model.fgq");
         assert_eq!(name("resnet20.pth"), "resnet20.fgq");
         assert_eq!(name("other"), "other.fgq");
+    }
+
+    #[test]
+    fn an_output_on_stdout_is_seen_in_one_word_and_in_two() {
+        let takes = |line: &str| takes_stdout(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in [
+            "convert a.onnx -o -",
+            "convert -o- a.onnx",
+            "convert --output=- a",
+            "convert --output - a",
+            "x -o=-",
+        ] {
+            assert!(takes(line), "{line}");
+        }
+        for line in ["convert - -o out.fgq", "convert - --output=out", "convert -o ./- a.onnx"] {
+            assert!(!takes(line), "{line}");
+        }
     }
 }

@@ -22,7 +22,7 @@ mod view;
 
 use super::{LoadOptions, Loaded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::inputs::{open_regular, read_regular};
+use crate::inputs::{open_regular, read_opened};
 use crate::proto::ModelProto;
 use prost::Message;
 use std::path::Path;
@@ -45,13 +45,13 @@ pub(crate) fn load_bytes(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> 
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let length = open_regular(path)?.metadata().map_err(|error| Error::io(path, error))?.len();
-    if length > MAX_FILE_BYTES {
+    let file = open_regular(path)?;
+    if file.metadata().map_err(|error| Error::io(path, error))?.len() > MAX_FILE_BYTES {
         return Err(malformed(
             "larger than 2 GiB, which no ONNX file is; large weights belong in external data",
         ));
     }
-    read_regular(path, MAX_FILE_BYTES)
+    read_opened(file, path, MAX_FILE_BYTES)
 }
 
 fn parse(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Loaded> {
