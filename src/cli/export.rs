@@ -21,6 +21,9 @@ pub struct Args {
     /// With --onnx: the operator set, 21 to 25; below 25 ternary weights take 4 bits instead of 2
     #[arg(long, value_name = "N", default_value_t = OnnxExportOptions::default().opset)]
     opset: u32,
+    /// With --onnx: round between sums and codes as the integer runtime does, for its codes and answers, with more operators
+    #[arg(long)]
+    integer_rounding: bool,
     #[command(flatten)]
     bits: BitsArgs,
 }
@@ -99,7 +102,7 @@ impl Args {
     fn onnx(&self, model: &PackedModel) -> anyhow::Result<Option<(&Path, Vec<u8>)>> {
         let Some(path) = &self.forms.onnx else { return Ok(None) };
         check_writable(path, "--onnx")?;
-        let options = OnnxExportOptions { opset: self.opset };
+        let options = OnnxExportOptions { opset: self.opset, integer_rounding: self.integer_rounding };
         let bytes = fgq::export_onnx(model, &options).map_err(|error| error.at_path(&self.model))?;
         Ok(Some((path, bytes)))
     }

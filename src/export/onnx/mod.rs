@@ -3,6 +3,7 @@
 
 mod build;
 mod nodes;
+mod rounding;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -23,11 +24,14 @@ const OLDEST: u32 = 21;
 pub struct OnnxExportOptions {
     /// The operator set: from 25 on, ternary weights take 2 bits; from 21 on, 4 bits.
     pub opset: u32,
+    /// Round between sums and codes as the integer runtime does: its codes, but where sums exceed what 24 bits hold; with
+    /// more operators, and larger.
+    pub integer_rounding: bool,
 }
 
 impl Default for OnnxExportOptions {
     fn default() -> Self {
-        Self { opset: TWO_BITS }
+        Self { opset: TWO_BITS, integer_rounding: false }
     }
 }
 
@@ -61,7 +65,7 @@ impl OnnxExportOptions {
 ///
 /// It reads what the trained network read, `batch × channels × height × width`, and yields real logits, `batch × classes`.
 /// Nodes keep their names. Codes of activations differ from the model's where a sum lies next to the middle between two
-/// codes: fgq multiplies by whole numbers of 12 or 15 bits, ONNX by real ones.
+/// codes, because fgq rounds twice on the way there; with [`OnnxExportOptions::integer_rounding`] the file does, too.
 ///
 /// # Errors
 /// `Argument`, if the operator set is not known or the model switches; `Unsupported`, if nodes have names such as the file

@@ -24,11 +24,11 @@ pub(super) struct OnnxNodeWriter<'a> {
 }
 
 /// The factor that a multiplier stands for.
-fn factor(by: Multiplier) -> f64 {
+pub(super) fn factor(by: Multiplier) -> f64 {
     f64::from(by.value) / 32768.0 / f64::from(by.shift).exp2()
 }
 
-fn rescaling(by: Rescale) -> f64 {
+pub(super) fn rescaling(by: Rescale) -> f64 {
     f64::from(by.value) / 32768.0 * f64::from(by.shift).exp2()
 }
 
@@ -45,19 +45,22 @@ impl OnnxNodeWriter<'_> {
             PackedOp::Table { entries } => self.table(entries, graph),
             PackedOp::Add { left, right, fraction } => {
                 let unit = own.scale / f64::from(*fraction).exp2();
-                let left = self.real(0, rescaling(*left) * unit, graph);
-                let right = self.real(1, rescaling(*right) * unit, graph);
+                let left = self.rescaled(0, *left, unit, graph);
+                let right = self.rescaled(1, *right, unit, graph);
                 let sum = self.operator("Add", &[&left, &right], Vec::new(), graph);
+                let sum = self.between_steps(sum, unit, graph);
                 self.quantize(&sum, 0, own.max, graph);
             }
             PackedOp::Mul(by) => {
                 let left = self.real(0, factor(*by) * own.scale, graph);
                 let right = self.real(1, 1.0, graph);
                 let product = self.operator("Mul", &[&left, &right], Vec::new(), graph);
+                let product = self.requantized(product, &[*by], own.scale, graph);
                 self.quantize(&product, 0, own.max, graph);
             }
             PackedOp::Narrow(by) => {
-                let real = self.real(0, rescaling(*by) * own.scale, graph);
+                let real = self.rescaled(0, *by, own.scale, graph);
+                let real = self.between_steps(real, own.scale, graph);
                 self.quantize(&real, 0, own.max, graph);
             }
             PackedOp::Concat => {
@@ -77,6 +80,7 @@ impl OnnxNodeWriter<'_> {
                 let positions = self.shapes[self.input(0)].positions() as f64;
                 let real = self.real(0, factor(*by) * positions * own.scale, graph);
                 let mean = self.operator("GlobalAveragePool", &[&real], Vec::new(), graph);
+                let mean = self.requantized(mean, &[*by], own.scale, graph);
                 self.quantize(&mean, 0, own.max, graph);
             }
             PackedOp::GlobalSum => {
@@ -128,7 +132,7 @@ impl OnnxNodeWriter<'_> {
     }
 
     /// The name of something that belongs to this node.
-    fn called(&self, what: &str) -> String {
+    pub(super) fn called(&self, what: &str) -> String {
         format!("{}:{what}", self.node().name)
     }
 
@@ -167,7 +171,7 @@ impl OnnxNodeWriter<'_> {
     }
 
     /// An operand as real numbers, with steps of `scale`.
-    fn real(&self, place: usize, scale: f64, graph: &mut OnnxGraphBuilder) -> String {
+    pub(super) fn real(&self, place: usize, scale: f64, graph: &mut OnnxGraphBuilder) -> String {
         let zero = self.quantizers[self.input(place)].zero_point;
         self.dequantized(&self.codes(place), zero, scale, &format!("x{place}"), graph)
     }
@@ -269,21 +273,20 @@ impl OnnxNodeWriter<'_> {
         let weights = weights(graph, name, conv, &per_step, self.options);
         let biases: Vec<f64> =
             conv.bias.iter().zip(&units).map(|(&bias, unit)| f64::from(bias) * unit).collect();
-        let bias = bias(graph, name, conv, &biases);
+        let bias = bias(graph, name, conv, &biases, self.options);
         let mut attributes = window(&conv.window);
         attributes.push(("group", AttributeValue::Int(conv.groups as i64)));
         let sums = self.operator("Conv", &[&input, &weights, &bias], attributes, graph);
         match &conv.store {
             Store::Logits { .. } => self.logits(&sums, graph),
-            Store::Codes { residual, fraction, low, high, .. } => {
-                let sums = match residual {
-                    Some(by) => {
-                        let scale = rescaling(*by) * own.scale / f64::from(*fraction).exp2();
-                        let residual = self.real(1, scale, graph);
-                        graph.node("Add", self.called("sum"), &[&sums, &residual], Vec::new())
-                    }
-                    None => sums,
-                };
+            Store::Codes { multipliers, residual, fraction, low, high } => {
+                let unit = own.scale / f64::from(*fraction).exp2();
+                let mut sums = self.requantized(sums, multipliers, unit, graph);
+                if let Some(by) = residual {
+                    let residual = self.rescaled(1, *by, unit, graph);
+                    sums = graph.node("Add", self.called("sum"), &[&sums, &residual], Vec::new());
+                    sums = self.between_steps(sums, unit, graph);
+                }
                 self.quantize(&sums, *low, *high, graph);
             }
         }
@@ -333,7 +336,10 @@ impl OnnxNodeWriter<'_> {
         let real = self.real(0, whole * self.quantizer().scale, graph);
         let mut attributes = pool(window);
         attributes.push(("count_include_pad", AttributeValue::Int(i64::from(include_pad))));
-        let mean = self.operator("AveragePool", &[&real], attributes, graph);
+        let mut mean = self.operator("AveragePool", &[&real], attributes, graph);
+        if let Some(&by) = by_count.last() {
+            mean = self.requantized(mean, &[by], self.quantizer().scale, graph);
+        }
         self.quantize(&mean, 0, self.quantizer().max, graph);
     }
 

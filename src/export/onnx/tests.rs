@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::choices::Choices;
-use crate::format::PackedOp;
 use crate::format::arbitrary::{model, switching_model};
+use crate::format::{PackedOp, Store};
 use crate::proto::tensor_proto::DataType;
 use crate::proto::{GraphProto, ModelProto, TensorProto};
 use crate::runtime::Session;
@@ -14,7 +14,15 @@ const FOLDER: &str = "FGQ_ONNX_FOLDER";
 const COUNT: u64 = 60;
 
 fn graph(model: &PackedModel, opset: u32) -> GraphProto {
-    let bytes = export_onnx(model, &OnnxExportOptions { opset }).unwrap();
+    graph_of(model, &OnnxExportOptions { opset, ..OnnxExportOptions::default() })
+}
+
+fn rounding() -> OnnxExportOptions {
+    OnnxExportOptions { integer_rounding: true, ..OnnxExportOptions::default() }
+}
+
+fn graph_of(model: &PackedModel, options: &OnnxExportOptions) -> GraphProto {
+    let bytes = export_onnx(model, options).unwrap();
     ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap()
 }
 
@@ -32,7 +40,10 @@ fn bits(tensor: &TensorProto) -> usize {
 #[test]
 fn names_are_unique_and_everything_read_is_there() {
     for seed in 0..300 {
-        let graph = graph(&model(seed), 25);
+        let graph = match seed % 2 {
+            0 => graph(&model(seed), 25),
+            _ => graph_of(&model(seed), &rounding()),
+        };
         let mut known: BTreeSet<String> = [build::INPUT.to_owned()].into();
         for tensor in &graph.initializer {
             let count: i64 = tensor.dims.iter().product();
@@ -74,6 +85,29 @@ fn ternary_weights_take_two_bits_where_there_are_two() {
     assert!(!plain.contains(&(DataType::Int2 as i32)) && plain.contains(&(DataType::Int4 as i32)));
 }
 
+/// Twice between the sums and the codes of a convolution, once more for its residual.
+#[test]
+fn roundings_are_written_where_they_are_asked_for() {
+    let floors =
+        |graph: GraphProto| graph.node.iter().filter(|node| node.op_type.as_deref() == Some("Floor")).count();
+    for seed in 0..50 {
+        let model = model(seed);
+        assert_eq!(floors(graph(&model, 25)), 0);
+        let of_node = |op: &PackedOp| match op {
+            PackedOp::Conv(conv) => match &conv.store {
+                Store::Codes { residual, .. } => 2 + usize::from(residual.is_some()),
+                Store::Logits { .. } => 0,
+            },
+            PackedOp::Add { .. } | PackedOp::Mul(_) | PackedOp::GlobalAveragePool(_) => 2,
+            PackedOp::AveragePool { by_count, .. } => 2 * usize::from(!by_count.is_empty()),
+            PackedOp::Narrow(_) => 1,
+            _ => 0,
+        };
+        let expected: usize = model.nodes.iter().map(|node| of_node(&node.op)).sum();
+        assert_eq!(floors(graph_of(&model, &rounding())), expected);
+    }
+}
+
 #[test]
 fn codes_are_packed_from_the_lowest_bits() {
     let codes = [1i8, -1, 0, 1, -1].map(|code| code as u8);
@@ -85,7 +119,9 @@ fn codes_are_packed_from_the_lowest_bits() {
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let message = |model: &PackedModel, opset| {
-        export_onnx(model, &OnnxExportOptions { opset }).unwrap_err().to_string()
+        export_onnx(model, &OnnxExportOptions { opset, ..OnnxExportOptions::default() })
+            .unwrap_err()
+            .to_string()
     };
     assert!(message(&model(1), 20).contains("give 21 to 25"));
     assert!(message(&model(1), 26).contains("give 21 to 25"));
@@ -124,6 +160,7 @@ fn write_models() {
         let write =
             |kind: &str, bytes: &[u8]| std::fs::write(folder.join(format!("{seed}.{kind}")), bytes).unwrap();
         write("onnx", &export_onnx(&model, &OnnxExportOptions::default()).unwrap());
+        write("rounding.onnx", &export_onnx(&model, &rounding()).unwrap());
         write("inputs", &inputs);
         write("logits", &real.collect::<Vec<u8>>());
     }

@@ -23,7 +23,7 @@ pub(super) fn weights(
     let (levels, scales) = conv.parts(precision.planes());
     let len = conv.weight_count();
     let per_plane = scales.len() / precision.planes();
-    let units = match has_groups(conv) {
+    let units = match in_halves(conv, options) {
         true => halves(graph, &format!("{name}:u"), units),
         false => graph.reals(format!("{name}:u"), &[conv.outputs], &singles(units)),
     };
@@ -45,6 +45,11 @@ fn has_groups(conv: &PackedConv) -> bool {
     conv.weights.precision.group().is_some()
 }
 
+/// Whether units and biases take 16 bits.
+fn in_halves(conv: &PackedConv, options: &OnnxExportOptions) -> bool {
+    has_groups(conv) && !options.integer_rounding
+}
+
 /// The power of two by which units are divided, and inputs multiplied, so that 16 bits hold units of very different
 /// channels.
 pub(super) fn exponent(conv: &PackedConv, units: &[f64]) -> f64 {
@@ -64,10 +69,16 @@ fn halves(graph: &mut OnnxGraphBuilder, name: &str, values: &[f64]) -> String {
 }
 
 /// The biases of a convolution.
-pub(super) fn bias(graph: &mut OnnxGraphBuilder, name: &str, conv: &PackedConv, biases: &[f64]) -> String {
+pub(super) fn bias(
+    graph: &mut OnnxGraphBuilder,
+    name: &str,
+    conv: &PackedConv,
+    biases: &[f64],
+    options: &OnnxExportOptions,
+) -> String {
     let name = format!("{name}:b");
     let largest = biases.iter().fold(0.0f64, |largest, bias| largest.max(bias.abs()));
-    if !has_groups(conv) || largest == 0.0 {
+    if !in_halves(conv, options) || largest == 0.0 {
         return graph.reals(name, &[biases.len()], &singles(biases));
     }
     let scale = (largest / f64::from(i16::MAX)) as f32;
