@@ -1,6 +1,8 @@
 #![no_main]
 
-// Every binary is made of this file and attacks what has its name.
+/// Every binary is made of this file and attacks what has its name.
+const ATTACKED: fgq_fuzz::Target = fgq_fuzz::target(env!("CARGO_BIN_NAME"));
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fgq_fuzz::target(env!("CARGO_BIN_NAME"))(bytes);
+    ATTACKED(bytes);
 });

@@ -31,10 +31,26 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("torch", networks::torch),
 ];
 
-/// The target of this name.
+/// The target of this name. Chosen by the compiler, so that a binary holds no others: after every input the fuzzer looks at
+/// all places that can be reached.
 ///
 /// # Panics
 /// There is none.
-pub fn target(name: &str) -> Target {
-    TARGETS.iter().find(|(known, _)| *known == name).expect("a name among TARGETS").1
+pub const fn target(name: &str) -> Target {
+    let mut index = 0;
+    while index < TARGETS.len() {
+        if is_same(TARGETS[index].0.as_bytes(), name.as_bytes()) {
+            return TARGETS[index].1;
+        }
+        index += 1;
+    }
+    panic!("no target has this name")
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
 }
