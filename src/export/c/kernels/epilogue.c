@@ -11,7 +11,7 @@ struct store {
 
 /* The codes of neighbouring channels from `first` on. The copy spares the compiler to think that codes written may be
    parts of it. */
-KERNEL void store_codes(const struct store *from, int32_t first, int32_t count, const int32_t *sums, int32_t step,
+KERNEL void store_codes(const struct store *from, int32_t first, int32_t count, const int32_t *sums,
                         const uint8_t *residual, uint8_t *out)
 {
     const struct store s = *from;
@@ -22,8 +22,8 @@ KERNEL void store_codes(const struct store *from, int32_t first, int32_t count, 
     if (s.residual) {
         by = *s.residual;
     }
-    for (; count > 0; count--, sums += step) {
-        int32_t value = requantized(*sums + *bias++, *shift++, *factor++);
+    for (; count > 0; count--) {
+        int32_t value = requantized(*sums++ + *bias++, *shift++, *factor++);
         if (s.residual) {
             value = saturated16(value + rescaled(*residual++, &by));
         }

@@ -1,0 +1,44 @@
+
+static int32_t plain_sum(const struct depthwise *d, const uint8_t *in, const int8_t *weights, const int32_t *places,
+                         const int32_t *end)
+{
+    int32_t sum = 0;
+    for (; places < end; places += 2) {
+        sum += weights[places[1]] * ((int32_t)in[places[0]] - d->zero);
+    }
+    return sum;
+}
+
+/* The sums of four neighbouring outputs: bytes are widened two by two. */
+KERNEL void four_sums(const struct depthwise *d, const uint8_t *in, const int8_t *weights, const int32_t *places,
+                      const int32_t *end, int32_t sums[4])
+{
+    const uint32_t zeros = d->zero * 0x00010001u;
+    int32_t a = 0, b = 0, c = 0, e = 0;
+    for (; places < end; places += 2) {
+        const uint32_t codes = word_at(in + places[0]), of_tap = word_at(weights + places[1]);
+        const int32_t even = (int32_t)__usub16(codes & 0x00ff00ff, zeros), of_even = __sxtb16(of_tap);
+        const int32_t odd = (int32_t)__usub16(codes >> 8 & 0x00ff00ff, zeros), of_odd = odd_bytes(of_tap);
+        a = __smlabb(even, of_even, a);
+        b = __smlabb(odd, of_odd, b);
+        c = __smlatt(even, of_even, c);
+        e = __smlatt(odd, of_odd, e);
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = e;
+}
+
+/* The sums of `count` neighbouring outputs from `channel` on. */
+static void depthwise_sums(const struct depthwise *d, const uint8_t *in, const int32_t *places, int32_t taps,
+                           int32_t channel, int32_t count, int32_t sums[4])
+{
+    const int8_t *weights = d->weights + channel;
+    const int32_t *end = places + 2 * taps;
+    int32_t i;
+    if (count == 4 && d->multiplier == 1) {
+        four_sums(d, in + channel, weights, places, end, sums);
+        return;
+    }
+    for (i = 0; i < count; i++) {
+        sums[i] = plain_sum(d, in + (channel + i) / d->multiplier, weights + i, places, end);
+    }
+}
