@@ -6,7 +6,11 @@ static int32_t limited(int32_t value, int32_t low, int32_t high)
 
 static int32_t saturated16(int32_t value)
 {
+#if FGQ_DSP
+    return __ssat(value, 16);
+#else
     return limited(value, -32767 - 1, 32767);
+#endif
 }
 
 /* The code of a value with fraction bits; the offset holds the zero point and the half that rounds. */

@@ -55,7 +55,7 @@ static void conv_group(const struct conv *c, int32_t group, struct weights *from
         next_position(w, at);
         *from = start;
         for (channel = 0; channel < c->outputs; channel += 4) {
-            int32_t sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+            int32_t sums[8];
             const int32_t first = group * c->outputs + channel;
             const int32_t count = c->outputs - channel < 4 ? c->outputs - channel : 4;
             const int32_t place = position * channels + first;

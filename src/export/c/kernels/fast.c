@@ -30,6 +30,15 @@ static inline uint32_t word_at(const void *from)
     return byte[0] | (uint32_t)byte[1] << 8 | (uint32_t)byte[2] << 16 | (uint32_t)byte[3] << 24;
 }
 
+/* Keeps a number in a register, where the compiler would take its value apart, or put off what it is made of. */
+#ifdef __GNUC__
+#define HOLD(value) __asm__ volatile("" : "+r"(value))
+#define BARRIER __asm__ volatile("" : : : "memory")
+#else
+#define HOLD(value) (void)(value)
+#define BARRIER (void)0
+#endif
+
 /* The second and fourth byte of a word as signed numbers of 16 bits. */
 static inline int32_t odd_bytes(uint32_t word)
 {

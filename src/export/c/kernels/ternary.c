@@ -57,6 +57,7 @@ static void ternary_sums(const struct conv *c, struct weights *from, const uint3
 {
     const int32_t groups = (int32_t)c->window.kernel[0] * c->window.kernel[1] * c->tap_groups;
     int32_t plane;
+    sums[0] = sums[1] = sums[2] = sums[3] = sums[4] = sums[5] = sums[6] = sums[7] = 0;
     for (plane = 0; plane < c->planes; plane++) {
         ternary_block(c, from, seen, groups, sums);
     }
