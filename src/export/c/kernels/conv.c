@@ -5,9 +5,9 @@ static void see(const struct conv *c, const uint8_t *in, const uint8_t *zeros, c
 @SEE@
 }
 
-/* The sums of four output channels at two positions, those of the second behind those of the first. Moves weights behind
-   what was read. */
-static void sum_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t sums[8])
+/* The sums of four output channels at two positions, those of the second SUMS behind those of the first. Moves weights
+   behind what was read. */
+static void sum_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
 {
 @SUM@
 }
@@ -54,15 +54,17 @@ static void conv_group(const struct conv *c, int32_t group, struct weights *from
         at[0] = at[2], at[1] = at[3];
         next_position(w, at);
         *from = start;
-        for (channel = 0; channel < c->outputs; channel += 4) {
-            int32_t sums[8];
+        for (channel = 0; channel < c->outputs; channel += SUMS) {
+            int32_t sums[2 * SUMS], i;
             const int32_t first = group * c->outputs + channel;
-            const int32_t count = c->outputs - channel < 4 ? c->outputs - channel : 4;
+            const int32_t count = c->outputs - channel < SUMS ? c->outputs - channel : SUMS;
             const int32_t place = position * channels + first;
-            sum_block(c, from, seen, sums);
+            for (i = 0; i < count; i += 4) {
+                sum_block(c, from, seen, sums + i);
+            }
             store(c, first, count, sums, place, residual, out, logits);
             if (both) {
-                store(c, first, count, sums + 4, place + channels, residual, out, logits);
+                store(c, first, count, sums + SUMS, place + channels, residual, out, logits);
             }
         }
     }

@@ -1,4 +1,7 @@
 
+/* Outputs of a position whose sums are made before they become codes. */
+#define SUMS 16
+
 struct conv {
     struct window window;
     struct store store;

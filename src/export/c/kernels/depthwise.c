@@ -19,9 +19,9 @@ static void depthwise(const struct depthwise *d, const uint8_t *in, const uint8_
                     }
                 }
             }
-            for (channel = 0; channel < outputs; channel += 4) {
-                const int32_t count = outputs - channel < 4 ? outputs - channel : 4;
-                int32_t sums[4];
+            for (channel = 0; channel < outputs; channel += DEPTHWISE_SUMS) {
+                const int32_t left = outputs - channel, count = left < DEPTHWISE_SUMS ? left : DEPTHWISE_SUMS;
+                int32_t sums[DEPTHWISE_SUMS];
                 depthwise_sums(d, in, scratch, taps, channel, count, sums);
                 store_codes(&d->store, channel, count, sums, residual, out);
                 residual = residual ? residual + count : residual;

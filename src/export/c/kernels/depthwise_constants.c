@@ -1,4 +1,7 @@
 
+/* Outputs of a position whose sums are made before they become codes. */
+#define DEPTHWISE_SUMS 16
+
 /* A convolution of every channel on its own, or of `multiplier` outputs of each. */
 struct depthwise {
     struct window window;

@@ -1,7 +1,7 @@
 
 /* The sums of `count` neighbouring outputs from `channel` on. */
 KERNEL void depthwise_sums(const struct depthwise *d, const uint8_t *in, const int32_t *places, int32_t taps,
-                           int32_t channel, int32_t count, int32_t sums[4])
+                           int32_t channel, int32_t count, int32_t *sums)
 {
     const int8_t *weights = d->weights + channel;
     const int32_t *end = places + 2 * taps;

@@ -9,8 +9,8 @@ struct store {
     uint8_t fraction, low, high;
 };
 
-/* The codes of neighbouring channels from `first` on. The copy spares the compiler to think that codes written may be
-   parts of it. */
+/* The codes of neighbouring channels from `first` on. The copies spare the compiler to think that codes written may be
+   parts of them. */
 KERNEL void store_codes(const struct store *from, int32_t first, int32_t count, const int32_t *sums,
                         const uint8_t *residual, uint8_t *out)
 {
@@ -18,15 +18,18 @@ KERNEL void store_codes(const struct store *from, int32_t first, int32_t count, 
     const int32_t *bias = s.bias + first;
     const int16_t *factor = s.factor + first;
     const uint8_t *shift = s.shift + first;
-    struct rescale by = {0, 0, 0};
-    if (s.residual) {
-        by = *s.residual;
-    }
-    for (; count > 0; count--) {
-        int32_t value = requantized(*sums++ + *bias++, *shift++, *factor++);
-        if (s.residual) {
-            value = saturated16(value + rescaled(*residual++, &by));
+    const uint8_t *end = out + count;
+    if (!s.residual) {
+        while (out < end) {
+            const int32_t value = requantized(*sums++ + *bias++, *shift++, *factor++);
+            *out++ = code_of(value, s.offset, s.fraction, s.low, s.high);
         }
-        *out++ = code_of(value, s.offset, s.fraction, s.low, s.high);
+    } else {
+        const struct rescale by = *s.residual;
+        while (out < end) {
+            const int32_t value = requantized(*sums++ + *bias++, *shift++, *factor++);
+            const int32_t sum = saturated16(value + rescaled(*residual++, &by));
+            *out++ = code_of(sum, s.offset, s.fraction, s.low, s.high);
+        }
     }
 }

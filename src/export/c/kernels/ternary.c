@@ -24,7 +24,7 @@ static void see_ternary(const struct conv *c, const uint8_t *in, const uint8_t *
    scale. Both positions share a word: their sums fit half of it, as at most 64 inputs form a group. Moves codes and
    scales behind what was read. */
 KERNEL void ternary_block(const struct conv *conv, struct weights *from, const uint32_t *pairs, int32_t groups,
-                          int32_t totals[8])
+                          int32_t *totals)
 {
     const uint32_t *code = from->codes;
     const uint8_t *scale = from->scales;
@@ -46,18 +46,20 @@ KERNEL void ternary_block(const struct conv *conv, struct weights *from, const u
         ADD_GROUP(3, d)
         scale += 4;
     }
-    for (i = 0; i < 8; i++) {
+    for (i = 0; i < 4; i++) {
         totals[i] += sums[i];
+        totals[SUMS + i] += sums[4 + i];
     }
     from->codes = code;
     from->scales = scale;
 }
 
-static void ternary_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t sums[8])
+static void ternary_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
 {
     const int32_t groups = (int32_t)c->window.kernel[0] * c->window.kernel[1] * c->tap_groups;
     int32_t plane;
-    sums[0] = sums[1] = sums[2] = sums[3] = sums[4] = sums[5] = sums[6] = sums[7] = 0;
+    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    sums[SUMS] = sums[SUMS + 1] = sums[SUMS + 2] = sums[SUMS + 3] = 0;
     for (plane = 0; plane < c->planes; plane++) {
         ternary_block(c, from, seen, groups, sums);
     }

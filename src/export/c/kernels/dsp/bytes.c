@@ -7,7 +7,7 @@ static void see_bytes(const struct conv *c, const uint8_t *in, const uint8_t *ze
 }
 
 /* The sums of two output channels at two positions, two products an instruction. */
-KERNEL void bytes_pair(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t sums[6])
+KERNEL void bytes_pair(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t *sums)
 {
     const int8_t *a = weights, *b = weights + length;
     int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
@@ -27,17 +27,17 @@ KERNEL void bytes_pair(const int8_t *weights, const uint32_t *pairs, int32_t len
         a += 4;
         b += 4;
     }
-    sums[0] = a0, sums[1] = b0, sums[4] = a1, sums[5] = b1;
+    sums[0] = a0, sums[1] = b0, sums[SUMS] = a1, sums[SUMS + 1] = b1;
 }
 
 /* The sums of four output channels at two positions. */
-static void bytes_block(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t sums[8])
+static void bytes_block(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t *sums)
 {
     bytes_pair(weights, pairs, length, sums);
     bytes_pair(weights + 2 * length, pairs, length, sums + 2);
 }
 
-static void bytes_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t sums[8])
+static void bytes_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
 {
     bytes_block(from->bytes, seen, c->length, sums);
     from->bytes += 4 * c->length;

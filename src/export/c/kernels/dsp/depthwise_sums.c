@@ -11,7 +11,7 @@ static int32_t plain_sum(const struct depthwise *d, const uint8_t *in, const int
 
 /* The sums of four neighbouring outputs: bytes are widened two by two. */
 KERNEL void four_sums(const struct depthwise *d, const uint8_t *in, const int8_t *weights, const int32_t *places,
-                      const int32_t *end, int32_t sums[4])
+                      const int32_t *end, int32_t *sums)
 {
     const uint32_t zeros = d->zero * 0x00010001u;
     int32_t a = 0, b = 0, c = 0, e = 0;
@@ -29,16 +29,15 @@ KERNEL void four_sums(const struct depthwise *d, const uint8_t *in, const int8_t
 
 /* The sums of `count` neighbouring outputs from `channel` on. */
 static void depthwise_sums(const struct depthwise *d, const uint8_t *in, const int32_t *places, int32_t taps,
-                           int32_t channel, int32_t count, int32_t sums[4])
+                           int32_t channel, int32_t count, int32_t *sums)
 {
     const int8_t *weights = d->weights + channel;
     const int32_t *end = places + 2 * taps;
-    int32_t i;
-    if (count == 4 && d->multiplier == 1) {
-        four_sums(d, in + channel, weights, places, end, sums);
-        return;
+    int32_t i = 0;
+    for (; d->multiplier == 1 && i + 4 <= count; i += 4) {
+        four_sums(d, in + channel + i, weights + i, places, end, sums + i);
     }
-    for (i = 0; i < count; i++) {
+    for (; i < count; i++) {
         sums[i] = plain_sum(d, in + (channel + i) / d->multiplier, weights + i, places, end);
     }
 }

@@ -98,19 +98,19 @@ static inline void add_fields(struct fields from, const uint8_t *scale, int32_t 
     int32_t sums[4];
     sums[0] = totals[0] + first * ((int32_t)((uint32_t)high << 17) >> 17);
     sums[1] = totals[1] + second * ((int32_t)((uint32_t)low << 15) >> 17);
-    sums[2] = totals[4] + first * ((high + 0x4000) >> 15);
-    sums[3] = totals[5] + second * ((low + 0x10000) >> 17);
+    sums[2] = totals[SUMS] + first * ((high + 0x4000) >> 15);
+    sums[3] = totals[SUMS + 1] + second * ((low + 0x10000) >> 17);
     totals[0] = sums[0];
     totals[1] = sums[1];
-    totals[4] = sums[2];
-    totals[5] = sums[3];
+    totals[SUMS] = sums[2];
+    totals[SUMS + 1] = sums[3];
 }
 
 /* Adds the sums of four output channels at two positions. One instruction multiplies the weights of two channels by the
    codes of two positions and adds the four products to four sums, at bits 2, 17, 32 and 47 of 64. Weights are 1, 2 and 3,
    so the sums begin with twice the codes' sums taken away. */
 KERNEL void wide_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t groups,
-                       int32_t totals[8])
+                       int32_t *totals)
 {
     const uint32_t mask = 0xc0000003, *code = from->codes;
     const uint8_t *scale = from->scales;
@@ -158,7 +158,7 @@ KERNEL void wide_block(const struct conv *c, struct weights *from, const uint32_
 /* Adds the sums of two output channels from `n` on at two positions. */
 #define SMALL_PAIR(name, n) \
     KERNEL void name(const uint32_t *codes, const uint8_t *scale, const uint32_t *seen, int32_t groups, \
-                     int32_t totals[8]) \
+                     int32_t *totals) \
     { \
         const uint32_t *end = codes + groups; \
         int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, a, b, weights; \
@@ -171,14 +171,14 @@ KERNEL void wide_block(const struct conv *c, struct weights *from, const uint32_
             seen += 4; \
             scale += 4; \
         } \
-        totals[n] += s0, totals[4 + (n)] += s1, totals[(n) + 1] += s2, totals[5 + (n)] += s3; \
+        totals[n] += s0, totals[SUMS + (n)] += s1, totals[(n) + 1] += s2, totals[SUMS + 1 + (n)] += s3; \
     }
 
 SMALL_PAIR(small_first, 0)
 SMALL_PAIR(small_second, 2)
 
 static void ternary_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t groups,
-                          int32_t totals[8])
+                          int32_t *totals)
 {
     if (is_small(c)) {
         small_first(from->codes, from->scales, seen, groups, totals);
@@ -190,11 +190,12 @@ static void ternary_block(const struct conv *c, struct weights *from, const uint
     wide_block(c, from, seen, groups, totals);
 }
 
-static void ternary_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t sums[8])
+static void ternary_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
 {
     const int32_t groups = (int32_t)c->window.kernel[0] * c->window.kernel[1] * c->tap_groups;
     int32_t plane;
-    sums[0] = sums[1] = sums[2] = sums[3] = sums[4] = sums[5] = sums[6] = sums[7] = 0;
+    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    sums[SUMS] = sums[SUMS + 1] = sums[SUMS + 2] = sums[SUMS + 3] = 0;
     for (plane = 0; plane < c->planes; plane++) {
         ternary_block(c, from, seen, groups, sums);
     }
