@@ -22,9 +22,12 @@ static int semihosting(int operation, const void *argument)
     return r0;
 }
 
-/* SysTick runs at 25 MHz, so that a tick is 40 instructions of a nanosecond each (-icount shift=0). */
+/* SysTick runs at the machine's clock; a tick is so many instructions of a nanosecond each (-icount shift=0). */
+#ifndef PER_TICK
+#define PER_TICK 40.
+#endif
 #define SYSTICK ((volatile uint32_t *)0xe000e010)
-#define PER_TICK 40
+#define COPROCESSORS (*(volatile uint32_t *)0xe000ed88)
 static uint32_t ticks(void)
 {
     return 0xffffff - SYSTICK[2];
@@ -37,8 +40,11 @@ static void start_clock(void)
     SYSTICK[0] = 5;
 }
 
+/* Vector registers are off at first. */
 void start(void)
 {
+    COPROCESSORS |= 0xf << 20;
+    __asm__ volatile("dsb\nisb");
     main();
 }
 #else
@@ -78,7 +84,7 @@ void *memcpy(void *to, const void *from, size_t count)
 }
 
 /* The machine's clock runs at 10 MHz. */
-#define PER_TICK 100
+#define PER_TICK 100.
 static void start_clock(void)
 {
 }
