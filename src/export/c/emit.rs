@@ -110,7 +110,13 @@ fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
         CSection::Rescale => include_str!("kernels/rescale.c").to_owned(),
         CSection::Window => include_str!("kernels/window.c").to_owned(),
         CSection::Wide => include_str!("kernels/wide.c").to_owned(),
-        CSection::Epilogue => include_str!("kernels/epilogue.c").to_owned(),
+        CSection::Epilogue => {
+            let [plain, helium] =
+                [include_str!("kernels/store_codes.c"), include_str!("kernels/helium/store_codes.c")];
+            let [plain, helium] = [plain, helium].map(str::trim);
+            let constants = include_str!("kernels/epilogue.c");
+            format!("{constants}\n#if FGQ_HELIUM\n{helium}\n#else\n{plain}\n#endif\n")
+        }
         CSection::Pairs => ways([
             include_str!("kernels/pairs.c"),
             include_str!("kernels/dsp/pairs.c"),
@@ -155,19 +161,21 @@ fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
 }
 
 /// Plain C, and the same with the instructions of Arm's DSP extension and of Helium.
-fn ways([plain, dsp, helium]: [&str; 3]) -> String {
+fn ways(codes: [&str; 3]) -> String {
+    let [plain, dsp, helium] = codes.map(str::trim);
     format!("\n#if FGQ_HELIUM\n{helium}\n#elif FGQ_DSP\n{dsp}\n#else\n{plain}\n#endif\n")
 }
 
 /// Convolutions, where layers have weights of one kind or of both.
 fn conv(all: &BTreeSet<CSection>) -> String {
-    const SEE: [&str; 2] =
-        ["    see_ternary(c, in, zeros, at, seen);", "    see_bytes(c, in, zeros, at, seen);"];
-    const SUM: [&str; 2] = ["    ternary_sums(c, from, seen, sums);", "    bytes_sums(c, from, seen, sums);"];
+    const SEE: [&str; 2] = ["see_ternary(c, in, zeros, at, seen);", "see_bytes(c, in, zeros, at, seen);"];
+    const SUM: [&str; 2] = ["ternary_sums(c, from, seen, sums);", "bytes_sums(c, from, seen, sums);"];
     let either = |[ternary, bytes]: [&str; 2]| match [CSection::Ternary, CSection::Bytes]
         .map(|it| all.contains(&it))
     {
-        [true, true] => format!("    if (c->codes) {{\n    {ternary}\n    }} else {{\n    {bytes}\n    }}"),
+        [true, true] => {
+            format!("if (c->codes) {{\n        {ternary}\n    }} else {{\n        {bytes}\n    }}")
+        }
         [true, false] => ternary.to_owned(),
         _ => bytes.to_owned(),
     };

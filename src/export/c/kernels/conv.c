@@ -2,14 +2,14 @@
 /* What two windows see. */
 static void see(const struct conv *c, const uint8_t *in, const uint8_t *zeros, const int32_t at[4], uint32_t *seen)
 {
-@SEE@
+    @SEE@
 }
 
 /* The sums of four output channels at two positions, those of the second SUMS behind those of the first. Moves weights
    behind what was read. */
 static void sum_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
 {
-@SUM@
+    @SUM@
 }
 
 /* The results of neighbouring channels at one position, from `place` on. */

@@ -22,15 +22,8 @@
 #include <arm_mve.h>
 #endif
 
-#if FGQ_DSP
-/* Four bytes, wherever they lie. */
-static inline uint32_t word_at(const void *from)
-{
-    const uint8_t *byte = from;
-    return byte[0] | (uint32_t)byte[1] << 8 | (uint32_t)byte[2] << 16 | (uint32_t)byte[3] << 24;
-}
-
-/* Keeps a number in a register, where the compiler would take its value apart, or put off what it is made of. */
+/* Keeps a number in a register, where the compiler would take it apart or put off what it is made of; keeps memory as it
+   is, where it would be copied to registers that are not there. */
 #ifdef __GNUC__
 #define HOLD(value) __asm__ volatile("" : "+r"(value))
 #define BARRIER __asm__ volatile("" : : : "memory")
@@ -38,6 +31,14 @@ static inline uint32_t word_at(const void *from)
 #define HOLD(value) (void)(value)
 #define BARRIER (void)0
 #endif
+
+#if FGQ_DSP
+/* Four bytes, wherever they lie. */
+static inline uint32_t word_at(const void *from)
+{
+    const uint8_t *byte = from;
+    return byte[0] | (uint32_t)byte[1] << 8 | (uint32_t)byte[2] << 16 | (uint32_t)byte[3] << 24;
+}
 
 /* The second and fourth byte of a word as signed numbers of 16 bits. */
 static inline int32_t odd_bytes(uint32_t word)
