@@ -102,7 +102,8 @@ pub(crate) fn extreme(channels: usize, precision: &str) -> PackedModel {
         _ => [largest, -largest][place % 2],
     };
     let levels: Vec<i8> = (0..precision.planes() * 6 * last.channel_len()).map(signs).collect();
-    let scales: Vec<u8> = vec![precision.largest_scale(); last.weights.scales.len()];
+    let count = precision.group().map_or(0, |group| 6 * 9 * channels.div_ceil(group));
+    let scales: Vec<u8> = precision.plane_scales().iter().flat_map(|&largest| vec![largest; count]).collect();
     last.weights = PackedWeights::pack(precision, &levels, &scales);
     let node = PackedNode {
         name: "logits".into(),
