@@ -140,8 +140,9 @@ fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
                 include_str!("kernels/dsp/depthwise_sums.c"),
                 include_str!("kernels/helium/depthwise_sums.c"),
             ]);
-            [include_str!("kernels/depthwise_constants.c"), &sums, include_str!("kernels/depthwise.c")]
-                .concat()
+            let [constants, plain] =
+                [include_str!("kernels/depthwise_constants.c"), include_str!("kernels/plain_sums.c")];
+            [constants, plain, &sums, include_str!("kernels/depthwise.c")].concat()
         }
         CSection::Table => include_str!("kernels/table.c").to_owned(),
         CSection::Broadcast => include_str!("kernels/broadcast.c").to_owned(),

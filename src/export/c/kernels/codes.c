@@ -4,7 +4,7 @@ static int32_t limited(int32_t value, int32_t low, int32_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-static int32_t saturated16(int32_t value)
+INLINE int32_t saturated16(int32_t value)
 {
 #if FGQ_DSP
     return __ssat(value, 16);

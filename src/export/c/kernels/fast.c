@@ -22,6 +22,13 @@
 #include <arm_mve.h>
 #endif
 
+/* Functions that not every network uses. */
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((unused))
+#else
+#define INLINE static inline
+#endif
+
 /* Keeps a number in a register, where the compiler would take it apart or put off what it is made of; keeps memory as it
    is, where it would be copied to registers that are not there. */
 #ifdef __GNUC__
@@ -34,14 +41,14 @@
 
 #if FGQ_DSP
 /* Four bytes, wherever they lie. */
-static inline uint32_t word_at(const void *from)
+INLINE uint32_t word_at(const void *from)
 {
     const uint8_t *byte = from;
     return byte[0] | (uint32_t)byte[1] << 8 | (uint32_t)byte[2] << 16 | (uint32_t)byte[3] << 24;
 }
 
 /* The second and fourth byte of a word as signed numbers of 16 bits. */
-static inline int32_t odd_bytes(uint32_t word)
+INLINE int32_t odd_bytes(uint32_t word)
 {
 #if defined(__GNUC__) && defined(__arm__)
     int32_t halves;

@@ -1,14 +1,4 @@
 
-static int32_t plain_sum(const struct depthwise *d, const uint8_t *in, const int8_t *weights, const int32_t *places,
-                         const int32_t *end)
-{
-    int32_t sum = 0;
-    for (; places < end; places += 2) {
-        sum += weights[places[1]] * ((int32_t)in[places[0]] - d->zero);
-    }
-    return sum;
-}
-
 /* The sums of four neighbouring outputs: bytes are widened two by two. */
 KERNEL void four_sums(const struct depthwise *d, const uint8_t *in, const int8_t *weights, const int32_t *places,
                       const int32_t *end, int32_t *sums)
@@ -27,17 +17,12 @@ KERNEL void four_sums(const struct depthwise *d, const uint8_t *in, const int8_t
     sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = e;
 }
 
-/* The sums of `count` neighbouring outputs from `channel` on. */
 static void depthwise_sums(const struct depthwise *d, const uint8_t *in, const int32_t *places, int32_t taps,
                            int32_t channel, int32_t count, int32_t *sums)
 {
-    const int8_t *weights = d->weights + channel;
-    const int32_t *end = places + 2 * taps;
     int32_t i = 0;
     for (; d->multiplier == 1 && i + 4 <= count; i += 4) {
-        four_sums(d, in + channel + i, weights + i, places, end, sums + i);
+        four_sums(d, in + channel + i, d->weights + channel + i, places, places + 2 * taps, sums + i);
     }
-    for (; i < count; i++) {
-        sums[i] = plain_sum(d, in + (channel + i) / d->multiplier, weights + i, places, end);
-    }
+    plain_sums(d, in, places, taps, channel + i, count - i, sums + i);
 }
