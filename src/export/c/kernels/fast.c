@@ -29,8 +29,8 @@
 #define INLINE static inline
 #endif
 
-/* Keeps a number in a register, where the compiler would take it apart or put off what it is made of; keeps memory as it
-   is, where it would be copied to registers that are not there. */
+/* Keeps a number in a register, where the compiler would take it apart or put off what it is made of; keeps what is in
+   memory there, where it would be copied to registers that do not exist. */
 #ifdef __GNUC__
 #define HOLD(value) __asm__ volatile("" : "+r"(value))
 #define BARRIER __asm__ volatile("" : : : "memory")

@@ -107,8 +107,8 @@ static inline void add_fields(struct fields from, const uint8_t *scale, int32_t 
 }
 
 /* Adds the sums of four output channels at two positions. One instruction multiplies the weights of two channels by the
-   codes of two positions and adds the four products to four sums, at bits 2, 17, 32 and 47 of 64. Weights are 1, 2 and 3,
-   so the sums begin with twice the codes' sums taken away. */
+   codes of two positions and adds the four products to four sums of at most 64 inputs, at bits 2, 17, 32 and 47 of 64.
+   Weights are 1, 2 and 3, so the sums begin with twice the codes' sums taken away. */
 KERNEL void wide_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t groups,
                        int32_t *totals)
 {
