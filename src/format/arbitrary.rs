@@ -44,6 +44,77 @@ pub(crate) fn model(seed: u64) -> PackedModel {
     growing.finish(choices)
 }
 
+/// A valid model whose convolutions read from 3 to 128 channels, in groups of every size that kernels tell apart.
+pub(crate) fn ladder(seed: u64) -> PackedModel {
+    const STEPS: [(&str, bool, usize); 16] = [
+        ("int8", false, 4),
+        ("ternary:4", false, 8),
+        ("ternary:4", false, 12),
+        ("ternary:8/8*2", false, 12),
+        ("ternary:12", false, 16),
+        ("int8", true, 16),
+        ("ternary:16/8", false, 20),
+        ("ternary:20", false, 20),
+        ("int8", true, 20),
+        ("int4", false, 24),
+        ("ternary:24", false, 33),
+        ("ternary:4/8*2", false, 32),
+        ("ternary:32", false, 64),
+        ("ternary:64/8", false, 128),
+        ("ternary:128", false, 68),
+        ("ternary:128", false, 10),
+    ];
+    let choices = &mut Choices(seed);
+    let mut growing = Growing::new(choices, Shape::new(3, 3, 3));
+    for (precision, depthwise, outputs) in STEPS {
+        growing.push(choices, |growing, choices| {
+            let (source, output) = (growing.shapes.len() - 1, growing.quantizer(choices));
+            let (shape, window) = (growing.shapes[source], Window::new([3, 3]).with_pads([1, 1, 1, 1]));
+            let groups = if depthwise { shape.channels } else { 1 };
+            let conv = conv_in(precision.parse().unwrap(), choices, shape, window, groups, outputs);
+            (PackedOp::Conv(stored(choices, conv, None, &output)), vec![source], output)
+        });
+    }
+    assert_eq!(growing.shapes.len(), STEPS.len() + 1);
+    growing.finish(choices)
+}
+
+/// A valid model whose logits are the largest and the least sums that so many inputs, in groups of that size, can have.
+pub(crate) fn extreme(channels: usize, precision: &str) -> PackedModel {
+    let choices = &mut Choices(channels as u64);
+    let (shape, output) = (Shape::new(channels, 3, 3), Quantizer { scale: 1.0, zero_point: 0, max: 255 });
+    let mut growing = Growing::new(choices, Shape::new(3, 3, 3));
+    growing.push(choices, |growing, choices| {
+        let window = Window::new([1, 1]);
+        let conv = conv_in(Precision::int8(), choices, growing.shapes[0], window, 1, channels);
+        let mut conv = stored(choices, conv, None, &output);
+        if let Store::Codes { low, high, .. } = &mut conv.store {
+            (*low, *high) = (255, 255);
+        }
+        (PackedOp::Conv(conv), vec![0], output)
+    });
+    let precision: Precision = precision.parse().unwrap();
+    let mut last = conv_in(precision, choices, shape, Window::new([3, 3]), 1, 6);
+    let largest = precision.levels().largest() as i8;
+    let signs = |place: usize| match place / last.channel_len() % 3 {
+        0 => largest,
+        1 => -largest,
+        _ => [largest, -largest][place % 2],
+    };
+    let levels: Vec<i8> = (0..precision.planes() * 6 * last.channel_len()).map(signs).collect();
+    let count = precision.group().map_or(0, |group| 6 * 9 * channels.div_ceil(group));
+    let scales: Vec<u8> = precision.plane_scales().iter().flat_map(|&largest| vec![largest; count]).collect();
+    last.weights = PackedWeights::pack(precision, &levels, &scales);
+    let node = PackedNode {
+        name: "logits".into(),
+        op: PackedOp::Conv(last),
+        inputs: packed_ids(&[growing.shapes.len() - 1]),
+        quantizer: output,
+    };
+    growing.model.nodes.push(node);
+    growing.model
+}
+
 /// Valid models some of whose layers switch, as often as not with copies that switch with them.
 pub(crate) fn switching_models() -> impl Strategy<Value = PackedModel> {
     any::<u64>().prop_map(switching_model)
@@ -396,11 +467,21 @@ fn conv(choices: &mut Choices, input: Shape, residual: Option<Rescale>, output: 
     let same = Window::new([3, 3]).with_pads([1, 1, 1, 1]);
     let window = if choices.below(2) == 0 { same } else { Window { ceil: false, ..window(choices) } };
     let outputs = if groups == 1 && choices.below(2) == 0 { input.channels } else { outputs };
-    let mut conv = conv_of(choices, input, window, groups, outputs);
+    let conv = conv_of(choices, input, window, groups, outputs);
+    stored(choices, conv, residual, output)
+}
+
+/// With random multipliers, biases and bounds of codes.
+fn stored(
+    choices: &mut Choices,
+    mut conv: PackedConv,
+    residual: Option<Rescale>,
+    output: &Quantizer,
+) -> PackedConv {
     let mut clamp = [choices.next() as u8, choices.next() as u8].map(|bound| bound.min(output.max));
     clamp.sort_unstable();
     let [low, high] = choices.pick(&[clamp, [0, output.max]]);
-    let multipliers: Vec<Multiplier> = (0..outputs).map(|_| multiplier(choices)).collect();
+    let multipliers: Vec<Multiplier> = (0..conv.outputs).map(|_| multiplier(choices)).collect();
     conv.bias = biases(choices, &conv, |channel| multipliers[channel].shift);
     let fraction = choices.below(7) as u8;
     conv.store = Store::Codes { multipliers, residual, fraction, low, high };
@@ -427,9 +508,20 @@ fn biases(choices: &mut Choices, conv: &PackedConv, shift: impl Fn(usize) -> u8)
 }
 
 fn conv_of(choices: &mut Choices, input: Shape, window: Window, groups: usize, outputs: usize) -> PackedConv {
+    let precision = precision(choices);
+    conv_in(precision, choices, input, window, groups, outputs)
+}
+
+fn conv_in(
+    precision: Precision,
+    choices: &mut Choices,
+    input: Shape,
+    window: Window,
+    groups: usize,
+    outputs: usize,
+) -> PackedConv {
     let group_inputs = input.channels / groups;
     let store = Store::Logits { factors: vec![1; outputs], shift: 0 };
-    let precision = precision(choices);
     let none = PackedWeights { precision, codes: Vec::new(), scales: Vec::new() };
     let conv =
         PackedConv { weights: none, outputs, group_inputs, groups, window, bias: vec![0; outputs], store };

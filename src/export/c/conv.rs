@@ -10,12 +10,12 @@ use crate::tensor::{Shape, Window};
 const BLOCK: usize = 4;
 /// Inputs whose codes share a word.
 const QUAD: usize = 4;
-/// Most quads of inputs whose sums, up to 255 each, fit 16 bits with a sign.
-const MOST_QUADS: usize = 32;
+/// Most quads of inputs whose sums, up to 255 each, fit 15 bits with a sign.
+const MOST_QUADS: usize = 16;
 /// Most weights of an output channel whose planes, up to 127 each, can be summed one after another in 32 bits.
 const MOST_PLANE_INPUTS: usize = 60_000;
 /// Bytes of the structures on a machine of 32 bits.
-const CONV: usize = 88;
+const CONV: usize = 92;
 const DEPTHWISE: usize = 60;
 
 /// What a convolution reads.
@@ -173,18 +173,21 @@ impl ConvData {
         [window, store]: [String; 2],
     ) {
         let none = || "0".to_owned();
+        let taps = conv.window.area();
         let (mut codes, mut scales, mut weights, mut padded, mut most) =
             (none(), none(), none(), conv.group_inputs, 0);
+        let mut length = conv.channel_len().next_multiple_of(QUAD);
         match form {
             ConvForm::Ternary { shared } => {
                 padded = conv.group_inputs.next_multiple_of(QUAD);
+                length = taps * padded;
                 most = shared;
                 let (words, of_groups) = ternary(conv, shared);
                 let words: Vec<String> = words.iter().map(|word| format!("0x{word:08x}")).collect();
                 codes = self.array("uint32_t", 4, &format!("{name}_codes"), &words);
                 scales = self.array("uint8_t", 1, &format!("{name}_scales"), &of_groups);
             }
-            _ => weights = self.array("int8_t", 1, &format!("{name}_weights"), &blocked(conv)),
+            _ => weights = self.array("int8_t", 1, &format!("{name}_weights"), &rows(conv)),
         }
         let zeros = match input.is_uniform() {
             true => none(),
@@ -205,6 +208,7 @@ impl ConvData {
             ("weights", weights),
             ("zeros", zeros),
             ("logit_factor", factor),
+            ("length", length.to_string()),
             ("groups", conv.groups.to_string()),
             ("inputs", conv.group_inputs.to_string()),
             ("outputs", (conv.outputs / conv.groups).to_string()),
@@ -217,7 +221,8 @@ impl ConvData {
         ];
         self.text.push_str(&structure("conv", name, &fields));
         self.flash += CONV;
-        self.scratch = input.shape.channels.next_multiple_of(4) + 4 * padded * conv.window.area();
+        let starts = if most > 1 { length / QUAD / most } else { 0 };
+        self.scratch = input.shape.channels.next_multiple_of(4) + 4 * (length + starts);
     }
 }
 
@@ -248,15 +253,14 @@ fn blocks(conv: &PackedConv) -> impl Iterator<Item = [Option<usize>; BLOCK]> {
     })
 }
 
-/// Weights of a byte, those of four output channels side by side.
-fn blocked(conv: &PackedConv) -> Vec<i8> {
+/// Weights of a byte: of every output channel a row, which zeros fill up to whole quads.
+fn rows(conv: &PackedConv) -> Vec<i8> {
     let (weights, len) = (conv.expand(), conv.channel_len());
-    let of_block = |block: [Option<usize>; BLOCK]| {
-        let weights = &weights;
-        (0..len)
-            .flat_map(move |k| block.map(|channel| channel.map_or(0, |channel| weights[channel * len + k])))
+    let row = |channel: Option<usize>| {
+        let weight = |k: usize| channel.filter(|_| k < len).map_or(0, |channel| weights[channel * len + k]);
+        (0..len.next_multiple_of(QUAD)).map(weight).collect::<Vec<_>>()
     };
-    blocks(conv).flat_map(of_block).collect()
+    blocks(conv).flatten().flat_map(row).collect()
 }
 
 /// Words of codes, four inputs of four output channels each, and the scales of groups of `shared` words.
@@ -278,7 +282,7 @@ fn ternary(conv: &PackedConv, shared: usize) -> (Vec<u32>, Vec<u8>) {
                 };
                 words.push(block.iter().enumerate().fold(0, |word, (place, &channel)| {
                     (0..QUAD).fold(word, |word, i| {
-                        word | u32::from(level(i, channel) as u8 & 3) << (8 * place + 2 * i)
+                        word | u32::from(level(i, channel) as u8 & 3) << (8 * i + 2 * place)
                     })
                 }));
                 if quad % shared == 0 {

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 /// Builds the example.
 pub(super) const MAKEFILE: &str = include_str!("kernels/Makefile");
 const SHIFTS: &str = include_str!("kernels/shifts.c");
+const FAST: &str = include_str!("kernels/fast.c");
 const CONV: &str = include_str!("kernels/conv.c");
 
 /// What a program includes.
@@ -71,7 +72,7 @@ pub(super) fn source(
     arena: &Arena,
 ) -> String {
     let prefix = &options.prefix;
-    let mut text = format!("/* Written by fgq. */\n\n#include \"model.h\"\n{SHIFTS}");
+    let mut text = format!("/* Written by fgq. */\n\n#include \"model.h\"\n{FAST}{SHIFTS}");
     let sections: BTreeSet<CSection> = emissions.iter().flat_map(|it| it.sections.iter().copied()).collect();
     sections.iter().for_each(|&section| text.push_str(&code(section, &sections)));
     for (id, node) in model.nodes.enumerate() {
@@ -109,12 +110,40 @@ fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
         CSection::Rescale => include_str!("kernels/rescale.c").to_owned(),
         CSection::Window => include_str!("kernels/window.c").to_owned(),
         CSection::Wide => include_str!("kernels/wide.c").to_owned(),
-        CSection::Epilogue => include_str!("kernels/epilogue.c").to_owned(),
-        CSection::Pairs => include_str!("kernels/pairs.c").to_owned(),
-        CSection::Ternary => include_str!("kernels/ternary.c").to_owned(),
-        CSection::Bytes => include_str!("kernels/bytes.c").to_owned(),
-        CSection::Conv => CONV.replace("@BLOCKS@\n", blocks(all)),
-        CSection::Depthwise => include_str!("kernels/depthwise.c").to_owned(),
+        CSection::Epilogue => {
+            let [plain, helium] =
+                [include_str!("kernels/store_codes.c"), include_str!("kernels/helium/store_codes.c")];
+            let [plain, helium] = [plain, helium].map(str::trim);
+            let constants = include_str!("kernels/epilogue.c");
+            format!("{constants}\n#if FGQ_HELIUM\n{helium}\n#else\n{plain}\n#endif\n")
+        }
+        CSection::Pairs => ways([
+            include_str!("kernels/pairs.c"),
+            include_str!("kernels/dsp/pairs.c"),
+            include_str!("kernels/helium/pairs.c"),
+        ]),
+        CSection::Ternary => ways([
+            include_str!("kernels/ternary.c"),
+            include_str!("kernels/dsp/ternary.c"),
+            include_str!("kernels/helium/ternary.c"),
+        ]),
+        CSection::Bytes => ways([
+            include_str!("kernels/bytes.c"),
+            include_str!("kernels/dsp/bytes.c"),
+            include_str!("kernels/helium/bytes.c"),
+        ]),
+        CSection::ConvConstants => include_str!("kernels/conv_constants.c").to_owned(),
+        CSection::Conv => conv(all),
+        CSection::Depthwise => {
+            let sums = ways([
+                include_str!("kernels/depthwise_sums.c"),
+                include_str!("kernels/dsp/depthwise_sums.c"),
+                include_str!("kernels/helium/depthwise_sums.c"),
+            ]);
+            let [constants, plain] =
+                [include_str!("kernels/depthwise_constants.c"), include_str!("kernels/plain_sums.c")];
+            [constants, plain, &sums, include_str!("kernels/depthwise.c")].concat()
+        }
         CSection::Table => include_str!("kernels/table.c").to_owned(),
         CSection::Broadcast => include_str!("kernels/broadcast.c").to_owned(),
         CSection::Add => include_str!("kernels/add.c").to_owned(),
@@ -132,13 +161,26 @@ fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
     }
 }
 
-/// How sums are made, where layers have weights of one kind or of both.
-fn blocks(all: &BTreeSet<CSection>) -> &'static str {
-    match (all.contains(&CSection::Ternary), all.contains(&CSection::Bytes)) {
-        (true, true) => include_str!("kernels/block_either.c"),
-        (true, false) => include_str!("kernels/block_ternary.c"),
-        _ => include_str!("kernels/block_bytes.c"),
-    }
+/// Plain C, and the same with the instructions of Arm's DSP extension and of Helium.
+fn ways(codes: [&str; 3]) -> String {
+    let [plain, dsp, helium] = codes.map(str::trim);
+    format!("\n#if FGQ_HELIUM\n{helium}\n#elif FGQ_DSP\n{dsp}\n#else\n{plain}\n#endif\n")
+}
+
+/// Convolutions, where layers have weights of one kind or of both.
+fn conv(all: &BTreeSet<CSection>) -> String {
+    const SEE: [&str; 2] = ["see_ternary(c, in, zeros, at, seen);", "see_bytes(c, in, zeros, at, seen);"];
+    const SUM: [&str; 2] = ["ternary_sums(c, from, seen, sums);", "bytes_sums(c, from, seen, sums);"];
+    let either = |[ternary, bytes]: [&str; 2]| match [CSection::Ternary, CSection::Bytes]
+        .map(|it| all.contains(&it))
+    {
+        [true, true] => {
+            format!("if (c->codes) {{\n        {ternary}\n    }} else {{\n        {bytes}\n    }}")
+        }
+        [true, false] => ternary.to_owned(),
+        _ => bytes.to_owned(),
+    };
+    CONV.replace("@SEE@", &either(SEE)).replace("@SUM@", &either(SUM))
 }
 
 /// A program that reads inputs and prints logits.

@@ -26,6 +26,7 @@ pub(super) enum CSection {
     Window,
     Wide,
     Epilogue,
+    ConvConstants,
     Pairs,
     Ternary,
     Bytes,
@@ -235,9 +236,13 @@ impl CNodeWriter<'_> {
         out.sections.extend(match form {
             ConvForm::Depthwise => vec![CSection::Depthwise],
             ConvForm::Ternary { .. } => {
-                vec![CSection::Wide, CSection::Pairs, CSection::Ternary, CSection::Conv]
+                [CSection::ConvConstants, CSection::Wide, CSection::Pairs, CSection::Ternary, CSection::Conv]
+                    .to_vec()
             }
-            ConvForm::Bytes => vec![CSection::Wide, CSection::Pairs, CSection::Bytes, CSection::Conv],
+            ConvForm::Bytes => {
+                [CSection::ConvConstants, CSection::Wide, CSection::Pairs, CSection::Bytes, CSection::Conv]
+                    .to_vec()
+            }
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::choices::Choices;
-use crate::format::arbitrary::{model, packed_id, switching_model};
+use crate::format::arbitrary::{extreme, ladder, model, packed_id, switching_model};
 use crate::format::{PackedOp, read_model};
 use crate::runtime::{Kernels, Session};
 use rayon::prelude::*;
@@ -13,6 +13,9 @@ use std::process::{Command, Stdio};
 
 const WARNINGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"];
 const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+/// Plain C, the DSP extension and Helium, with instructions in plain C (`tests/c_export/emulated`), of which those of
+/// Helium take a compiler long to optimise.
+const WAYS: [&[&str]; 3] = [&["-DFGQ_DSP=0"], &["-DFGQ_DSP=1"], &["-DFGQ_HELIUM=1", "-O0"]];
 /// More random models than are usually tried.
 const SEEDS: &str = "FGQ_C_MODELS";
 
@@ -54,8 +57,10 @@ fn logits(compiler: &str, options: &[&str], export: &CExport, inputs: &[u8]) -> 
     export.write(folder.path()).unwrap();
     let program = folder.path().join("model");
     let sources = ["main.c", "model.c"].map(|name| folder.path().join(name));
+    let emulated = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/tests/c_export/emulated");
+    let mut build = Command::new(compiler);
     let built =
-        Command::new(compiler).args(WARNINGS).args(options).args(sources).arg("-o").arg(&program).output();
+        build.args(WARNINGS).arg(emulated).args(options).args(sources).arg("-o").arg(&program).output();
     let built = built.unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut run = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -71,11 +76,14 @@ fn pixels(seed: u64, model: &PackedModel, images: usize) -> Vec<u8> {
 }
 
 #[track_caller]
-fn agrees(compiler: &str, options: &[&str], model: &PackedModel, seed: u64) {
+fn agrees(compiler: &str, options: &[&str], model: &PackedModel, seed: u64, ways: &[&[&str]]) {
     let inputs = pixels(seed, model, 3);
     let expected = Session::with_kernels(model, Kernels::Reference).unwrap().run(&inputs).unwrap().data;
     let export = export_c(model, &COptions::default()).unwrap();
-    assert_eq!(logits(compiler, options, &export, &inputs), expected, "{seed}");
+    for &way in ways {
+        let options = [options, way].concat();
+        assert_eq!(logits(compiler, &options, &export, &inputs), expected, "{seed} {way:?}");
+    }
 }
 
 /// What occurs in a model: operators, and forms of convolutions.
@@ -109,7 +117,28 @@ fn seeds() -> Vec<u64> {
 fn random_models_yield_the_runtimes_logits() {
     let Some(compiler) = compiler() else { return };
     let options = [sanitizers(&compiler), &["-O1"]].concat();
-    seeds().into_par_iter().for_each(|seed| agrees(&compiler, &options, &model(seed), seed));
+    // Plain C, and one of the others by turns.
+    seeds().into_par_iter().enumerate().for_each(|(turn, seed)| {
+        agrees(&compiler, &options, &model(seed), seed, &[WAYS[0], WAYS[1 + turn % 2]]);
+    });
+}
+
+#[test]
+fn groups_of_every_size_yield_the_runtimes_logits() {
+    let Some(compiler) = compiler() else { return };
+    let options = [sanitizers(&compiler), &["-O1"]].concat();
+    [1, 2].into_par_iter().for_each(|seed| agrees(&compiler, &options, &ladder(seed), seed, &WAYS));
+}
+
+#[test]
+fn the_largest_sums_yield_the_runtimes_logits() {
+    let Some(compiler) = compiler() else { return };
+    let options = [sanitizers(&compiler), &["-O1"]].concat();
+    let models =
+        [(4, "ternary:4/8"), (8, "ternary:8/8"), (64, "ternary:64/8"), (128, "ternary:128*2"), (128, "int8")];
+    models.into_par_iter().for_each(|(channels, precision)| {
+        agrees(&compiler, &options, &extreme(channels, precision), 1, &WAYS);
+    });
 }
 
 /// Models of the NumPy implementation, with what that makes of them.
@@ -126,7 +155,7 @@ fn the_vectors_of_the_runtime_return() {
             let layers = model.switching_layers().count();
             model = model.at(&vec![full; layers]).unwrap();
         }
-        agrees(&compiler, &["-O2"], &model, 7);
+        agrees(&compiler, &["-O2"], &model, 7, &WAYS);
     });
 }
 

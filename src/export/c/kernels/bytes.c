@@ -1,38 +1,46 @@
 
+static void see_bytes(const struct conv *c, const uint8_t *in, const uint8_t *zeros, const int32_t at[4],
+                      uint32_t *seen)
+{
+    gather(&c->window, in, zeros, at, c->inputs, c->inputs, c->length, seen);
+}
+
 #define BYTES_STEP(n) \
     pair = pairs[n]; \
     first = (int32_t)(pair & 0xffff); \
     second = (int32_t)(pair >> 16); \
-    a0 += weights[4 * (n)] * first; \
-    a1 += weights[4 * (n)] * second; \
-    b0 += weights[4 * (n) + 1] * first; \
-    b1 += weights[4 * (n) + 1] * second;
+    a0 += a[n] * first; \
+    a1 += a[n] * second; \
+    b0 += b[n] * first; \
+    b1 += b[n] * second;
 
-/* The sums of two output channels at two positions, with weights of 8 bits, four channels side by side. */
-KERNEL void bytes_pair(const int8_t *weights, const uint32_t *pairs, int32_t count, int32_t sums[4])
+/* The sums of two output channels at two positions, with weights of 8 bits. */
+KERNEL void bytes_pair(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t *sums)
 {
+    const int8_t *a = weights, *b = weights + length;
     int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0, first, second;
     uint32_t pair;
-    for (; count >= 4; count -= 4) {
+    for (; length > 0; length -= 4) {
         BYTES_STEP(0)
         BYTES_STEP(1)
         BYTES_STEP(2)
         BYTES_STEP(3)
         pairs += 4;
-        weights += 16;
+        a += 4;
+        b += 4;
     }
-    for (; count > 0; count--) {
-        BYTES_STEP(0)
-        pairs++;
-        weights += 4;
-    }
-    sums[0] = a0, sums[1] = a1, sums[2] = b0, sums[3] = b1;
+    sums[0] = a0, sums[1] = b0, sums[SUMS] = a1, sums[SUMS + 1] = b1;
 }
 
-/* The sums of four output channels. Moves weights behind what was read. */
-static void bytes_block(const int8_t **weights, const uint32_t *pairs, int32_t count, int32_t sums[8])
+/* The sums of four output channels at two positions. */
+static void bytes_block(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t *sums)
 {
-    bytes_pair(*weights, pairs, count, sums);
-    bytes_pair(*weights + 2, pairs, count, sums + 4);
-    *weights += 4 * count;
+    bytes_pair(weights, pairs, length, sums);
+    bytes_pair(weights + 2 * length, pairs, length, sums + 2);
+}
+
+static void bytes_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
+{
+    bytes_block(from->bytes, seen, c->length, sums);
+    from->bytes += 4 * c->length;
 }

@@ -1,42 +1,28 @@
 
-struct conv {
-    struct window window;
-    struct store store;
-    const uint32_t *codes; /* NULL: weights of 8 bits */
-    const uint8_t *scales;
-    const int8_t *weights;
-    const uint8_t *zeros; /* zero points of the input's channels; NULL: all are `zero` */
-    const int32_t *logit_factor; /* NULL: sums become codes */
-    int16_t groups, inputs, outputs; /* channel groups; channels of each */
-    int16_t padded;                  /* words of a tap */
-    int16_t tap_groups, quads;       /* groups of a tap; quarters of the inputs of a group */
-    uint8_t planes, zero, logit_shift;
-};
-
-/* Where weights are read. */
-struct weights {
-    const uint32_t *codes;
-    const uint8_t *scales;
-    const int8_t *bytes;
-};
-
-static void sum_block(const struct conv *c, struct weights *from, const uint32_t *pairs, int32_t sums[8])
+/* What two windows see. */
+static void see(const struct conv *c, const uint8_t *in, const uint8_t *zeros, const int32_t at[4], uint32_t *seen)
 {
-    const int32_t taps = (int32_t)c->window.kernel[0] * c->window.kernel[1];
-@BLOCKS@
+    @SEE@
 }
 
-/* The results of neighbouring channels at one position, from `place` on; every other sum is theirs. */
+/* The sums of four output channels at two positions, those of the second SUMS behind those of the first. Moves weights
+   behind what was read. */
+static void sum_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
+{
+    @SUM@
+}
+
+/* The results of neighbouring channels at one position, from `place` on. */
 static void store(const struct conv *c, int32_t first, int32_t count, const int32_t *sums, int32_t place,
                   const uint8_t *residual, uint8_t *out, int32_t *logits)
 {
     int32_t i;
     if (!c->logit_factor) {
-        store_codes(&c->store, first, count, sums, 2, residual ? residual + place : 0, out + place);
+        store_codes(&c->store, first, count, sums, residual ? residual + place : 0, out + place);
         return;
     }
     for (i = 0; i < count; i++) {
-        const int32_t sum = sums[2 * i] + c->store.bias[first + i];
+        const int32_t sum = sums[i] + c->store.bias[first + i];
         logits[place + i] = scaled_wide(sum, c->logit_factor[first + i], c->logit_shift);
     }
 }
@@ -52,7 +38,7 @@ static void next_position(const struct window *w, int32_t at[2])
 
 /* One channel group. The scratch holds what two windows see. */
 static void conv_group(const struct conv *c, int32_t group, struct weights *from, const uint8_t *in,
-                       const uint8_t *zeros, const uint8_t *residual, uint8_t *out, int32_t *logits, uint32_t *pairs)
+                       const uint8_t *zeros, const uint8_t *residual, uint8_t *out, int32_t *logits, uint32_t *seen)
 {
     const struct window *w = &c->window;
     const int32_t positions = (int32_t)w->out_height * w->out_width, channels = (int32_t)c->groups * c->outputs;
@@ -64,19 +50,21 @@ static void conv_group(const struct conv *c, int32_t group, struct weights *from
         if (both) {
             next_position(w, at + 2);
         }
-        gather(w, in, zeros, at, c->inputs, c->padded, pairs);
+        see(c, in, zeros, at, seen);
         at[0] = at[2], at[1] = at[3];
         next_position(w, at);
         *from = start;
-        for (channel = 0; channel < c->outputs; channel += 4) {
-            int32_t sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        for (channel = 0; channel < c->outputs; channel += SUMS) {
+            int32_t sums[2 * SUMS], i;
             const int32_t first = group * c->outputs + channel;
-            const int32_t count = c->outputs - channel < 4 ? c->outputs - channel : 4;
+            const int32_t count = c->outputs - channel < SUMS ? c->outputs - channel : SUMS;
             const int32_t place = position * channels + first;
-            sum_block(c, from, pairs, sums);
+            for (i = 0; i < count; i += 4) {
+                sum_block(c, from, seen, sums + i);
+            }
             store(c, first, count, sums, place, residual, out, logits);
             if (both) {
-                store(c, first, count, sums + 1, place + channels, residual, out, logits);
+                store(c, first, count, sums + SUMS, place + channels, residual, out, logits);
             }
         }
     }

@@ -1,20 +1,11 @@
 
-/* A convolution of every channel on its own, or of `multiplier` outputs of each. */
-struct depthwise {
-    struct window window;
-    struct store store;
-    const int8_t *weights; /* tap by tap, those of all outputs */
-    int16_t multiplier;
-    uint8_t zero;
-};
-
 /* The scratch holds the taps that lie in the image: where, and where their weights are. */
 static void depthwise(const struct depthwise *d, const uint8_t *in, const uint8_t *residual, uint8_t *out,
                       int32_t *scratch)
 {
     const struct window *w = &d->window;
     const int32_t outputs = (int32_t)w->channels * d->multiplier;
-    int32_t y, x, row, column, i, tap, copy, channel;
+    int32_t y, x, row, column, channel;
     for (y = 0; y < w->out_height; y++) {
         for (x = 0; x < w->out_width; x++) {
             int32_t taps = 0;
@@ -28,17 +19,13 @@ static void depthwise(const struct depthwise *d, const uint8_t *in, const uint8_
                     }
                 }
             }
-            for (channel = 0, i = 0; i < w->channels; i++) {
-                for (copy = 0; copy < d->multiplier; copy++, channel++) {
-                    const uint8_t *source = in + i;
-                    const int8_t *weights = d->weights + channel;
-                    int32_t sum = 0;
-                    for (tap = 0; tap < taps; tap++) {
-                        sum += weights[scratch[2 * tap + 1]] * ((int32_t)source[scratch[2 * tap]] - d->zero);
-                    }
-                    store_codes(&d->store, channel, 1, &sum, 1, residual, out++);
-                    residual = residual ? residual + 1 : residual;
-                }
+            for (channel = 0; channel < outputs; channel += DEPTHWISE_SUMS) {
+                const int32_t left = outputs - channel, count = left < DEPTHWISE_SUMS ? left : DEPTHWISE_SUMS;
+                int32_t sums[DEPTHWISE_SUMS];
+                depthwise_sums(d, in, scratch, taps, channel, count, sums);
+                store_codes(&d->store, channel, count, sums, residual, out);
+                residual = residual ? residual + count : residual;
+                out += count;
             }
         }
     }

@@ -8,25 +8,3 @@ struct store {
     int16_t offset;
     uint8_t fraction, low, high;
 };
-
-/* The codes of neighbouring channels from `first` on. The copy spares the compiler to think that codes written may be
-   parts of it. */
-KERNEL void store_codes(const struct store *from, int32_t first, int32_t count, const int32_t *sums, int32_t step,
-                        const uint8_t *residual, uint8_t *out)
-{
-    const struct store s = *from;
-    const int32_t *bias = s.bias + first;
-    const int16_t *factor = s.factor + first;
-    const uint8_t *shift = s.shift + first;
-    struct rescale by = {0, 0, 0};
-    if (s.residual) {
-        by = *s.residual;
-    }
-    for (; count > 0; count--, sums += step) {
-        int32_t value = requantized(*sums + *bias++, *shift++, *factor++);
-        if (s.residual) {
-            value = saturated16(value + rescaled(*residual++, &by));
-        }
-        *out++ = code_of(value, s.offset, s.fraction, s.low, s.high);
-    }
-}

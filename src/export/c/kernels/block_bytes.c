@@ -1,1 +1,0 @@
-    bytes_block(&from->bytes, pairs, taps * c->padded, sums);
