@@ -122,16 +122,22 @@ fn code(section: CSection, all: &BTreeSet<CSection>) -> String {
             include_str!("kernels/dsp/pairs.c"),
             include_str!("kernels/helium/pairs.c"),
         ]),
-        CSection::Ternary => ways([
-            include_str!("kernels/ternary.c"),
-            include_str!("kernels/dsp/ternary.c"),
-            include_str!("kernels/helium/ternary.c"),
-        ]),
-        CSection::Bytes => ways([
-            include_str!("kernels/bytes.c"),
-            include_str!("kernels/dsp/bytes.c"),
-            include_str!("kernels/helium/bytes.c"),
-        ]),
+        CSection::Ternary => {
+            let blocks = ways([
+                include_str!("kernels/ternary.c"),
+                include_str!("kernels/dsp/ternary.c"),
+                include_str!("kernels/helium/ternary.c"),
+            ]);
+            blocks + include_str!("kernels/ternary_sums.c")
+        }
+        CSection::Bytes => {
+            let blocks = ways([
+                include_str!("kernels/bytes.c"),
+                include_str!("kernels/dsp/bytes.c"),
+                include_str!("kernels/helium/bytes.c"),
+            ]);
+            blocks + include_str!("kernels/bytes_sums.c")
+        }
         CSection::ConvConstants => include_str!("kernels/conv_constants.c").to_owned(),
         CSection::Conv => conv(all),
         CSection::Depthwise => {

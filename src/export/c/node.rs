@@ -233,16 +233,12 @@ impl CNodeWriter<'_> {
             CSection::Window,
             CSection::Epilogue,
         ];
+        let of_weights =
+            |sums| vec![CSection::ConvConstants, CSection::Wide, CSection::Pairs, sums, CSection::Conv];
         out.sections.extend(match form {
             ConvForm::Depthwise => vec![CSection::Depthwise],
-            ConvForm::Ternary { .. } => {
-                [CSection::ConvConstants, CSection::Wide, CSection::Pairs, CSection::Ternary, CSection::Conv]
-                    .to_vec()
-            }
-            ConvForm::Bytes => {
-                [CSection::ConvConstants, CSection::Wide, CSection::Pairs, CSection::Bytes, CSection::Conv]
-                    .to_vec()
-            }
+            ConvForm::Ternary { .. } => of_weights(CSection::Ternary),
+            ConvForm::Bytes => of_weights(CSection::Bytes),
         });
     }
 

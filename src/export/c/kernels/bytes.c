@@ -31,16 +31,3 @@ KERNEL void bytes_pair(const int8_t *weights, const uint32_t *pairs, int32_t len
     }
     sums[0] = a0, sums[1] = b0, sums[SUMS] = a1, sums[SUMS + 1] = b1;
 }
-
-/* The sums of four output channels at two positions. */
-static void bytes_block(const int8_t *weights, const uint32_t *pairs, int32_t length, int32_t *sums)
-{
-    bytes_pair(weights, pairs, length, sums);
-    bytes_pair(weights + 2 * length, pairs, length, sums + 2);
-}
-
-static void bytes_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
-{
-    bytes_block(from->bytes, seen, c->length, sums);
-    from->bytes += 4 * c->length;
-}

@@ -31,3 +31,9 @@ static const uint8_t *codes_at(const struct window *w, const uint8_t *in, const 
     const uint8_t *codes = tap_at(w, in, at[0], at[1], row, column);
     return codes ? codes : zeros;
 }
+
+/* Groups of an output channel's inputs, over all taps. */
+INLINE int32_t groups_of(const struct conv *c)
+{
+    return (int32_t)c->window.kernel[0] * c->window.kernel[1] * c->tap_groups;
+}

@@ -44,10 +44,3 @@ KERNEL void bytes_pair(const int8_t *weights, const uint32_t *seen, int32_t leng
     sums[0] = (int32_t)(a0 - 128 * seen[0]), sums[SUMS] = (int32_t)(a1 - 128 * seen[1]);
     sums[1] = (int32_t)(b0 - 128 * seen[0]), sums[SUMS + 1] = (int32_t)(b1 - 128 * seen[1]);
 }
-
-static void bytes_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
-{
-    bytes_pair(from->bytes, seen, c->length, sums);
-    bytes_pair(from->bytes + 2 * c->length, seen, c->length, sums + 2);
-    from->bytes += 4 * c->length;
-}

@@ -5,11 +5,6 @@ static int32_t is_small(const struct conv *c)
     return c->quads <= 2;
 }
 
-static int32_t groups_of(const struct conv *c)
-{
-    return (int32_t)c->window.kernel[0] * c->window.kernel[1] * c->tap_groups;
-}
-
 /* Twice the sums of the codes of every group at both positions, then the codes at the first and at the second. */
 static void see_ternary(const struct conv *c, const uint8_t *in, const uint8_t *zeros, const int32_t at[4],
                         uint32_t *seen)
@@ -148,21 +143,16 @@ KERNEL void small_block(const struct conv *c, const struct weights *from, const 
     totals[SUMS] += a1, totals[SUMS + 1] += b1, totals[SUMS + 2] += c1, totals[SUMS + 3] += d1;
 }
 
-static void ternary_sums(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t *sums)
+static void ternary_block(const struct conv *c, struct weights *from, const uint32_t *seen, int32_t groups,
+                          int32_t *totals)
 {
-    const int32_t groups = groups_of(c);
-    int32_t plane;
-    sums[0] = sums[1] = sums[2] = sums[3] = 0;
-    sums[SUMS] = sums[SUMS + 1] = sums[SUMS + 2] = sums[SUMS + 3] = 0;
-    for (plane = 0; plane < c->planes; plane++) {
-        if (is_small(c)) {
-            small_block(c, from, seen, groups, sums);
-        } else if (c->quads % 4 == 0) {
-            whole_block(c, from, seen, groups, sums);
-        } else {
-            broken_block(c, from, seen, groups, sums);
-        }
-        from->codes += groups * c->quads;
-        from->scales += 4 * groups;
+    if (is_small(c)) {
+        small_block(c, from, seen, groups, totals);
+    } else if (c->quads % 4 == 0) {
+        whole_block(c, from, seen, groups, totals);
+    } else {
+        broken_block(c, from, seen, groups, totals);
     }
+    from->codes += groups * c->quads;
+    from->scales += 4 * groups;
 }
