@@ -71,6 +71,27 @@ fn a_model_that_nobody_takes_is_an_error() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_closed_stdout_is_an_error_before_the_work_begins() {
+    let digits = Digits::new();
+    let run = |redirected: &str| {
+        let line = format!("exec \"$0\" inspect \"$1\" --json {redirected}");
+        let shell = Process::new("sh")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_fgq"), &repository(DIGITS)])
+            .current_dir(digits.path())
+            .output()
+            .unwrap();
+        (shell.status.code().unwrap(), String::from_utf8(shell.stderr).unwrap())
+    };
+    let (code, message) = run(">&-");
+    assert_eq!((code, message.contains("error: stdout is closed")), (2, true), "{message}");
+    for open in ["", "> /dev/null", "1<> /dev/null", "> file", "<&-"] {
+        let (code, message) = run(open);
+        assert_eq!(code, 0, "{open}: {message}");
+    }
+}
+
+#[test]
 fn errors_are_json_where_results_would_be() {
     let digits = Digits::new();
     let failed = |arguments: &[&str]| {
