@@ -2,6 +2,7 @@
 
 mod sums;
 
+use super::matrix::{filled, in_panels};
 use super::patches::Patches;
 use super::teacher::Teacher;
 use super::vector::dot;
@@ -10,7 +11,7 @@ use crate::error::Result;
 use crate::graph::NodeId;
 use crate::tensor::{Batch, Shape};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, Par};
+use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use sums::{InputSums, WantedSums};
 /// Positions gathered before they are multiplied: of so many products of centred codes, at most 128² each, every sum is
 /// exact in `f32`.
 const BLOCK: usize = 1024;
+/// Positions that one task maps.
+const TOGETHER: usize = 256;
 /// Chunks of images whose blocks are made side by side.
 const CHUNKS_AT_ONCE: usize = 4;
 /// What is taken from every code, so that products are small. Covariances do not mind.
@@ -50,9 +53,7 @@ impl Inputs {
     /// The moments of some of the inputs.
     pub(super) fn part(&self, inputs: &[usize]) -> Self {
         Self {
-            covariance: Mat::from_fn(inputs.len(), inputs.len(), |i, j| {
-                self.covariance[(inputs[i], inputs[j])]
-            }),
+            covariance: filled(inputs.len(), inputs.len(), |i, j| self.covariance[(inputs[i], inputs[j])]),
             means: inputs.iter().map(|&input| self.means[input]).collect(),
             zero: self.zero,
         }
@@ -97,19 +98,16 @@ impl Linear {
         let bias = bias.map(|(output, mean)| (mean - dot(weights.col_as_slice(output), &means)) as f32);
         Self {
             bias: bias.collect(),
-            weights: Mat::from_fn(weights.ncols(), weights.nrows(), |o, i| weights[(i, o)] as f32),
+            weights: filled(weights.ncols(), weights.nrows(), |o, i| weights[(i, o)] as f32),
         }
     }
 
     fn apply(&self, inputs: &Mat<f32>) -> Mat<f32> {
         let mut outputs = Mat::from_fn(self.bias.len(), inputs.ncols(), |output, _| self.bias[output]);
-        let halves = [0, inputs.ncols() / 2, inputs.ncols()];
-        let (first, second) = outputs.as_mut().split_at_col_mut(halves[1]);
-        let add = |outputs: MatMut<'_, f32>, half: usize| {
-            let inputs = inputs.get(.., halves[half]..halves[half + 1]);
+        in_panels(outputs.as_mut(), TOGETHER, |start, outputs| {
+            let inputs = inputs.get(.., start..start + outputs.ncols());
             matmul(outputs, Accum::Add, self.weights.as_ref(), inputs, 1.0, Par::Seq);
-        };
-        rayon::join(|| add(first, 0), || add(second, 1));
+        });
         outputs
     }
 }

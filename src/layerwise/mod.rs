@@ -3,6 +3,7 @@
 
 mod compensate;
 mod gram;
+mod matrix;
 mod method;
 mod noise;
 mod note;

@@ -1,10 +1,11 @@
 //! What the outputs of a layer should be, and the weights that would yield them without any rounding.
 
 use super::gram::{Gram, Linear, Samples};
+use super::matrix::{Cholesky, filled, mapped};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quantize::QuantizedConv;
-use faer::linalg::solvers::{Llt, Solve};
-use faer::{Mat, MatRef, Side};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
 
 /// Bounds of the target's damping, and the number of images per unit of it: few images say less about a layer.
@@ -12,8 +13,6 @@ const TARGET_DAMPING: [f64; 2] = [0.01, 0.1];
 const DAMPING_IMAGES: f64 = 25.0;
 /// Rounds in which errors that the activation hides are taken out of the target.
 const ACTIVATION_ROUNDS: usize = 3;
-/// Output channels of one parallel task.
-const PANEL: usize = 64;
 
 /// What the outputs of a layer should be, whatever the precision of its weights.
 pub(super) struct Objective {
@@ -85,7 +84,9 @@ impl Objective {
 impl Origin {
     fn new(weights: Mat<f64>, gram: &Gram) -> Self {
         let rounding: Vec<f64> = (0..weights.nrows()).map(|input| gram.inputs.rounding(input)).collect();
-        let mut cross = by_panels(&weights, |panel| &gram.inputs.covariance * panel);
+        let mut cross = mapped(&weights, |weights, cross| {
+            matmul(cross, Accum::Replace, gram.inputs.covariance.as_ref(), weights, 1.0, Par::Seq);
+        });
         for column in 0..cross.ncols() {
             let weights = weights.col_as_slice(column).iter().zip(&rounding);
             let cross = cross.col_as_slice_mut(column).iter_mut();
@@ -93,16 +94,6 @@ impl Origin {
         }
         Self { weights, cross }
     }
-}
-
-/// A linear map of columns, some of them at a time.
-fn by_panels(columns: &Mat<f64>, map: impl Fn(MatRef<'_, f64>) -> Mat<f64> + Sync) -> Mat<f64> {
-    let starts: Vec<usize> = (0..columns.ncols()).step_by(PANEL).collect();
-    let panel = |start: usize| map(columns.get(.., start..columns.ncols().min(start + PANEL)));
-    let panels: Vec<Mat<f64>> = starts.into_par_iter().map(panel).collect();
-    Mat::from_fn(columns.nrows(), columns.ncols(), |row, column| {
-        panels[column / PANEL][(row, column % PANEL)]
-    })
 }
 
 fn target_damping(images: usize) -> f64 {
@@ -114,7 +105,7 @@ fn target_damping(images: usize) -> f64 {
 fn real_weights(conv: &QuantizedConv, trained: &[f32], input_scale: f64, groups: usize) -> Vec<Mat<f64>> {
     let (inputs, outputs) = (conv.window.area() * conv.group_inputs, conv.outputs / groups.max(1));
     let weights = |group: usize| {
-        Mat::from_fn(inputs, outputs, |input, output| {
+        filled(inputs, outputs, |input, output| {
             let output = group * outputs + output;
             f64::from(trained[output * inputs + input]) * conv.gain[output] * input_scale
         })
@@ -124,21 +115,24 @@ fn real_weights(conv: &QuantizedConv, trained: &[f32], input_scale: f64, groups:
 
 /// `W + (H + λ)⁻¹ (C − H W)`: the ridge regression of the wanted outputs, started from the trained weights.
 struct Ridge {
-    solver: Llt<f64>,
+    solver: Cholesky,
     /// By how much the damping had to be raised.
     raised: f64,
 }
 
 impl Ridge {
     fn new(gram: &Gram, damping: f64) -> Result<Self> {
-        let (solver, raised) =
-            damped(&gram.inputs.covariance, damping, |hessian| hessian.llt(Side::Lower).ok())?;
+        let (solver, raised) = damped(&gram.inputs.covariance, damping, Cholesky::new)?;
         Ok(Self { solver, raised })
     }
 
     fn target(&self, origin: &Origin, gram: &Gram) -> Mat<f64> {
         let error = &gram.wanted.cross - &origin.cross;
-        &origin.weights + by_panels(&error, |panel| self.solver.solve(panel))
+        &origin.weights
+            + mapped(&error, |error, mut target| {
+                target.copy_from(error);
+                self.solver.solve_in_place(target);
+            })
     }
 }
 

@@ -7,12 +7,12 @@ mod search;
 mod state;
 mod trials;
 
+use super::matrix::{Cholesky, filled};
 use super::vector::{axpy, dot, times};
 use crate::precision::Rounding;
 use crate::ternarize::solve;
 use faer::linalg::solvers::DenseSolveCore;
-use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Mat, Par, Side};
+use faer::{Mat, Side};
 use patterns::{EXHAUSTIVE, Squares};
 use state::State;
 use std::ops::Range;
@@ -267,15 +267,13 @@ impl Block {
 /// factorization from the last row to the first, `F = U⁻ᵀ`.
 fn inverse_factor(hessian: &Mat<f64>, order: &[usize]) -> Option<Mat<f64>> {
     let last = order.len().checked_sub(1)?;
-    let reversed = Mat::from_fn(order.len(), order.len(), |i, j| hessian[(order[last - i], order[last - j])]);
-    let lower = reversed.llt(Side::Lower).ok()?;
-    let mut inverse = Mat::zeros(order.len(), order.len());
-    invert_lower_triangular(inverse.as_mut(), lower.L(), Par::Seq);
-    Some(Mat::from_fn(order.len(), order.len(), |i, j| inverse[(last - j, last - i)]))
+    let reversed = filled(order.len(), order.len(), |i, j| hessian[(order[last - i], order[last - j])]);
+    let inverse = Cholesky::new(reversed)?.inverse_factor();
+    Some(filled(order.len(), order.len(), |i, j| inverse[(last - j, last - i)]))
 }
 
 fn narrow(matrix: &Mat<f64>) -> Mat<f32> {
-    Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i, j)] as f32)
+    filled(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i, j)] as f32)
 }
 
 /// Ranges of `group` columns; the last one may be shorter.

@@ -1,6 +1,7 @@
 //! Sums of products, from which the covariances follow.
 
 use super::{Inputs, Wanted};
+use crate::layerwise::matrix::filled;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
@@ -40,7 +41,7 @@ impl InputSums {
             self.squares[j / PANEL][(i - j / PANEL * PANEL, j % PANEL)]
         };
         let covariance =
-            Mat::from_fn(means.len(), means.len(), |i, j| square(i, j) / self.count - means[i] * means[j]);
+            filled(means.len(), means.len(), |i, j| square(i, j) / self.count - means[i] * means[j]);
         Inputs { covariance, means: means.into_iter().map(|mean| mean - zero).collect(), zero }
     }
 }
@@ -83,7 +84,7 @@ impl WantedSums {
     /// The moments, given the means of the inputs.
     pub(super) fn finish(self, inputs: &[f64]) -> Wanted {
         let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
-        let cross = Mat::from_fn(inputs.len(), means.len(), |i, o| {
+        let cross = filled(inputs.len(), means.len(), |i, o| {
             self.cross[o / PANEL][(i, o % PANEL)] / self.count - inputs[i] * means[o]
         });
         let variance =
