@@ -2,10 +2,11 @@
 //! the already converted network really produces (`docs/method.md`).
 
 use super::gram::Gram;
+use super::matrix::{filled, product};
 use super::objective::{Objective, damped};
 use super::spread::{ChannelSolution, LeastSquares, closed_form_scale};
 use super::statistics::{Matched, change};
-use super::vector::{dot, times};
+use super::vector::dot;
 use crate::calibrate::ChannelStatistics;
 use crate::error::Result;
 use crate::plan::Choice;
@@ -28,7 +29,7 @@ const STEPS: [f64; 3] = [1.0, 0.92, 0.84];
 /// How often planes are improved in turn.
 const PLANE_ROUNDS: usize = 2;
 /// Most output channels that are fitted together: every one of them would read the whole covariance.
-const BATCH: usize = 16;
+const BATCH: usize = 32;
 /// Batches that there should be at least, for threads to share.
 const BATCHES: usize = 8;
 
@@ -48,14 +49,13 @@ impl Objective {
             let fitting =
                 Fitting { precision, problem: &problem, run, nest: self.nested(conv, channels.len()) };
             let outputs: Vec<usize> = (0..count).collect();
-            let fit = |outputs: &[usize]| {
-                let fitted = fitting.channels(outputs, |output| target.col_as_slice(output));
-                let values: Vec<Vec<f64>> = fitted.iter().map(|channel| fitting.values(channel)).collect();
-                let affines = affines(&values, gram, outputs);
-                fitted.into_iter().zip(affines).map(|(channel, (gain, bias))| (channel, gain, bias))
-            };
+            let fit = |outputs: &[usize]| fitting.channels(outputs, |output| target.col_as_slice(output));
             let batch = (outputs.len() / BATCHES).clamp(1, BATCH);
-            channels.par_extend(outputs.par_chunks(batch).flat_map_iter(fit));
+            let fitted: Vec<Channel> = outputs.par_chunks(batch).flat_map_iter(fit).collect();
+            let values: Vec<Vec<f64>> = fitted.par_iter().map(|channel| fitting.values(channel)).collect();
+            let affines = affines(&values, gram);
+            channels
+                .extend(fitted.into_iter().zip(affines).map(|(channel, (gain, bias))| (channel, gain, bias)));
         }
         Ok((self.assembled(conv.clone(), &channels), raised))
     }
@@ -110,10 +110,12 @@ impl Objective {
             let changes: Vec<f64> = match matched {
                 Matched::Mean => vec![1.0; outputs],
                 Matched::MeanAndVariance => {
-                    let batch = |values: &[Vec<f64>]| variances(gram, values).collect::<Vec<f64>>();
-                    let variances: Vec<f64> = values.par_chunks(BATCH).flat_map_iter(batch).collect();
                     let wanted = (group * outputs..).map(|output| full.variance(output).sqrt());
-                    variances.iter().zip(wanted).map(|(found, wanted)| change(wanted, found.sqrt())).collect()
+                    variances(gram, &values)
+                        .iter()
+                        .zip(wanted)
+                        .map(|(found, wanted)| change(wanted, found.sqrt()))
+                        .collect()
                 }
             };
             for (place, (values, change)) in values.iter().zip(changes).enumerate() {
@@ -319,19 +321,20 @@ fn in_units(target: &[f64], unit: f64) -> Vec<f32> {
 }
 
 /// The variance of the outputs of real weights, channel by channel.
-fn variances<'v>(gram: &Gram, values: &'v [Vec<f64>]) -> impl Iterator<Item = f64> + 'v {
-    let products = times(&gram.inputs.covariance, values);
-    values.iter().enumerate().map(move |(place, values)| dot(products.col_as_slice(place), values))
+fn variances(gram: &Gram, values: &[Vec<f64>]) -> Vec<f64> {
+    let columns = filled(gram.inputs.means.len(), values.len(), |row, column| values[column][row]);
+    let products = product(&gram.inputs.covariance, &columns);
+    values.iter().enumerate().map(|(place, values)| dot(products.col_as_slice(place), values)).collect()
 }
 
-/// Gains and biases with which the outputs of the real weights `values` match the wanted `outputs`.
-fn affines(values: &[Vec<f64>], gram: &Gram, outputs: &[usize]) -> Vec<(f64, f64)> {
-    let affine = |((&output, values), variance): ((&usize, &Vec<f64>), f64)| {
+/// Gains and biases with which the outputs of the real weights `values` match the wanted ones.
+fn affines(values: &[Vec<f64>], gram: &Gram) -> Vec<(f64, f64)> {
+    let affine = |(output, (values, variance)): (usize, (&Vec<f64>, f64))| {
         let cross = dot(gram.wanted.cross.col_as_slice(output), values);
         let gain = gain(variance, cross, gram.wanted.variances[output]);
         (gain, gram.wanted.means[output] - gain * dot(values, &gram.inputs.means))
     };
-    outputs.iter().zip(values).zip(variances(gram, values)).map(affine).collect()
+    values.iter().zip(variances(gram, values)).enumerate().map(affine).collect()
 }
 
 fn gain(variance: f64, cross: f64, wanted: f64) -> f64 {

@@ -15,7 +15,7 @@ use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use sums::{InputSums, WantedSums};
+use sums::{InputSums, WantedBlock, WantedSums};
 
 /// Positions gathered before they are multiplied: of so many products of centred codes, at most 128² each, every sum is
 /// exact in `f32`.
@@ -137,7 +137,7 @@ impl Sampler<'_> {
                 .map(|index| self.blocks(index, |_, _, inputs| inputs))
                 .collect::<Result<_>>()?;
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
-                blocks.iter().flat_map(|chunk| &chunk[group]).for_each(|block| sums.add(block));
+                sums.add(&blocks.iter().flat_map(|chunk| &chunk[group]).collect::<Vec<_>>());
             });
         }
         Ok(sums.into_iter().map(|sums| Arc::new(sums.finish(self.zero()))).collect())
@@ -300,9 +300,8 @@ impl<'a> Samples<'a> {
             let blocks: Vec<ChunkBlocks<(SampleColumns, Mat<f32>)>> =
                 chunks.into_par_iter().map(|index| self.blocks(index, &wanted)).collect::<Result<_>>()?;
             sums.par_iter_mut().enumerate().for_each(|(group, sums)| {
-                for (block, wanted) in blocks.iter().flat_map(|chunk| &chunk[group]) {
-                    sums.add(&block.inputs, wanted, block.corrections.as_ref());
-                }
+                let blocks = blocks.iter().flat_map(|chunk| &chunk[group]);
+                sums.add(&blocks.map(|(columns, wanted)| columns.wanting(wanted)).collect::<Vec<_>>());
             });
         }
         let means = self.moments.iter().map(|inputs| inputs.centred_means());
@@ -398,6 +397,12 @@ struct SampleColumns {
     wanted: Mat<f32>,
     residual: Option<Mat<f32>>,
     corrections: Option<Mat<f32>>,
+}
+
+impl SampleColumns {
+    fn wanting<'a>(&'a self, wanted: &'a Mat<f32>) -> WantedBlock<'a> {
+        WantedBlock { inputs: &self.inputs, wanted, corrections: self.corrections.as_ref() }
+    }
 }
 
 /// The output to want given what is wanted and what there is, if an activation with `bounds` follows.

@@ -4,7 +4,7 @@
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::prelude::{Reborrow, ReborrowMut};
-use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
+use faer::{Accum, Mat, MatMut, Par, Side};
 use rayon::prelude::*;
 
 /// Columns of one task that fills or maps a matrix.
@@ -29,13 +29,14 @@ pub(super) fn filled<T: faer::traits::ComplexField>(
     matrix
 }
 
-/// What a linear map makes of the columns, some of them at a time.
-pub(super) fn mapped(columns: &Mat<f64>, map: impl Fn(MatRef<'_, f64>, MatMut<'_, f64>) + Sync) -> Mat<f64> {
-    let mut images = Mat::zeros(columns.nrows(), columns.ncols());
-    in_panels(images.as_mut(), PANEL, |start, images| {
-        map(columns.get(.., start..start + images.ncols()), images);
+/// The product of a matrix with many columns.
+pub(super) fn product(matrix: &Mat<f64>, columns: &Mat<f64>) -> Mat<f64> {
+    let mut product = Mat::zeros(matrix.nrows(), columns.ncols());
+    in_panels(product.as_mut(), PANEL, |start, product| {
+        let columns = columns.get(.., start..start + product.ncols());
+        matmul(product, Accum::Replace, matrix.as_ref(), columns, 1.0, Par::Seq);
     });
-    images
+    product
 }
 
 /// Gives `task` every so many columns, and where they begin.
@@ -85,10 +86,13 @@ impl Cholesky {
         Some(Self { lower: matrix })
     }
 
-    /// `A⁻¹ B` in place of B.
-    pub(super) fn solve_in_place(&self, mut columns: MatMut<'_, f64>) {
-        solve_lower_triangular_in_place(self.lower.as_ref(), columns.rb_mut(), Par::Seq);
-        solve_upper_triangular_in_place(self.lower.transpose(), columns, Par::Seq);
+    /// `A⁻¹ B`.
+    pub(super) fn solved(&self, mut columns: Mat<f64>) -> Mat<f64> {
+        in_panels(columns.as_mut(), PANEL, |_, mut columns| {
+            solve_lower_triangular_in_place(self.lower.as_ref(), columns.rb_mut(), Par::Seq);
+            solve_upper_triangular_in_place(self.lower.transpose(), columns, Par::Seq);
+        });
+        columns
     }
 
     /// `L⁻¹`.
@@ -133,9 +137,8 @@ mod tests {
             let unit = &lower * ours.inverse_factor();
             assert!(largest_difference(&unit, &Mat::identity(size, size)) < 1e-10);
             let wanted = definite(size);
-            let mut found = wanted.clone();
-            ours.solve_in_place(found.as_mut());
-            assert!(largest_difference(&(&matrix * &found), &wanted) < 1e-9);
+            let found = product(&matrix, &ours.solved(wanted.clone()));
+            assert!(largest_difference(&found, &wanted) < 1e-9);
         }
     }
 

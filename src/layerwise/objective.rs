@@ -1,11 +1,10 @@
 //! What the outputs of a layer should be, and the weights that would yield them without any rounding.
 
 use super::gram::{Gram, Linear, Samples};
-use super::matrix::{Cholesky, filled, mapped};
+use super::matrix::{Cholesky, filled, product};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quantize::QuantizedConv;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, Par};
+use faer::Mat;
 use rayon::prelude::*;
 
 /// Bounds of the target's damping, and the number of images per unit of it: few images say less about a layer.
@@ -84,9 +83,7 @@ impl Objective {
 impl Origin {
     fn new(weights: Mat<f64>, gram: &Gram) -> Self {
         let rounding: Vec<f64> = (0..weights.nrows()).map(|input| gram.inputs.rounding(input)).collect();
-        let mut cross = mapped(&weights, |weights, cross| {
-            matmul(cross, Accum::Replace, gram.inputs.covariance.as_ref(), weights, 1.0, Par::Seq);
-        });
+        let mut cross = product(&gram.inputs.covariance, &weights);
         for column in 0..cross.ncols() {
             let weights = weights.col_as_slice(column).iter().zip(&rounding);
             let cross = cross.col_as_slice_mut(column).iter_mut();
@@ -128,11 +125,7 @@ impl Ridge {
 
     fn target(&self, origin: &Origin, gram: &Gram) -> Mat<f64> {
         let error = &gram.wanted.cross - &origin.cross;
-        &origin.weights
-            + mapped(&error, |error, mut target| {
-                target.copy_from(error);
-                self.solver.solve_in_place(target);
-            })
+        &origin.weights + self.solver.solved(error)
     }
 }
 

@@ -22,7 +22,7 @@ fn covariances_of_low_rank_are_solved() {
         let fitting = Fitting { precision: Precision::ternary(4), problem: &problem, run: 12, nest: None };
         let channels = fitting.channels(&[0, 1, 2], |output| target.col_as_slice(output));
         let values: Vec<Vec<f64>> = channels.iter().map(|channel| fitting.values(channel)).collect();
-        for (gain, bias) in affines(&values, &gram, &[0, 1, 2]) {
+        for (gain, bias) in affines(&values, &gram) {
             assert!(gain.is_finite() && gain >= 0.0 && bias.is_finite());
         }
     }
@@ -38,7 +38,7 @@ fn outputs_get_mean_and_variance_of_the_wanted_ones() {
         damped(&gram.inputs.covariance, SPREAD_DAMPING, |hessian| LeastSquares::new(hessian, 12, 8)).unwrap();
     let fitting = Fitting { precision: Precision::ternary(8), problem: &problem, run: 12, nest: None };
     let values = fitting.values(&fitting.channels(&[0], |output| truth.col_as_slice(output))[0]);
-    let (gain, bias) = affines(std::slice::from_ref(&values), &gram, &[0])[0];
+    let (gain, bias) = affines(std::slice::from_ref(&values), &gram)[0];
     let value = |i: usize| gain * values[i];
     let variance: f64 =
         (0..144).map(|at| value(at / 12) * value(at % 12) * gram.inputs.covariance[(at / 12, at % 12)]).sum();

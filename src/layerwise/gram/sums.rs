@@ -7,38 +7,45 @@ use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
 
 /// Columns of one parallel task.
-pub(super) const PANEL: usize = 96;
+pub(super) const PANEL: usize = 192;
 
 /// Sums from which the moments of the inputs follow.
 pub(super) struct InputSums {
     count: f64,
+    panels: Vec<InputPanel>,
+}
+
+/// Sums of some inputs, one task.
+struct InputPanel {
+    start: usize,
     sums: Vec<f64>,
-    /// Lower triangle of `inputs × inputs` in panels of columns, each from its diagonal down.
-    squares: Vec<Mat<f64>>,
+    /// Their columns of the lower triangle of `inputs × inputs`, from the diagonal down.
+    squares: Mat<f64>,
 }
 
 impl InputSums {
     pub(super) fn new(inputs: usize) -> Self {
-        let squares = panels(inputs).map(|(start, width)| Mat::zeros(inputs - start, width)).collect();
-        Self { count: 0.0, sums: vec![0.0; inputs], squares }
+        let panel = |(start, width)| InputPanel {
+            start,
+            sums: vec![0.0; width],
+            squares: Mat::zeros(inputs - start, width),
+        };
+        Self { count: 0.0, panels: panels(inputs).map(panel).collect() }
     }
 
-    /// Adds samples as columns.
-    pub(super) fn add(&mut self, x: &Mat<f32>) {
-        self.count += x.ncols() as f64;
-        (0..x.ncols()).for_each(|column| add_powers(&mut self.sums, x.col_as_slice(column), 1));
-        self.squares.par_iter_mut().enumerate().for_each(|(panel, sums)| {
-            let start = panel * PANEL;
-            add_product(sums, x.get(start.., ..), x.get(start..start + sums.ncols(), ..));
-        });
+    /// Adds samples, which are columns.
+    pub(super) fn add(&mut self, blocks: &[&Mat<f32>]) {
+        self.count += blocks.iter().map(|x| x.ncols() as f64).sum::<f64>();
+        self.panels.par_iter_mut().for_each(|panel| blocks.iter().for_each(|x| panel.add(x)));
     }
 
     /// `zero` is the zero point as a centred code.
     pub(super) fn finish(self, zero: f64) -> Inputs {
-        let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
+        let sums = self.panels.iter().flat_map(|panel| &panel.sums);
+        let means: Vec<f64> = sums.map(|sum| sum / self.count).collect();
         let square = |i: usize, j: usize| {
             let (i, j) = (i.max(j), i.min(j));
-            self.squares[j / PANEL][(i - j / PANEL * PANEL, j % PANEL)]
+            self.panels[j / PANEL].squares[(i - j / PANEL * PANEL, j % PANEL)]
         };
         let covariance =
             filled(means.len(), means.len(), |i, j| square(i, j) / self.count - means[i] * means[j]);
@@ -46,11 +53,33 @@ impl InputSums {
     }
 }
 
+impl InputPanel {
+    fn add(&mut self, x: &Mat<f32>) {
+        let (start, width) = (self.start, self.sums.len());
+        (0..x.ncols()).for_each(|column| add(&mut self.sums, part(x, column, start, width)));
+        add_product(&mut self.squares, x.get(start.., ..), x.get(start..start + width, ..));
+    }
+}
+
 /// Sums from which the moments of wanted outputs follow, alone and with the inputs.
 pub(super) struct WantedSums {
     count: f64,
-    /// `inputs × outputs` in panels of columns.
-    cross: Vec<Mat<f64>>,
+    panels: Vec<WantedPanel>,
+}
+
+/// Samples as columns.
+pub(super) struct WantedBlock<'a> {
+    pub inputs: &'a Mat<f32>,
+    pub wanted: &'a Mat<f32>,
+    /// Parts of the outputs that do not count in their variance.
+    pub corrections: Option<&'a Mat<f32>>,
+}
+
+/// Sums of some outputs, one task.
+struct WantedPanel {
+    start: usize,
+    /// `inputs × outputs`.
+    cross: Mat<f64>,
     sums: Vec<f64>,
     /// Of the outputs without corrections: sums and squares.
     own: [Vec<f64>; 2],
@@ -58,44 +87,64 @@ pub(super) struct WantedSums {
 
 impl WantedSums {
     pub(super) fn new(inputs: usize, outputs: usize) -> Self {
-        Self {
-            count: 0.0,
-            cross: panels(outputs).map(|(_, width)| Mat::zeros(inputs, width)).collect(),
-            sums: vec![0.0; outputs],
-            own: [vec![0.0; outputs], vec![0.0; outputs]],
-        }
+        let panel = |(start, width)| WantedPanel {
+            start,
+            cross: Mat::zeros(inputs, width),
+            sums: vec![0.0; width],
+            own: [vec![0.0; width], vec![0.0; width]],
+        };
+        Self { count: 0.0, panels: panels(outputs).map(panel).collect() }
     }
 
-    /// Adds samples as columns; `corrections` are parts of the outputs that do not count in their variance.
-    pub(super) fn add(&mut self, x: &Mat<f32>, y: &Mat<f32>, corrections: Option<&Mat<f32>>) {
-        self.count += x.ncols() as f64;
-        let own = corrections.map(|corrections| y - corrections);
-        let own = own.as_ref().unwrap_or(y);
-        for column in 0..x.ncols() {
-            add_powers(&mut self.sums, y.col_as_slice(column), 1);
-            add_powers(&mut self.own[0], own.col_as_slice(column), 1);
-            add_powers(&mut self.own[1], own.col_as_slice(column), 2);
-        }
-        self.cross.par_iter_mut().enumerate().for_each(|(panel, sums)| {
-            add_product(sums, x.as_ref(), y.get(panel * PANEL..panel * PANEL + sums.ncols(), ..));
-        });
+    pub(super) fn add(&mut self, blocks: &[WantedBlock]) {
+        self.count += blocks.iter().map(|block| block.inputs.ncols() as f64).sum::<f64>();
+        self.panels.par_iter_mut().for_each(|panel| blocks.iter().for_each(|block| panel.add(block)));
     }
 
     /// The moments, given the means of the inputs.
     pub(super) fn finish(self, inputs: &[f64]) -> Wanted {
-        let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.count).collect();
+        let sums = self.panels.iter().flat_map(|panel| &panel.sums);
+        let means: Vec<f64> = sums.map(|sum| sum / self.count).collect();
         let cross = filled(inputs.len(), means.len(), |i, o| {
-            self.cross[o / PANEL][(i, o % PANEL)] / self.count - inputs[i] * means[o]
+            self.panels[o / PANEL].cross[(i, o % PANEL)] / self.count - inputs[i] * means[o]
         });
         let variance =
             |(sum, square): (&f64, &f64)| (square / self.count - (sum / self.count).powi(2)).max(0.0);
-        let variances = self.own[0].iter().zip(&self.own[1]).map(variance).collect();
-        Wanted { cross, means, variances }
+        let own = self.panels.iter().flat_map(|panel| panel.own[0].iter().zip(&panel.own[1]));
+        Wanted { cross, variances: own.map(variance).collect(), means }
     }
 }
 
-fn add_powers(sums: &mut [f64], values: &[f32], power: i32) {
-    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value).powi(power));
+impl WantedPanel {
+    fn add(&mut self, block: &WantedBlock) {
+        let (start, width) = (self.start, self.sums.len());
+        let mut own = vec![0.0; width];
+        for column in 0..block.inputs.ncols() {
+            let of = |values| part(values, column, start, width);
+            add(&mut self.sums, of(block.wanted));
+            own.copy_from_slice(of(block.wanted));
+            if let Some(corrections) = block.corrections {
+                own.iter_mut().zip(of(corrections)).for_each(|(own, correction)| *own -= correction);
+            }
+            add(&mut self.own[0], &own);
+            add_squares(&mut self.own[1], &own);
+        }
+        let wanted = block.wanted.get(start..start + width, ..);
+        add_product(&mut self.cross, block.inputs.as_ref(), wanted);
+    }
+}
+
+/// Some rows of a column.
+fn part(matrix: &Mat<f32>, column: usize, start: usize, width: usize) -> &[f32] {
+    &matrix.col_as_slice(column)[start..][..width]
+}
+
+fn add(sums: &mut [f64], values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value));
+}
+
+fn add_squares(sums: &mut [f64], values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value).powi(2));
 }
 
 /// Adds `a bᵀ` to `sums`.

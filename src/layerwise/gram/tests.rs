@@ -311,8 +311,8 @@ fn sums_in_panels_are_sums() {
     };
     let (x, y) = (matrix(inputs, 1), matrix(outputs, 2));
     let (mut inputs, mut wanted) = (InputSums::new(inputs), WantedSums::new(inputs, outputs));
-    inputs.add(&x);
-    wanted.add(&x, &y, None);
+    inputs.add(&[&x]);
+    wanted.add(&[WantedBlock { inputs: &x, wanted: &y, corrections: None }]);
     let column = |matrix: &Mat<f32>, j: usize| {
         matrix.col_as_slice(j).iter().copied().map(f64::from).collect::<Vec<_>>()
     };
