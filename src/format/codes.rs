@@ -100,35 +100,54 @@ fn digits_are_canonical(levels: Levels, digits: usize, packed: &[u8], len: usize
     packed.iter().fold(true, |all, &byte| all & known[usize::from(byte)]) && tail.is_none_or(unused)
 }
 
-/// The levels of the codes in `range`.
-pub(crate) fn unpack(levels: Levels, packed: &[u8], range: Range<usize>) -> Vec<i8> {
-    match CodePacking::of(levels) {
-        CodePacking::Digits(digits) => unpack_digits(levels, digits as usize, packed, range),
-        CodePacking::Bits(bits) => {
-            let mut table = [0; 256];
-            table.iter_mut().zip(levels.iter()).for_each(|(place, level)| *place = level);
-            unpack_bits(packed, bits, range).into_iter().map(|code| table[usize::from(code)]).collect()
-        }
-    }
+/// Reads packed codes as levels.
+pub(super) struct Decoder {
+    packing: CodePacking,
+    /// The levels of a byte's digits, or first that of a number of bits.
+    table: Vec<[i8; MOST_DIGITS]>,
 }
 
-fn unpack_digits(levels: Levels, digits: usize, packed: &[u8], range: Range<usize>) -> Vec<i8> {
-    let all: Vec<i8> = levels.iter().collect();
-    let entry = |byte: usize| {
-        std::array::from_fn::<i8, MOST_DIGITS, _>(|place| {
-            if place < digits { all[digit(byte, place, all.len())] } else { 0 }
-        })
-    };
-    let table: Vec<[i8; MOST_DIGITS]> = (0..256).map(entry).collect();
-    let bytes = &packed[range.start / digits..range.end.div_ceil(digits)];
-    // Eight levels are copied at a time; those beyond a byte's digits are written over by the next.
-    let mut unpacked = vec![0; bytes.len() * digits + MOST_DIGITS];
-    for (index, &byte) in bytes.iter().enumerate() {
-        unpacked[index * digits..][..MOST_DIGITS].copy_from_slice(&table[usize::from(byte)]);
+impl Decoder {
+    pub(super) fn new(levels: Levels) -> Self {
+        let (packing, all) = (CodePacking::of(levels), levels.iter().collect::<Vec<i8>>());
+        let digits = match packing {
+            CodePacking::Digits(digits) => digits as usize,
+            CodePacking::Bits(_) => 0,
+        };
+        let entry = |byte: usize| match packing {
+            CodePacking::Bits(_) => [all.get(byte).copied().unwrap_or(0); MOST_DIGITS],
+            CodePacking::Digits(_) => {
+                std::array::from_fn(
+                    |place| {
+                        if place < digits { all[digit(byte, place, all.len())] } else { 0 }
+                    },
+                )
+            }
+        };
+        Self { packing, table: (0..256).map(entry).collect() }
     }
-    unpacked.truncate(range.start % digits + range.len());
-    unpacked.drain(..range.start % digits);
-    unpacked
+
+    /// The levels of the codes in `range`.
+    pub(super) fn levels(&self, packed: &[u8], range: Range<usize>) -> Vec<i8> {
+        let entry = |byte: u8| &self.table[usize::from(byte)];
+        match self.packing {
+            CodePacking::Bits(bits) => {
+                unpack_bits(packed, bits, range).into_iter().map(|code| entry(code)[0]).collect()
+            }
+            CodePacking::Digits(digits) => {
+                let digits = digits as usize;
+                let bytes = &packed[range.start / digits..range.end.div_ceil(digits)];
+                // Eight levels are copied at a time; those beyond a byte's digits are written over by the next.
+                let mut unpacked = vec![0; bytes.len() * digits + MOST_DIGITS];
+                for (index, &byte) in bytes.iter().enumerate() {
+                    unpacked[index * digits..][..MOST_DIGITS].copy_from_slice(entry(byte));
+                }
+                unpacked.truncate(range.start % digits + range.len());
+                unpacked.drain(..range.start % digits);
+                unpacked
+            }
+        }
+    }
 }
 
 /// The numbers of `bits` bits at places `range`.
@@ -174,9 +193,10 @@ mod tests {
             let values: Vec<i8> = choices.iter().map(|choice| all[choice % all.len()]).collect();
             let packed = pack(levels, &values);
             prop_assert!(is_canonical(levels, &packed, values.len()));
-            prop_assert_eq!(unpack(levels, &packed, 0..values.len()), &values[..]);
+            let decoder = Decoder::new(levels);
+            prop_assert_eq!(decoder.levels(&packed, 0..values.len()), &values[..]);
             let start = start.min(values.len());
-            prop_assert_eq!(unpack(levels, &packed, start..values.len()), &values[start..]);
+            prop_assert_eq!(decoder.levels(&packed, start..values.len()), &values[start..]);
         }
 
         #[test]

@@ -2,6 +2,7 @@
 //!
 //! `docs/switching.md` defines what a model computes at any widths: [`PackedModel::at`].
 
+use super::codes::Decoder;
 use super::fidelity::is_possible;
 use super::validate::{check_quantizer, check_rescale, ensure, invalid};
 use super::{
@@ -12,8 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fixed::rounding_shift_right;
 use crate::index::Per;
 use crate::judge::Judgement;
-use crate::precision::{LARGEST_WEIGHT, Precision};
+use crate::precision::{Arrangement, LARGEST_WEIGHT, Precision};
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// The powers of two that steps of biases can have, in steps of what is stored.
 const BIAS_SHIFTS: std::ops::RangeInclusive<i8> = -15..=20;
@@ -232,10 +234,16 @@ impl Switching {
         }
     }
 
-    /// Levels and scales of a layer at a width.
-    fn parts(&self, conv: &PackedConv, place: usize) -> (Precision, Vec<i8>, Vec<u8>) {
+    /// Levels and scales of some output channels of a layer at a width.
+    fn parts(
+        &self,
+        conv: &PackedConv,
+        place: usize,
+        decoder: &Decoder,
+        channels: Range<usize>,
+    ) -> (Precision, Vec<i8>, Vec<u8>) {
         let precision = self.lower(conv, place);
-        let (mut levels, scales) = conv.parts(precision.planes());
+        let (mut levels, scales) = conv.parts_of(decoder, precision.planes(), channels);
         let dropped = self.dropped(conv.weights.precision, place);
         if dropped > 0 {
             let least = -(precision.levels().largest() as i8);
@@ -246,13 +254,17 @@ impl Switching {
 
     /// The weights of a layer at a width, as `i8`.
     pub(crate) fn expanded(&self, conv: &PackedConv, place: usize) -> Vec<i8> {
-        let (precision, levels, scales) = self.parts(conv, place);
-        conv.arrangement().expand(precision, &levels, &scales)
+        let decoder = conv.decoder();
+        conv.by_channels(|channels| {
+            let part = Arrangement { outputs: channels.len(), ..conv.arrangement() };
+            let (precision, levels, scales) = self.parts(conv, place, &decoder, channels);
+            part.expand(precision, &levels, &scales)
+        })
     }
 
     /// The same, packed.
     pub(crate) fn packed(&self, conv: &PackedConv, place: usize) -> PackedWeights {
-        let (precision, levels, scales) = self.parts(conv, place);
+        let (precision, levels, scales) = self.parts(conv, place, &conv.decoder(), 0..conv.outputs);
         PackedWeights::pack(precision, &levels, &scales)
     }
 

@@ -1,9 +1,12 @@
 //! The weights of a packed convolution: unpacking, expansion to `i8`, magnitudes.
 
-use super::codes::{pack, pack_bits, unpack, unpack_bits};
+use super::codes::{Decoder, pack, pack_bits, unpack_bits};
 use super::{PackedConv, PackedWeights};
 use crate::precision::{Arrangement, Precision};
 use std::ops::Range;
+
+/// Weights that are expanded at a time, about: what lies between codes and integers stays in the caches.
+const AT_ONCE: usize = 1 << 15;
 
 impl PackedWeights {
     /// Packs levels and scales, which lie plane after plane.
@@ -38,15 +41,37 @@ impl PackedConv {
 
     /// The weights as `i8` in the order output channel, row, column, input channel.
     pub fn expand(&self) -> Vec<i8> {
-        self.expand_channels(0..self.outputs)
+        let decoder = self.decoder();
+        self.by_channels(|channels| self.expand_channels(&decoder, channels))
+    }
+
+    /// The weights as `i8`, of which `expand` makes those of some output channels.
+    pub(super) fn by_channels(&self, expand: impl Fn(Range<usize>) -> Vec<i8>) -> Vec<i8> {
+        let mut weights = Vec::with_capacity(self.weight_count());
+        let count = (AT_ONCE / self.channel_len().max(1)).max(1);
+        for start in (0..self.outputs).step_by(count) {
+            weights.append(&mut expand(start..self.outputs.min(start + count)));
+        }
+        weights
+    }
+
+    /// What reads the codes.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::new(self.weights.precision.levels())
     }
 
     /// Levels and scales of the first planes, plane after plane.
     pub(crate) fn parts(&self, planes: usize) -> (Vec<i8>, Vec<u8>) {
-        self.parts_of(planes, 0..self.outputs)
+        self.parts_of(&self.decoder(), planes, 0..self.outputs)
     }
 
-    fn parts_of(&self, planes: usize, channels: Range<usize>) -> (Vec<i8>, Vec<u8>) {
+    /// The same of some output channels.
+    pub(super) fn parts_of(
+        &self,
+        decoder: &Decoder,
+        planes: usize,
+        channels: Range<usize>,
+    ) -> (Vec<i8>, Vec<u8>) {
         let (precision, all) = (self.weights.precision, self.arrangement());
         let (len, groups) = (all.channel_len(), all.channel_groups(precision));
         let part = |plane: usize, each: usize| {
@@ -55,21 +80,22 @@ impl PackedConv {
         };
         let (mut levels, mut scales) = (Vec::new(), Vec::new());
         for plane in 0..planes {
-            levels.append(&mut unpack(precision.levels(), &self.weights.codes, part(plane, len)));
+            levels.append(&mut decoder.levels(&self.weights.codes, part(plane, len)));
             scales.append(&mut self.weights.unpacked_scales(part(plane, groups)));
         }
         (levels, scales)
     }
 
-    fn expand_channels(&self, channels: Range<usize>) -> Vec<i8> {
+    fn expand_channels(&self, decoder: &Decoder, channels: Range<usize>) -> Vec<i8> {
         let (precision, part) =
             (self.weights.precision, Arrangement { outputs: channels.len(), ..self.arrangement() });
-        let (levels, scales) = self.parts_of(precision.planes(), channels);
+        let (levels, scales) = self.parts_of(decoder, precision.planes(), channels);
         part.expand(precision, &levels, &scales)
     }
 
     /// Sum of the magnitudes of one output channel's weights.
     pub(super) fn magnitude(&self, channel: usize) -> i64 {
-        self.expand_channels(channel..channel + 1).iter().map(|weight| i64::from(weight.unsigned_abs())).sum()
+        let weights = self.expand_channels(&self.decoder(), channel..channel + 1);
+        weights.iter().map(|weight| i64::from(weight.unsigned_abs())).sum()
     }
 }

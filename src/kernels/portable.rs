@@ -193,10 +193,14 @@ fn shifted_bias(spec: &ConvSpec, origin: u8) -> Vec<i32> {
 
 /// For each output channel, the sum over codes less `origin` of an input at its zero points.
 pub(super) fn at_zero(spec: &ConvSpec, origin: u8) -> Vec<i32> {
+    let zeros: Vec<i16> = spec.zero_points.iter().map(|&zero| i16::from(zero) - i16::from(origin)).collect();
     let sum = |(channel, weights): (usize, &[i8])| {
         let first = channel / spec.group_outputs() * spec.group_inputs;
-        let zeros = spec.zero_points[first..][..spec.group_inputs].iter().cycle();
-        weights.iter().zip(zeros).map(|(&w, &z)| i32::from(w) * (i32::from(z) - i32::from(origin))).sum()
+        let zeros = &zeros[first..][..spec.group_inputs];
+        let under_tap = |weights: &[i8]| -> i32 {
+            weights.iter().zip(zeros).map(|(&w, &zero)| i32::from(w) * i32::from(zero)).sum()
+        };
+        weights.chunks_exact(spec.group_inputs).map(under_tap).sum()
     };
     spec.weights.chunks_exact(spec.channel_len()).enumerate().map(sum).collect()
 }

@@ -270,9 +270,18 @@ pub(super) fn steps_of(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span
 
 fn fill_span(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &ByteSpan, weights: &mut [i8]) {
     let count = span.bytes.div_ceil(4);
+    let source =
+        contiguous(spec, map, span).filter(|_| isa.form != Form::Eights && span.bytes.is_multiple_of(16));
     for place in 0..PANEL {
         let output = panel * PANEL + self::place(isa, place);
         if output >= spec.outputs {
+            continue;
+        }
+        if let Some(source) = source.clone().filter(|_| output - place % 4 + 4 <= spec.outputs) {
+            if place % 4 == 0 {
+                let rows = std::array::from_fn(|row| &channel(spec, output + row)[source.clone()]);
+                fill_rows(rows, &mut weights[4 * place..]);
+            }
             continue;
         }
         match isa.form {
@@ -298,13 +307,8 @@ fn fill_row<'a>(
     output: usize,
     steps: impl Iterator<Item = &'a mut [i8]>,
 ) {
-    let row = &spec.weights[output * spec.channel_len()..][..spec.channel_len()];
-    let one_tap =
-        span.channel % map.block + span.bytes <= map.block && span.channel + span.bytes <= spec.group_inputs;
-    let contiguous = spec.groups == 1 && (one_tap || spec.group_inputs == map.block);
-    if contiguous && span.bytes.is_multiple_of(4) {
-        let source = &row[span.tap * spec.group_inputs + span.channel..][..span.bytes];
-        for (step, four) in steps.zip(source.chunks_exact(4)) {
+    if let Some(source) = contiguous(spec, map, span).filter(|_| span.bytes.is_multiple_of(4)) {
+        for (step, four) in steps.zip(channel(spec, output)[source].chunks_exact(4)) {
             step[..4].copy_from_slice(four);
         }
         return;
@@ -314,6 +318,32 @@ fn fill_row<'a>(
             *value = weight(spec, map, span, output, 4 * step + byte);
         }
     }
+}
+
+/// The weights of four neighbouring output channels for one span, whose bytes are a multiple of 16.
+fn fill_rows(rows: [&[i8]; 4], weights: &mut [i8]) {
+    let rows = rows.map(|row| row.as_chunks::<16>().0);
+    for (part, steps) in weights.chunks_mut(4 * 4 * PANEL).take(rows[0].len()).enumerate() {
+        for step in 0..4 {
+            let to = &mut steps[4 * PANEL * step..][..16];
+            for (to, row) in to.chunks_exact_mut(4).zip(rows) {
+                to.copy_from_slice(&row[part][4 * step..][..4]);
+            }
+        }
+    }
+}
+
+/// Where among the weights of an output channel those under a span are, if they lie one after another.
+fn contiguous(spec: &ConvSpec, map: &Map, span: &ByteSpan) -> Option<Range<usize>> {
+    let one_tap =
+        span.channel % map.block + span.bytes <= map.block && span.channel + span.bytes <= spec.group_inputs;
+    let start = span.tap * spec.group_inputs + span.channel;
+    (spec.groups == 1 && (one_tap || spec.group_inputs == map.block)).then_some(start..start + span.bytes)
+}
+
+/// The weights of an output channel.
+fn channel(spec: &ConvSpec, output: usize) -> &[i8] {
+    &spec.weights[output * spec.channel_len()..][..spec.channel_len()]
 }
 
 /// The channel of a panel whose sums lie at `place`.
@@ -330,6 +360,6 @@ fn weight(spec: &ConvSpec, map: &Map, span: &ByteSpan, output: usize, byte: usiz
     let tap = span.tap + inside / map.block;
     let channel = span.channel - span.channel % map.block + inside % map.block;
     let own = channel.wrapping_sub(output / spec.group_outputs() * spec.group_inputs);
-    let row = &spec.weights[output * spec.channel_len()..][..spec.channel_len()];
+    let row = self::channel(spec, output);
     if own < spec.group_inputs { row[tap * spec.group_inputs + own] } else { 0 }
 }
