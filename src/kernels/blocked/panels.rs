@@ -269,28 +269,36 @@ pub(super) fn steps_of(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span
 }
 
 fn fill_span(isa: &Isa, spec: &ConvSpec, map: &Map, panel: usize, span: &ByteSpan, weights: &mut [i8]) {
-    let count = span.bytes.div_ceil(4);
     let source =
         contiguous(spec, map, span).filter(|_| isa.form != Form::Eights && span.bytes.is_multiple_of(16));
-    for place in 0..PANEL {
-        let output = panel * PANEL + self::place(isa, place);
-        if output >= spec.outputs {
-            continue;
-        }
-        if let Some(source) = source.clone().filter(|_| output - place % 4 + 4 <= spec.outputs) {
-            if place % 4 == 0 {
+    for four in (0..PANEL).step_by(4) {
+        let output = panel * PANEL + place(isa, four);
+        match source.clone().filter(|_| output + 4 <= spec.outputs) {
+            Some(source) => {
                 let rows = std::array::from_fn(|row| &channel(spec, output + row)[source.clone()]);
-                fill_rows(rows, &mut weights[4 * place..]);
+                fill_rows(rows, &mut weights[4 * four..]);
             }
-            continue;
+            None => (0..4).filter(|row| output + row < spec.outputs).for_each(|row| {
+                fill_place(isa, spec, map, span, output + row, four + row, weights);
+            }),
         }
-        match isa.form {
-            Form::Eights => fill_row(spec, map, span, output, in_eights(weights, place).take(count)),
-            _ => {
-                let steps = weights[4 * place..].chunks_mut(4 * PANEL).take(count);
-                fill_row(spec, map, span, output, steps);
-            }
-        }
+    }
+}
+
+/// The weights of one output channel for one span, whose sums lie at `place`.
+fn fill_place(
+    isa: &Isa,
+    spec: &ConvSpec,
+    map: &Map,
+    span: &ByteSpan,
+    output: usize,
+    place: usize,
+    weights: &mut [i8],
+) {
+    let count = span.bytes.div_ceil(4);
+    match isa.form {
+        Form::Eights => fill_row(spec, map, span, output, in_eights(weights, place).take(count)),
+        _ => fill_row(spec, map, span, output, weights[4 * place..].chunks_mut(4 * PANEL).take(count)),
     }
 }
 
