@@ -97,6 +97,8 @@ async function errorsAreShown() {
 /** By Tab, Enter, Space and arrows alone. */
 async function keyboardIsEnough() {
   const page = await open();
+  // Early, for a busy browser may be asked for a file before it knows that somebody listens.
+  const chooser = page.waitForEvent('filechooser');
   const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent.trim());
   const reach = async wanted => {
     for (let step = 0; step < 60; step += 1) {
@@ -108,7 +110,6 @@ async function keyboardIsEnough() {
   await reach('files');
   const outline = await page.evaluate(() => getComputedStyle(document.querySelector('#drop')).outlineStyle);
   assert.equal(outline, 'solid');
-  const chooser = page.waitForEvent('filechooser');
   await page.keyboard.press('Space');
   await (await chooser).setFiles({ name: 'noise.png', mimeType: 'image/png', buffer: png(noise(3, 20, 20)) });
   await status(page, /1 picture is classified/);
