@@ -1,5 +1,6 @@
 //! The `fgq` command.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// What commands exit with that fail.
@@ -7,9 +8,9 @@ const ERROR: u8 = 2;
 
 fn main() -> ExitCode {
     if stdout::was_closed() {
-        eprintln!(
-            "error: stdout is closed, so that no result can be told; send it to a file or to /dev/null"
-        );
+        let message =
+            "error: stdout is closed, so that no result can be told; send it to a file or to /dev/null";
+        let _ = writeln!(io::stderr(), "{message}");
         return ERROR.into();
     }
     // Without it files may be left behind, and nothing else is lost.

@@ -110,19 +110,12 @@ pub(super) struct Decoder {
 impl Decoder {
     pub(super) fn new(levels: Levels) -> Self {
         let (packing, all) = (CodePacking::of(levels), levels.iter().collect::<Vec<i8>>());
-        let digits = match packing {
-            CodePacking::Digits(digits) => digits as usize,
-            CodePacking::Bits(_) => 0,
+        let digits = |byte: usize, count: usize| {
+            std::array::from_fn(|place| if place < count { all[digit(byte, place, all.len())] } else { 0 })
         };
         let entry = |byte: usize| match packing {
             CodePacking::Bits(_) => [all.get(byte).copied().unwrap_or(0); MOST_DIGITS],
-            CodePacking::Digits(_) => {
-                std::array::from_fn(
-                    |place| {
-                        if place < digits { all[digit(byte, place, all.len())] } else { 0 }
-                    },
-                )
-            }
+            CodePacking::Digits(count) => digits(byte, count as usize),
         };
         Self { packing, table: (0..256).map(entry).collect() }
     }
